@@ -1,0 +1,92 @@
+"""Between the caller's arrays and contiguous lanes: one lane for each element of the batch shape."""
+
+from __future__ import annotations
+
+from math import prod
+from typing import Any
+
+
+class Layout:
+    """How an argument of a given shape is spread over the lanes of a batch.
+
+    Parameters
+    ----------
+    kernels : module
+        The backend.
+    shape : tuple of int
+        Shape of the argument.
+    axis : int or None
+        The axis along which lanes lie, negative; None for one scalar a lane.
+    batch : tuple of int
+        Shape that the other axes broadcast to.
+    flat : bool
+        Whether the whole argument, raveled, is the same lane for every element of the batch.
+
+    Attributes
+    ----------
+    invalid : array of bool, shape (lanes,), or None
+        Lanes that hold a NaN, whose results are NaN whatever was computed.
+    """
+
+    def __init__(
+        self,
+        kernels: Any,
+        shape: tuple[int, ...],
+        axis: int | None,
+        batch: tuple[int, ...],
+        flat: bool = False,
+    ) -> None:
+        self.kernels = kernels
+        self.shape = shape
+        self.axis = axis
+        self.batch = batch
+        self.flat = flat
+        self.invalid: Any = None
+
+    @property
+    def size(self) -> int:
+        """Length of a lane."""
+        if self.flat:
+            return prod(self.shape)
+        return 1 if self.axis is None else self.shape[self.axis]
+
+    def pack(self, array: Any) -> Any:
+        """Return `array` as float64 lanes: (lanes, n), or (lanes,) for scalars."""
+        xp = self.kernels.xp
+        lanes = prod(self.batch)
+        if self.flat:
+            array = xp.broadcast_to(array.reshape(-1), (lanes, self.size))
+            return self.kernels.contiguous(array)
+        if self.axis is None:
+            return self.kernels.contiguous(xp.broadcast_to(array, self.batch).reshape(-1))
+        array = xp.moveaxis(array, self.axis, -1)
+        array = xp.broadcast_to(array, (*self.batch, self.size))
+        return self.kernels.contiguous(array.reshape(lanes, self.size))
+
+    def unpack(self, lanes: Any) -> Any:
+        """Return the transpose of `pack`: lanes that share an entry are added up."""
+        xp = self.kernels.xp
+        if self.invalid is not None:
+            spoilt = self.invalid.reshape(-1, *(1,) * (lanes.ndim - 1))
+            lanes = xp.where(spoilt, xp.nan, lanes)
+        if self.flat:
+            return lanes.sum(axis=0).reshape(self.shape)
+        if self.axis is None:
+            return self._reduce(lanes.reshape(self.batch), self.shape)
+        lanes = lanes.reshape(*self.batch, self.size)
+        moved = self.shape[: self.axis] + self.shape[len(self.shape) + self.axis + 1 :]
+        return xp.moveaxis(self._reduce(lanes, (*moved, self.size)), -1, self.axis)
+
+    @staticmethod
+    def _reduce(array: Any, shape: tuple[int, ...]) -> Any:
+        extra = array.ndim - len(shape)
+        axes = tuple(range(extra)) + tuple(
+            extra + i for i, n in enumerate(shape) if n == 1 and array.shape[extra + i] != 1
+        )
+        return array.sum(axis=axes).reshape(shape) if axes else array.reshape(shape)
+
+
+def key_of(kernels: Any, shape: tuple[int, ...], batch: tuple[int, ...]) -> Any:
+    """Return, for each lane of `batch`, its lane in an array of batch shape `shape`."""
+    own = kernels.identity(prod(shape)).reshape(shape)
+    return kernels.xp.ascontiguousarray(kernels.xp.broadcast_to(own, batch).reshape(-1))

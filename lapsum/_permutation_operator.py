@@ -1,0 +1,186 @@
+"""A soft permutation as a linear operator."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from ._backend import kernels_for
+from ._soft_permutation import soft_permutation
+from ._soft_permute import Product
+from ._sums import Sources
+from ._validation import arguments, check_alpha, float_dtype, real_array
+
+Array = Any
+
+
+class SoftPermutation:
+    r"""Soft permutation matrix of a 1-D array as a linear operator, of O(n) memory.
+
+    .. math:: P_{ij} = F\Bigl(\frac{b_i - x_j}{\alpha}\Bigr)
+       - F\Bigl(\frac{b_{i-1} - x_j}{\alpha}\Bigr), \qquad b_i = S^{-1}(i), \quad
+       b_0 = -\infty, \quad b_n = \infty
+
+    Parameters
+    ----------
+    x : array_like, shape (n,)
+        The entries to order.
+    alpha : float
+        Positive scale, in the units of `x`.
+    descending : bool, optional
+        Whether the first position is that of the largest entry.
+
+    Attributes
+    ----------
+    shape : tuple of int
+        (n, n).
+    dtype : numpy.dtype
+        Float dtype of `x`.
+    T, H : SoftPermutation
+        The transpose, which is the adjoint.
+
+    Raises
+    ------
+    ValueError
+        If `x` is not 1-D, or `alpha` is not one positive finite number.
+    TypeError
+        If an argument is not made of real numbers of at most 64 bits.
+
+    See Also
+    --------
+    soft_permutation : The matrix itself.
+    soft_permute : One product, with derivatives.
+
+    Notes
+    -----
+    One sort when it is made, then O(n) for each product with a vector; the matrix is never formed
+    but by `toarray`.  It is what ``scipy.sparse.linalg.aslinearoperator`` takes.  Derivatives are
+    those of `soft_permute`.  A NaN among the entries makes every product NaN.
+
+    References
+    ----------
+    .. [1] Ł. Struski et al., "LapSum -- One Method to Differentiate Them All: Ranking, Sorting and
+       Top-k Selection", ICML 2025, Definition 3.5.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import lapsum
+    >>> P = lapsum.SoftPermutation([3.0, 1.0, 2.0], 0.1)
+    >>> (P @ np.array([30.0, 10.0, 20.0])).round(2)
+    array([10.07, 20.  , 29.93])
+    >>> (P.T @ np.array([1.0, 2.0, 3.0])).round(2)
+    array([2.99, 1.01, 2.  ])
+    """
+
+    __array_ufunc__ = None  # so that `array @ P` is ours
+
+    def __init__(self, x: Any, alpha: Any, *, descending: bool = False) -> None:
+        kernels, arrays, dtypes = arguments({"x": x, "alpha": alpha})
+        x, alpha = arrays["x"], arrays["alpha"]
+        if x.ndim != 1:
+            raise ValueError(f"`x` must be 1-D, got shape {x.shape}")
+        if alpha.ndim != 0:
+            raise ValueError(f"`alpha` must be one number, got shape {alpha.shape}")
+        check_alpha(alpha)
+        self._kernels = kernels
+        self._alpha = float(alpha)
+        self._descending = bool(descending)
+        self._transposed = False
+        self.shape = (x.size, x.size)
+        self.dtype = dtypes["x"]
+        with kernels.quiet():
+            # A copy: no later change of the caller's array reaches the operator.
+            self._product = Product(
+                Sources(
+                    kernels,
+                    kernels.contiguous(kernels.own(x)[None, :]),
+                    kernels.contiguous(alpha.reshape(1)),
+                )
+            )
+
+    def __repr__(self) -> str:
+        n, _ = self.shape
+        transposed = " transposed" if self._transposed else ""
+        return f"<{n}x{n} SoftPermutation{transposed}, alpha={self._alpha!r}, dtype={self.dtype}>"
+
+    @property
+    def T(self) -> SoftPermutation:  # noqa: N802
+        """The transpose."""
+        other = object.__new__(SoftPermutation)
+        other.__dict__.update(self.__dict__, _transposed=not self._transposed)
+        return other
+
+    @property
+    def H(self) -> SoftPermutation:  # noqa: N802
+        """The adjoint, which is the transpose."""
+        return self.T
+
+    def matvec(self, v: Any) -> Array:
+        """Product with a vector of shape (n,) or (n, 1)."""
+        v = self._operand(v)
+        n, _ = self.shape
+        if v.shape not in ((n,), (n, 1)):
+            raise ValueError(f"`v` must have shape {(n,)} or {(n, 1)}, got {v.shape}")
+        return self._multiply(v)
+
+    def rmatvec(self, v: Any) -> Array:
+        """Product of the transpose with a vector."""
+        return self.T.matvec(v)
+
+    def matmat(self, v: Any) -> Array:
+        """Product with a matrix of shape (n, m)."""
+        v = self._operand(v)
+        n, _ = self.shape
+        if v.ndim != 2 or v.shape[0] != n:
+            raise ValueError(f"`v` must have shape ({n}, m), got {v.shape}")
+        return self._multiply(v)
+
+    def rmatmat(self, v: Any) -> Array:
+        """Product of the transpose with a matrix."""
+        return self.T.matmat(v)
+
+    def __matmul__(self, v: Any) -> Array:
+        return self.matvec(v) if np.ndim(v) == 1 else self.matmat(v)
+
+    def __rmatmul__(self, v: Any) -> Array:
+        v = self._operand(v)
+        return self.T @ v if v.ndim == 1 else (self.T @ v.T).T
+
+    def toarray(self) -> Array:
+        """Return the matrix, of shape (n, n)."""
+        s = self._product.sources
+        out = soft_permutation(s.given[0], self._alpha, descending=self._descending)
+        out = out.T if self._transposed else out
+        return out.astype(self.dtype, copy=False)
+
+    def _operand(self, v: Any) -> Array:
+        if kernels_for({"v": v}) is not self._kernels:
+            raise TypeError(f"`v` is a {type(v).__name__}, unlike the array that was ordered")
+        array = real_array("v", v)
+        return array if isinstance(v, np.ndarray) else array.astype(float_dtype(v, array))
+
+    def _multiply(self, v: Array) -> Array:
+        """Multiply the columns of `v`, all of them lanes of the one permutation."""
+        kernels, product = self._kernels, self._product
+        xp, s = kernels.xp, product.sources
+        dtype = np.result_type(self.dtype, float_dtype(v, v))
+        n, _ = self.shape
+        with kernels.quiet():
+            lanes = kernels.contiguous(v.reshape(n, -1).T) if n else xp.zeros((v.size and 1, 0))
+            if s.invalid is not None:
+                return kernels.finish(xp.full(v.shape, np.nan), dtype)
+            spoilt = xp.isnan(lanes).any(axis=-1)
+            lanes = xp.where(spoilt[:, None], 0.0, lanes)
+            key = xp.zeros(len(lanes), dtype=np.intp)
+            order = s.order[key]
+            if self._transposed:
+                lanes = kernels.contiguous(lanes[:, ::-1]) if self._descending else lanes
+                out = product.apply_limits(lanes, key, transpose=True)
+                out = kernels.unsort(out, order)
+            else:
+                out = product.apply_limits(kernels.sort(lanes, order), key, transpose=False)
+                out = out[:, ::-1] if self._descending else out
+            out = xp.where(spoilt[:, None], np.nan, out)
+            return kernels.finish(out.T.reshape(v.shape), dtype)

@@ -1,0 +1,155 @@
+"""Soft permutation matrices."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from ._derivatives import Rule, evaluate, rule_of
+from ._layout import Layout
+from ._sums import Sources, Thresholds
+from ._validation import arguments, batch_of, check_alpha, normalize_axis, scalar_layout
+
+Array = Any
+
+
+def soft_permutation(x: Any, alpha: Any, *, axis: int = -1, descending: bool = False) -> Any:
+    r"""Soft permutation matrix: to what extent each entry is at each position of the sorted order.
+
+    .. math:: P_{ij} = F\Bigl(\frac{b_i - x_j}{\alpha}\Bigr)
+       - F\Bigl(\frac{b_{i-1} - x_j}{\alpha}\Bigr), \qquad b_i = S^{-1}(i), \quad
+       b_0 = -\infty, \quad b_n = \infty
+
+    with :math:`S(b) = \sum_j F((b - x_j)/\alpha)`.  As alpha tends to zero this is the permutation
+    matrix with ``P @ x = np.sort(x)``; it is doubly stochastic for every alpha.
+
+    Parameters
+    ----------
+    x : array_like
+        The entries to order.
+    alpha : array_like
+        Positive scale, in the units of `x`; must broadcast to the batch shape (the axes but
+        `axis`).
+    axis : int, optional
+        Axis along which the entries lie.
+    descending : bool, optional
+        Whether the first position is that of the largest entry: the rows are reversed.
+
+    Returns
+    -------
+    ndarray
+        Of shape ``batch shape + (n, n)``, row = position, column = entry; float dtype of `x`.
+
+    Raises
+    ------
+    ValueError
+        If `alpha` is not positive and finite, or its shape does not fit.
+    TypeError
+        If an argument is not made of real numbers of at most 64 bits.
+
+    See Also
+    --------
+    soft_permute : The product with an array, without the matrix.
+    SoftPermutation : The matrix as a linear operator of O(n) memory.
+
+    Notes
+    -----
+    With :math:`l_{ij} = e^{-|b_i - x_j|/\alpha}/(2\alpha)` and :math:`q_{ij}` the softmax weights
+    of :math:`-|b_i - x_j|/\alpha` over j, the derivative of :math:`F((b_i - x_j)/\alpha)` is
+
+    .. math:: l_{ij} \Bigl(\sum_k q_{ik} \dot x_k - \dot x_j
+       + \frac{x_j - \sum_k q_{ik} x_k}{\alpha}\dot\alpha\Bigr),
+
+    and that of P the difference of two rows.  Values and products with the Jacobian are O(n^2),
+    the size of the result.  Entries are never negative; their relative error is a few units in
+    the last place times :math:`(1 + |b_i - x_j|/\alpha)(1 + \alpha/(b_i - b_{i-1}))`.  A NaN makes
+    its lane NaN.
+
+    References
+    ----------
+    .. [1] Ł. Struski et al., "LapSum -- One Method to Differentiate Them All: Ranking, Sorting and
+       Top-k Selection", ICML 2025, Definition 3.5 and Theorem 3.6.
+
+    Examples
+    --------
+    >>> import lapsum
+    >>> lapsum.soft_permutation([3.0, 1.0, 2.0], 0.1).round(3)
+    array([[0.   , 0.993, 0.007],
+           [0.007, 0.007, 0.987],
+           [0.993, 0.   , 0.007]])
+    """
+    return evaluate(_SoftPermutation, x, alpha, axis=axis, descending=descending)
+
+
+def integer_thresholds(sources: Sources, full: bool) -> Thresholds:
+    """Return the n - 1 thresholds between neighbouring positions."""
+    xp = sources.kernels.xp
+    lanes, n = sources.shape
+    levels = xp.broadcast_to(xp.arange(1.0, max(n, 1)), (lanes, max(n - 1, 0)))
+    return sources.solve(sources.kernels.contiguous(levels), sources.key, full)
+
+
+@rule_of(soft_permutation)
+class _SoftPermutation(Rule):
+    def __init__(self, x: Any, alpha: Any, *, axis: int = -1, descending: bool = False) -> None:
+        self.kernels, arrays, self.dtypes = arguments({"x": x, "alpha": alpha})
+        x, alpha = arrays["x"], arrays["alpha"]
+        self.dtype = self.dtypes["x"]
+        axis = normalize_axis(axis, x.ndim)
+        self.batch = batch_of("x", x.shape, axis)
+        self.layouts = {
+            "x": Layout(self.kernels, x.shape, axis, self.batch),
+            "alpha": scalar_layout(self.kernels, "alpha", alpha, self.batch),
+        }
+        check_alpha(alpha)
+        self.descending = descending
+        self.sources = Sources(
+            self.kernels, *(layout.pack(arrays[name]) for name, layout in self.layouts.items())
+        )
+        for layout in self.layouts.values():
+            layout.invalid = self.sources.invalid
+        self.b = integer_thresholds(self.sources, True)
+
+    def place(self, lanes: Array) -> Array:
+        """Return the lanes of a result as batch shape + (n, n)."""
+        if self.sources.invalid is not None:
+            lanes[self.sources.invalid] = np.nan
+        if self.descending:
+            lanes = lanes[:, ::-1]
+        return lanes.reshape(*self.batch, *lanes.shape[1:])
+
+    def take(self, array: Array) -> Array:
+        """Undo `place`."""
+        lanes, n = self.sources.shape
+        array = array.reshape(lanes, n, n)
+        return self.kernels.contiguous(array[:, ::-1] if self.descending else array)
+
+    def value(self) -> Array:
+        s, b = self.sources, self.b
+        width = self.kernels.widths(b.lo, b.hi, b.u, s.alpha, s.shape[1])
+        return self.kernels.permutation(s.given, b.lo, b.hi, b.u, width, s.alpha)
+
+    def jvp(self, x_dot: Array | None, alpha_dot: Array | None) -> Array:
+        s, b, xp = self.sources, self.b, self.kernels.xp
+        b_dot = None
+        if x_dot is not None:
+            b_dot = b.average(s.tangent(x_dot))
+            x_dot = xp.where(xp.isfinite(s.given), x_dot, 0.0)
+        return self.kernels.permutation_jvp(
+            s.given, b.lo, b.hi, b.u, s.alpha, x_dot, b_dot, alpha_dot, b.slope()
+        )
+
+    def vjp(self, bar: Array, wrt: frozenset[str]) -> dict[str, Array]:
+        s, b, xp = self.sources, self.b, self.kernels.xp
+        b_bar, x_bar, alpha_bar = self.kernels.permutation_vjp(
+            s.given, b.lo, b.hi, b.u, s.alpha, b.slope(), bar
+        )
+        bars = {}
+        if "x" in wrt:
+            x_bar = x_bar + s.cotangent(b.average_transpose(b_bar))
+            x_bar = xp.where(xp.isfinite(s.given), x_bar, 0.0)
+            bars["x"] = x_bar / s.alpha[:, None]
+        if "alpha" in wrt:
+            bars["alpha"] = alpha_bar / s.alpha
+        return bars

@@ -1,0 +1,380 @@
+"""Soft top-k selection and its logarithm."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from ._derivatives import Rule, evaluate, rule_of
+from ._layout import Layout
+from ._sums import Sources
+from ._validation import (
+    arguments,
+    batch_of,
+    check_alpha,
+    check_total,
+    check_weights,
+    clip_k,
+    normalize_axis,
+    scalar_layout,
+    weights_layout,
+)
+
+Array = Any
+
+
+def soft_topk(
+    x: Any, k: Any, alpha: Any, *, weights: Any = None, axis: int = -1, largest: bool = True
+) -> Any:
+    r"""Soft top-k selection: to what extent each entry is among the k largest.
+
+    .. math:: p_i = F\Bigl(\frac{b - x_i}{\alpha}\Bigr), \qquad
+       \sum_j c_j F\Bigl(\frac{b - x_j}{\alpha}\Bigr) = k
+
+    for the k smallest; for the k largest the same of -x.  As alpha tends to zero this is the
+    indicator of the k smallest, or largest, entries.
+
+    Parameters
+    ----------
+    x : array_like
+        The entries to choose from.
+    k : array_like
+        How much weight to choose, any real number in [0, W] with W the total weight (n without
+        weights); must broadcast to the batch shape (the axes but `axis`).
+    alpha : array_like
+        Positive scale, in the units of `x`; must broadcast to the batch shape.
+    weights : array_like, optional
+        Non-negative frequency weights :math:`c_j`, of the shape of `x` or 1-D along `axis`; an
+        entry of weight 2 counts as two equal entries.
+    axis : int, optional
+        Axis along which to choose.
+    largest : bool, optional
+        Whether to choose the largest entries or the smallest.
+
+    Returns
+    -------
+    ndarray
+        Probabilities in [0, 1], of the shape and float dtype of `x`;
+        :math:`\sum_i c_i p_i = k`.
+
+    Raises
+    ------
+    ValueError
+        If `k` is outside [0, W], `alpha` is not positive and finite, a weight is negative or not
+        finite, or shapes do not fit.
+    TypeError
+        If an argument is not made of real numbers of at most 64 bits.
+
+    See Also
+    --------
+    log_soft_topk : The logarithm, accurate where the probability is tiny.
+
+    Notes
+    -----
+    With :math:`l_i = e^{-|b - x_i|/\alpha}/(2\alpha)`, :math:`q = c\,l/\sum_j c_j l_j` and s = 1
+    for the smallest, -1 for the largest,
+
+    .. math:: \dot p_i = s\,l_i \Bigl(\sum_j q_j \dot x_j - \dot x_i\Bigr)
+       + \frac{l_i}{\sum_j c_j l_j} \Bigl(\dot k - \sum_j p_j \dot c_j\Bigr)
+       + s\,l_i \frac{x_i - \sum_j q_j x_j}{\alpha}\dot\alpha .
+
+    The Jacobian in x is a diagonal plus a matrix of rank one; products with it are O(n).  Every
+    entry, the small ones included, has a relative error of a few units in the last place times
+    :math:`1 + |b - x_i|/\alpha`: the threshold b is never rounded to a float.  A NaN of non-zero
+    weight makes its lane NaN; -inf is never chosen by ``largest=True`` while k is at most the
+    weight of the other entries.  At k = 0 and k = W derivatives are the one-sided limits.
+
+    References
+    ----------
+    .. [1] Ł. Struski et al., "LapSum -- One Method to Differentiate Them All: Ranking, Sorting and
+       Top-k Selection", ICML 2025, section 3.3, Theorem 3.3 and appendices A and C.2.
+
+    Examples
+    --------
+    >>> import lapsum
+    >>> lapsum.soft_topk([3.0, 1.0, 4.0, 1.5], 2, 0.1).round(3)
+    array([1., 0., 1., 0.])
+    >>> lapsum.soft_topk([3.0, 1.0, 4.0, 1.5], 2, 1.0).round(3)
+    array([0.731, 0.149, 0.901, 0.219])
+    """
+    return evaluate(_SoftTopk, x, k, alpha, weights=weights, axis=axis, largest=largest)
+
+
+def log_soft_topk(
+    x: Any, k: Any, alpha: Any, *, weights: Any = None, axis: int = -1, largest: bool = True
+) -> Any:
+    r"""Logarithm of soft top-k selection, computed as such.
+
+    .. math:: \log p_i = \log F\Bigl(\frac{b - x_i}{\alpha}\Bigr), \qquad
+       \sum_j c_j F\Bigl(\frac{b - x_j}{\alpha}\Bigr) = k
+
+    for the k smallest; for the k largest the same of -x.
+
+    Parameters
+    ----------
+    x : array_like
+        The entries to choose from.
+    k : array_like
+        How much weight to choose, any real number in [0, W] with W the total weight (n without
+        weights); must broadcast to the batch shape (the axes but `axis`).
+    alpha : array_like
+        Positive scale, in the units of `x`; must broadcast to the batch shape.
+    weights : array_like, optional
+        Non-negative frequency weights :math:`c_j`, of the shape of `x` or 1-D along `axis`.
+    axis : int, optional
+        Axis along which to choose.
+    largest : bool, optional
+        Whether to choose the largest entries or the smallest.
+
+    Returns
+    -------
+    ndarray
+        Logarithms of the probabilities, of the shape and float dtype of `x`; finite where the
+        probability itself underflows.
+
+    Raises
+    ------
+    ValueError
+        If `k` is outside [0, W], `alpha` is not positive and finite, a weight is negative or not
+        finite, or shapes do not fit.
+    TypeError
+        If an argument is not made of real numbers of at most 64 bits.
+
+    See Also
+    --------
+    soft_topk : The probabilities, with the notes that hold here too.
+
+    Notes
+    -----
+    The derivative is that of `soft_topk` divided by p, where :math:`l_i/p_i` is
+    :math:`1/\alpha` for :math:`p_i \le 1/2` and :math:`(1 - p_i)/(\alpha p_i)` above, and 1 - p
+    is never formed.  At k = 0 the value is -inf, the derivative in x stays finite, and that in k
+    is inf; a zero tangent or cotangent times it is zero.
+
+    References
+    ----------
+    .. [1] Ł. Struski et al., "LapSum -- One Method to Differentiate Them All: Ranking, Sorting and
+       Top-k Selection", ICML 2025, appendix C.3.
+
+    Examples
+    --------
+    >>> import lapsum
+    >>> lapsum.log_soft_topk([3000.0, 1.0, 4000.0, 1.5], 2, 1.0).round(3)
+    array([    0.   , -1500.443,     0.   , -1499.943])
+    """
+    return evaluate(_LogSoftTopk, x, k, alpha, weights=weights, axis=axis, largest=largest)
+
+
+@rule_of(soft_topk)
+class _SoftTopk(Rule):
+    def __init__(
+        self,
+        x: Any,
+        k: Any,
+        alpha: Any,
+        *,
+        weights: Any = None,
+        axis: int = -1,
+        largest: bool = True,
+    ) -> None:
+        self.kernels, arrays, self.dtypes = arguments({"x": x, "k": k, "alpha": alpha}, weights)
+        x, k, alpha = arrays["x"], arrays["k"], arrays["alpha"]
+        xp = self.kernels.xp
+        self.dtype = self.dtypes["x"]
+        axis = normalize_axis(axis, x.ndim)
+        batch = batch_of("x", x.shape, axis)
+        self.layouts = {
+            "x": Layout(self.kernels, x.shape, axis, batch),
+            "k": scalar_layout(self.kernels, "k", k, batch),
+            "alpha": scalar_layout(self.kernels, "alpha", alpha, batch),
+        }
+        if weights is not None:
+            self.layouts["weights"] = weights_layout(
+                self.kernels, arrays["weights"], x.shape, axis, batch, "x"
+            )
+            check_weights(arrays["weights"])
+        check_alpha(alpha)
+        self.result = self.layouts["x"]
+        lanes = {name: layout.pack(arrays[name]) for name, layout in self.layouts.items()}
+        # The largest are the smallest of -x, at the level k: W - k is never formed.
+        self.sign = -1.0 if largest else 1.0
+        self.z = -lanes["x"] if largest else lanes["x"]
+        self.alpha = lanes["alpha"]
+        self.weights = lanes.get("weights")
+        if self.weights is None:
+            total = xp.full(self.alpha.shape, float(x.shape[axis]))
+        else:
+            total = self.kernels.totals(self.weights)
+            check_total(total)
+        k = clip_k(lanes["k"], total)
+        self.sources = s = Sources(self.kernels, self.z, self.alpha, self.weights)
+        for layout in self.layouts.values():
+            layout.invalid = s.invalid
+        # A level of exactly the total is where the running sums must not decide.
+        self.b = b = s.solve(xp.where(k == total, np.inf, k)[:, None], s.key, True)
+        self.absent = (s.count == 0)[:, None]
+        u = xp.where(self.absent, -np.inf, b.u)
+        lo, hi = xp.where(self.absent, 0.0, b.lo), xp.where(self.absent, 0.0, b.hi)
+        self.t = self.kernels.offsets(lo, hi, u, self.z, self.alpha)
+        if self.absent.any():
+            self.t = xp.where(self.absent, -np.inf, self.t)
+
+    def value(self) -> Array:
+        return self.kernels.cdf(self.t)
+
+    def slope(self) -> Array:
+        """Return alpha times the derivative of the value in the threshold b."""
+        return self.kernels.pdf(self.t)
+
+    def k_slope(self) -> Array:
+        """Return the derivative of the value in k: q_i/c_i."""
+        return self.shares
+
+    @property
+    def shares(self) -> Array:
+        """l_i/sum_j c_j l_j, the softmax weights q over c."""
+        b, s = self.b, self.sources
+        n = s.shape[1]
+        left, right = (
+            self.kernels.xp.take_along_axis(s.x, at.clip(0, max(n - 1, 0)), axis=-1)[:, 0]
+            if n
+            else self.alpha
+            for at in b.at
+        )
+        q_left, q_right = (q[:, 0] for q in b.softmax)
+        return self.kernels.shares(
+            (left, right), (q_left, q_right), b.density[:, 0], self.z, self.t, self.alpha
+        )
+
+    def softmax(self) -> tuple[Array, Array]:
+        """Return q and, as an index of (lanes, 1), the entry nearest to the threshold."""
+        xp = self.kernels.xp
+        q = self.shares
+        if self.weights is not None:
+            q = xp.where(self.weights == 0.0, 0.0, self.weights * q)
+        present = xp.isfinite(self.t) | xp.isfinite(self.z)
+        if self.weights is not None:
+            present &= self.weights != 0.0
+        away = xp.where(present, xp.abs(self.t), np.inf)
+        k_zero = xp.isinf(self.b.u)
+        away = xp.where(k_zero, xp.where(present, self.sign_of_end() * self.z, np.inf), away)
+        return q, xp.argmin(away, axis=-1)[:, None]
+
+    def sign_of_end(self) -> Array:
+        """Return 1 where the threshold lies below all entries, -1 where above."""
+        return self.kernels.xp.where(self.b.u > 0.0, -1.0, 1.0)
+
+    def jvp(
+        self,
+        x_dot: Array | None,
+        k_dot: Array | None,
+        alpha_dot: Array | None,
+        weights_dot: Array | None = None,
+    ) -> Array:
+        xp = self.kernels.xp
+        alpha = self.alpha[:, None]
+        out = xp.zeros(self.z.shape)
+        if not self.z.shape[1]:
+            return out
+        slope = self.slope()
+        q, nearest = self.softmax()
+        if x_dot is not None:
+            z_dot = xp.where(xp.isfinite(self.z), self.sign * x_dot, 0.0)
+            z_dot = z_dot - xp.take_along_axis(z_dot, nearest, axis=-1)
+            b_dot = (q * z_dot).sum(axis=-1)[:, None]
+            out = out + slope * (b_dot - z_dot) / alpha
+        if alpha_dot is not None:
+            out = out + self.kernels.times(slope, self.spread(q, nearest)) / alpha * alpha_dot[:, None]
+        if k_dot is not None:
+            out = out + self.kernels.times(k_dot[:, None], self.k_slope())
+        if weights_dot is not None:
+            out = out - self.weights_jvp(weights_dot)
+        return xp.where(self.absent, 0.0, xp.where(xp.isnan(self.z), np.nan, out))
+
+    def vjp(self, bar: Array, wrt: frozenset[str]) -> dict[str, Array]:
+        xp = self.kernels.xp
+        alpha = self.alpha
+        bars: dict[str, Array] = {}
+        if not self.z.shape[1]:
+            zero = xp.zeros(alpha.shape)
+            return {name: zero if name in ("k", "alpha") else self.z for name in wrt}
+        nothing = self.absent | xp.isnan(self.z)
+        bar = xp.where(nothing, 0.0, bar)
+        slope = xp.where(nothing, 0.0, self.slope())
+        h = bar * slope
+        q, nearest = self.softmax()
+        if "x" in wrt:
+            z_bar = q * h.sum(axis=-1)[:, None] - h
+            # The entries of z_bar add up to zero; where one q is near 1 only this is accurate.
+            xp.put_along_axis(z_bar, nearest, 0.0, axis=-1)
+            rest = -z_bar.sum(axis=-1)[:, None]
+            xp.put_along_axis(z_bar, nearest, rest, axis=-1)
+            bars["x"] = xp.where(xp.isfinite(self.z), self.sign * z_bar / alpha[:, None], 0.0)
+        if "alpha" in wrt:
+            bars["alpha"] = self.kernels.times(h, self.spread(q, nearest)).sum(axis=-1) / alpha
+        if "k" in wrt:
+            bars["k"] = self.kernels.times(bar, xp.where(nothing, 0.0, self.k_slope())).sum(axis=-1)
+        if "weights" in wrt:
+            bars["weights"] = -xp.where(nothing, 0.0, self.weights_vjp(bar))
+        return bars
+
+    def spread(self, q: Array, nearest: Array) -> Array:
+        """Return (z_i - sum_j q_j z_j)/alpha, 0 at infinite entries, by differences."""
+        xp = self.kernels.xp
+        origin = xp.take_along_axis(self.z, nearest, axis=-1)[:, 0]
+        step = self.kernels.steps(origin, self.z, self.alpha)
+        step = xp.where(xp.isfinite(self.z), step, 0.0)
+        step = step - self.kernels.times(q, step).sum(axis=-1)[:, None]
+        return xp.where(xp.isfinite(self.z), step, 0.0)
+
+    def chosen(self) -> Array:
+        """Return p, and 0 where an absent entry is NaN."""
+        return self.kernels.xp.where(
+            self.kernels.xp.isnan(self.z), 0.0, self.kernels.cdf(self.t)
+        )
+
+    def weights_jvp(self, weights_dot: Array) -> Array:
+        """Return minus the tangent due to the weights: (dp_i/dk) sum_j p_j c_dot_j."""
+        falling = (self.chosen() * weights_dot).sum(axis=-1)[:, None]
+        return self.kernels.times(falling, self.k_slope())
+
+    def weights_vjp(self, bar: Array) -> Array:
+        """Return the transpose of `weights_jvp`."""
+        xp = self.kernels.xp
+        rate = xp.where(bar == 0.0, 0.0, bar * self.k_slope())
+        return self.kernels.times(self.chosen(), rate.sum(axis=-1)[:, None])
+
+
+@rule_of(log_soft_topk)
+class _LogSoftTopk(_SoftTopk):
+    def value(self) -> Array:
+        return self.kernels.logcdf(self.t)
+
+    def slope(self) -> Array:
+        return self.kernels.logcdf_slope(self.t)
+
+    def k_slope(self) -> Array:
+        xp = self.kernels.xp
+        return xp.where(self.t <= 0.0, 1.0 / self.b.density, self.shares / self.kernels.cdf(self.t))
+
+    def parts(self) -> tuple[Array, Array, Array]:
+        """Return (dlog p_i/dk) p_j as [t_i <= 0] near_j + far_i p_j, finite at k = 0 too."""
+        xp = self.kernels.xp
+        p, shares = self.chosen(), self.shares
+        near = xp.where(self.t <= 0.0, shares, p / self.b.density)
+        far = xp.where(self.t <= 0.0, 0.0, shares / p)
+        nothing = xp.isnan(self.z)
+        return xp.where(nothing, 0.0, near), xp.where(nothing, 0.0, far), p
+
+    def weights_jvp(self, weights_dot: Array) -> Array:
+        xp, times = self.kernels.xp, self.kernels.times
+        near, far, p = self.parts()
+        out = xp.where(self.t <= 0.0, times(near, weights_dot).sum(axis=-1)[:, None], 0.0)
+        return out + times(far, (p * weights_dot).sum(axis=-1)[:, None])
+
+    def weights_vjp(self, bar: Array) -> Array:
+        xp, times = self.kernels.xp, self.kernels.times
+        near, far, p = self.parts()
+        small = xp.where(self.t <= 0.0, bar, 0.0).sum(axis=-1)[:, None]
+        return times(near, small) + times(p, times(far, bar).sum(axis=-1)[:, None])

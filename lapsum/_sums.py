@@ -1,0 +1,335 @@
+"""Sorted sources, targets among them, and the Laplace-kernel sums from the ones to the others.
+
+With sources x_1 <= ... <= x_n of weights c_j and a target b between x_m and x_{m+1},
+
+    sum_j c_j v_j e^{-|b - x_j|/alpha} = e^{-(b - x_m)/alpha} A_m + e^{-(x_{m+1} - b)/alpha} B_{m+1},
+    A_m = c_m v_m + e^{-(x_m - x_{m-1})/alpha} A_{m-1},      B_m the same from the right:
+
+two decaying scans over the sources, then two reads a target; the transpose runs backwards.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+
+Array = Any
+Pair = tuple[Array, Array]
+
+
+class Sources:
+    """The sources of every lane, sorted, and the decaying sums of their weights.
+
+    Parameters
+    ----------
+    kernels : module
+        The backend.
+    x : array, shape (lanes, n)
+        Sources; entries of zero weight are absent, whatever they hold.
+    alpha : array, shape (lanes,)
+    weights : array, shape (lanes, n), optional
+    """
+
+    def __init__(self, kernels: Any, x: Array, alpha: Array, weights: Array | None = None) -> None:
+        self.kernels = kernels
+        self.given = x
+        self.alpha = alpha
+        self.order, self.count, self.invalid = kernels.order(x, weights)
+        self.x = kernels.sort(x, self.order)
+        self.weights = None if weights is None else kernels.sort(weights, self.order)
+        self.key = kernels.identity(len(x))
+        self.gap = kernels.gaps(self.x, self.count, alpha)
+        self.decay = kernels.decays(self.gap)
+        self.left, self.right = self.scan(self.weights)
+        self.pairs = None if weights is None else kernels.cumulate(self.weights)
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Lanes and sources a lane."""
+        lanes, n = self.x.shape
+        return lanes, n
+
+    def sort(self, values: Array) -> Array:
+        """Return `values`, given in the caller's order, in ascending order of the sources."""
+        return self.kernels.sort(values, self.order)
+
+    def unsort(self, values: Array) -> Array:
+        """Undo `sort`."""
+        return self.kernels.unsort(values, self.order)
+
+    def tangent(self, values: Array) -> Array:
+        """Return the tangent of the sorted sources; infinite ones do not move."""
+        xp = self.kernels.xp
+        return xp.where(xp.isfinite(self.x), self.sort(values), 0.0)
+
+    def cotangent(self, values: Array) -> Array:
+        """Return the cotangent, in the caller's order, of which `values` are the sorted entries."""
+        xp = self.kernels.xp
+        return self.unsort(xp.where(xp.isfinite(self.x), values, 0.0))
+
+    def weigh(self, values: Array) -> Array:
+        """Return sorted `values` times the weights; those of absent entries are zero."""
+        if self.weights is None:
+            return values
+        return self.kernels.xp.where(self.weights == 0.0, 0.0, self.weights * values)
+
+    def scan(self, values: Array | None, key: Array | None = None) -> Pair:
+        """Return the decaying sums of sorted `values` from the left and from the right."""
+        key = self.key if key is None else key
+        scan, decay = self.kernels.scan, self.decay
+        return scan(decay, values, key, False), scan(decay, values, key, True)
+
+    def moments(self, step: Array, base: Pair, key: Array | None = None) -> Pair:
+        """Return the scans of differences, see `lapsum._numpy.moments`."""
+        key = self.key if key is None else key
+        moments, decay = self.kernels.moments, self.decay
+        return (
+            moments(decay, step, base[0], key, False),
+            moments(decay, step, base[1], key, True),
+        )
+
+    def locate(self, lo: Array, hi: Array | None, u: Array | None, key: Array) -> Targets:
+        """Return the targets (lo + hi)/2 + alpha u, or `lo` where the others are None."""
+        index, left, right = self.kernels.locate(
+            self.x, self.count, self.alpha, lo, hi, u, key
+        )
+        return Targets(self, key, index, left, right, lo, hi, u)
+
+    def solve(self, levels: Array, key: Array, full: bool) -> Thresholds:
+        """Return the thresholds b with S(b) = level; `full` if derivatives will be asked for."""
+        index, side, u, factors = self.kernels.solve(
+            self.gap,
+            self.count,
+            self.weights,
+            self.pairs,
+            self.left,
+            self.right,
+            levels,
+            key,
+            full,
+        )
+        lo, hi = self.kernels.anchors(self.x, index, side, key)
+        return Thresholds(self, key, index, lo, hi, u, factors)
+
+    def neighbours(self) -> Targets:
+        """Return the sources, in ascending order, as targets of all sources but themselves.
+
+        Their own kernel, one, would drown the others' where those are tiny.
+        """
+        xp = self.kernels.xp
+        lanes, n = self.shape
+        here = xp.broadcast_to(xp.arange(n), (lanes, n))
+        present = here < self.count[:, None]
+        after = xp.concatenate([self.gap[:, 1:], xp.full((lanes, min(n, 1)), xp.inf)], axis=-1)
+        index = xp.where(present, here, 0)
+        left, right = self.gap, after
+        if self.weights is not None:
+            absent = self.locate(self.x, None, None, self.key)
+            index = xp.where(present, here, absent.at[1])
+            left = xp.where(present, left, absent.distance[0])
+            right = xp.where(present, right, absent.distance[1])
+        targets = Targets(self, self.key, index, left, right, self.x, None, None)
+        targets.at = (index - 1, xp.where(present, index + 1, index))
+        return targets
+
+    def everyone(self) -> Sources:
+        """Return the sources with the absent ones back, for what weights change when they grow."""
+        if self.weights is None or not (self.weights == 0.0).any():
+            return self
+        xp = self.kernels.xp
+        return Sources(
+            self.kernels, self.given, self.alpha, xp.where(xp.isnan(self.given), 0.0, 1.0)
+        )
+
+
+class Targets:
+    """Points among sources: how many sources are left of each, and e^{-distance} to both sides."""
+
+    def __init__(
+        self,
+        sources: Sources,
+        key: Array,
+        index: Array,
+        left: Array,
+        right: Array,
+        lo: Array,
+        hi: Array | None,
+        u: Array | None,
+    ) -> None:
+        xp = sources.kernels.xp
+        self.sources = sources
+        self.key = key
+        self.at = (index - 1, index)
+        self.distance = (left, right)
+        self.invalid = xp.isnan(left)
+        self.kernel = tuple(xp.where(self.invalid, 0.0, xp.exp(-d)) for d in self.distance)
+        self.where = (lo, hi, u)
+
+    @property
+    def lanes(self) -> Array:
+        """Key of targets that read from sources of their own."""
+        return self.sources.kernels.identity(len(self.key))
+
+    def sum(self, nodes: Pair, by: Pair | None = None) -> Array:
+        """Read two scans of the sources at the targets."""
+        by = self.kernel if by is None else by
+        return self.sources.kernels.gather(nodes, self.key, self.at, by, self.lanes)
+
+    def transpose(self, values: Array, by: Pair | None = None) -> Array:
+        """Return, at the sorted sources, the sums of `values` over the targets."""
+        by = self.kernel if by is None else by
+        s = self.sources
+        left, right = s.kernels.scatter(values, self.at, by, self.lanes, self.key, s.shape)
+        return s.kernels.scan(s.decay, left, s.key, True) + s.kernels.scan(
+            s.decay, right, s.key, False
+        )
+
+    def level(self) -> Array:
+        """Return S at the targets."""
+        s = self.sources
+        n = s.kernels.gather(
+            self._running(s.weights), self.key, self.at, self._once(), self.lanes
+        )
+        tails = self.sum((s.left, s.right), self._cdf_factors())
+        if s.pairs is None:
+            return n + tails
+        low = s.kernels.gather((s.pairs[1],) * 2, self.key, self.at, self._once(), self.lanes)
+        return n + (low + tails)
+
+    def cdf_sum(self, values: Array) -> Array:
+        """Return sum_j F((b - x_j)/alpha) values_j, for values in the caller's order."""
+        t = self._among_everyone()
+        s = t.sources
+        values = s.sort(values)
+        values = s.kernels.xp.where(s.kernels.xp.isnan(s.x), 0.0, values)
+        running = s.kernels.scan(None, values, s.key, False)
+        whole = s.kernels.gather((running, running), t.key, t.at, t._once(), t.lanes)
+        return whole + t.sum(s.scan(values), t._cdf_factors())
+
+    def cdf_transpose(self, values: Array) -> Array:
+        """Return sum_i F((b_i - x_j)/alpha) values_i in the caller's order."""
+        t = self._among_everyone()
+        s = t.sources
+        xp = s.kernels.xp
+        values = xp.where(t.invalid, 0.0, values)
+        whole, _ = s.kernels.scatter(values, t.at, t._once(), t.lanes, t.key, s.shape)
+        out = s.kernels.scan(None, whole, s.key, True) + t.transpose(values, t._cdf_factors())
+        return s.unsort(xp.where(xp.isnan(s.x), 0.0, out))
+
+    def difference(self, base: Pair, ours: Array, theirs: Array) -> Array:
+        """Return sum_j w_j e^{-|t_ij|} (ours_i - theirs_j), theirs sorted; base = scan(w).
+
+        Only differences enter, so that a common offset of the two costs no digit.
+        """
+        s = self.sources
+        xp = s.kernels.xp
+        ones, zeros = self._once()
+        step = theirs - xp.concatenate([theirs[:, :1], theirs[:, :-1]], axis=-1)
+        plus, minus = self.kernel
+        near = (
+            plus * (ours - self.sum((theirs, theirs), (ones, zeros))),
+            minus * (ours - self.sum((theirs, theirs), (zeros, ones))),
+        )
+        return self.sum(base, near) + self.sum(s.moments(step, base), (plus, -minus))
+
+    def moment(self, base: Pair) -> Array:
+        """Return sum_j w_j e^{-|t_ij|} t_ij with t = (target - x_j)/alpha; base = scan(w)."""
+        s = self.sources
+        xp = s.kernels.xp
+        plus, minus = self.kernel
+        near = (
+            xp.where(plus == 0.0, 0.0, plus * self.distance[0]),
+            xp.where(minus == 0.0, 0.0, -minus * self.distance[1]),
+        )
+        return self.sum(base, near) + self.sum(s.moments(s.gap, base), (plus, -minus))
+
+    def _running(self, weights: Array | None) -> Pair:
+        s = self.sources
+        if s.pairs is not None:
+            return s.pairs[0], s.pairs[0]
+        xp = s.kernels.xp
+        count = xp.broadcast_to(xp.arange(1.0, s.shape[1] + 1.0), s.shape)
+        count = s.kernels.contiguous(count)
+        return count, count
+
+    def _once(self) -> Pair:
+        xp = self.sources.kernels.xp
+        return xp.ones(self.at[0].shape), xp.zeros(self.at[0].shape)
+
+    def _cdf_factors(self) -> Pair:
+        left, right = self.kernel
+        return -0.5 * left, 0.5 * right
+
+    def _among_everyone(self) -> Targets:
+        everyone = self.sources.everyone()
+        if everyone is self.sources:
+            return self
+        return everyone.locate(*self.where, self.key)
+
+
+class Thresholds(Targets):
+    """Targets b_i = (lo + hi)/2 + alpha u solved for, with the softmax weights of their sources.
+
+    `softmax` holds the factors that turn a kernel sum into sum_j q_ij v_j, where
+    q_ij = c_j e^{-|b_i - x_j|/alpha} / sum_k c_k e^{-|b_i - x_k|/alpha}; `density` is alpha dS/db.
+    """
+
+    def __init__(
+        self,
+        sources: Sources,
+        key: Array,
+        index: Array,
+        lo: Array,
+        hi: Array,
+        u: Array,
+        factors: Array | None,
+    ) -> None:
+        self.sources = sources
+        self.key = key
+        self.at = (index - 1, index)
+        self.lo, self.hi, self.u = lo, hi, u
+        self.where = (lo, hi, u)
+        if factors is not None:
+            left, right, q_left, q_right, self.density, self.centre = factors
+            self.kernel = (left, right)
+            self.softmax = (q_left, q_right)
+            self.invalid = sources.kernels.xp.isnan(u)
+
+    def value(self) -> Array:
+        """Return the thresholds, rounded."""
+        s = self.sources
+        return s.kernels.thresholds(self.lo, self.hi, self.u, s.alpha, self.key)
+
+    def average(self, values: Array) -> Array:
+        """Return db for a tangent of the sorted sources: sum_j q_ij values_j."""
+        s = self.sources
+        return self.sum(s.scan(s.weigh(values)), self.softmax)
+
+    def average_transpose(self, values: Array) -> Array:
+        """Return sum_i q_ij values_i at the sorted sources."""
+        return self.sources.weigh(self.transpose(values, self.softmax))
+
+    def rate(self, level_dot: Array) -> Array:
+        """Return db for a tangent of the levels; the rate may be infinite, not times zero."""
+        xp = self.sources.kernels.xp
+        rate = (level_dot / self.density) * self.sources.alpha[self.key][:, None]
+        return xp.where(level_dot == 0.0, 0.0, rate)
+
+    def distances(self) -> Pair:
+        """Return t_ij = (b_i - x_j)/alpha of the two neighbours of each threshold."""
+        s = self.sources
+        xp = s.kernels.xp
+        lo, hi, u = self.where
+        _, n = s.shape
+        out = []
+        for at in self.at:
+            node = xp.take_along_axis(s.x, at.clip(0, max(n - 1, 0)), axis=-1)
+            out.append(s.kernels.offsets(lo, hi, u, node, s.alpha))
+        return out[0], out[1]
+
+    def slope(self) -> Array:
+        """Return db/dalpha = sum_j q_ij (b_i - x_j)/alpha."""
+        s = self.sources
+        base = (s.left, s.right)
+        left, right = self.softmax
+        return self.centre + self.sum(s.moments(s.gap, base), (left, -right))

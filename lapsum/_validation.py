@@ -1,0 +1,163 @@
+"""What every operator asks of its arguments; each error names the argument and shows what came."""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from ._backend import kernels_for
+from ._layout import Layout
+
+_FLOATS = (np.float16, np.float32, np.float64)
+
+
+def real_array(name: str, value: Any) -> Any:
+    """Return `value` as an array of bool, integers or floats of at most 64 bits."""
+    if isinstance(value, np.ndarray):
+        array = value.view(np.ndarray)
+    else:
+        try:
+            array = np.asarray(value)
+        except ValueError as error:
+            raise ValueError(f"`{name}` is not an array: {error}") from None
+    if array.dtype.kind not in "biu" and array.dtype.type not in _FLOATS:
+        raise TypeError(
+            f"`{name}` must be real numbers of at most 64 bits, got {type(value).__name__} of "
+            f"dtype {array.dtype}"
+        )
+    return array
+
+
+def arguments(
+    values: Mapping[str, Any], weights: Any = None
+) -> tuple[Any, dict[str, Any], dict[str, Any]]:
+    """Return the kernels, the arrays by name, and the dtypes that their cotangents have."""
+    if weights is not None:
+        values = {**values, "weights": weights}
+    kernels = kernels_for(values)
+    arrays = {name: real_array(name, value) for name, value in values.items()}
+    dtypes = {name: float_dtype(values[name], array) for name, array in arrays.items()}
+    return kernels, arrays, dtypes
+
+
+def float_dtype(value: Any, array: Any) -> np.dtype[Any]:
+    """Return the dtype that `value` counts as: floats as they are, everything else float64."""
+    if array.dtype.kind == "f" and not isinstance(value, (list, tuple, float)):
+        return array.dtype.newbyteorder("=")
+    if isinstance(value, np.floating):
+        return array.dtype
+    return np.dtype(np.float64)
+
+
+def normalize_axis(axis: Any, ndim: int, name: str = "x") -> int:
+    """Return `axis` as a negative number, counted from the end."""
+    if axis is None or isinstance(axis, tuple):
+        raise TypeError(f"`axis` must be one integer, got {axis!r}")
+    try:
+        index = operator.index(axis)
+    except TypeError:
+        raise TypeError(f"`axis` must be one integer, got {axis!r}") from None
+    if ndim == 0:
+        raise ValueError(f"`{name}` must have at least one dimension, got a 0-d array")
+    if not -ndim <= index < ndim:
+        raise np.exceptions.AxisError(index, ndim)
+    return index if index < 0 else index - ndim
+
+
+def batch_of(name: str, shape: tuple[int, ...], axis: int) -> tuple[int, ...]:
+    """Return the axes of `shape` without `axis`, which counts from the end."""
+    if len(shape) < -axis:
+        raise ValueError(
+            f"`{name}` of shape {shape} has no axis {axis}; it must be 1-D or have that axis"
+        )
+    position = len(shape) + axis
+    return shape[:position] + shape[position + 1 :]
+
+
+def joint_batch(
+    first: str, a: tuple[int, ...], second: str, b: tuple[int, ...]
+) -> tuple[int, ...]:
+    """Return the batch shape that two batch shapes broadcast to."""
+    try:
+        return np.broadcast_shapes(a, b)
+    except ValueError:
+        raise ValueError(
+            f"`{first}` and `{second}` do not fit: their axes other than `axis`, {a} and {b}, do "
+            "not broadcast"
+        ) from None
+
+
+def scalar_layout(kernels: Any, name: str, array: Any, batch: tuple[int, ...]) -> Layout:
+    """Return the layout of one scalar a lane, which must broadcast to `batch`."""
+    try:
+        fits = np.broadcast_shapes(array.shape, batch) == batch
+    except ValueError:
+        fits = False
+    if not fits:
+        raise ValueError(
+            f"`{name}` of shape {array.shape} does not broadcast to the batch shape {batch}"
+        )
+    return Layout(kernels, array.shape, None, batch)
+
+
+def weights_layout(
+    kernels: Any, array: Any, shape: tuple[int, ...], axis: int, batch: tuple[int, ...], of: str
+) -> Layout:
+    """Return the layout of weights: of the shape of what they weigh, or 1-D along its axis."""
+    if array.shape == shape:
+        return Layout(kernels, shape, axis, batch)
+    if array.shape == (shape[axis],):
+        return Layout(kernels, array.shape, -1, batch)
+    raise ValueError(
+        f"`weights` of shape {array.shape} must have the shape {shape} of `{of}`, or be 1-D of "
+        f"length {shape[axis]}"
+    )
+
+
+def _first(array: Any, bad: Any) -> Any:
+    return array[bad].flat[0].item()
+
+
+def check_alpha(alpha: Any) -> None:
+    """Raise ValueError unless every alpha is positive and finite."""
+    bad = ~((alpha > 0) & np.isfinite(alpha))
+    if bad.any():
+        value = _first(alpha, bad)
+        hint = "; the order is chosen by a keyword, not by a sign" if value < 0 else ""
+        raise ValueError(f"`alpha` must be positive and finite, got {value!r}{hint}")
+
+
+def check_weights(weights: Any) -> None:
+    """Raise ValueError unless every weight is non-negative and finite."""
+    bad = ~((weights >= 0) & np.isfinite(weights))
+    if bad.any():
+        raise ValueError(
+            f"`weights` must be non-negative and finite, got {_first(weights, bad)!r}"
+        )
+
+
+def check_total(total: Any) -> None:
+    """Raise ValueError if the weights of a lane add up to more than the largest float."""
+    if not np.isfinite(total).all():
+        raise ValueError("`weights` must have a finite sum, got one that overflows")
+
+
+def check_q(q: Any) -> None:
+    """Raise ValueError unless every q lies strictly between 0 and 1."""
+    bad = ~((q > 0) & (q < 1))
+    if bad.any():
+        raise ValueError(f"`q` must lie strictly between 0 and 1, got {_first(q, bad)!r}")
+
+
+def clip_k(k: Any, total: Any) -> Any:
+    """Return k, one a lane, clipped to the total weight it may exceed by a few roundings."""
+    bad = ~((k >= 0) & (k <= total * (1 + 4 * np.finfo(float).eps)))
+    if bad.any():
+        raise ValueError(
+            f"`k` must lie between 0 and the total weight {_first(total, bad)!r}, got "
+            f"{_first(k, bad)!r}"
+        )
+    return np.minimum(k, total)

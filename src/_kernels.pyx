@@ -1,0 +1,722 @@
+# cython: language_level=3, boundscheck=False, wraparound=False, cdivision=True
+# cython: initializedcheck=False, freethreading_compatible=True
+"""Loops over lanes of float64 arrays; the formulas are in laplace.h.
+
+Every array is (lanes, n), C-contiguous; `count[l]` nodes of lane l are in use, sorted ascending.
+`key[l]` names the lane of the sources that lane l of the targets or the values belongs to.
+Inputs are marked # IN and outputs # OUT; nothing here allocates or touches a Python object.
+"""
+
+cdef extern from "laplace.h" nogil:
+    ctypedef struct lap_root:
+        int side
+        double u, left, right, q_left, q_right, density, centre
+
+    double lap_step(double, double, double)
+    double lap_offset(double, double, double, double, double)
+    double lap_width(double, double, double, double, double, double, double)
+    double lap_threshold(double, double, double, double)
+    double lap_cdf(double)
+    double lap_pdf(double)
+    double lap_logcdf(double)
+    double lap_logcdf_slope(double)
+    double lap_cdf_across(double, double)
+    double lap_cdf_difference(double, double, double)
+    double lap_decay(double)
+    double lap_decay_value(double)
+    void lap_add(double, double*, double*)
+    void lap_scan(double, double, double*, double*)
+    lap_root lap_solve_below(double, double)
+    lap_root lap_solve_above(double, double)
+    lap_root lap_solve_between(double, double, double, double)
+
+cdef extern from "math.h" nogil:
+    double exp(double)
+    double expm1(double)
+    double INFINITY
+    double NAN
+
+
+# ------------------------------------------------------------------------------- sorted sources
+
+def gaps(
+    const double[:, ::1] x,             # IN  sorted sources
+    const Py_ssize_t[::1] count,        # IN
+    const double[::1] alpha,            # IN
+    double[:, ::1] out,                 # OUT (x[m] - x[m-1])/alpha; inf where there is no pair
+):
+    cdef Py_ssize_t l, m
+    with nogil:
+        for l in range(x.shape[0]):
+            for m in range(x.shape[1]):
+                if 0 < m < count[l]:
+                    out[l, m] = lap_step(x[l, m - 1], x[l, m], alpha[l])
+                else:
+                    out[l, m] = INFINITY
+
+
+def decays(
+    const double[:, ::1] gap,           # IN
+    double[:, ::1] out,                 # OUT lap_decay(gap)
+):
+    cdef Py_ssize_t l, m
+    with nogil:
+        for l in range(gap.shape[0]):
+            for m in range(gap.shape[1]):
+                out[l, m] = lap_decay(gap[l, m])
+
+
+def scan(
+    const double[:, ::1] decay,         # IN  None: no decay, plain running sums
+    const double[:, ::1] values,        # IN  None: ones
+    const Py_ssize_t[::1] key,          # IN  lane of decay
+    bint reverse,                       # IN
+    double[:, ::1] out,                 # OUT out[m] = values[m] + e^{-gap[m]} out[m-1], or mirrored
+):
+    cdef Py_ssize_t l, i, m, n = out.shape[1]
+    cdef bint unit = values is None, plain = decay is None
+    cdef double high, low, value, factor
+    with nogil:
+        for l in range(out.shape[0]):
+            high = low = 0.0
+            for i in range(n):
+                m = n - 1 - i if reverse else i
+                value = 1.0 if unit else values[l, m]
+                if plain:
+                    lap_add(value, &high, &low)
+                else:
+                    factor = 0.0
+                    if i > 0:
+                        factor = decay[key[l], m + 1 if reverse else m]
+                    lap_scan(value, factor, &high, &low)
+                out[l, m] = high + low
+
+
+def moments(
+    const double[:, ::1] decay,         # IN
+    const double[:, ::1] step,          # IN  v[m] - v[m-1] at m
+    const double[:, ::1] base,          # IN  scan(w) in the same direction
+    const Py_ssize_t[::1] key,          # IN  lane of decay and step
+    bint reverse,                       # IN
+    double[:, ::1] out,                 # OUT sum_j w_j e^{-|x_m - x_j|/alpha} |v_m - v_j|, signed
+):
+    """The differences v_m - v_j (j below m, or v_j - v_m above), weighted by the kernel."""
+    cdef Py_ssize_t l, i, m, at, n = out.shape[1]
+    cdef double high, low, factor, value
+    with nogil:
+        for l in range(out.shape[0]):
+            high = low = 0.0
+            for i in range(n):
+                m = n - 1 - i if reverse else i
+                if i > 0:
+                    at = m + 1 if reverse else m
+                    factor = lap_decay_value(decay[key[l], at])
+                    value = 0.0
+                    if factor != 0.0:
+                        value = factor * step[key[l], at] * base[l, m + 1 if reverse else m - 1]
+                    lap_scan(value, decay[key[l], at], &high, &low)
+                out[l, m] = high + low
+
+
+def cumulate(
+    const double[:, ::1] values,        # IN
+    double[:, ::1] high,                # OUT running sums as unevaluated pairs
+    double[:, ::1] low,                 # OUT
+):
+    cdef Py_ssize_t l, m
+    cdef double hi, lo
+    with nogil:
+        for l in range(values.shape[0]):
+            hi = lo = 0.0
+            for m in range(values.shape[1]):
+                lap_add(values[l, m], &hi, &lo)
+                high[l, m] = hi
+                low[l, m] = lo
+
+
+def totals(
+    const double[:, ::1] values,        # IN  non-negative
+    double[::1] out,                    # OUT correctly rounded sums
+):
+    """Three-fold compensated, so that what is lost is far below half a unit in the last place."""
+    cdef Py_ssize_t l, m
+    cdef double first, second, third, error, rest, half
+    with nogil:
+        for l in range(values.shape[0]):
+            first = second = third = 0.0
+            for m in range(values.shape[1]):
+                error = 0.0
+                lap_add(values[l, m], &first, &error)
+                lap_add(error, &second, &third)
+            # Make the three parts non-overlapping, then round once.
+            error = rest = 0.0
+            lap_add(second, &first, &error)
+            lap_add(third, &error, &rest)
+            second = 0.0
+            lap_add(error, &first, &second)
+            if (second > 0.0 and rest > 0.0) or (second < 0.0 and rest < 0.0):
+                # Half a unit was rounded to even, and the third part says it was more than half.
+                half = first + 2.0 * second
+                if half - first == 2.0 * second:
+                    first = half
+            out[l] = first
+
+
+cdef inline bint _reached(
+    const double[:, ::1] lo, const double[:, ::1] hi, const double[:, ::1] u,
+    Py_ssize_t l, Py_ssize_t i, double x, double alpha, bint plain,
+) noexcept nogil:
+    """Whether a source at x is not right of target i."""
+    if plain:
+        return x <= lo[l, i]
+    return lap_offset(lo[l, i], hi[l, i], u[l, i], x, alpha) >= 0.0
+
+
+def locate(
+    const double[:, ::1] x,             # IN  sorted sources
+    const Py_ssize_t[::1] count,        # IN
+    const double[::1] alpha,            # IN
+    const double[:, ::1] lo,            # IN  the targets (lo + hi)/2 + alpha u
+    const double[:, ::1] hi,            # IN  None: the targets are lo
+    const double[:, ::1] u,             # IN  None with hi
+    const Py_ssize_t[::1] key,          # IN
+    Py_ssize_t[:, ::1] index,           # OUT how many sources are <= the target
+    double[:, ::1] left,                # OUT (target - x[index-1])/alpha, inf without such a source
+    double[:, ::1] right,               # OUT (x[index] - target)/alpha, inf without such a source
+):
+    cdef Py_ssize_t l, i, k, low, high, middle, stride
+    cdef bint plain = u is None
+    with nogil:
+        for l in range(lo.shape[0]):
+            k = key[l]
+            middle = 0
+            for i in range(lo.shape[1]):
+                if lo[l, i] != lo[l, i] or (not plain and u[l, i] != u[l, i]):
+                    index[l, i] = 0
+                    left[l, i] = right[l, i] = NAN
+                    continue
+                # Gallop from the last answer: sorted targets cost O(1) each.
+                stride = 1
+                low, high = middle, middle
+                if middle < count[k] and _reached(lo, hi, u, l, i, x[k, middle], alpha[k], plain):
+                    while high < count[k] and _reached(lo, hi, u, l, i, x[k, high], alpha[k], plain):
+                        low = high + 1
+                        high += stride
+                        stride *= 2
+                    if high > count[k]:
+                        high = count[k]
+                else:
+                    while low > 0 and not _reached(lo, hi, u, l, i, x[k, low - 1], alpha[k], plain):
+                        high = low - 1
+                        low -= stride
+                        stride *= 2
+                    if low < 0:
+                        low = 0
+                while low < high:
+                    middle = (low + high) // 2
+                    if _reached(lo, hi, u, l, i, x[k, middle], alpha[k], plain):
+                        low = middle + 1
+                    else:
+                        high = middle
+                middle = low
+                index[l, i] = low
+                left[l, i] = right[l, i] = INFINITY
+                if plain:
+                    if low > 0:
+                        left[l, i] = lap_step(x[k, low - 1], lo[l, i], alpha[k])
+                    if low < count[k]:
+                        right[l, i] = lap_step(lo[l, i], x[k, low], alpha[k])
+                else:
+                    if low > 0:
+                        left[l, i] = lap_offset(lo[l, i], hi[l, i], u[l, i], x[k, low - 1], alpha[k])
+                    if low < count[k]:
+                        right[l, i] = -lap_offset(lo[l, i], hi[l, i], u[l, i], x[k, low], alpha[k])
+
+
+cdef inline bint _above(double excess, double A, double B, double c) noexcept nogil:
+    """Whether S(x_m) < w, with excess = w - C_m; S itself would round the small levels away."""
+    return excess > 0.5 * ((B - A) + c)
+
+
+def solve(
+    const double[:, ::1] gap,           # IN
+    const Py_ssize_t[::1] count,        # IN
+    const double[:, ::1] weights,       # IN  None: ones
+    const double[:, ::1] high,          # IN  running sums of the weights as pairs, None: counts
+    const double[:, ::1] low,           # IN
+    const double[:, ::1] A,             # IN
+    const double[:, ::1] B,             # IN
+    const double[:, ::1] levels,        # IN
+    const Py_ssize_t[::1] key,          # IN
+    Py_ssize_t[:, ::1] index,           # OUT nodes left of the threshold
+    signed char[:, ::1] side,           # OUT anchor of the threshold, as in lap_root
+    double[:, ::1] u,                   # OUT offset from it
+    double[:, :, ::1] factors,          # OUT None, or left, right, q_left, q_right, density, centre
+):
+    cdef Py_ssize_t l, i, k, m, lo, hi, stride, n
+    cdef bint unit = weights is None, full = factors is not None
+    cdef double w, excess, c
+    cdef lap_root root
+    with nogil:
+        for l in range(levels.shape[0]):
+            k = key[l]
+            n = count[k]
+            m = 0
+            for i in range(levels.shape[1]):
+                w = levels[l, i]
+                if n == 0 or w != w:
+                    index[l, i] = 0
+                    side[l, i] = 0
+                    u[l, i] = NAN
+                    if full:
+                        for lo in range(6):
+                            factors[lo, l, i] = 0.0 if n == 0 else NAN
+                    continue
+                stride = 1
+                lo, hi = m, m
+                while hi < n:
+                    excess = w - hi if unit or hi == 0 else (w - high[k, hi - 1]) - low[k, hi - 1]
+                    if not _above(excess, A[k, hi], B[k, hi], 1.0 if unit else weights[k, hi]):
+                        break
+                    lo = hi + 1
+                    hi += stride
+                    stride *= 2
+                if hi > n:
+                    hi = n
+                if lo == m:
+                    stride = 1
+                    while lo > 0:
+                        m = lo - 1
+                        excess = w - m if unit or m == 0 else (w - high[k, m - 1]) - low[k, m - 1]
+                        if _above(excess, A[k, m], B[k, m], 1.0 if unit else weights[k, m]):
+                            break
+                        hi = m
+                        lo -= stride
+                        stride *= 2
+                    if lo < 0:
+                        lo = 0
+                while lo < hi:
+                    m = (lo + hi) // 2
+                    excess = w - m if unit or m == 0 else (w - high[k, m - 1]) - low[k, m - 1]
+                    if _above(excess, A[k, m], B[k, m], 1.0 if unit else weights[k, m]):
+                        lo = m + 1
+                    else:
+                        hi = m
+                m = lo
+                excess = w - m if unit or m == 0 else (w - high[k, m - 1]) - low[k, m - 1]
+                if m == 0:
+                    root = lap_solve_below(w, B[k, 0])
+                elif m == n:
+                    root = lap_solve_above(excess, A[k, n - 1])
+                else:
+                    root = lap_solve_between(excess, A[k, m - 1], B[k, m], gap[k, m])
+                index[l, i] = m
+                side[l, i] = root.side
+                u[l, i] = root.u
+                if full:
+                    factors[0, l, i] = root.left
+                    factors[1, l, i] = root.right
+                    factors[2, l, i] = root.q_left
+                    factors[3, l, i] = root.q_right
+                    factors[4, l, i] = root.density
+                    factors[5, l, i] = root.centre
+
+
+def anchors(
+    const double[:, ::1] x,             # IN  sorted sources
+    const Py_ssize_t[:, ::1] index,     # IN
+    const signed char[:, ::1] side,     # IN
+    const Py_ssize_t[::1] key,          # IN
+    double[:, ::1] lo,                  # OUT the two nodes that anchor each threshold
+    double[:, ::1] hi,                  # OUT
+):
+    cdef Py_ssize_t l, i, m
+    with nogil:
+        for l in range(index.shape[0]):
+            for i in range(index.shape[1]):
+                m = index[l, i]
+                if m == 0 and side[l, i] == 0:      # a lane without sources
+                    lo[l, i] = hi[l, i] = NAN
+                else:
+                    lo[l, i] = x[key[l], m if side[l, i] > 0 else m - 1]
+                    hi[l, i] = x[key[l], m - 1 if side[l, i] < 0 else m]
+
+
+def thresholds(
+    const double[:, ::1] lo,            # IN
+    const double[:, ::1] hi,            # IN
+    const double[:, ::1] u,             # IN
+    const double[::1] alpha,            # IN
+    const Py_ssize_t[::1] key,          # IN
+    double[:, ::1] out,                 # OUT (lo + hi)/2 + alpha u
+):
+    cdef Py_ssize_t l, i
+    with nogil:
+        for l in range(u.shape[0]):
+            for i in range(u.shape[1]):
+                out[l, i] = lap_threshold(lo[l, i], hi[l, i], u[l, i], alpha[key[l]])
+
+
+# ----------------------------------------------------------------- from nodes to targets and back
+
+def gather(
+    const double[:, ::1] left,          # IN  values at the nodes
+    const double[:, ::1] right,         # IN
+    const Py_ssize_t[::1] key,          # IN  lane of left and right
+    const Py_ssize_t[:, ::1] left_at,   # IN  node read; outside [0, n) nothing is
+    const Py_ssize_t[:, ::1] right_at,  # IN
+    const double[:, ::1] left_by,       # IN  its factor; where that is 0 nothing is read
+    const double[:, ::1] right_by,      # IN
+    const Py_ssize_t[::1] lane,         # IN  lane of the four arrays above
+    double[:, ::1] out,                 # OUT left_by left[left_at] + right_by right[right_at]
+):
+    cdef Py_ssize_t l, i, k, p, m, n = left.shape[1]
+    cdef double total
+    with nogil:
+        for l in range(out.shape[0]):
+            k = key[l]
+            p = lane[l]
+            for i in range(out.shape[1]):
+                total = 0.0
+                m = left_at[p, i]
+                if 0 <= m < n and left_by[p, i] != 0.0:
+                    total += left_by[p, i] * left[k, m]
+                m = right_at[p, i]
+                if 0 <= m < n and right_by[p, i] != 0.0:
+                    total += right_by[p, i] * right[k, m]
+                out[l, i] = total
+
+
+def scatter(
+    const double[:, ::1] values,        # IN  values at the targets
+    const Py_ssize_t[:, ::1] left_at,   # IN
+    const Py_ssize_t[:, ::1] right_at,  # IN
+    const double[:, ::1] left_by,       # IN
+    const double[:, ::1] right_by,      # IN
+    const Py_ssize_t[::1] lane,         # IN
+    const Py_ssize_t[::1] key,          # IN  lane of left and right
+    double[:, :, ::1] left,             # OUT the transpose of gather: (2, lanes, n), sums as pairs
+    double[:, :, ::1] right,            # OUT   added to what is there
+):
+    cdef Py_ssize_t l, i, k, p, m, n = left.shape[2]
+    with nogil:
+        for l in range(values.shape[0]):
+            k = key[l]
+            p = lane[l]
+            for i in range(values.shape[1]):
+                if values[l, i] == 0.0:
+                    continue
+                m = left_at[p, i]
+                if 0 <= m < n and left_by[p, i] != 0.0:
+                    lap_add(left_by[p, i] * values[l, i], &left[0, k, m], &left[1, k, m])
+                m = right_at[p, i]
+                if 0 <= m < n and right_by[p, i] != 0.0:
+                    lap_add(right_by[p, i] * values[l, i], &right[0, k, m], &right[1, k, m])
+
+
+# ------------------------------------------------------------------------------- entries of a lane
+
+def offsets(
+    const double[:, ::1] lo,            # IN  thresholds: one a lane, or one for each x
+    const double[:, ::1] hi,            # IN
+    const double[:, ::1] u,             # IN
+    const double[:, ::1] x,             # IN
+    const double[::1] alpha,            # IN
+    double[:, ::1] out,                 # OUT t = (b - x)/alpha
+):
+    cdef Py_ssize_t l, i, at
+    cdef bint one = u.shape[1] == 1
+    with nogil:
+        for l in range(x.shape[0]):
+            for i in range(x.shape[1]):
+                at = 0 if one else i
+                out[l, i] = lap_offset(lo[l, at], hi[l, at], u[l, at], x[l, i], alpha[l])
+
+
+def steps(
+    const double[::1] origin,           # IN
+    const double[:, ::1] x,             # IN
+    const double[::1] alpha,            # IN
+    double[:, ::1] out,                 # OUT (x - origin)/alpha
+):
+    cdef Py_ssize_t l, i
+    with nogil:
+        for l in range(x.shape[0]):
+            for i in range(x.shape[1]):
+                out[l, i] = lap_step(origin[l], x[l, i], alpha[l])
+
+
+def cdf(const double[:, ::1] t, double[:, ::1] out):
+    cdef Py_ssize_t l, i
+    with nogil:
+        for l in range(t.shape[0]):
+            for i in range(t.shape[1]):
+                out[l, i] = lap_cdf(t[l, i])
+
+
+def pdf(const double[:, ::1] t, double[:, ::1] out):
+    cdef Py_ssize_t l, i
+    with nogil:
+        for l in range(t.shape[0]):
+            for i in range(t.shape[1]):
+                out[l, i] = lap_pdf(t[l, i])
+
+
+def logcdf(const double[:, ::1] t, double[:, ::1] out):
+    cdef Py_ssize_t l, i
+    with nogil:
+        for l in range(t.shape[0]):
+            for i in range(t.shape[1]):
+                out[l, i] = lap_logcdf(t[l, i])
+
+
+def logcdf_slope(const double[:, ::1] t, double[:, ::1] out):
+    cdef Py_ssize_t l, i
+    with nogil:
+        for l in range(t.shape[0]):
+            for i in range(t.shape[1]):
+                out[l, i] = lap_logcdf_slope(t[l, i])
+
+
+def shares(
+    const double[::1] left,             # IN  the nodes on both sides of the threshold
+    const double[::1] right,            # IN
+    const double[::1] q_left,           # IN
+    const double[::1] q_right,          # IN
+    const double[::1] density,          # IN
+    const double[:, ::1] x,             # IN
+    const double[:, ::1] t,             # IN  (b - x)/alpha
+    const double[::1] alpha,            # IN
+    double[:, ::1] out,                 # OUT e^{-|t_i|}/sum_j c_j e^{-|t_j|}
+):
+    """Measured from the nodes: |t| - min |t| would lose every digit in a wide gap."""
+    cdef Py_ssize_t l, i
+    with nogil:
+        for l in range(x.shape[0]):
+            for i in range(x.shape[1]):
+                if q_left[l] == 0.0 and q_right[l] == 0.0:
+                    out[l, i] = 0.0
+                elif q_left[l] != 0.0 and x[l, i] <= left[l]:
+                    out[l, i] = q_left[l] * exp(lap_step(left[l], x[l, i], alpha[l]))
+                elif q_right[l] != 0.0 and x[l, i] >= right[l]:
+                    out[l, i] = q_right[l] * exp(lap_step(x[l, i], right[l], alpha[l]))
+                elif x[l, i] != x[l, i]:
+                    out[l, i] = NAN
+                elif q_left[l] != 0.0 and t[l, i] > 0.0:
+                    # Beyond the node: only entries of zero weight are here, and they may overflow.
+                    out[l, i] = q_left[l] * exp(lap_step(left[l], x[l, i], alpha[l]))
+                elif q_right[l] != 0.0 and t[l, i] <= 0.0:
+                    out[l, i] = q_right[l] * exp(lap_step(x[l, i], right[l], alpha[l]))
+                else:
+                    out[l, i] = lap_pdf(t[l, i]) / density[l]
+
+
+# ----------------------------------------------------------------------------------- permutations
+
+def widths(
+    const double[:, ::1] lo,            # IN  n - 1 thresholds a lane
+    const double[:, ::1] hi,            # IN
+    const double[:, ::1] u,             # IN
+    const double[::1] alpha,            # IN
+    double[:, ::1] out,                 # OUT n: (b_i - b_{i-1})/alpha, inf at both ends
+):
+    cdef Py_ssize_t l, i, n = out.shape[1]
+    with nogil:
+        for l in range(out.shape[0]):
+            for i in range(n):
+                if i == 0 or i == n - 1:
+                    out[l, i] = INFINITY
+                else:
+                    out[l, i] = lap_width(lo[l, i - 1], hi[l, i - 1], u[l, i - 1],
+                                          lo[l, i], hi[l, i], u[l, i], alpha[l])
+
+
+cdef inline double _threshold_offset(
+    const double[:, ::1] lo, const double[:, ::1] hi, const double[:, ::1] u, Py_ssize_t l,
+    Py_ssize_t i, double x, double alpha,
+) noexcept nogil:
+    """(b_i - x)/alpha with b_{-1} = -inf and b_{n-1} = +inf around the n - 1 thresholds."""
+    if i < 0:
+        return -INFINITY
+    if i >= u.shape[1]:
+        return INFINITY
+    return lap_offset(lo[l, i], hi[l, i], u[l, i], x, alpha)
+
+
+def permutation(
+    const double[:, ::1] x,             # IN  entries in the caller's order
+    const double[:, ::1] lo,            # IN  n - 1 thresholds a lane
+    const double[:, ::1] hi,            # IN
+    const double[:, ::1] u,             # IN
+    const double[:, ::1] width,         # IN
+    const double[::1] alpha,            # IN
+    double[:, :, ::1] out,              # OUT (lanes, n, n): row = position, column = entry
+):
+    cdef Py_ssize_t l, i, j, n = x.shape[1]
+    with nogil:
+        for l in range(x.shape[0]):
+            for i in range(n):
+                for j in range(n):
+                    out[l, i, j] = lap_cdf_difference(
+                        _threshold_offset(lo, hi, u, l, i - 1, x[l, j], alpha[l]),
+                        _threshold_offset(lo, hi, u, l, i, x[l, j], alpha[l]),
+                        width[l, i],
+                    )
+
+
+def permutation_jvp(
+    const double[:, ::1] x,             # IN
+    const double[:, ::1] lo,            # IN
+    const double[:, ::1] hi,            # IN
+    const double[:, ::1] u,             # IN
+    const double[::1] alpha,            # IN
+    const double[:, ::1] x_dot,         # IN  None: zero
+    const double[:, ::1] b_dot,         # IN  tangents of the thresholds due to x_dot
+    const double[::1] alpha_dot,        # IN  None: zero
+    const double[:, ::1] slope,         # IN  db/dalpha
+    double[:, :, ::1] out,              # OUT
+):
+    cdef Py_ssize_t l, i, j, n = x.shape[1]
+    cdef double t, kernel, change
+    cdef bint along_x = x_dot is not None, along_alpha = alpha_dot is not None
+    with nogil:
+        for l in range(x.shape[0]):
+            for i in range(n):
+                for j in range(n):
+                    out[l, i, j] = 0.0
+            for i in range(n - 1):
+                for j in range(n):
+                    t = lap_offset(lo[l, i], hi[l, i], u[l, i], x[l, j], alpha[l])
+                    kernel = lap_pdf(t)
+                    if kernel == 0.0:
+                        continue
+                    change = 0.0
+                    if along_x:
+                        change += kernel * (b_dot[l, i] - x_dot[l, j])
+                    if along_alpha:
+                        change += kernel * (slope[l, i] - t) * alpha_dot[l]
+                    change /= alpha[l]
+                    out[l, i, j] += change
+                    out[l, i + 1, j] -= change
+
+
+def permutation_vjp(
+    const double[:, ::1] x,             # IN
+    const double[:, ::1] lo,            # IN
+    const double[:, ::1] hi,            # IN
+    const double[:, ::1] u,             # IN
+    const double[::1] alpha,            # IN
+    const double[:, ::1] slope,         # IN  db/dalpha
+    const double[:, :, ::1] bar,        # IN  cotangent of the matrix
+    double[:, ::1] b_bar,               # OUT cotangents of the thresholds, times alpha
+    double[:, ::1] x_bar,               # OUT cotangents of x at fixed thresholds, times alpha
+    double[::1] alpha_bar,              # OUT times alpha
+):
+    cdef Py_ssize_t l, i, j, n = x.shape[1]
+    cdef double t, kernel, value, high, low, alpha_high, alpha_low, part
+    with nogil:
+        for l in range(x.shape[0]):
+            alpha_high = alpha_low = 0.0
+            for i in range(n - 1):
+                b_bar[l, i] = 0.0
+            for j in range(n):
+                high = low = 0.0
+                for i in range(n - 1):
+                    t = lap_offset(lo[l, i], hi[l, i], u[l, i], x[l, j], alpha[l])
+                    kernel = lap_pdf(t)
+                    if kernel == 0.0:
+                        continue
+                    value = (bar[l, i, j] - bar[l, i + 1, j]) * kernel
+                    b_bar[l, i] += value
+                    lap_add(-value, &high, &low)
+                    lap_add(value * (slope[l, i] - t), &alpha_high, &alpha_low)
+                x_bar[l, j] = high + low
+            alpha_bar[l] = alpha_high + alpha_low
+
+
+def insides(
+    const double[:, ::1] x,             # IN  sorted sources
+    const Py_ssize_t[::1] count,        # IN
+    const Py_ssize_t[:, ::1] index,     # IN  nodes left of each of the n - 1 thresholds
+    const double[:, ::1] lo,            # IN
+    const double[:, ::1] hi,            # IN
+    const double[:, ::1] u,             # IN
+    const double[::1] alpha,            # IN
+    Py_ssize_t[:, ::1] row,             # OUT the interval (b_{i-1}, b_i] that holds the node
+    double[:, ::1] out,                 # OUT F(t_i) - F(t_{i-1}) there
+):
+    cdef Py_ssize_t l, i, j
+    cdef double t0, t1
+    with nogil:
+        for l in range(x.shape[0]):
+            i = 0
+            for j in range(x.shape[1]):
+                if j >= count[l]:
+                    row[l, j] = 0
+                    out[l, j] = 0.0
+                    continue
+                while i < index.shape[1] and index[l, i] <= j:
+                    i += 1
+                row[l, j] = i
+                t0 = _threshold_offset(lo, hi, u, l, i - 1, x[l, j], alpha[l])
+                t1 = _threshold_offset(lo, hi, u, l, i, x[l, j], alpha[l])
+                out[l, j] = lap_cdf_across(t0 if t0 < 0.0 else 0.0, t1 if t1 > 0.0 else 0.0)
+
+
+def collect(
+    const double[:, ::1] values,        # IN  values at the nodes
+    const double[:, ::1] inside,        # IN
+    const Py_ssize_t[:, ::1] row,       # IN  ascending
+    const Py_ssize_t[::1] key,          # IN  lane of inside and row
+    double[:, ::1] out,                 # OUT sums by row, added to what is there
+):
+    cdef Py_ssize_t l, j, k
+    cdef double low
+    with nogil:
+        for l in range(values.shape[0]):
+            k = key[l]
+            low = 0.0
+            for j in range(values.shape[1]):
+                if j > 0 and row[k, j] != row[k, j - 1]:
+                    out[l, row[k, j - 1]] += low
+                    low = 0.0
+                lap_add(inside[k, j] * values[l, j], &out[l, row[k, j]], &low)
+            if values.shape[1] > 0:
+                out[l, row[k, values.shape[1] - 1]] += low
+
+
+def spread(
+    const double[:, ::1] values,        # IN  values at the rows
+    const double[:, ::1] inside,        # IN
+    const Py_ssize_t[:, ::1] row,       # IN
+    const Py_ssize_t[::1] key,          # IN
+    double[:, ::1] out,                 # OUT the transpose of collect, added to what is there
+):
+    cdef Py_ssize_t l, j
+    with nogil:
+        for l in range(values.shape[0]):
+            for j in range(out.shape[1]):
+                out[l, j] += inside[key[l], j] * values[l, row[key[l], j]]
+
+
+def level_ties(
+    const double[:, ::1] x,             # IN  sorted sources
+    const Py_ssize_t[::1] key,          # IN
+    double[:, ::1] values,              # IN, OUT one result per group of equal sources
+):
+    cdef Py_ssize_t l, m
+    with nogil:
+        for l in range(values.shape[0]):
+            for m in range(1, values.shape[1]):
+                if x[key[l], m] == x[key[l], m - 1]:
+                    values[l, m] = values[l, m - 1]
+
+
+def climb(double[:, ::1] values):
+    """Running maxima, in place: rounding may not unsort a sorted lane."""
+    cdef Py_ssize_t l, m
+    with nogil:
+        for l in range(values.shape[0]):
+            for m in range(1, values.shape[1]):
+                if values[l, m] < values[l, m - 1]:
+                    values[l, m] = values[l, m - 1]
