@@ -300,21 +300,29 @@ def permutation_jvp(
     x_dot: Array | None,
     b_dot: Array | None,
     alpha_dot: Array | None,
-    slope: Array,
+    nodes: Array,
+    deviation: Array,
 ) -> Array:
     """The tangent of `permutation`."""
     lanes, n = x.shape
     out = np.empty((lanes, n, n))
-    _kernels.permutation_jvp(x, lo, hi, u, alpha, x_dot, b_dot, alpha_dot, slope, out)
+    _kernels.permutation_jvp(x, lo, hi, u, alpha, x_dot, b_dot, alpha_dot, nodes, deviation, out)
     return out
 
 
 def permutation_vjp(
-    x: Array, lo: Array, hi: Array, u: Array, alpha: Array, slope: Array, bar: Array
+    x: Array,
+    lo: Array,
+    hi: Array,
+    u: Array,
+    alpha: Array,
+    nodes: Array,
+    deviation: Array,
+    bar: Array,
 ) -> tuple[Array, Array, Array]:
     """Cotangents, times alpha, of the thresholds, of x at fixed thresholds, and of alpha."""
     b_bar, x_bar, alpha_bar = np.empty(lo.shape), _like(x), np.empty(x.shape[0])
-    _kernels.permutation_vjp(x, lo, hi, u, alpha, slope, bar, b_bar, x_bar, alpha_bar)
+    _kernels.permutation_vjp(x, lo, hi, u, alpha, nodes, deviation, bar, b_bar, x_bar, alpha_bar)
     return b_bar, x_bar, alpha_bar
 
 

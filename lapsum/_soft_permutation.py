@@ -137,13 +137,13 @@ class _SoftPermutation(Rule):
             b_dot = b.average(s.tangent(x_dot))
             x_dot = xp.where(xp.isfinite(s.given), x_dot, 0.0)
         return self.kernels.permutation_jvp(
-            s.given, b.lo, b.hi, b.u, s.alpha, x_dot, b_dot, alpha_dot, b.slope()
+            s.given, b.lo, b.hi, b.u, s.alpha, x_dot, b_dot, alpha_dot, b.nodes(), b.deviations()
         )
 
     def vjp(self, bar: Array, wrt: frozenset[str]) -> dict[str, Array]:
         s, b, xp = self.sources, self.b, self.kernels.xp
         b_bar, x_bar, alpha_bar = self.kernels.permutation_vjp(
-            s.given, b.lo, b.hi, b.u, s.alpha, b.slope(), bar
+            s.given, b.lo, b.hi, b.u, s.alpha, b.nodes(), b.deviations(), bar
         )
         bars = {}
         if "x" in wrt:

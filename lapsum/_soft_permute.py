@@ -301,13 +301,10 @@ class _SoftPermute(Rule):
         s, b, key, xp = self.sources, self.product.b, self.key, self.kernels.xp
         moments = s.moments(s.gap, base, key)
         left, right = b.kernel
-        near = tuple(
-            xp.where(by == 0.0, 0.0, by * (b.slope() - t))
-            for by, t in zip(b.kernel, b.distances(), strict=True)
-        )
-        return self.product.kernel_sum(base, near, key) - self.product.kernel_sum(
-            moments, (left, -right), key
-        )
+        near = tuple(xp.where(b.kernel[i] == 0.0, 0.0, b.kernel[i] * d) for i, d in enumerate(
+            b.deviations()))
+        away = self.product.kernel_sum(moments, (-left, right), key)
+        return self.product.kernel_sum(base, near, key) + away
 
     def _transpose_jvp(
         self, positions: Array, x_dot: Array | None, alpha_dot: Array | None
@@ -330,10 +327,8 @@ class _SoftPermute(Rule):
         xp = kernels.xp
         lane = kernels.identity(len(h))
         shape = (len(h), s.shape[1])
-        near = tuple(
-            xp.where(by == 0.0, 0.0, by * (b.slope() - t))
-            for by, t in zip(b.kernel, b.distances(), strict=True)
-        )
+        near = tuple(xp.where(b.kernel[i] == 0.0, 0.0, b.kernel[i] * d) for i, d in enumerate(
+            b.deviations()))
         left, right = kernels.scatter(h, b.at, near, key, lane, shape)
         out = kernels.scan(s.decay, left, key, True) + kernels.scan(s.decay, right, key, False)
         left, right = kernels.scatter(h, b.at, b.kernel, key, lane, shape)

@@ -128,6 +128,7 @@ class _SoftQuantile(Rule):
         self.shape = (*q.shape, *batch[:at], *((1,) if keepdims else ()), *batch[at:])
         lanes = {name: layout.pack(arrays[name]) for name, layout in self.layouts.items()}
         self.q = lanes.pop("q")
+        self.weights = lanes.get("weights")
         self.sources = s = Sources(self.kernels, **lanes)
         if s.weights is None:
             total = s.count.astype(np.float64)
@@ -168,8 +169,10 @@ class _SoftQuantile(Rule):
         out = xp.zeros(self.q.shape)
         level_dot = None if q_dot is None else q_dot * self.total
         if weights_dot is not None:
-            whole = xp.where(xp.isnan(s.given), 0.0, weights_dot).sum(axis=-1)[:, None]
-            rising = self.q * whole - y.cdf_sum(weights_dot)
+            # With the level q W, the same tangent for all weights in proportion changes nothing.
+            weights_dot = xp.where(xp.isnan(s.given), 0.0, weights_dot)
+            even = weights_dot.sum(axis=-1)[:, None] / self.total
+            rising = -y.centred_cdf_sum(weights_dot - self.weights * even)
             level_dot = rising if level_dot is None else level_dot + rising
         if level_dot is not None:
             out = out + y.rate(level_dot)
@@ -193,7 +196,8 @@ class _SoftQuantile(Rule):
         if "alpha" in wrt:
             bars["alpha"] = xp.where(bar == 0.0, 0.0, bar * y.slope()).sum(axis=-1)
         if "weights" in wrt:
-            whole = (level_bar * self.q).sum(axis=-1)[:, None]
-            weights_bar = whole - y.cdf_transpose(level_bar)
-            bars["weights"] = xp.where(xp.isnan(s.given), 0.0, weights_bar)
+            falling = xp.where(xp.isnan(s.given), 0.0, y.centred_cdf_transpose(level_bar))
+            even = (self.weights * falling).sum(axis=-1)[:, None] / self.total
+            even = xp.where(self.invalid, 0.0, even)
+            bars["weights"] = xp.where(xp.isnan(s.given), 0.0, even - falling)
         return bars

@@ -111,6 +111,15 @@ class Sources:
         lo, hi = self.kernels.anchors(self.x, index, side, key)
         return Thresholds(self, key, index, lo, hi, u, factors)
 
+    def falls(self) -> Array:
+        """Return 1 - e^{-gap} to the source before, 0 where there is none."""
+        xp = self.kernels.xp
+        return xp.where(self._linked(), -xp.expm1(-self.gap), 0.0)
+
+    def _linked(self) -> Array:
+        here = self.kernels.xp.arange(self.shape[1])
+        return (here > 0) & (here < self.count[:, None])
+
     def neighbours(self) -> Targets:
         """Return the sources, in ascending order, as targets of all sources but themselves.
 
@@ -140,6 +149,13 @@ class Sources:
         return Sources(
             self.kernels, self.given, self.alpha, xp.where(xp.isnan(self.given), 0.0, 1.0)
         )
+
+
+def _shift(xp: Any, values: Array, by: int) -> Array:
+    """Return lanes moved by one place to the right (1) or to the left (-1), zeros coming in."""
+    zero = xp.zeros((values.shape[0], min(values.shape[1], 1)))
+    parts = [zero, values[:, :-1]] if by > 0 else [values[:, 1:], zero]
+    return xp.concatenate(parts, axis=-1)
 
 
 class Targets:
@@ -215,6 +231,51 @@ class Targets:
         whole, _ = s.kernels.scatter(values, t.at, t._once(), t.lanes, t.key, s.shape)
         out = s.kernels.scan(None, whole, s.key, True) + t.transpose(values, t._cdf_factors())
         return s.unsort(xp.where(xp.isnan(s.x), 0.0, out))
+
+    def centred_cdf_sum(self, values: Array) -> Array:
+        """Return `cdf_sum` of values that add up to zero, from the differences of F alone.
+
+        Summed by parts: sum_j F_ij v_j = sum_j (F_{i,j-1} - F_ij) (v_1 + ... + v_{j-1}).
+        """
+        t = self._among_everyone()
+        s = t.sources
+        xp = s.kernels.xp
+        values = s.sort(values)
+        values = xp.where(xp.isnan(s.x), 0.0, values)
+        running = s.kernels.scan(None, values, s.key, False)
+        jumps = s.falls() * _shift(xp, running, 1)
+        left = s.kernels.scan(s.decay, jumps, s.key, False)
+        right = s.kernels.scan(s.decay, _shift(xp, jumps, -1), s.key, True)
+        between = s.kernels.gather(
+            (running, running), t.key, t.at, (t.across(), t._once()[1]), t.lanes
+        )
+        return between + 0.5 * t.sum((left, right))
+
+    def centred_cdf_transpose(self, values: Array) -> Array:
+        """Return `cdf_transpose`, but for a constant a lane, by accumulating differences of F."""
+        t = self._among_everyone()
+        s = t.sources
+        xp = s.kernels.xp
+        values = xp.where(t.invalid, 0.0, values)
+        left, right = s.kernels.scatter(values, t.at, t.kernel, t.lanes, t.key, s.shape)
+        left = s.kernels.scan(s.decay, left, s.key, True)
+        right = s.kernels.scan(s.decay, right, s.key, False)
+        _, between = s.kernels.scatter(
+            values, t.at, (t._once()[1], t.across()), t.lanes, t.key, s.shape
+        )
+        fall = between + 0.5 * s.falls() * (left + _shift(xp, right, 1))
+        return s.unsort(-s.kernels.scan(None, fall, s.key, False))
+
+    def across(self) -> Array:
+        """Return F(b - left neighbour) - F(b - right neighbour), 0 where one is missing."""
+        xp = self.sources.kernels.xp
+        left, right = self.distances()
+        both = (self.at[0] >= 0) & (self.at[1] < self.sources.count[self.key][:, None])
+        return xp.where(both, -0.5 * xp.expm1(-left) - 0.5 * xp.expm1(right), 0.0)
+
+    def distances(self) -> Pair:
+        """Return t_ij = (b_i - x_j)/alpha of the two neighbours of each target."""
+        return self.distance[0], -self.distance[1]
 
     def difference(self, base: Pair, ours: Array, theirs: Array) -> Array:
         """Return sum_j w_j e^{-|t_ij|} (ours_i - theirs_j), theirs sorted; base = scan(w).
@@ -315,21 +376,52 @@ class Thresholds(Targets):
         rate = (level_dot / self.density) * self.sources.alpha[self.key][:, None]
         return xp.where(level_dot == 0.0, 0.0, rate)
 
+    def nodes(self) -> Array:
+        """Return the two neighbours of each threshold, (2, lanes, thresholds); NaN for none."""
+        s = self.sources
+        xp = s.kernels.xp
+        lanes, n = s.shape
+        out = xp.full((2, *self.u.shape), xp.nan)
+        for side, at in enumerate(self.at):
+            if n:
+                node = xp.take_along_axis(s.x, at.clip(0, n - 1), axis=-1)
+                out[side] = xp.where((at >= 0) & (at < s.count[self.key][:, None]), node, xp.nan)
+        return out
+
     def distances(self) -> Pair:
         """Return t_ij = (b_i - x_j)/alpha of the two neighbours of each threshold."""
         s = self.sources
-        xp = s.kernels.xp
         lo, hi, u = self.where
-        _, n = s.shape
-        out = []
-        for at in self.at:
-            node = xp.take_along_axis(s.x, at.clip(0, max(n - 1, 0)), axis=-1)
-            out.append(s.kernels.offsets(lo, hi, u, node, s.alpha))
-        return out[0], out[1]
+        alpha = s.alpha[self.key]
+        left, right = (s.kernels.offsets(lo, hi, u, node, alpha) for node in self.nodes())
+        return left, right
+
+    def tails(self) -> Array:
+        """Return sum_j q_ij (y - x_j)/alpha with y = x_j's neighbour of b_i on its own side."""
+        s = self.sources
+        left, right = self.softmax
+        return self.sum(s.moments(s.gap, (s.left, s.right)), (left, -right))
+
+    def deviations(self) -> Array:
+        """Return (y - sum_j q_ij x_j)/alpha for both neighbours y of each threshold, stacked.
+
+        Neither b nor a mean of x is formed: where alpha is large these are tiny differences.
+        """
+        s = self.sources
+        xp = s.kernels.xp
+        tails = self.tails()
+        zeros = xp.zeros(self.u.shape)
+        left, right = self.softmax
+        share_left = self.sum((s.left, s.right), (left, zeros))
+        share_right = self.sum((s.left, s.right), (zeros, right))
+        gap = s.kernels.gather((s.gap, s.gap), self.key, self.at, self._once()[::-1], self.lanes)
+        return xp.stack(
+            [
+                tails - s.kernels.times(gap, share_right),
+                tails + s.kernels.times(gap, share_left),
+            ]
+        )
 
     def slope(self) -> Array:
         """Return db/dalpha = sum_j q_ij (b_i - x_j)/alpha."""
-        s = self.sources
-        base = (s.left, s.right)
-        left, right = self.softmax
-        return self.centre + self.sum(s.moments(s.gap, base), (left, -right))
+        return self.centre + self.tails()

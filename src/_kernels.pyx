@@ -564,6 +564,15 @@ def permutation(
                     )
 
 
+cdef inline double _deviation(
+    const double[:, :, ::1] nodes, const double[:, :, ::1] deviation, Py_ssize_t l, Py_ssize_t i,
+    double x, double alpha,
+) noexcept nogil:
+    """(x - sum_k q_ik x_k)/alpha, from the neighbour of b_i on the side of x."""
+    cdef Py_ssize_t side = 0 if x <= nodes[0, l, i] else 1
+    return deviation[side, l, i] + lap_step(nodes[side, l, i], x, alpha)
+
+
 def permutation_jvp(
     const double[:, ::1] x,             # IN
     const double[:, ::1] lo,            # IN
@@ -573,11 +582,12 @@ def permutation_jvp(
     const double[:, ::1] x_dot,         # IN  None: zero
     const double[:, ::1] b_dot,         # IN  tangents of the thresholds due to x_dot
     const double[::1] alpha_dot,        # IN  None: zero
-    const double[:, ::1] slope,         # IN  db/dalpha
+    const double[:, :, ::1] nodes,      # IN  (2, lanes, n - 1) neighbours of the thresholds
+    const double[:, :, ::1] deviation,  # IN  of the neighbours from the mean, see _deviation
     double[:, :, ::1] out,              # OUT
 ):
     cdef Py_ssize_t l, i, j, n = x.shape[1]
-    cdef double t, kernel, change
+    cdef double kernel, change
     cdef bint along_x = x_dot is not None, along_alpha = alpha_dot is not None
     with nogil:
         for l in range(x.shape[0]):
@@ -586,15 +596,15 @@ def permutation_jvp(
                     out[l, i, j] = 0.0
             for i in range(n - 1):
                 for j in range(n):
-                    t = lap_offset(lo[l, i], hi[l, i], u[l, i], x[l, j], alpha[l])
-                    kernel = lap_pdf(t)
+                    kernel = lap_pdf(lap_offset(lo[l, i], hi[l, i], u[l, i], x[l, j], alpha[l]))
                     if kernel == 0.0:
                         continue
                     change = 0.0
                     if along_x:
                         change += kernel * (b_dot[l, i] - x_dot[l, j])
                     if along_alpha:
-                        change += kernel * (slope[l, i] - t) * alpha_dot[l]
+                        change += (kernel * alpha_dot[l]
+                                   * _deviation(nodes, deviation, l, i, x[l, j], alpha[l]))
                     change /= alpha[l]
                     out[l, i, j] += change
                     out[l, i + 1, j] -= change
@@ -606,14 +616,15 @@ def permutation_vjp(
     const double[:, ::1] hi,            # IN
     const double[:, ::1] u,             # IN
     const double[::1] alpha,            # IN
-    const double[:, ::1] slope,         # IN  db/dalpha
+    const double[:, :, ::1] nodes,      # IN
+    const double[:, :, ::1] deviation,  # IN
     const double[:, :, ::1] bar,        # IN  cotangent of the matrix
     double[:, ::1] b_bar,               # OUT cotangents of the thresholds, times alpha
     double[:, ::1] x_bar,               # OUT cotangents of x at fixed thresholds, times alpha
     double[::1] alpha_bar,              # OUT times alpha
 ):
     cdef Py_ssize_t l, i, j, n = x.shape[1]
-    cdef double t, kernel, value, high, low, alpha_high, alpha_low, part
+    cdef double kernel, value, high, low, alpha_high, alpha_low
     with nogil:
         for l in range(x.shape[0]):
             alpha_high = alpha_low = 0.0
@@ -622,14 +633,14 @@ def permutation_vjp(
             for j in range(n):
                 high = low = 0.0
                 for i in range(n - 1):
-                    t = lap_offset(lo[l, i], hi[l, i], u[l, i], x[l, j], alpha[l])
-                    kernel = lap_pdf(t)
+                    kernel = lap_pdf(lap_offset(lo[l, i], hi[l, i], u[l, i], x[l, j], alpha[l]))
                     if kernel == 0.0:
                         continue
                     value = (bar[l, i, j] - bar[l, i + 1, j]) * kernel
                     b_bar[l, i] += value
                     lap_add(-value, &high, &low)
-                    lap_add(value * (slope[l, i] - t), &alpha_high, &alpha_low)
+                    lap_add(value * _deviation(nodes, deviation, l, i, x[l, j], alpha[l]),
+                            &alpha_high, &alpha_low)
                 x_bar[l, j] = high + low
             alpha_bar[l] = alpha_high + alpha_low
 
