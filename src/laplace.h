@@ -15,16 +15,25 @@
 
 #define LAP_LOG2 0.69314718055994530942
 
-/* (to - from)/alpha.  A difference of finite numbers that overflows is taken at half size. */
-LAP_FUNCTION double lap_step(double from, double to, double alpha)
+/* (to - from)/(2 alpha), without overflow on the way. */
+LAP_FUNCTION double lap_half_step(double from, double to, double alpha)
 {
-    double difference = to - from, half;
+    double difference = to - from;
     if (from == to)
         return 0.0;
-    if (isinf(difference) && !isinf(from) && !isinf(to)) {
-        half = (0.5 * to - 0.5 * from) / alpha;
-        return half + half;
-    }
+    if (isinf(difference) && !isinf(from) && !isinf(to))
+        return (0.5 * to - 0.5 * from) / alpha;
+    return fabs(difference) < 1.0 ? 0.5 * (difference / alpha) : 0.5 * difference / alpha;
+}
+
+/* (to - from)/alpha, where the difference of two finite numbers may overflow. */
+LAP_FUNCTION double lap_step(double from, double to, double alpha)
+{
+    double difference = to - from;
+    if (from == to)
+        return 0.0;
+    if (isinf(difference))
+        return 2.0 * lap_half_step(from, to, alpha);
     return difference / alpha;
 }
 
@@ -35,14 +44,14 @@ LAP_FUNCTION double lap_offset(double lo, double hi, double u, double x, double 
         return x == x ? u : x;
     if (lo == hi)
         return lap_step(x, lo, alpha) + u;
-    return (0.5 * lap_step(x, lo, alpha) + 0.5 * lap_step(x, hi, alpha)) + u;
+    return (lap_half_step(x, lo, alpha) + lap_half_step(x, hi, alpha)) + u;
 }
 
 /* (q - p)/alpha >= 0 for two such thresholds p <= q. */
 LAP_FUNCTION double lap_width(double p_lo, double p_hi, double p_u,
                               double q_lo, double q_hi, double q_u, double alpha)
 {
-    double width = 0.5 * lap_step(p_lo, q_lo, alpha) + 0.5 * lap_step(p_hi, q_hi, alpha);
+    double width = lap_half_step(p_lo, q_lo, alpha) + lap_half_step(p_hi, q_hi, alpha);
     if (p_u != q_u)
         width += q_u - p_u;
     return width < 0.0 ? 0.0 : width;
@@ -59,7 +68,13 @@ LAP_FUNCTION double lap_threshold(double lo, double hi, double u, double alpha)
         if (isinf(middle))
             middle = 0.5 * lo + 0.5 * hi;
     }
-    return isinf(middle) ? middle : middle + alpha * u;
+    if (isinf(middle))
+        return middle;
+    if (isinf(alpha * u)) {
+        middle = 0.5 * middle + 0.5 * alpha * u;
+        return middle + middle;
+    }
+    return middle + alpha * u;
 }
 
 LAP_FUNCTION double lap_cdf(double t)
