@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from functools import cached_property
 from typing import Any
 
 import numpy as np
 
 from ._derivatives import evaluate, rule_of
 from ._lap_sum import TargetsRule
+from ._sums import Thresholds
 from ._validation import check_total
 
 Array = Any
@@ -105,13 +107,14 @@ class _LapSumInv(TargetsRule):
         inside = (self.targets >= 0.0) & (self.targets <= self.total)
         self.levels = xp.where(inside, self.targets, np.nan)
 
-    def thresholds(self, full: bool) -> Any:
-        """Solve for the levels."""
-        return self.sources.solve(self.levels, self.key, full)
+    @cached_property
+    def solved(self) -> Thresholds:
+        """The thresholds with what derivatives need."""
+        return self.sources.solve(self.levels, self.key, True)
 
     def value(self) -> Array:
         xp = self.kernels.xp
-        b = self.thresholds(False).value()
+        b = self.sources.solve(self.levels, self.key, False).value()
         b = xp.where(self.levels == 0.0, -np.inf, b)
         b = xp.where(self.levels == self.total, np.inf, b)
         return xp.where(self.total == 0.0, np.nan, b)
@@ -124,7 +127,7 @@ class _LapSumInv(TargetsRule):
         weights_dot: Array | None = None,
     ) -> Array:
         s, xp = self.sources, self.kernels.xp
-        b = self.thresholds(True)
+        b = self.solved
         out = xp.zeros(self.levels.shape)
         level_dot = self.tangent_of_targets(w_dot)
         if weights_dot is not None:
@@ -142,17 +145,17 @@ class _LapSumInv(TargetsRule):
 
     def vjp(self, bar: Array, wrt: frozenset[str]) -> dict[str, Array]:
         s, xp = self.sources, self.kernels.xp
-        b = self.thresholds(True)
+        b = self.solved
         bar = xp.where(b.invalid, 0.0, bar)
         bars = {}
-        w_bar = b.rate(bar)
         if "w" in wrt:
             spoilt = b.invalid & (self.total != 0.0)
-            bars["w"] = self.cotangent_of_targets(xp.where(spoilt, np.nan, w_bar))
+            bars["w"] = self.cotangent_of_targets(xp.where(spoilt, np.nan, b.rate(bar)))
         if "r" in wrt:
             bars["r"] = s.cotangent(b.average_transpose(bar))
         if "alpha" in wrt:
             bars["alpha"] = self.sum_targets(xp.where(bar == 0.0, 0.0, bar * b.slope()))
         if "weights" in wrt:
-            bars["weights"] = -b.cdf_transpose(w_bar)
+            weights_bar = -b.cdf_transpose(b.per_density(bar))
+            bars["weights"] = self.kernels.times(weights_bar, s.alpha[:, None])
         return bars

@@ -293,8 +293,8 @@ class _SoftPermute(Rule):
             rows = rows - self.product.kernel_sum(moved, b.kernel, key)
         if alpha_dot is not None:
             rows = rows + self._alpha_rows(base) * alpha_dot[key][:, None]
-        rows = 0.5 * rows / s.alpha[key][:, None]
-        return out + self.turn(_difference(xp, rows)[:, : out.shape[1]])
+        change = 0.5 * _difference(xp, rows)[:, : out.shape[1]] / s.alpha[key][:, None]
+        return out + self.turn(change)
 
     def _alpha_rows(self, base: Any) -> Array:
         """Return sum_j v_j e^{-|t_ij|} (x_j - sum_k q_ik x_k)/alpha at the thresholds."""

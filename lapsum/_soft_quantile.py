@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -140,9 +141,10 @@ class _SoftQuantile(Rule):
             layout.invalid = s.invalid
         self.invalid = (s.count == 0)[:, None]
 
-    def thresholds(self, full: bool) -> Thresholds:
-        """Solve for the levels q W."""
-        return self.sources.solve(self.q * self.total, self.sources.key, full)
+    @cached_property
+    def solved(self) -> Thresholds:
+        """The thresholds at the levels q W."""
+        return self.sources.solve(self.q * self.total, self.sources.key, True)
 
     def place(self, lanes: Array) -> Array:
         """Return the lanes of a result as q.shape + batch shape."""
@@ -155,7 +157,7 @@ class _SoftQuantile(Rule):
         return self.kernels.contiguous(self.kernels.xp.moveaxis(lanes, 0, -1))
 
     def value(self) -> Array:
-        return self.kernels.xp.where(self.invalid, np.nan, self.thresholds(False).value())
+        return self.kernels.xp.where(self.invalid, np.nan, self.solved.value())
 
     def jvp(
         self,
@@ -165,7 +167,7 @@ class _SoftQuantile(Rule):
         weights_dot: Array | None = None,
     ) -> Array:
         s, xp = self.sources, self.kernels.xp
-        y = self.thresholds(True)
+        y = self.solved
         out = xp.zeros(self.q.shape)
         level_dot = None if q_dot is None else q_dot * self.total
         if weights_dot is not None:
@@ -185,19 +187,21 @@ class _SoftQuantile(Rule):
 
     def vjp(self, bar: Array, wrt: frozenset[str]) -> dict[str, Array]:
         s, xp = self.sources, self.kernels.xp
-        y = self.thresholds(True)
+        y = self.solved
         bar = xp.where(self.invalid, 0.0, bar)
         bars = {}
-        level_bar = y.rate(bar)
+        level_bar = y.per_density(bar)
+        alpha = s.alpha[:, None]
         if "x" in wrt:
             bars["x"] = s.cotangent(y.average_transpose(bar))
         if "q" in wrt:
-            bars["q"] = level_bar * self.total
+            bars["q"] = self.kernels.times(level_bar * self.total, alpha)
         if "alpha" in wrt:
             bars["alpha"] = xp.where(bar == 0.0, 0.0, bar * y.slope()).sum(axis=-1)
         if "weights" in wrt:
             falling = xp.where(xp.isnan(s.given), 0.0, y.centred_cdf_transpose(level_bar))
             even = (self.weights * falling).sum(axis=-1)[:, None] / self.total
             even = xp.where(self.invalid, 0.0, even)
-            bars["weights"] = xp.where(xp.isnan(s.given), 0.0, even - falling)
+            weights_bar = xp.where(xp.isnan(s.given), 0.0, even - falling)
+            bars["weights"] = self.kernels.times(weights_bar, alpha)
         return bars

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cached_property
 from typing import Any
 
 from ._derivatives import Rule, evaluate, rule_of
@@ -97,24 +98,29 @@ class _SoftSort(Rule):
         for layout in self.layouts.values():
             layout.invalid = self.sources.invalid
 
-    def thresholds(self, full: bool) -> Thresholds:
-        """Solve for the half-integer levels."""
-        s, xp = self.sources, self.kernels.xp
-        lanes, n = s.shape
-        levels = self.kernels.contiguous(xp.broadcast_to(xp.arange(n) + 0.5, (lanes, n)))
-        return s.solve(levels, s.key, full)
+    def levels(self) -> Array:
+        """Return 1/2, 3/2, ..., n - 1/2 for every lane."""
+        xp = self.kernels.xp
+        lanes, n = self.sources.shape
+        return self.kernels.contiguous(xp.broadcast_to(xp.arange(n) + 0.5, (lanes, n)))
+
+    @cached_property
+    def solved(self) -> Thresholds:
+        """The thresholds with what derivatives need."""
+        return self.sources.solve(self.levels(), self.sources.key, True)
 
     def turn(self, lanes: Array) -> Array:
         """Reverse the positions of a descending sort."""
         return self.kernels.contiguous(lanes[:, ::-1]) if self.descending else lanes
 
     def value(self) -> Array:
-        y = self.thresholds(False).value()
+        s = self.sources
+        y = s.solve(self.levels(), s.key, False).value()
         self.kernels.climb(y)
         return self.turn(y)
 
     def jvp(self, x_dot: Array | None, alpha_dot: Array | None) -> Array:
-        y = self.thresholds(True)
+        y = self.solved
         out = self.kernels.xp.zeros(self.sources.shape)
         if x_dot is not None:
             out = out + y.average(self.sources.tangent(x_dot))
@@ -123,7 +129,7 @@ class _SoftSort(Rule):
         return self.turn(out)
 
     def vjp(self, bar: Array, wrt: frozenset[str]) -> dict[str, Array]:
-        y = self.thresholds(True)
+        y = self.solved
         bar = self.turn(bar)
         bars = {}
         if "x" in wrt:

@@ -285,7 +285,8 @@ class _SoftTopk(Rule):
             b_dot = (q * z_dot).sum(axis=-1)[:, None]
             out = out + slope * (b_dot - z_dot) / alpha
         if alpha_dot is not None:
-            out = out + self.kernels.times(slope, self.spread(q, nearest)) / alpha * alpha_dot[:, None]
+            spread, ratio = self.spread(q, nearest)
+            out = out + self.kernels.times(slope, spread) / alpha / ratio * alpha_dot[:, None]
         if k_dot is not None:
             out = out + self.kernels.times(k_dot[:, None], self.k_slope())
         if weights_dot is not None:
@@ -312,21 +313,30 @@ class _SoftTopk(Rule):
             xp.put_along_axis(z_bar, nearest, rest, axis=-1)
             bars["x"] = xp.where(xp.isfinite(self.z), self.sign * z_bar / alpha[:, None], 0.0)
         if "alpha" in wrt:
-            bars["alpha"] = self.kernels.times(h, self.spread(q, nearest)).sum(axis=-1) / alpha
+            spread, ratio = self.spread(q, nearest)
+            bars["alpha"] = self.kernels.times(h, spread).sum(axis=-1) / alpha / ratio[:, 0]
         if "k" in wrt:
             bars["k"] = self.kernels.times(bar, xp.where(nothing, 0.0, self.k_slope())).sum(axis=-1)
         if "weights" in wrt:
             bars["weights"] = -xp.where(nothing, 0.0, self.weights_vjp(bar))
         return bars
 
-    def spread(self, q: Array, nearest: Array) -> Array:
-        """Return (z_i - sum_j q_j z_j)/alpha, 0 at infinite entries, by differences."""
+    def spread(self, q: Array, nearest: Array) -> tuple[Array, Array]:
+        """Return (z_i - sum_j q_j z_j)/unit, 0 at infinite entries, by differences, and alpha/unit.
+
+        The unit is alpha, but where a difference over alpha overflows.
+        """
         xp = self.kernels.xp
+        finite = xp.isfinite(self.z)
         origin = xp.take_along_axis(self.z, nearest, axis=-1)[:, 0]
         step = self.kernels.steps(origin, self.z, self.alpha)
-        step = xp.where(xp.isfinite(self.z), step, 0.0)
+        overflow = (finite & xp.isinf(step)).any(axis=-1)
+        unit = xp.where(overflow, 1024.0, self.alpha)
+        if overflow.any():
+            step = self.kernels.steps(origin, self.z, unit)
+        step = xp.where(finite, step, 0.0)
         step = step - self.kernels.times(q, step).sum(axis=-1)[:, None]
-        return xp.where(xp.isfinite(self.z), step, 0.0)
+        return xp.where(finite, step, 0.0), (self.alpha / unit)[:, None]
 
     def chosen(self) -> Array:
         """Return p, and 0 where an absent entry is NaN."""

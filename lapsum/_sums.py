@@ -370,11 +370,14 @@ class Thresholds(Targets):
         """Return sum_i q_ij values_i at the sorted sources."""
         return self.sources.weigh(self.transpose(values, self.softmax))
 
+    def per_density(self, levels: Array) -> Array:
+        """Return levels over alpha dS/db; the rate may be infinite, not times zero."""
+        return self.sources.kernels.xp.where(levels == 0.0, 0.0, levels / self.density)
+
     def rate(self, level_dot: Array) -> Array:
-        """Return db for a tangent of the levels; the rate may be infinite, not times zero."""
-        xp = self.sources.kernels.xp
-        rate = (level_dot / self.density) * self.sources.alpha[self.key][:, None]
-        return xp.where(level_dot == 0.0, 0.0, rate)
+        """Return db for a tangent of the levels."""
+        alpha = self.sources.alpha[self.key][:, None]
+        return self.sources.kernels.times(self.per_density(level_dot), alpha)
 
     def nodes(self) -> Array:
         """Return the two neighbours of each threshold, (2, lanes, thresholds); NaN for none."""

@@ -605,9 +605,12 @@ def permutation_jvp(
                     if along_alpha:
                         change += (kernel * alpha_dot[l]
                                    * _deviation(nodes, deviation, l, i, x[l, j], alpha[l]))
-                    change /= alpha[l]
                     out[l, i, j] += change
                     out[l, i + 1, j] -= change
+            # Last, since two overflowing rows have no difference.
+            for i in range(n):
+                for j in range(n):
+                    out[l, i, j] /= alpha[l]
 
 
 def permutation_vjp(

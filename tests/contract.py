@@ -1,0 +1,152 @@
+"""What a test of one operator declares, so that the shared contract can be run on it.
+
+`test_<operator>.py` holds `CONTRACT = Contract(...)`; `test_contract.py` and `accuracy.py` find it
+through `lapsum.__all__`.  Bounds are in units of eps = 2**-52, see docs/numerics.md.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from importlib import import_module
+from typing import Any
+
+import numpy as np
+import oracle
+from mpmath import mp, mpf
+
+import lapsum
+from lapsum._derivatives import _RULES
+
+
+@dataclass(frozen=True)
+class Contract:
+    """One operator.
+
+    Attributes
+    ----------
+    func : the operator
+    arguments : `arguments(rng, x, alpha)` returns one lane's arguments beside x and alpha, which
+        are added under the names `data` and "alpha"
+    bound : `bound(exact, **arguments)` returns the error each output may have, over eps
+    options : keyword variants to run
+    data : name of the argument that holds the n entries of a lane
+    lanes : names of the arguments that lie along `axis`
+    scalars : names of those that are one number a lane
+    weighted : whether it takes weights
+    core : what a lane gives: "vector" along `axis`, "matrix", or "first" (new axes in front)
+    shifts, degree : f(x + s) = f(x) + shifts s, and f(t x, t alpha) = t**degree f(x, alpha)
+    moves : what a common shift is added to
+    """
+
+    func: Callable[..., Any]
+    bound: Callable[..., Any]
+    arguments: Callable[..., dict[str, Any]] = field(default=lambda rng, x, alpha: {})
+    options: tuple[dict[str, Any], ...] = ({},)
+    data: str = "x"
+    lanes: tuple[str, ...] = ("x", "weights")
+    scalars: tuple[str, ...] = ("alpha",)
+    weighted: bool = True
+    core: str = "vector"
+    shifts: int = 0
+    degree: int = 0
+    moves: tuple[str, ...] = ("x",)
+
+    @property
+    def name(self):
+        return self.func.__name__
+
+    def lane(self, rng, x, alpha, weights=None):
+        """All arguments for one lane."""
+        out = {self.data: np.asarray(x, float), "alpha": float(alpha)}
+        if weights is not None:
+            out["weights"] = np.asarray(weights, float)
+        out.update(
+            self.arguments(rng, out[self.data], **{k: out[k] for k in out if k != self.data})
+        )
+        return out
+
+    def random(self, rng, n=6, weighted=False, alpha=None):
+        """A lane of ordinary data without ties."""
+        weights = rng.uniform(0.1, 2.0, n) if weighted else None
+        return self.lane(rng, rng.normal(size=n), alpha or rng.uniform(0.2, 2.0), weights)
+
+    def exact(self, **arguments):
+        """The outputs in many digits, flat in C order."""
+        return oracle._flat(getattr(oracle, self.name)(**arguments, digits=self.digits))
+
+    @property
+    def digits(self):
+        # Permutation entries are differences of F, and 1 - tiny would eat the tails.
+        return 400 if self.core == "matrix" or "values" in self.lanes else 60
+
+    def units(self, computed, **arguments):
+        """Worst error of `computed`, in units of its bound; a few denormals are always free."""
+        exact = self.exact(**arguments)
+        with mp.workdps(60):
+            floor = mpf(2) ** -1020
+            scale = [s + floor for s in self.bound(exact, **arguments)]
+        return oracle.units(computed, exact, scale)
+
+
+def contracts():
+    """Every operator's contract; an operator without one is an error."""
+    found = []
+    for name in lapsum.__all__:
+        if getattr(lapsum, name) in _RULES:
+            found.append(import_module(f"test_{name}").CONTRACT)
+    return found
+
+
+def distances(x, b, alpha):
+    """|b - x|/alpha in mp."""
+    return [abs(b - mpf(float(v))) / mpf(float(alpha)) for v in x]
+
+
+def relative(factor):
+    """A bound of `factor` eps relative to every output."""
+    return lambda exact, **_: [factor * abs(y) for y in exact]
+
+
+def threshold_bound(exact, alpha, **_):
+    """16 (|y| + alpha)."""
+    return [16 * (abs(y) + mpf(float(alpha))) for y in exact]
+
+
+def total_of(n, weights=None):
+    """The total weight."""
+    return oracle._float_total(weights, n)
+
+
+def some_k(rng, x, alpha, weights=None):
+    """A fractional k somewhere in the middle."""
+    return {"k": float(rng.uniform(0.2, 0.8) * total_of(len(x), weights))}
+
+
+def topk_thresholds(x, k, alpha, weights=None, largest=True):
+    """|b - x_i|/alpha, and the offset that b itself is stored with."""
+    z = [-v for v in map(float, x)] if largest else [float(v) for v in x]
+    total = total_of(len(x), weights)
+    if not 0 < k < total:
+        return [mpf(0)] * len(z)
+    return distances(z, oracle.threshold(float(k), z, alpha, weights), alpha)
+
+
+def permutation_scales(x, alpha):
+    """16 P (1 + |t|)(1 + 1/width) for every entry, ascending."""
+    n = len(x)
+    matrix = oracle.soft_permutation(x, alpha, digits=400)
+    b = oracle.lap_sum_inv([float(i) for i in range(1, n)], x, alpha, digits=400)
+    with mp.workdps(400):
+        a = mpf(float(alpha))
+        width = [mp.inf, *((q - p) / a for p, q in zip(b, b[1:], strict=False)), mp.inf][:n]
+        if n == 1:
+            width = [mp.inf]
+        t = [
+            [min(abs(c - mpf(float(v))) / a for c in b[max(i - 1, 0) : i + 1]) for v in x]
+            if b
+            else [mpf(0)]
+            for i in range(n)
+        ]
+        return [
+            [16 * matrix[i][j] * (1 + t[i][j]) * (1 + 1 / width[i]) for j in range(n)]
+            for i in range(n)
+        ]

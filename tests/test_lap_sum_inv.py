@@ -1,0 +1,49 @@
+import numpy as np
+from contract import Contract, threshold_bound, total_of
+
+import lapsum
+
+
+def levels(rng, r, alpha, weights=None):
+    return {"w": rng.uniform(0.05, 0.95, 3) * total_of(len(r), weights)}
+
+
+CONTRACT = Contract(
+    lapsum.lap_sum_inv,
+    bound=threshold_bound,
+    arguments=levels,
+    data="r",
+    lanes=("w", "r", "weights"),
+    shifts=1,
+    degree=1,
+    moves=("r",),
+)
+
+
+def test_inverts_the_lap_sum(rng):
+    r, c = rng.normal(size=30), rng.uniform(0, 1, 30)
+    w = np.linspace(1e-6, 1 - 1e-6, 40) * c.sum()
+    b = lapsum.lap_sum_inv(w, r, 0.2, weights=c)
+    np.testing.assert_allclose(lapsum.lap_sum(b, r, 0.2, weights=c), w, rtol=1e-12)
+
+
+def test_outside_as_a_ppf():
+    b = lapsum.lap_sum_inv([-1.0, 0.0, 2.0, 2.5, np.nan], [np.inf, 3.0], 0.1)
+    np.testing.assert_array_equal(b, [np.nan, -np.inf, np.inf, np.nan, np.nan])
+    assert np.isnan(lapsum.lap_sum_inv(0.0, [], 0.1))
+
+
+def test_a_level_between_opposite_infinities_is_nan():
+    r = [-np.inf, -np.inf, np.inf]
+    b = lapsum.lap_sum_inv([1.0, 2.0, 2.5], r, 0.1)
+    np.testing.assert_array_equal(b, [-np.inf, np.nan, np.inf])
+
+
+def test_levels_outside_do_not_spoil_the_cotangents(rng):
+    r = rng.normal(size=6)
+    lin = lapsum.linearize(lapsum.lap_sum_inv, [2.0, 9.0, np.nan], r, 0.4)
+    w_bar, r_bar, alpha_bar = lin.vjp(np.ones(3))
+    assert np.isnan(w_bar).tolist() == [False, True, True]
+    expected = lapsum.linearize(lapsum.lap_sum_inv, [2.0], r, 0.4).vjp(np.ones(1))
+    np.testing.assert_array_equal(r_bar, expected[1])
+    assert alpha_bar == expected[2]

@@ -1,0 +1,43 @@
+import numpy as np
+from contract import Contract, some_k, topk_thresholds
+
+import lapsum
+
+
+def bound(exact, **arguments):
+    """As for the probability: relative to log p where that is large, else times 1 + t."""
+    return [
+        16 * abs(y) * (1 + (t if y > -0.7 else 0))
+        for y, t in zip(exact, topk_thresholds(**arguments), strict=True)
+    ]
+
+
+CONTRACT = Contract(
+    lapsum.log_soft_topk,
+    bound=bound,
+    arguments=some_k,
+    options=({}, {"largest": False}),
+    scalars=("k", "alpha"),
+)
+
+
+def test_is_finite_where_the_probability_underflows():
+    y = lapsum.log_soft_topk([0.0, 1e6, 2e6], 2, 1.0)
+    np.testing.assert_allclose(y[0], -5e5 - np.log(2), rtol=1e-6)
+    assert (y[1:] <= 0).all()
+
+
+def test_the_end_k_0():
+    x = np.array([0.0, 1.0, 3.0])
+    lin = lapsum.linearize(lapsum.log_soft_topk, x, 0, 0.5, weights=np.ones(3))
+    np.testing.assert_array_equal(lin.value, np.full(3, -np.inf))
+    q = np.exp((x - 3) / 0.5)
+    q /= q.sum()
+    np.testing.assert_allclose(
+        lin.jvp([1, 0, 0], None, None, None), np.array([1, 0, 0]) / 0.5 - q[0] / 0.5
+    )
+    np.testing.assert_array_equal(lin.jvp(None, 1.0, None, None), np.full(3, np.inf))
+    np.testing.assert_array_equal(lin.jvp(None, 0.0, None, None), np.zeros(3))
+    np.testing.assert_allclose(lin.jvp(None, None, None, [0, 0, 1]), np.full(3, -q[2]))
+    assert lin.vjp([0.0, 0.0, 0.0])[1] == 0
+    assert np.isfinite(lin.vjp([1.0, 2.0, 3.0])[0]).all()

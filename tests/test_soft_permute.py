@@ -1,0 +1,75 @@
+import numpy as np
+import pytest
+from contract import Contract, permutation_scales
+
+import lapsum
+
+
+def bound(exact, x, values, alpha, descending=False, transpose=False):
+    scales = permutation_scales(x, alpha)
+    scales = np.array(scales[::-1] if descending else scales, dtype=object)
+    return list((scales.T if transpose else scales) @ np.abs(values))
+
+
+CONTRACT = Contract(
+    lapsum.soft_permute,
+    bound=bound,
+    arguments=lambda rng, x, alpha: {"values": rng.normal(size=len(x))},
+    options=(
+        {},
+        {"descending": True},
+        {"transpose": True},
+        {"descending": True, "transpose": True},
+    ),
+    lanes=("x", "values"),
+    weighted=False,
+)
+
+
+def test_tends_to_reordering(rng):
+    x, v = rng.normal(size=(2, 20))
+    np.testing.assert_allclose(lapsum.soft_permute(x, v, 1e-9), v[np.argsort(x)], atol=1e-12)
+
+
+@pytest.mark.parametrize("transpose", [False, True])
+@pytest.mark.parametrize("descending", [False, True])
+def test_is_the_matrix_product(rng, transpose, descending):
+    x, v = rng.integers(0, 5, 30) / 3.0, rng.normal(size=(4, 30))
+    P = lapsum.soft_permutation(x, 0.2, descending=descending)
+    y = lapsum.soft_permute(x, v, 0.2, transpose=transpose, descending=descending)
+    np.testing.assert_allclose(y, v @ (P if transpose else P.T), rtol=1e-12, atol=1e-14)
+
+
+def test_shapes(rng):
+    values = rng.normal(size=(4, 5, 6))
+    x = rng.normal(size=5)
+    y = lapsum.soft_permute(x, values, 0.1, axis=1)
+    assert y.shape == values.shape
+    np.testing.assert_array_equal(y[2, :, 3], lapsum.soft_permute(x, values[2, :, 3], 0.1))
+    assert lapsum.soft_permute(rng.normal(size=(3, 1, 6)), values[0], 0.1).shape == (3, 5, 6)
+    assert lapsum.soft_permute(values, x, 0.1, axis=1).shape == values.shape
+    with pytest.raises(ValueError, match="^`values` has length 6 along `axis` and `x` has 5"):
+        lapsum.soft_permute(x, values, 0.1)
+    with pytest.raises(ValueError, match="^`values` has length 5 along `axis` and `x` has 1"):
+        lapsum.soft_permute([1.0], x, 0.1)
+
+
+def test_cotangents_of_shared_keys_add_up(rng):
+    x, values = rng.normal(size=5), rng.normal(size=(3, 5))
+    lin = lapsum.linearize(lapsum.soft_permute, x, values, 0.5)
+    g = rng.normal(size=(3, 5))
+    x_bar, values_bar, alpha_bar = lin.vjp(g)
+    each = [
+        lapsum.linearize(lapsum.soft_permute, x, v, 0.5).vjp(b)
+        for v, b in zip(values, g, strict=True)
+    ]
+    np.testing.assert_allclose(x_bar, sum(e[0] for e in each), atol=1e-15)
+    np.testing.assert_allclose(values_bar, [e[1] for e in each], atol=1e-15)
+    assert alpha_bar == pytest.approx(sum(e[2] for e in each))
+
+
+def test_infinite_values_are_the_limit_of_large_ones():
+    x = [0.0, 1.0, 2.0, np.inf]
+    y = lapsum.soft_permute(x, [1.0, np.inf, 2.0, 5.0], 0.5)
+    np.testing.assert_array_equal(y, [np.inf, np.inf, np.inf, 5.0])
+    assert np.isnan(lapsum.soft_permute(x, [1.0, np.nan, 2.0, 5.0], 0.5)).all()

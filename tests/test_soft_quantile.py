@@ -1,0 +1,53 @@
+import numpy as np
+import pytest
+from contract import Contract, threshold_bound
+
+import lapsum
+
+CONTRACT = Contract(
+    lapsum.soft_quantile,
+    bound=threshold_bound,
+    arguments=lambda rng, x, alpha, weights=None: {"q": np.array([0.5, 0.11, 0.93])},
+    core="first",
+    shifts=1,
+    degree=1,
+)
+
+
+def test_tends_to_the_averaged_inverted_cdf(rng):
+    x, q = rng.normal(size=20), np.linspace(0.05, 0.95, 19)
+    expected = np.quantile(x, q, method="averaged_inverted_cdf")
+    np.testing.assert_allclose(lapsum.soft_quantile(x, q, 1e-12), expected, atol=1e-10)
+
+
+@pytest.mark.parametrize("shape", [(), (2,), (2, 3)])
+def test_shapes(rng, shape):
+    x, q = rng.normal(size=(4, 5, 6)), rng.uniform(0.1, 0.9, shape)
+    assert np.shape(lapsum.soft_quantile(x, q, 0.1, axis=1)) == (*shape, 4, 6)
+    kept = lapsum.soft_quantile(x, q, 0.1, axis=1, keepdims=True)
+    assert np.shape(kept) == (*shape, 4, 1, 6)
+    lin = lapsum.linearize(lapsum.soft_quantile, x, q, 0.1, axis=1, keepdims=True)
+    np.testing.assert_array_equal(lin.value, kept)
+    bars = lin.vjp(np.ones(kept.shape))
+    assert [np.shape(bar) for bar in bars] == [x.shape, shape, ()]
+
+
+@pytest.mark.parametrize("q", [0.0, 1.0, -0.1, np.nan, [0.5, 2.0]])
+def test_q_outside_its_range(q):
+    with pytest.raises(ValueError, match=r"^`q` must lie strictly between 0 and 1, got"):
+        lapsum.soft_quantile([1.0, 2.0], q, 0.5)
+
+
+def test_weights_in_proportion_do_not_matter(rng):
+    x, c = rng.normal(size=8), rng.uniform(1, 2, 8)
+    for alpha in (1e-3, 1.0, 1e12):
+        lin = lapsum.linearize(lapsum.soft_quantile, x, 0.3, alpha, weights=c)
+        weights_bar = lin.vjp(1.0, wrt=("weights",))[3]
+        assert abs((c * weights_bar).sum()) <= 1e-14 * np.abs(c * weights_bar).sum()
+
+
+def test_no_weight_is_nan():
+    lin = lapsum.linearize(lapsum.soft_quantile, [1.0, 2.0], 0.5, 0.1, weights=[0.0, 0.0])
+    assert np.isnan(lin.value)
+    np.testing.assert_array_equal(lin.vjp(1.0)[0], [0, 0])
+    assert np.isnan(lapsum.soft_quantile([], 0.5, 0.1))

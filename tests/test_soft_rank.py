@@ -1,0 +1,51 @@
+import numpy as np
+from contract import Contract, relative
+from scipy.stats import rankdata
+
+import lapsum
+
+CONTRACT = Contract(
+    lapsum.soft_rank,
+    bound=relative(8),
+    options=({}, {"descending": True}),
+)
+
+
+def test_tends_to_average_ranks(rng):
+    x = rng.integers(0, 5, 40).astype(float)
+    np.testing.assert_array_equal(lapsum.soft_rank(x, 1e-9), rankdata(x, "average"))
+
+
+def test_ascending_and_descending_add_up_to_the_total_plus_one(rng):
+    x, c = rng.normal(size=(2, 50))
+    c = np.abs(c)
+    up = lapsum.soft_rank(x, 0.3, weights=c)
+    down = lapsum.soft_rank(x, 0.3, weights=c, descending=True)
+    np.testing.assert_allclose(up + down, c.sum() + 1, rtol=1e-14)
+
+
+def test_unweighted_ranks_stay_in_range(rng):
+    for alpha in (1e-3, 1.0, 1e3, 1e9):
+        y = lapsum.soft_rank(rng.normal(size=100), alpha)
+        assert y.min() >= 1
+        assert y.max() <= 100
+
+
+def test_equal_infinities_share_a_rank():
+    x = [-np.inf, 0.0, -np.inf, np.inf]
+    np.testing.assert_array_equal(lapsum.soft_rank(x, 0.01), [1.5, 3.0, 1.5, 4.0])
+
+
+def test_the_jacobian_is_a_graph_laplacian(rng):
+    lin = lapsum.linearize(lapsum.soft_rank, rng.normal(size=12), 0.5)
+    jacobian = lin.jacobian("x") @ np.eye(12)
+    np.testing.assert_allclose(jacobian, jacobian.T, rtol=1e-13)
+    assert np.abs(jacobian.sum(axis=1)).max() < 1e-14
+
+
+def test_a_common_offset_costs_the_derivatives_nothing(rng):
+    x, x_dot = rng.integers(0, 1000, (2, 20)) / 64.0
+    plain = lapsum.linearize(lapsum.soft_rank, x, 0.5)
+    moved = lapsum.linearize(lapsum.soft_rank, x + 2.0**30, 0.5)
+    np.testing.assert_array_equal(moved.jvp(x_dot, 1.0), plain.jvp(x_dot, 1.0))
+    np.testing.assert_array_equal(plain.jvp(np.full(20, 1e8), None), np.zeros(20))

@@ -1,0 +1,79 @@
+import numpy as np
+import pytest
+from contract import Contract, some_k, topk_thresholds
+
+import lapsum
+
+
+def bound(exact, **arguments):
+    return [16 * p * (1 + t) for p, t in zip(exact, topk_thresholds(**arguments), strict=True)]
+
+
+CONTRACT = Contract(
+    lapsum.soft_topk,
+    bound=bound,
+    arguments=some_k,
+    options=({}, {"largest": False}),
+    scalars=("k", "alpha"),
+)
+
+
+@pytest.mark.parametrize("largest", [True, False])
+def test_tends_to_the_indicator(rng, largest):
+    x = rng.permutation(20).astype(float)
+    expected = (x >= 15) if largest else (x < 5)
+    np.testing.assert_array_equal(lapsum.soft_topk(x, 5, 1e-4, largest=largest), expected)
+
+
+def test_probabilities_add_up_to_k(rng):
+    x, c = rng.normal(size=(2, 1000))
+    c = np.abs(c)
+    for k in (1e-3, 1.0, 333.3, c.sum() * (1 - 1e-9)):
+        p = lapsum.soft_topk(x, k, 0.3, weights=c)
+        assert abs((c * p).sum() - k) < 1e-12 * k
+
+
+def test_the_ends_of_k(rng):
+    x, c = rng.normal(size=5), np.array([1.0, 0.5, 0.0, 2.0, 0.1])
+    total = c.sum()
+    np.testing.assert_array_equal(lapsum.soft_topk(x, 0, 0.3, weights=c), np.zeros(5))
+    np.testing.assert_array_equal(lapsum.soft_topk(x, total, 0.3, weights=c), np.ones(5))
+    tenths = np.full(10, 0.1)
+    np.testing.assert_array_equal(
+        lapsum.soft_topk(np.arange(10.0), tenths.sum(), 0.3, weights=tenths), np.ones(10)
+    )
+    lin = lapsum.linearize(lapsum.soft_topk, x, 0, 0.3)
+    x_bar, k_bar, alpha_bar = lin.vjp(np.ones(5))
+    np.testing.assert_array_equal(x_bar, np.zeros(5))
+    assert alpha_bar == 0
+    softmax = np.exp((x - x.max()) / 0.3)
+    np.testing.assert_allclose(lin.jvp(None, 1.0, None), softmax / softmax.sum(), rtol=1e-14)
+    assert k_bar == pytest.approx(1.0)
+
+
+def test_minus_infinity_is_not_chosen_before_it_must_be():
+    x = [-np.inf, 1.0, -np.inf, 2.0]
+    p = lapsum.soft_topk(x, 2, 0.5)
+    np.testing.assert_array_equal(p[[0, 2]], [0, 0])
+    np.testing.assert_allclose(p[[1, 3]], [1, 1])
+    np.testing.assert_allclose(lapsum.soft_topk(x, 3, 0.5), [0.5, 1, 0.5, 1])
+
+
+def test_vjp_entries_add_up_to_zero(rng):
+    lin = lapsum.linearize(lapsum.soft_topk, rng.normal(size=200), 20.5, 0.1)
+    x_bar = lin.vjp(rng.normal(size=200), wrt=("x",))[0]
+    assert abs(x_bar.sum()) < 1e-15 * np.abs(x_bar).sum()
+
+
+def test_a_lane_without_weight_chooses_nothing():
+    x = [[1.0, np.nan], [1.0, 2.0]]
+    c = [[0.0, 0.0], [1.0, 1.0]]
+    np.testing.assert_array_equal(lapsum.soft_topk(x, [0, 1], 0.5, weights=c)[0], [0, 0])
+    with pytest.raises(ValueError, match=r"^`k` must lie between 0 and the total weight 0\.0"):
+        lapsum.soft_topk(x, 1, 0.5, weights=c)
+
+
+@pytest.mark.parametrize("k", [-1, 2.0000001, np.nan, np.inf])
+def test_k_outside_its_range(k):
+    with pytest.raises(ValueError, match=r"^`k` must lie between 0 and the total weight 2\.0, got"):
+        lapsum.soft_topk([1.0, 2.0], k, 0.5)
