@@ -8,11 +8,20 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+
 from ._backend import kernels_for
 from ._layout import Layout
 from ._validation import real_array
 
 Array = Any
+
+
+def quiet() -> Any:
+    """Return a context in which NumPy neither warns nor raises for floating-point events."""
+    return np.errstate(all="ignore")
+
+
 # Sequences are not, but become arrays of their own in any case.
 _IMMUTABLE = (bool, int, float, str, list, tuple, type(None))
 
@@ -78,8 +87,8 @@ def rule_of(func: Callable[..., Any]) -> Callable[[type[Rule]], type[Rule]]:
 
 def evaluate(rule: type[Any], *args: Any, **kwargs: Any) -> Array:
     """Return the value of the operator that `rule` belongs to."""
-    call = rule(*args, **kwargs)
-    with call.kernels.quiet():
+    with quiet():
+        call = rule(*args, **kwargs)
         return call.kernels.finish(call.place(call.value()), call.dtype)
 
 
@@ -136,7 +145,7 @@ class Linearization:
                 continue
             array = _checked(rule, f"tangent of {name}", tangent, layout.shape)
             lanes.append(layout.pack(array))
-        with rule.kernels.quiet():
+        with quiet():
             if all(tangent is None for tangent in lanes):
                 out = rule.kernels.xp.zeros(self._shape)
             else:
@@ -172,7 +181,7 @@ class Linearization:
             if name not in self.parameters:
                 raise ValueError(f"`wrt` must name parameters of {self.parameters}, got {name!r}")
         array = _checked(rule, "cotangent", cotangent, self._shape)
-        with rule.kernels.quiet():
+        with quiet():
             bars = rule.vjp(rule.take(array), frozenset(wanted)) if wanted else {}
             return tuple(
                 rule.kernels.finish(layout.unpack(bars[name]), rule.dtypes[name])
@@ -277,8 +286,8 @@ def linearize(func: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Lineari
     for name, value in bound.arguments.items():
         if not isinstance(value, _IMMUTABLE):
             bound.arguments[name] = kernels.own(value)
-    call: Rule = rule(*bound.args, **bound.kwargs)
-    with kernels.quiet():
+    with quiet():
+        call: Rule = rule(*bound.args, **bound.kwargs)
         value = kernels.finish(call.place(call.value()), call.dtype)
     return Linearization(kernels.freeze(value), tuple(call.layouts), call, value.shape)
 

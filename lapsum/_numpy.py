@@ -16,11 +16,6 @@ xp = np
 Array = Any
 
 
-def quiet() -> Any:
-    """Return a context in which NumPy neither warns nor raises for floating-point events."""
-    return np.errstate(all="ignore")
-
-
 def identity(lanes: int) -> Array:
     """Return the key of lanes that are their own sources."""
     return np.arange(lanes, dtype=np.intp)

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from ._backend import kernels_for
+from ._derivatives import quiet
 from ._soft_permutation import soft_permutation
 from ._soft_permute import Product
 from ._sums import Sources
@@ -90,7 +91,7 @@ class SoftPermutation:
         self._transposed = False
         self.shape = (x.size, x.size)
         self.dtype = dtypes["x"]
-        with kernels.quiet():
+        with quiet():
             # A copy: no later change of the caller's array reaches the operator.
             self._product = Product(
                 Sources(
@@ -167,7 +168,7 @@ class SoftPermutation:
         xp, s = kernels.xp, product.sources
         dtype = np.result_type(self.dtype, float_dtype(v, v))
         n, _ = self.shape
-        with kernels.quiet():
+        with quiet():
             lanes = kernels.contiguous(v.reshape(n, -1).T) if n else xp.zeros((v.size and 1, 0))
             if s.invalid is not None:
                 return kernels.finish(xp.full(v.shape, np.nan), dtype)

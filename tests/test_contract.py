@@ -1,0 +1,560 @@
+"""The contract that every operator keeps, run on the list of all operators."""
+
+import inspect
+import itertools
+import threading
+import warnings
+
+import lapsum
+import numpy as np
+import oracle
+import pytest
+from contract import contracts
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from mpmath import mp
+from oracle_jacobian import jacobian
+
+CASES = [
+    pytest.param(c, options, weighted, id="-".join([c.name, *options, *["weighted"] * weighted]))
+    for c in contracts()
+    for options in c.options
+    for weighted in ([False, True] if c.weighted else [False])
+]
+every_case = pytest.mark.parametrize(("contract", "options", "weighted"), CASES)
+
+
+def batch_of(contract, lanes):
+    """Stack lanes of arguments along a new first axis; q is shared."""
+    return {
+        name: np.stack([lane[name] for lane in lanes])
+        if name in (*contract.lanes, *contract.scalars)
+        else lanes[0][name]
+        for name in lanes[0]
+    }
+
+
+def lane_of(contract, result, at):
+    return result[..., at] if contract.core == "first" else result[at]
+
+
+def tangents_for(rng, arguments, parameters):
+    return [rng.normal(size=np.shape(arguments[name])) for name in parameters]
+
+
+@every_case
+def test_value_is_within_its_bound(contract, options, weighted, rng):
+    for n in (1, 2, 7):
+        arguments = {**contract.random(rng, n, weighted), **options}
+        assert contract.units(contract.func(**arguments), **arguments) <= 1
+
+
+@every_case
+def test_derivatives_match_the_dense_jacobian(contract, options, weighted, rng):
+    arguments = {**contract.random(rng, 5, weighted), **options}
+    exact = jacobian(contract.name, **arguments)
+    lin = lapsum.linearize(contract.func, **arguments)
+    assert lin.parameters == tuple(exact)
+    for name in lin.parameters:
+        entries = np.array(exact[name], dtype=float)
+        matrix = lin.jacobian(name)
+        assert matrix.shape == entries.shape
+        scale = 1e-12 * np.abs(entries).max()
+        np.testing.assert_allclose(matrix @ np.eye(entries.shape[1]), entries, atol=scale, rtol=0)
+        np.testing.assert_allclose(matrix.T @ np.eye(len(entries)), entries.T, atol=scale, rtol=0)
+
+
+@every_case
+def test_jvp_matches_finite_differences(contract, options, weighted, rng):
+    arguments = {**contract.random(rng, 6, weighted), **options}
+    lin = lapsum.linearize(contract.func, **arguments)
+    for name in lin.parameters:
+        direction = rng.normal(size=np.shape(arguments[name]))
+        step = 1e-5
+        ends = [
+            contract.func(**{**arguments, name: arguments[name] + s * direction})
+            for s in (step, -step)
+        ]
+        expected = (ends[0] - ends[1]) / (2 * step)
+        tangent = lin.jvp(*(direction if p == name else None for p in lin.parameters))
+        np.testing.assert_allclose(tangent, expected, atol=1e-4 * np.abs(expected).max())
+
+
+@every_case
+def test_jvp_and_vjp_are_adjoint(contract, options, weighted, rng):
+    lanes = [contract.random(rng, 8, weighted) for _ in range(3)]
+    arguments = {**batch_of(contract, lanes), **options}
+    lin = lapsum.linearize(contract.func, **arguments)
+    tangents = tangents_for(rng, arguments, lin.parameters)
+    cotangent = rng.normal(size=lin.value.shape)
+    forward = (lin.jvp(*tangents) * cotangent).sum()
+    bars = lin.vjp(cotangent)
+    backward = sum((b * t).sum() for b, t in zip(bars, tangents, strict=True))
+    size = sum(np.abs(b * t).sum() for b, t in zip(bars, tangents, strict=True))
+    assert abs(forward - backward) <= 1e-13 * size
+
+
+@every_case
+def test_derivatives_are_linear_and_selective(contract, options, weighted, rng):
+    arguments = {**contract.random(rng, 5, weighted), **options}
+    lin = lapsum.linearize(contract.func, **arguments)
+    tangents = tangents_for(rng, arguments, lin.parameters)
+    parts = [
+        lin.jvp(*(t if i == j else None for j, t in enumerate(tangents)))
+        for i in range(len(tangents))
+    ]
+    np.testing.assert_allclose(lin.jvp(*tangents), sum(parts), atol=1e-13 * np.abs(parts).max())
+    nothing = lin.jvp(*[None] * len(tangents))
+    assert nothing.dtype == lin.value.dtype
+    np.testing.assert_array_equal(nothing, np.zeros_like(lin.value))
+    bars = lin.vjp(np.ones(lin.value.shape))
+    for i, name in enumerate(lin.parameters):
+        alone = lin.vjp(np.ones(lin.value.shape), wrt=(name,))
+        assert [bar is None for bar in alone] == [j != i for j in range(len(bars))]
+        np.testing.assert_array_equal(alone[i], bars[i])
+        assert np.shape(bars[i]) == np.shape(arguments[name])
+
+
+@every_case
+def test_equivariance_under_scaling_is_exact(contract, options, weighted, rng):
+    arguments = {**contract.random(rng, 6, weighted), **options}
+    value = contract.func(**arguments)
+    for factor in (2.0**-30, 2.0**40):
+        scaled = dict(arguments)
+        for name in (*contract.moves, "alpha"):
+            scaled[name] = scaled[name] * factor
+        np.testing.assert_array_equal(
+            contract.func(**scaled), value * factor**contract.degree, strict=True
+        )
+
+
+@every_case
+def test_equivariance_under_translation(contract, options, weighted, rng):
+    arguments = {**contract.random(rng, 6, weighted), **options}
+    for name in contract.moves:  # so that adding the shift is exact
+        arguments[name] = np.round(arguments[name] * 64) / 64
+    moved = dict(arguments)
+    for name in contract.moves:
+        moved[name] = moved[name] + 1024.0
+    value, after = contract.func(**arguments), contract.func(**moved)
+    if contract.shifts:
+        np.testing.assert_allclose(after, value + 1024.0, rtol=1e-15)
+    else:
+        np.testing.assert_array_equal(after, value)
+
+
+@every_case
+def test_permuting_the_entries(contract, options, weighted, rng):
+    arguments = {**contract.random(rng, 7, weighted), **options}
+    turn = rng.permutation(7)
+    turned = {
+        name: v[turn] if np.shape(v) == (7,) and name in contract.lanes else v
+        for name, v in arguments.items()
+    }
+    value, after = contract.func(**arguments), contract.func(**turned)
+    if contract.core == "matrix":
+        value = value[:, turn]
+    elif options.get("transpose"):
+        return  # the values are positions there
+    elif contract.name in ("soft_rank", "soft_topk", "log_soft_topk"):
+        value = value[turn]
+    np.testing.assert_allclose(after, value, rtol=1e-14)
+
+
+@every_case
+def test_axes_strides_and_byte_orders_change_no_bit(contract, options, weighted, rng):
+    lanes = [contract.random(rng, 5, weighted) for _ in range(3)]
+    arguments = batch_of(contract, lanes)
+    expected = contract.func(**arguments, **options)
+    for at, lane in enumerate(lanes):
+        np.testing.assert_array_equal(
+            lane_of(contract, expected, at), contract.func(**lane, **options)
+        )
+
+    def changed(change):
+        return {name: change(v) if name in contract.lanes else v for name, v in arguments.items()}
+
+    for layout in (
+        np.asfortranarray,
+        lambda v: np.repeat(v, 2, axis=-1)[:, ::2],
+        lambda v: v[::-1, ::-1].copy()[::-1, ::-1],
+        lambda v: v.astype(">f8"),
+        lambda v: v.tolist(),
+    ):
+        np.testing.assert_array_equal(
+            contract.func(**changed(layout), **options), expected, strict=True
+        )
+    first = contract.func(**changed(np.transpose), **options, axis=0)
+    if contract.core == "vector":
+        first = first.T
+    np.testing.assert_array_equal(first, expected)
+    lin = lapsum.linearize(contract.func, **changed(np.transpose), **options, axis=-2)
+    assert lin.value.shape == (expected.T if contract.core == "vector" else expected).shape
+    for bar, name in zip(lin.vjp(np.ones(lin.value.shape)), lin.parameters, strict=True):
+        turned = arguments[name].T if name in contract.lanes else arguments[name]
+        assert np.shape(bar) == np.shape(turned)
+
+
+@every_case
+def test_read_only_inputs_are_accepted_and_never_changed(contract, options, weighted, rng):
+    arguments = contract.random(rng, 5, weighted)
+    for value in arguments.values():
+        if isinstance(value, np.ndarray):
+            value.flags.writeable = False
+    before = {name: np.copy(v) for name, v in arguments.items()}
+    lin = lapsum.linearize(contract.func, **arguments, **options)
+    bar = np.ones(lin.value.shape)
+    bar.flags.writeable = False
+    lin.vjp(bar)
+    lin.jvp(*(before[name] for name in lin.parameters))
+    for name, v in arguments.items():
+        np.testing.assert_array_equal(v, before[name])
+    assert (bar == 1).all()
+
+
+@every_case
+def test_a_linearization_keeps_copies(contract, options, weighted, rng):
+    arguments = contract.random(rng, 5, weighted)
+    arguments = {name: np.array(v) for name, v in arguments.items()}
+    plain = contract.func(**arguments, **options)
+    lin = lapsum.linearize(contract.func, **arguments, **options)
+    bars = lapsum.linearize(contract.func, **arguments, **options).vjp(np.ones(plain.shape))
+    for v in arguments.values():
+        v[...] = 0.3
+    np.testing.assert_array_equal(lin.value, plain, strict=True)
+    for bar, expected in zip(lin.vjp(np.ones(plain.shape)), bars, strict=True):
+        np.testing.assert_array_equal(bar, expected)
+    with pytest.raises(ValueError, match="read-only"):
+        lin.value[...] = 0
+
+
+@every_case
+@pytest.mark.parametrize("dtype", [np.float16, np.float32])
+def test_small_floats_are_computed_in_double_and_rounded_once(
+    contract, options, weighted, dtype, rng
+):
+    arguments = contract.random(rng, 5, weighted)
+    small = {
+        name: v.astype(dtype) if name in contract.lanes and name != "weights" else v
+        for name, v in arguments.items()
+    }
+    wide = {name: np.asarray(v, float) for name, v in small.items()}
+    value = contract.func(**small, **options)
+    assert value.dtype == dtype
+    np.testing.assert_array_equal(value, contract.func(**wide, **options).astype(dtype))
+    lin = lapsum.linearize(contract.func, **small, **options)
+    for bar, name in zip(lin.vjp(np.ones(value.shape)), lin.parameters, strict=True):
+        given_as = np.asarray(small[name]).dtype
+        assert bar.dtype == given_as
+
+
+@every_case
+def test_integers_count_as_double(contract, options, weighted, rng):
+    arguments = contract.random(rng, 5, weighted)
+    arguments[contract.data] = np.arange(5)
+    value = contract.func(**arguments, **options)
+    assert value.dtype == np.float64
+    arguments[contract.data] = np.arange(5.0)
+    np.testing.assert_array_equal(value, contract.func(**arguments, **options))
+
+
+@every_case
+def test_a_nan_spoils_its_lane_alone(contract, options, weighted, rng):
+    lanes = [contract.random(rng, 5, weighted) for _ in range(3)]
+    clean = contract.func(**batch_of(contract, lanes), **options)
+    lanes[1][contract.data][2] = np.nan
+    arguments = batch_of(contract, lanes)
+    lin = lapsum.linearize(contract.func, **arguments, **options)
+    assert np.isnan(lane_of(contract, lin.value, 1)).all()
+    for at in (0, 2):
+        np.testing.assert_array_equal(
+            lane_of(contract, lin.value, at), lane_of(contract, clean, at)
+        )
+    tangent = lin.jvp(*(np.ones(np.shape(arguments[name])) for name in lin.parameters))
+    bars = lin.vjp(np.ones(lin.value.shape))
+    for at in (0, 2):
+        assert np.isfinite(lane_of(contract, tangent, at)).all()
+        for bar, name in zip(bars, lin.parameters, strict=True):
+            if name in contract.lanes:
+                assert np.isfinite(bar[at]).all()
+
+
+@pytest.mark.parametrize(
+    ("contract", "options"),
+    [(c, o) for c in contracts() if c.weighted for o in c.options],
+    ids=lambda v: getattr(v, "name", None),
+)
+@pytest.mark.parametrize("held", [np.nan, np.inf, -np.inf, 1e300])
+def test_zero_weight_means_absent(contract, options, held, rng):
+    arguments = contract.random(rng, 5, weighted=True)
+    padded = dict(arguments)
+    padded[contract.data] = np.insert(arguments[contract.data], 2, held)
+    padded["weights"] = np.insert(arguments["weights"], 2, 0.0)
+    here = np.delete(np.arange(6), 2) if contract.name in SHAPED_LIKE_X else slice(None)
+    small = lapsum.linearize(contract.func, **arguments, **options)
+    large = lapsum.linearize(contract.func, **padded, **options)
+    np.testing.assert_array_equal(large.value[here], small.value)
+    bar = rng.normal(size=small.value.shape)
+    wide = np.zeros(large.value.shape)
+    wide[here] = bar
+    if contract.name in SHAPED_LIKE_X and np.isnan(held):
+        wide[2] = 1.0  # its own output adds nothing to other cotangents
+    for name, a, b in zip(small.parameters, large.vjp(wide), small.vjp(bar), strict=True):
+        if name == contract.data:
+            assert a[2] == 0
+        if name in (contract.data, "weights"):
+            assert np.isfinite(a).all() or not np.isnan(held)
+            a = np.delete(a, 2)
+        np.testing.assert_allclose(a, b, rtol=1e-13, err_msg=name)
+
+
+SHAPED_LIKE_X = ("soft_rank", "soft_topk", "log_soft_topk")
+
+
+@pytest.mark.parametrize("contract", [c for c in contracts() if c.weighted], ids=lambda c: c.name)
+def test_weights_are_frequencies(contract, rng):
+    arguments = contract.random(rng, 4, weighted=True)
+    counts = np.array([1, 3, 2, 1])
+    arguments = contract.lane(rng, arguments[contract.data], arguments["alpha"], counts)
+    repeated = {name: v for name, v in arguments.items() if name != "weights"}
+    repeated[contract.data] = np.repeat(arguments[contract.data], counts)
+    value, expected = contract.func(**arguments), contract.func(**repeated)
+    if contract.name in SHAPED_LIKE_X:
+        value = np.repeat(value, counts)
+    np.testing.assert_allclose(value, expected, rtol=1e-14)
+
+
+@pytest.mark.parametrize("contract", [c for c in contracts() if c.weighted], ids=lambda c: c.name)
+def test_weights_may_be_one_dimensional(contract, rng):
+    lanes = [contract.random(rng, 5, weighted=True) for _ in range(2)]
+    for lane in lanes:
+        lane["weights"] = lanes[0]["weights"]
+        if "k" in lane:
+            lane["k"] = 2.5
+    arguments = batch_of(contract, lanes)
+    expected = contract.func(**arguments)
+    lin = lapsum.linearize(contract.func, **{**arguments, "weights": lanes[0]["weights"]})
+    np.testing.assert_array_equal(lin.value, expected)
+    full = lapsum.linearize(contract.func, **arguments).vjp(np.ones(expected.shape))[-1]
+    bar = lin.vjp(np.ones(expected.shape))[-1]
+    np.testing.assert_allclose(bar, full.sum(axis=0), rtol=1e-14)
+    with pytest.raises(ValueError, match="^`weights` of shape"):
+        contract.func(**{**arguments, "weights": np.ones(4)})
+
+
+@every_case
+def test_tied_entries_get_identical_results(contract, options, weighted, rng):
+    x = np.array([0.0, 1.0, -0.0, 1.0, 0.5, 1.0])
+    weights = np.ones(6) if weighted else None
+    arguments = contract.lane(rng, x, 0.4, weights)
+    value = contract.func(**arguments, **options)
+    if contract.core == "matrix":
+        value = value.T
+    elif contract.name not in SHAPED_LIKE_X and not options.get("transpose"):
+        return
+    np.testing.assert_array_equal(value[0], value[2])
+    np.testing.assert_array_equal(value[1], value[3])
+    np.testing.assert_array_equal(value[1], value[5])
+
+
+@every_case
+@pytest.mark.parametrize("alpha", [5e-324, 1e-300, 1e-9, 1e9, 1e300, 1.7e308])
+def test_extreme_alpha_neither_warns_nor_gives_nan(contract, options, weighted, alpha, rng):
+    x = np.array([0.3, -1.2, 0.3, 5.0, 1e-310])
+    weights = rng.uniform(0.1, 2, 5) if weighted else None
+    arguments = contract.lane(rng, x, alpha, weights)
+    with warnings.catch_warnings(), np.errstate(all="raise"):
+        warnings.simplefilter("error")
+        lin = lapsum.linearize(contract.func, **arguments, **options)
+        assert not np.isnan(lin.value).any()
+        bars = lin.vjp(np.ones(lin.value.shape))
+    for bar, name in zip(bars, lin.parameters, strict=True):
+        if name in (contract.data, "values"):
+            assert not np.isnan(bar).any(), name
+
+
+@every_case
+def test_infinities_are_the_limit_of_large_entries(contract, options, weighted, rng):
+    x = np.array([0.3, -np.inf, 0.8, np.inf, -0.1, -np.inf, 2.0])
+    weights = rng.uniform(0.5, 2, 7) if weighted else None
+    arguments = contract.lane(rng, x, 0.5, weights)
+    large = dict(arguments)
+    for name in contract.moves:
+        large[name] = np.nan_to_num(arguments[name], posinf=1e7, neginf=-1e7)
+    lin = lapsum.linearize(contract.func, **arguments, **options)
+    near = lapsum.linearize(contract.func, **large, **options)
+    expected = near.value
+    if contract.degree or contract.name == "log_soft_topk":
+        expected = np.where(np.abs(expected) > 1e6, np.copysign(np.inf, expected), expected)
+    np.testing.assert_allclose(lin.value, expected, rtol=1e-12, atol=1e-12)
+    bars = lin.vjp(np.ones(lin.value.shape))
+    infinite = np.isinf(x)
+    data_bar = bars[lin.parameters.index(contract.data)]
+    np.testing.assert_array_equal(data_bar[infinite], np.zeros(infinite.sum()))
+    assert np.isfinite(data_bar).all()
+    assert not np.isnan(lin.jvp(*(np.ones(np.shape(arguments[p])) for p in lin.parameters))).any()
+
+
+@every_case
+def test_empty_batches_and_empty_axes(contract, options, weighted, rng):
+    lanes = [contract.random(rng, 3, weighted) for _ in range(2)]
+    arguments = {
+        name: v[:0] if name in (*contract.lanes, *contract.scalars) else v
+        for name, v in batch_of(contract, lanes).items()
+    }
+    lin = lapsum.linearize(contract.func, **arguments, **options)
+    assert lin.value.size == 0
+    assert lin.jvp(*(arguments[name] for name in lin.parameters)).shape == lin.value.shape
+    for bar, name in zip(lin.vjp(lin.value), lin.parameters, strict=True):
+        assert np.shape(bar) == np.shape(arguments[name])
+    empty = {
+        name: v[:0] if name in (contract.data, "weights", "values") else v
+        for name, v in lanes[0].items()
+    }
+    if "k" in empty:
+        empty["k"] = 0.0
+    lin = lapsum.linearize(contract.func, **empty, **options)
+    if contract.name in ("lap_sum_inv", "soft_quantile"):
+        assert np.isnan(lin.value).all()
+    for bar, name in zip(lin.vjp(np.ones(lin.value.shape)), lin.parameters, strict=True):
+        assert np.shape(bar) == np.shape(empty[name])
+    assert lin.jvp(*(empty[name] for name in lin.parameters)).shape == lin.value.shape
+
+
+@every_case
+def test_alpha_is_checked_and_never_enlarges(contract, options, weighted, rng):
+    arguments = {**contract.random(rng, 3, weighted), **options}
+    for bad in (0, -0.5, np.nan, np.inf):
+        with pytest.raises(ValueError, match=r"^`alpha` must be positive and finite, got"):
+            contract.func(**{**arguments, "alpha": bad})
+    with pytest.raises(ValueError, match=r"^`alpha` of shape \(2,\) does not broadcast"):
+        contract.func(**{**arguments, "alpha": [0.1, 0.2]})
+    for bad in ("1", None, 1j, [object()]):
+        with pytest.raises(TypeError, match="^`alpha` must be real numbers"):
+            contract.func(**{**arguments, "alpha": bad})
+
+
+class Foreign:
+    """An array of a library that lapsum knows nothing of."""
+
+    def __array_namespace__(self):
+        raise AssertionError("converted")
+
+    __array__ = __array_namespace__
+
+
+@every_case
+def test_types_that_are_not_arrays_of_reals(contract, options, weighted, rng):
+    arguments = {**contract.random(rng, 3, weighted), **options}
+    data = contract.data
+    masked = np.ma.masked_array([1.0, 2.0, 3.0], [False, True, False])
+    for bad in (
+        masked,
+        Foreign(),
+        [Foreign(), Foreign(), Foreign()],
+        np.array([1.0]).view(np.matrix),
+    ):
+        with pytest.raises(TypeError, match=rf"^`{data}` is an array of type .*lapsum has no"):
+            contract.func(**{**arguments, data: bad})
+        with pytest.raises(TypeError, match=rf"^`{data}` is an array of type"):
+            lapsum.linearize(contract.func, **{**arguments, data: bad})
+    for bad in (
+        "abc",
+        None,
+        [1j, 2, 3],
+        np.ones(3, np.longdouble),
+        [None, 1.0, 2.0],
+        np.array(["2020-01-01"] * 3, "datetime64[D]"),
+        {1: 2},
+    ):
+        with pytest.raises(TypeError, match=rf"^`{data}` must be real numbers"):
+            contract.func(**{**arguments, data: bad})
+    with pytest.raises(ValueError, match=rf"^`{data}` is not an array"):
+        contract.func(**{**arguments, data: [[1.0], [1.0, 2.0]]})
+
+
+@every_case
+def test_axis_is_one_integer(contract, options, weighted, rng):
+    arguments = {**contract.random(rng, 3, weighted), **options}
+    for bad in (None, (0,), 1.0, "0"):
+        with pytest.raises(TypeError, match="^`axis` must be one integer"):
+            contract.func(**arguments, axis=bad)
+    with pytest.raises(np.exceptions.AxisError):
+        contract.func(**arguments, axis=1)
+    with pytest.raises(ValueError, match=rf"^`{contract.data}` must have at least one dimension"):
+        contract.func(**{**arguments, contract.data: 1.0})
+
+
+@every_case
+def test_binding_by_position_or_keyword(contract, options, weighted, rng):
+    arguments = contract.random(rng, 4, weighted)
+    positional = [
+        name
+        for name, p in inspect.signature(contract.func).parameters.items()
+        if p.kind is p.POSITIONAL_OR_KEYWORD
+    ]
+    rest = {k: v for k, v in arguments.items() if k not in positional} | options
+    by_position = contract.func(*(arguments[name] for name in positional), **rest)
+    np.testing.assert_array_equal(by_position, contract.func(**arguments, **options))
+    tangents = tangents_for(rng, arguments, [*positional, *(["weights"] if weighted else [])])
+    value, tangent = lapsum.jvp(
+        contract.func, [arguments[name] for name in positional], tangents, **rest
+    )
+    lin = lapsum.linearize(contract.func, **arguments, **options)
+    np.testing.assert_array_equal(value, by_position)
+    np.testing.assert_array_equal(tangent, lin.jvp(*tangents))
+    value, pullback = lapsum.vjp(contract.func, **arguments, **options)
+    np.testing.assert_array_equal(value, by_position)
+    assert len(pullback(value)) == len(tangents)
+
+
+@every_case
+def test_concurrent_calls_agree(contract, options, weighted, rng):
+    arguments = {**contract.random(rng, 200, weighted), **options}
+    expected, results = contract.func(**arguments), []
+    threads = [
+        threading.Thread(target=lambda: results.append(contract.func(**arguments)))
+        for _ in range(4)
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(results) == 4
+    for result in results:
+        np.testing.assert_array_equal(result, expected)
+
+
+@pytest.mark.parametrize("contract", contracts(), ids=lambda c: c.name)
+@settings(max_examples=30, deadline=None, derandomize=True)
+@given(data=st.data())
+def test_any_finite_lane_is_within_its_bound(contract, data):
+    number = st.one_of(
+        st.integers(-3, 3).map(float),
+        st.floats(-1e6, 1e6),
+        st.floats(allow_nan=False, allow_infinity=False),
+    )
+    x = data.draw(st.lists(number, min_size=1, max_size=6))
+    exponent = data.draw(st.integers(-12, 12))
+    spread = max(x) / 2 - min(x) / 2
+    alpha = min(max(10.0**exponent * (spread or 1.0), 1e-300), 1e300)
+    weights = None
+    if contract.weighted and data.draw(st.booleans()):
+        weights = data.draw(st.lists(st.floats(1e-8, 1), min_size=len(x), max_size=len(x)))
+    rng = np.random.default_rng(data.draw(st.integers(0, 2**32 - 1)))
+    arguments = contract.lane(rng, x, alpha, weights)
+    assert contract.units(contract.func(**arguments), **arguments) <= 1
+
+
+def test_the_oracle_is_not_rounded():
+    with mp.workdps(60):
+        assert len(mp.nstr(oracle.soft_rank([0.0, 1.0], 1.0)[0], 50)) > 40
+
+
+def test_every_public_name_is_documented_and_listed():
+    for name in lapsum.__all__:
+        assert getattr(lapsum, name).__doc__
+    assert list(lapsum.__all__) == sorted(lapsum.__all__)
+    assert list(itertools.chain(lapsum.__all__)) == [
+        n for n in lapsum.__all__ if hasattr(lapsum, n)
+    ]
