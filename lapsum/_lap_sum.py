@@ -126,7 +126,8 @@ class TargetsRule(Rule):
         check_alpha(alpha)
         self.key = key_of(self.kernels, sources, batch)
         self.sources = Sources(
-            self.kernels, *(self.layouts[n].pack(arrays[n]) for n in self.layouts if n != self.target)
+            self.kernels,
+            *(self.layouts[n].pack(arrays[n]) for n in self.layouts if n != self.target),
         )
         self.targets = self.layouts[self.target].pack(x)
         if x_axis is None:

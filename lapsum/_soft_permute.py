@@ -268,9 +268,7 @@ class _SoftPermute(Rule):
         xp = self.kernels.xp
         return xp.where(xp.isfinite(self.values), self.values, 0.0)
 
-    def jvp(
-        self, x_dot: Array | None, values_dot: Array | None, alpha_dot: Array | None
-    ) -> Array:
+    def jvp(self, x_dot: Array | None, values_dot: Array | None, alpha_dot: Array | None) -> Array:
         xp = self.kernels.xp
         out = xp.zeros(self.values.shape)
         if values_dot is not None:
@@ -301,8 +299,9 @@ class _SoftPermute(Rule):
         s, b, key, xp = self.sources, self.product.b, self.key, self.kernels.xp
         moments = s.moments(s.gap, base, key)
         left, right = b.kernel
-        near = tuple(xp.where(b.kernel[i] == 0.0, 0.0, b.kernel[i] * d) for i, d in enumerate(
-            b.deviations()))
+        near = tuple(
+            xp.where(b.kernel[i] == 0.0, 0.0, b.kernel[i] * d) for i, d in enumerate(b.deviations())
+        )
         away = self.product.kernel_sum(moments, (-left, right), key)
         return self.product.kernel_sum(base, near, key) + away
 
@@ -327,8 +326,9 @@ class _SoftPermute(Rule):
         xp = kernels.xp
         lane = kernels.identity(len(h))
         shape = (len(h), s.shape[1])
-        near = tuple(xp.where(b.kernel[i] == 0.0, 0.0, b.kernel[i] * d) for i, d in enumerate(
-            b.deviations()))
+        near = tuple(
+            xp.where(b.kernel[i] == 0.0, 0.0, b.kernel[i] * d) for i, d in enumerate(b.deviations())
+        )
         left, right = kernels.scatter(h, b.at, near, key, lane, shape)
         out = kernels.scan(s.decay, left, key, True) + kernels.scan(s.decay, right, key, False)
         left, right = kernels.scatter(h, b.at, b.kernel, key, lane, shape)
@@ -349,8 +349,8 @@ class _SoftPermute(Rule):
         if not wrt & {"x", "alpha"}:
             return bars
         # Both products are bilinear in (positions, entries): the same derivative of P serves.
-        entries, positions = (bar, self.finite_values()) if self.transpose else (
-            self.finite_values(), bar
+        entries, positions = (
+            (bar, self.finite_values()) if self.transpose else (self.finite_values(), bar)
         )
         values, h = self.to_sources(entries), _fall(self.turn(positions))
         base = s.scan(values, key)

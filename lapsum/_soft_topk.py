@@ -285,8 +285,9 @@ class _SoftTopk(Rule):
             b_dot = (q * z_dot).sum(axis=-1)[:, None]
             out = out + slope * (b_dot - z_dot) / alpha
         if alpha_dot is not None:
-            spread, ratio = self.spread(q, nearest)
-            out = out + self.kernels.times(slope, spread) / alpha / ratio * alpha_dot[:, None]
+            spread, unit = self.spread(q, nearest)
+            rate = self.kernels.times(self.kernels.times(slope, spread) / alpha, unit)
+            out = out + self.kernels.times(rate, alpha_dot[:, None])
         if k_dot is not None:
             out = out + self.kernels.times(k_dot[:, None], self.k_slope())
         if weights_dot is not None:
@@ -313,8 +314,9 @@ class _SoftTopk(Rule):
             xp.put_along_axis(z_bar, nearest, rest, axis=-1)
             bars["x"] = xp.where(xp.isfinite(self.z), self.sign * z_bar / alpha[:, None], 0.0)
         if "alpha" in wrt:
-            spread, ratio = self.spread(q, nearest)
-            bars["alpha"] = self.kernels.times(h, spread).sum(axis=-1) / alpha / ratio[:, 0]
+            spread, unit = self.spread(q, nearest)
+            along = self.kernels.times(h, spread).sum(axis=-1)
+            bars["alpha"] = self.kernels.times(along / alpha, unit[:, 0])
         if "k" in wrt:
             bars["k"] = self.kernels.times(bar, xp.where(nothing, 0.0, self.k_slope())).sum(axis=-1)
         if "weights" in wrt:
@@ -322,7 +324,7 @@ class _SoftTopk(Rule):
         return bars
 
     def spread(self, q: Array, nearest: Array) -> tuple[Array, Array]:
-        """Return (z_i - sum_j q_j z_j)/unit, 0 at infinite entries, by differences, and alpha/unit.
+        """Return (z_i - sum_j q_j z_j)/unit, 0 at infinite entries, by differences, and unit/alpha.
 
         The unit is alpha, but where a difference over alpha overflows.
         """
@@ -336,13 +338,11 @@ class _SoftTopk(Rule):
             step = self.kernels.steps(origin, self.z, unit)
         step = xp.where(finite, step, 0.0)
         step = step - self.kernels.times(q, step).sum(axis=-1)[:, None]
-        return xp.where(finite, step, 0.0), (self.alpha / unit)[:, None]
+        return xp.where(finite, step, 0.0), (unit / self.alpha)[:, None]
 
     def chosen(self) -> Array:
         """Return p, and 0 where an absent entry is NaN."""
-        return self.kernels.xp.where(
-            self.kernels.xp.isnan(self.z), 0.0, self.kernels.cdf(self.t)
-        )
+        return self.kernels.xp.where(self.kernels.xp.isnan(self.z), 0.0, self.kernels.cdf(self.t))
 
     def weights_jvp(self, weights_dot: Array) -> Array:
         """Return minus the tangent due to the weights: (dp_i/dk) sum_j p_j c_dot_j."""

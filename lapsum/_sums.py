@@ -90,9 +90,7 @@ class Sources:
 
     def locate(self, lo: Array, hi: Array | None, u: Array | None, key: Array) -> Targets:
         """Return the targets (lo + hi)/2 + alpha u, or `lo` where the others are None."""
-        index, left, right = self.kernels.locate(
-            self.x, self.count, self.alpha, lo, hi, u, key
-        )
+        index, left, right = self.kernels.locate(self.x, self.count, self.alpha, lo, hi, u, key)
         return Targets(self, key, index, left, right, lo, hi, u)
 
     def solve(self, levels: Array, key: Array, full: bool) -> Thresholds:
@@ -203,9 +201,7 @@ class Targets:
     def level(self) -> Array:
         """Return S at the targets."""
         s = self.sources
-        n = s.kernels.gather(
-            self._running(s.weights), self.key, self.at, self._once(), self.lanes
-        )
+        n = s.kernels.gather(self._running(s.weights), self.key, self.at, self._once(), self.lanes)
         tails = self.sum((s.left, s.right), self._cdf_factors())
         if s.pairs is None:
             return n + tails

@@ -77,9 +77,7 @@ def batch_of(name: str, shape: tuple[int, ...], axis: int) -> tuple[int, ...]:
     return shape[:position] + shape[position + 1 :]
 
 
-def joint_batch(
-    first: str, a: tuple[int, ...], second: str, b: tuple[int, ...]
-) -> tuple[int, ...]:
+def joint_batch(first: str, a: tuple[int, ...], second: str, b: tuple[int, ...]) -> tuple[int, ...]:
     """Return the batch shape that two batch shapes broadcast to."""
     try:
         return np.broadcast_shapes(a, b)
@@ -134,9 +132,7 @@ def check_weights(weights: Any) -> None:
     """Raise ValueError unless every weight is non-negative and finite."""
     bad = ~((weights >= 0) & np.isfinite(weights))
     if bad.any():
-        raise ValueError(
-            f"`weights` must be non-negative and finite, got {_first(weights, bad)!r}"
-        )
+        raise ValueError(f"`weights` must be non-negative and finite, got {_first(weights, bad)!r}")
 
 
 def check_total(total: Any) -> None:

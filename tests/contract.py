@@ -39,9 +39,7 @@ class Contract:
 
     func: Callable[..., Any]
     bound: Callable[..., Any]
-    arguments: Callable[..., dict[str, Any]] = field(
-        default=lambda rng, x, alpha, weights=None: {}
-    )
+    arguments: Callable[..., dict[str, Any]] = field(default=lambda rng, x, alpha, weights=None: {})
     options: tuple[dict[str, Any], ...] = ({},)
     data: str = "x"
     lanes: tuple[str, ...] = ("x", "weights")
