@@ -87,7 +87,7 @@ def lap_sum(x: Any, r: Any, alpha: Any, *, weights: Any = None, axis: int = -1) 
     --------
     >>> import lapsum
     >>> lapsum.lap_sum([0.0, 1.5, 9.0], [1.0, 2.0, 3.0], 0.1).round(3)
-    array([0.   , 1.   , 3.   ])
+    array([0., 1., 3.])
     >>> lapsum.lap_sum(2.0, [1.0, 2.0, 3.0], 0.5)
     np.float64(1.5)
     """

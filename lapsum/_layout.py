@@ -1,4 +1,4 @@
-"""Between the caller's arrays and contiguous lanes: one lane for each element of the batch shape."""
+"""Between the caller's arrays and contiguous lanes: one for each element of the batch shape."""
 
 from __future__ import annotations
 

@@ -123,7 +123,7 @@ def moments(decay: Array, step: Array, base: Array, key: Array, reverse: bool) -
 
 
 def cumulate(values: Array) -> tuple[Array, Array]:
-    """Running sums as unevaluated pairs."""
+    """Return running sums as unevaluated pairs."""
     high, low = _like(values), _like(values)
     _kernels.cumulate(values, high, low)
     return high, low
@@ -175,7 +175,7 @@ def solve(
 
 
 def anchors(x: Array, index: Array, side: Array, key: Array) -> tuple[Array, Array]:
-    """The two nodes that anchor each threshold."""
+    """Return the two nodes that anchor each threshold."""
     lo, hi = np.empty(index.shape), np.empty(index.shape)
     _kernels.anchors(x, index, side, key, lo, hi)
     return lo, hi
@@ -209,7 +209,7 @@ def scatter(
     key: Array,
     shape: tuple[int, int],
 ) -> tuple[Array, Array]:
-    """The transpose of `gather`."""
+    """Apply the transpose of `gather`."""
     left, right = np.zeros((2, *shape)), np.zeros((2, *shape))
     _kernels.scatter(values, *at, *by, lane, key, left, right)
     return left[0] + left[1], right[0] + right[1]
@@ -244,7 +244,7 @@ def pdf(t: Array) -> Array:
 
 
 def logcdf(t: Array) -> Array:
-    """log F(t)."""
+    """Log F(t)."""
     out = _like(t)
     _kernels.logcdf(t, out)
     return out
@@ -298,7 +298,7 @@ def permutation_jvp(
     nodes: Array,
     deviation: Array,
 ) -> Array:
-    """The tangent of `permutation`."""
+    """Return the tangent of `permutation`."""
     lanes, n = x.shape
     out = np.empty((lanes, n, n))
     _kernels.permutation_jvp(x, lo, hi, u, alpha, x_dot, b_dot, alpha_dot, nodes, deviation, out)
@@ -324,7 +324,7 @@ def permutation_vjp(
 def insides(
     x: Array, count: Array, index: Array, lo: Array, hi: Array, u: Array, alpha: Array
 ) -> tuple[Array, Array]:
-    """The interval that holds each node, and the share of the node's mass in it."""
+    """Return the interval that holds each node, and the share of its mass in it."""
     row, out = np.empty(x.shape, dtype=np.intp), _like(x)
     _kernels.insides(x, count, index, lo, hi, u, alpha, row, out)
     return row, out

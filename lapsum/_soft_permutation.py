@@ -75,9 +75,9 @@ def soft_permutation(x: Any, alpha: Any, *, axis: int = -1, descending: bool = F
     --------
     >>> import lapsum
     >>> lapsum.soft_permutation([3.0, 1.0, 2.0], 0.1).round(3)
-    array([[0.   , 0.993, 0.007],
-           [0.007, 0.007, 0.987],
-           [0.993, 0.   , 0.007]])
+    array([[0.   , 0.997, 0.003],
+           [0.003, 0.003, 0.993],
+           [0.997, 0.   , 0.003]])
     """
     return evaluate(_SoftPermutation, x, alpha, axis=axis, descending=descending)
 

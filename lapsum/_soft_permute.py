@@ -96,7 +96,7 @@ def soft_permute(
     >>> lapsum.soft_permute([3.0, 1.0, 2.0], [30.0, 10.0, 20.0], 0.01)
     array([10., 20., 30.])
     >>> lapsum.soft_permute([3.0, 1.0, 2.0], [1.0, 0.0, 0.0], 0.5).round(3)
-    array([0.068, 0.264, 0.668])
+    array([0.023, 0.173, 0.804])
     """
     return evaluate(
         _SoftPermute,
@@ -114,7 +114,8 @@ class Product:
 
     The row of an interval (b_{i-1}, b_i] has three parts: nodes left of it contribute their kernel
     at b_{i-1} times 1 - e^{-width}, nodes right of it likewise at b_i, and those inside what they
-    have there.  Nothing is a difference of sums over everything, so small results keep their digits.
+    have there.  No sum over everything is subtracted from another, so small results keep
+    their digits.
     """
 
     def __init__(self, sources: Sources) -> None:

@@ -72,7 +72,7 @@ def soft_sort(x: Any, alpha: Any, *, axis: int = -1, descending: bool = False) -
     >>> lapsum.soft_sort([30.0, 10.0, 20.0], 1.0).round(3)
     array([10., 20., 30.])
     >>> lapsum.soft_sort([30.0, 10.0, 20.0], 20.0, descending=True).round(3)
-    array([39.461, 20.   ,  0.539])
+    array([43.605, 20.   , -3.605])
     """
     return evaluate(_SoftSort, x, alpha, axis=axis, descending=descending)
 

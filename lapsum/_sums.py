@@ -2,7 +2,8 @@
 
 With sources x_1 <= ... <= x_n of weights c_j and a target b between x_m and x_{m+1},
 
-    sum_j c_j v_j e^{-|b - x_j|/alpha} = e^{-(b - x_m)/alpha} A_m + e^{-(x_{m+1} - b)/alpha} B_{m+1},
+    sum_j c_j v_j e^{-|b - x_j|/alpha}
+        = e^{-(b - x_m)/alpha} A_m + e^{-(x_{m+1} - b)/alpha} B_{m+1},
     A_m = c_m v_m + e^{-(x_m - x_{m-1})/alpha} A_{m-1},      B_m the same from the right:
 
 two decaying scans over the sources, then two reads a target; the transpose runs backwards.
@@ -11,7 +12,6 @@ two decaying scans over the sources, then two reads a target; the transpose runs
 from __future__ import annotations
 
 from typing import Any
-
 
 Array = Any
 Pair = tuple[Array, Array]
@@ -379,7 +379,7 @@ class Thresholds(Targets):
         """Return the two neighbours of each threshold, (2, lanes, thresholds); NaN for none."""
         s = self.sources
         xp = s.kernels.xp
-        lanes, n = s.shape
+        n = s.shape[1]
         out = xp.full((2, *self.u.shape), xp.nan)
         for side, at in enumerate(self.at):
             if n:

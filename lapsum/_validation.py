@@ -46,9 +46,9 @@ def arguments(
 def float_dtype(value: Any, array: Any) -> np.dtype[Any]:
     """Return the dtype that `value` counts as: floats as they are, everything else float64."""
     if array.dtype.kind == "f" and not isinstance(value, (list, tuple, float)):
-        return array.dtype.newbyteorder("=")
+        return np.dtype(array.dtype.newbyteorder("="))
     if isinstance(value, np.floating):
-        return array.dtype
+        return np.dtype(array.dtype)
     return np.dtype(np.float64)
 
 

@@ -8,12 +8,13 @@ import itertools
 import sys
 import zlib
 
-import lapsum
 import numpy as np
 import oracle
 from contract import contracts
 from mpmath import mp, mpf
 from oracle_jacobian import jacobian
+
+import lapsum
 
 SIZES = (1, 2, 3, 9)
 # Many digits are slow where exponents are huge.

@@ -4,6 +4,7 @@
 through `lapsum.__all__`.  Bounds are in units of eps = 2**-52, see docs/numerics.md.
 """
 
+import itertools
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from importlib import import_module
@@ -137,7 +138,7 @@ def permutation_scales(x, alpha):
     b = oracle.lap_sum_inv([float(i) for i in range(1, n)], x, alpha, digits=400)
     with mp.workdps(400):
         a = mpf(float(alpha))
-        width = [mp.inf, *((q - p) / a for p, q in zip(b, b[1:], strict=False)), mp.inf][:n]
+        width = [mp.inf, *((q - p) / a for p, q in itertools.pairwise(b)), mp.inf][:n]
         if n == 1:
             width = [mp.inf]
         t = [

@@ -1,11 +1,12 @@
 """Errors in units of the bounds: small lanes against many digits, and a million entries."""
 
-import lapsum
 import numpy as np
 import pytest
 from accuracy import REGIMES, WEIGHTS, derivative_error, value_units
 from contract import contracts
 from mpmath import mp, mpf
+
+import lapsum
 
 N = 10**6
 EPS = 2.0**-52

@@ -1,0 +1,160 @@
+"""linearize, jvp, vjp and Linearization beyond what the contract runs on every operator."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+from scipy.optimize import approx_fprime, least_squares, minimize
+from scipy.sparse.linalg import LinearOperator, aslinearoperator, lsqr
+
+import lapsum
+
+X = np.array([0.3, -1.0, 2.0, 0.9])
+
+
+@pytest.fixture
+def lin():
+    return lapsum.linearize(lapsum.soft_topk, X, 2, 0.5)
+
+
+@pytest.mark.parametrize(
+    "func", [np.sort, "soft_rank", None, lapsum.SoftPermutation, lapsum.vjp, []]
+)
+def test_only_operators_are_linearized(func):
+    with pytest.raises(TypeError, match="^`func` must be an operator of lapsum, got"):
+        lapsum.linearize(func, X, 0.5)
+
+
+def test_arguments_bind_as_in_a_call():
+    with pytest.raises(TypeError, match="missing a required argument: 'alpha'"):
+        lapsum.linearize(lapsum.soft_rank, X)
+    with pytest.raises(TypeError, match="unexpected keyword argument 'beta'"):
+        lapsum.linearize(lapsum.soft_rank, X, 0.5, beta=1)
+
+
+def test_a_linearization_is_frozen_and_not_iterable(lin):
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        lin.value = 1
+    with pytest.raises(TypeError):
+        iter(lin)
+    assert repr(lin) == "Linearization(value of shape (4,), parameters=('x', 'k', 'alpha'))"
+
+
+def test_tangents_are_counted_and_shaped(lin):
+    with pytest.raises(TypeError, match=r"^jvp takes one tangent for each of .* got 2"):
+        lin.jvp(X, None)
+    with pytest.raises(ValueError, match=r"^`tangent of x` must have shape \(4,\), got \(3,\)"):
+        lin.jvp(X[:3], None, None)
+    with pytest.raises(ValueError, match=r"^`tangent of alpha` must have shape \(\), got \(1,\)"):
+        lin.jvp(None, None, [1.0])
+    with pytest.raises(TypeError, match="^`tangent of x` must be real numbers"):
+        lin.jvp(X * 1j, None, None)
+    with pytest.raises(ValueError, match=r"^`cotangent` must have shape \(4,\), got \(\)"):
+        lin.vjp(1.0)
+    with pytest.raises(ValueError, match=r"^`wrt` must name parameters of .* got 'y'"):
+        lin.vjp(X, wrt=("y",))
+
+
+def test_wrt_leaves_the_others_out(lin):
+    assert lin.vjp(X, wrt=()) == (None, None, None)
+    assert lin.vjp(X, wrt="k")[0] is None
+    assert isinstance(lin.vjp(X, wrt=["k"])[1], np.float64)
+
+
+def test_scalars_are_numpy_scalars():
+    value, tangent = lapsum.jvp(lapsum.soft_quantile, (X, 0.5, 0.5), (X, None, None))
+    assert isinstance(value, np.float64)
+    assert isinstance(tangent, np.float64)
+    value, pullback = lapsum.vjp(lapsum.lap_sum, np.float32(1), X.astype(np.float32), 0.5)
+    assert isinstance(value, np.float32)
+    assert [type(bar).__name__ for bar in pullback(1.0)] == ["float32", "ndarray", "float64"]
+
+
+def test_jacobian_is_a_linear_operator(lin):
+    jacobian = lin.jacobian("x")
+    assert isinstance(jacobian, LinearOperator)
+    matrix = jacobian @ np.eye(4)
+    np.testing.assert_allclose(matrix.T, jacobian.T @ np.eye(4), atol=1e-16)
+    assert lin.jacobian("k").shape == (4, 1)
+    with pytest.raises(ValueError, match="^`name` must be one of"):
+        lin.jacobian("y")
+
+
+def test_scipy_optimizers_take_the_derivatives():
+    target = np.array([1.0, 4.0, 2.0, 3.0])
+
+    def loss(x):
+        rank, pullback = lapsum.vjp(lapsum.soft_rank, x, 0.5)
+        return ((rank - target) ** 2).sum(), pullback(2 * (rank - target))[0]
+
+    np.testing.assert_allclose(loss(X)[1], approx_fprime(X, lambda x: loss(x)[0]), rtol=1e-5)
+    found = minimize(loss, X, jac=True)
+    np.testing.assert_array_equal(np.argsort(found.x), [0, 2, 3, 1])
+
+    wanted = lapsum.soft_sort([0.0, 1.0, 2.5, 4.0], 0.5)
+    found = least_squares(
+        lambda x: lapsum.soft_sort(x, 0.5) - wanted,
+        X,
+        jac=lambda x: lapsum.linearize(lapsum.soft_sort, x, 0.5).jacobian("x"),
+    )
+    np.testing.assert_allclose(np.sort(found.x), [0.0, 1.0, 2.5, 4.0], atol=1e-6)
+
+
+class TestSoftPermutation:
+    P = lapsum.SoftPermutation(X, 0.5)
+
+    def test_products_agree_with_the_matrix(self, rng):
+        for descending in (False, True):
+            P = lapsum.SoftPermutation(X, 0.5, descending=descending)
+            matrix = lapsum.soft_permutation(X, 0.5, descending=descending)
+            np.testing.assert_array_equal(P.toarray(), matrix)
+            v, V = rng.normal(size=4), rng.normal(size=(4, 3))
+            pairs = [
+                (P @ v, matrix @ v),
+                (P.T @ v, matrix.T @ v),
+                (P.H @ V, matrix.T @ V),
+                (P @ V, matrix @ V),
+                (v @ P, v @ matrix),
+                (V.T @ P, V.T @ matrix),
+                (P.matvec(v[:, None]), matrix @ v[:, None]),
+                (P.rmatvec(v), matrix.T @ v),
+                (P.matmat(V), matrix @ V),
+                (P.rmatmat(V), matrix.T @ V),
+                (P.T.toarray(), matrix.T),
+                (P.T.T @ v, matrix @ v),
+            ]
+            for got, expected in pairs:
+                np.testing.assert_allclose(got, expected, atol=1e-15, strict=True)
+
+    def test_scipy_takes_it_for_an_operator(self):
+        solution = lsqr(aslinearoperator(self.P), self.P @ X, atol=1e-14, btol=1e-14)[0]
+        np.testing.assert_allclose(solution, X, atol=1e-10)
+
+    def test_dtypes(self):
+        P = lapsum.SoftPermutation(X.astype(np.float32), 0.5)
+        assert P.dtype == np.float32
+        assert (P @ X.astype(np.float32)).dtype == np.float32
+        assert (P @ X).dtype == np.float64
+        assert (P @ [1, 2, 3, 4]).dtype == np.float64
+        assert P.toarray().dtype == np.float32
+
+    def test_wrong_shapes_are_value_errors(self):
+        for bad in (np.ones(3), np.ones((3, 2)), np.float64(2), np.ones((4, 2, 2))):
+            with pytest.raises(ValueError, match="^`v` must have shape"):
+                self.P @ bad
+        with pytest.raises(ValueError, match="^`x` must be 1-D"):
+            lapsum.SoftPermutation(np.ones((2, 2)), 0.5)
+        with pytest.raises(ValueError, match="^`alpha` must be one number"):
+            lapsum.SoftPermutation(X, [0.5, 0.6])
+
+    def test_nan_and_empty(self):
+        assert np.isnan(lapsum.SoftPermutation([0.0, np.nan], 0.5) @ np.ones(2)).all()
+        assert np.isnan(self.P @ [1.0, np.nan, 0.0, 0.0]).all()
+        assert (lapsum.SoftPermutation([], 0.5) @ np.ones(0)).shape == (0,)
+        assert (lapsum.SoftPermutation([], 0.5) @ np.ones((0, 3))).shape == (0, 3)
+
+    def test_keeps_a_copy(self):
+        x = X.copy()
+        P = lapsum.SoftPermutation(x, 0.5)
+        x[:] = 0
+        np.testing.assert_array_equal(P @ X, self.P @ X)
