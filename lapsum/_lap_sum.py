@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -21,10 +21,20 @@ from ._validation import (
     weights_layout,
 )
 
+if TYPE_CHECKING:
+    from numpy.typing import ArrayLike
+
 Array = Any
 
 
-def lap_sum(x: Any, r: Any, alpha: Any, *, weights: Any = None, axis: int = -1) -> Any:
+def lap_sum(
+    x: ArrayLike,
+    r: ArrayLike,
+    alpha: ArrayLike,
+    *,
+    weights: ArrayLike | None = None,
+    axis: int = -1,
+) -> Any:
     r"""Sum of the Laplace CDFs of sources, at targets.
 
     .. math:: S(x_i) = \sum_j c_j F\Bigl(\frac{x_i - r_j}{\alpha}\Bigr), \qquad

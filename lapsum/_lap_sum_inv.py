@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from functools import cached_property
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -12,10 +12,20 @@ from ._lap_sum import TargetsRule
 from ._sums import Thresholds
 from ._validation import check_total
 
+if TYPE_CHECKING:
+    from numpy.typing import ArrayLike
+
 Array = Any
 
 
-def lap_sum_inv(w: Any, r: Any, alpha: Any, *, weights: Any = None, axis: int = -1) -> Any:
+def lap_sum_inv(
+    w: ArrayLike,
+    r: ArrayLike,
+    alpha: ArrayLike,
+    *,
+    weights: ArrayLike | None = None,
+    axis: int = -1,
+) -> Any:
     r"""Inverse of the Lap-Sum: where the sum of the sources' Laplace CDFs reaches a level.
 
     .. math:: S^{-1}(w) = b \quad\text{with}\quad

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -11,10 +11,15 @@ from ._layout import Layout
 from ._sums import Sources, Thresholds
 from ._validation import arguments, batch_of, check_alpha, normalize_axis, scalar_layout
 
+if TYPE_CHECKING:
+    from numpy.typing import ArrayLike
+
 Array = Any
 
 
-def soft_permutation(x: Any, alpha: Any, *, axis: int = -1, descending: bool = False) -> Any:
+def soft_permutation(
+    x: ArrayLike, alpha: ArrayLike, *, axis: int = -1, descending: bool = False
+) -> Any:
     r"""Soft permutation matrix: to what extent each entry is at each position of the sorted order.
 
     .. math:: P_{ij} = F\Bigl(\frac{b_i - x_j}{\alpha}\Bigr)

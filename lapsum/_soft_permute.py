@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -19,13 +19,16 @@ from ._validation import (
     scalar_layout,
 )
 
+if TYPE_CHECKING:
+    from numpy.typing import ArrayLike
+
 Array = Any
 
 
 def soft_permute(
-    x: Any,
-    values: Any,
-    alpha: Any,
+    x: ArrayLike,
+    values: ArrayLike,
+    alpha: ArrayLike,
     *,
     axis: int = -1,
     descending: bool = False,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from functools import cached_property
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -22,11 +22,20 @@ from ._validation import (
     weights_layout,
 )
 
+if TYPE_CHECKING:
+    from numpy.typing import ArrayLike
+
 Array = Any
 
 
 def soft_quantile(
-    x: Any, q: Any, alpha: Any, *, weights: Any = None, axis: int = -1, keepdims: bool = False
+    x: ArrayLike,
+    q: ArrayLike,
+    alpha: ArrayLike,
+    *,
+    weights: ArrayLike | None = None,
+    axis: int = -1,
+    keepdims: bool = False,
 ) -> Any:
     r"""Soft quantiles: the inverse Lap-Sum at fractions of the total weight.
 

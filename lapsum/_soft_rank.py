@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -20,11 +20,19 @@ from ._validation import (
     weights_layout,
 )
 
+if TYPE_CHECKING:
+    from numpy.typing import ArrayLike
+
 Array = Any
 
 
 def soft_rank(
-    x: Any, alpha: Any, *, weights: Any = None, axis: int = -1, descending: bool = False
+    x: ArrayLike,
+    alpha: ArrayLike,
+    *,
+    weights: ArrayLike | None = None,
+    axis: int = -1,
+    descending: bool = False,
 ) -> Any:
     r"""Soft ranks: one half plus the Lap-Sum of all entries at each of them.
 

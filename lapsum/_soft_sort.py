@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 from functools import cached_property
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ._derivatives import Rule, evaluate, rule_of
 from ._layout import Layout
 from ._sums import Sources, Thresholds
 from ._validation import arguments, batch_of, check_alpha, normalize_axis, scalar_layout
 
+if TYPE_CHECKING:
+    from numpy.typing import ArrayLike
+
 Array = Any
 
 
-def soft_sort(x: Any, alpha: Any, *, axis: int = -1, descending: bool = False) -> Any:
+def soft_sort(x: ArrayLike, alpha: ArrayLike, *, axis: int = -1, descending: bool = False) -> Any:
     r"""Soft sorting: the inverse Lap-Sum at the half-integer levels.
 
     .. math:: y_i = S^{-1}(i - \tfrac12), \quad i = 1, \dots, n, \qquad

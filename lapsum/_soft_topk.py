@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -21,11 +21,20 @@ from ._validation import (
     weights_layout,
 )
 
+if TYPE_CHECKING:
+    from numpy.typing import ArrayLike
+
 Array = Any
 
 
 def soft_topk(
-    x: Any, k: Any, alpha: Any, *, weights: Any = None, axis: int = -1, largest: bool = True
+    x: ArrayLike,
+    k: ArrayLike,
+    alpha: ArrayLike,
+    *,
+    weights: ArrayLike | None = None,
+    axis: int = -1,
+    largest: bool = True,
 ) -> Any:
     r"""Soft top-k selection: to what extent each entry is among the k largest.
 
@@ -102,7 +111,13 @@ def soft_topk(
 
 
 def log_soft_topk(
-    x: Any, k: Any, alpha: Any, *, weights: Any = None, axis: int = -1, largest: bool = True
+    x: ArrayLike,
+    k: ArrayLike,
+    alpha: ArrayLike,
+    *,
+    weights: ArrayLike | None = None,
+    axis: int = -1,
+    largest: bool = True,
 ) -> Any:
     r"""Logarithm of soft top-k selection, computed as such.
 

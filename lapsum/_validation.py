@@ -45,10 +45,10 @@ def arguments(
 
 def float_dtype(value: Any, array: Any) -> np.dtype[Any]:
     """Return the dtype that `value` counts as: floats as they are, everything else float64."""
-    if array.dtype.kind == "f" and not isinstance(value, (list, tuple, float)):
-        return np.dtype(array.dtype.newbyteorder("="))
-    if isinstance(value, np.floating):
-        return np.dtype(array.dtype)
+    python = isinstance(value, (list, tuple, float)) and not isinstance(value, np.floating)
+    if array.dtype.kind == "f" and not python:
+        native: np.dtype[Any] = array.dtype.newbyteorder("=")
+        return native
     return np.dtype(np.float64)
 
 
