@@ -3,93 +3,19 @@
 from __future__ import annotations
 
 import inspect
-from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
-
 from ._backend import kernels_for
-from ._layout import Layout
+from ._rules import RULES, Rule, quiet
 from ._validation import real_array
 
 Array = Any
 
 
-def quiet() -> Any:
-    """Return a context in which NumPy neither warns nor raises for floating-point events."""
-    return np.errstate(all="ignore")
-
-
 # Sequences are not, but become arrays of their own in any case.
 _IMMUTABLE = (bool, int, float, str, list, tuple, type(None))
-
-
-class Rule(ABC):
-    """One call of an operator: its checked arguments as lanes, its value and its derivatives.
-
-    A subclass sets, in `__init__`, the attributes below and takes the operator's own arguments.
-
-    Attributes
-    ----------
-    kernels : module
-        The backend of the arrays.
-    layouts : dict of str to Layout
-        The differentiable parameters, in signature order.
-    dtypes : dict of str to dtype
-        What the cotangents of these parameters are rounded to.
-    dtype : dtype
-        What the result is rounded to.
-    result : Layout
-        Where the lanes of the result go.
-    """
-
-    kernels: Any
-    layouts: dict[str, Layout]
-    dtypes: dict[str, Any]
-    dtype: Any
-    result: Layout
-
-    @abstractmethod
-    def value(self) -> Array:
-        """Return the lanes of the result."""
-
-    @abstractmethod
-    def jvp(self, *args: Any, **kwargs: Any) -> Array:
-        """Return the lanes of the result's tangent; one tangent for each of `layouts`."""
-
-    @abstractmethod
-    def vjp(self, bar: Array, wrt: frozenset[str]) -> dict[str, Array]:
-        """Return the lanes of the cotangents of the parameters named in `wrt`."""
-
-    def place(self, lanes: Array) -> Array:
-        """Return the lanes of a result in the caller's shape."""
-        return self.result.unpack(lanes)
-
-    def take(self, array: Array) -> Array:
-        """Undo `place`."""
-        return self.result.pack(array)
-
-
-_RULES: dict[Any, type[Any]] = {}
-
-
-def rule_of(func: Callable[..., Any]) -> Callable[[type[Rule]], type[Rule]]:
-    """Register the decorated class as the derivative rule of the operator `func`."""
-
-    def register(rule: type[Rule]) -> type[Rule]:
-        _RULES[func] = rule
-        return rule
-
-    return register
-
-
-def evaluate(rule: type[Any], *args: Any, **kwargs: Any) -> Array:
-    """Return the value of the operator that `rule` belongs to."""
-    with quiet():
-        call = rule(*args, **kwargs)
-        return call.kernels.finish(call.place(call.value()), call.dtype)
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -278,7 +204,7 @@ def linearize(func: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Lineari
     >>> lin.jvp([1.0, 0.0, 0.0], None).round(3)
     array([ 0.154, -0.018, -0.135])
     """
-    rule = _RULES.get(func) if callable(func) and func.__hash__ is not None else None
+    rule = RULES.get(func) if callable(func) and func.__hash__ is not None else None
     if rule is None:
         raise TypeError(f"`func` must be an operator of lapsum, got {func!r}")
     bound = inspect.signature(func).bind(*args, **kwargs)

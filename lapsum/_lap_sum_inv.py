@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ._derivatives import evaluate, rule_of
 from ._lap_sum import TargetsRule
+from ._rules import evaluate, rule_of
 from ._sums import Thresholds
 from ._validation import check_total
 

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from ._backend import kernels_for
-from ._derivatives import quiet
+from ._rules import quiet
 from ._soft_permutation import soft_permutation
 from ._soft_permute import Product
 from ._sums import Sources

@@ -6,10 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ._derivatives import Rule, evaluate, rule_of
-from ._layout import Layout
+from ._rules import LaneRule, evaluate, rule_of
 from ._sums import Sources, Thresholds
-from ._validation import arguments, batch_of, check_alpha, normalize_axis, scalar_layout
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike
@@ -96,24 +94,12 @@ def integer_thresholds(sources: Sources, full: bool) -> Thresholds:
 
 
 @rule_of(soft_permutation)
-class _SoftPermutation(Rule):
+class _SoftPermutation(LaneRule):
     def __init__(self, x: Any, alpha: Any, *, axis: int = -1, descending: bool = False) -> None:
-        self.kernels, arrays, self.dtypes = arguments({"x": x, "alpha": alpha})
-        x, alpha = arrays["x"], arrays["alpha"]
-        self.dtype = self.dtypes["x"]
-        axis = normalize_axis(axis, x.ndim)
-        self.batch = batch_of("x", x.shape, axis)
-        self.layouts = {
-            "x": Layout(self.kernels, x.shape, axis, self.batch),
-            "alpha": scalar_layout(self.kernels, "alpha", alpha, self.batch),
-        }
-        check_alpha(alpha)
+        super().__init__({"x": x, "alpha": alpha}, axis=axis)
         self.descending = descending
-        self.sources = Sources(
-            self.kernels, *(layout.pack(arrays[name]) for name, layout in self.layouts.items())
-        )
-        for layout in self.layouts.values():
-            layout.invalid = self.sources.invalid
+        self.sources = Sources(self.kernels, **self.lanes)
+        self.spoil(self.sources.invalid)
         self.b = integer_thresholds(self.sources, True)
 
     def place(self, lanes: Array) -> Array:

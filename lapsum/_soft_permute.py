@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ._derivatives import Rule, evaluate, rule_of
 from ._layout import Layout, key_of
+from ._rules import Rule, evaluate, rule_of
 from ._soft_permutation import integer_thresholds
 from ._sums import Sources
 from ._validation import (

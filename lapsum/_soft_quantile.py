@@ -7,20 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ._derivatives import Rule, evaluate, rule_of
-from ._layout import Layout
+from ._rules import LaneRule, evaluate, rule_of
 from ._sums import Sources, Thresholds
-from ._validation import (
-    arguments,
-    batch_of,
-    check_alpha,
-    check_q,
-    check_total,
-    check_weights,
-    normalize_axis,
-    scalar_layout,
-    weights_layout,
-)
+from ._validation import check_q
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike
@@ -106,7 +95,7 @@ def soft_quantile(
 
 
 @rule_of(soft_quantile)
-class _SoftQuantile(Rule):
+class _SoftQuantile(LaneRule):
     def __init__(
         self,
         x: Any,
@@ -117,38 +106,17 @@ class _SoftQuantile(Rule):
         axis: int = -1,
         keepdims: bool = False,
     ) -> None:
-        self.kernels, arrays, self.dtypes = arguments({"x": x, "q": q, "alpha": alpha}, weights)
-        x, q, alpha = arrays["x"], arrays["q"], arrays["alpha"]
-        self.dtype = self.dtypes["x"]
-        axis = normalize_axis(axis, x.ndim)
-        self.batch = batch = batch_of("x", x.shape, axis)
-        self.layouts = {
-            "x": Layout(self.kernels, x.shape, axis, batch),
-            "q": Layout(self.kernels, q.shape, None, batch, flat=True),
-            "alpha": scalar_layout(self.kernels, "alpha", alpha, batch),
-        }
-        if weights is not None:
-            self.layouts["weights"] = weights_layout(
-                self.kernels, arrays["weights"], x.shape, axis, batch, "x"
-            )
-            check_weights(arrays["weights"])
-        check_alpha(alpha)
-        check_q(q)
-        at = len(batch) + 1 + axis
-        self.shape = (*q.shape, *batch[:at], *((1,) if keepdims else ()), *batch[at:])
-        lanes = {name: layout.pack(arrays[name]) for name, layout in self.layouts.items()}
-        self.q = lanes.pop("q")
-        self.weights = lanes.get("weights")
-        self.sources = s = Sources(self.kernels, **lanes)
-        if s.weights is None:
-            total = s.count.astype(np.float64)
-        else:
-            total = self.kernels.totals(s.weights)
-            check_total(total)
-        self.total = total[:, None]
-        for layout in self.layouts.values():
-            layout.invalid = s.invalid
-        self.invalid = (s.count == 0)[:, None]
+        super().__init__({"x": x, "q": q, "alpha": alpha}, weights, axis)
+        check_q(self.arrays["q"])
+        at = len(self.batch) + 1 + self.axis
+        kept = (1,) if keepdims else ()
+        self.shape = (*self.arrays["q"].shape, *self.batch[:at], *kept, *self.batch[at:])
+        self.q = self.lanes.pop("q")
+        self.weights = self.lanes.get("weights")
+        self.sources = Sources(self.kernels, **self.lanes)
+        self.spoil(self.sources.invalid)
+        self.total = self.total[:, None]
+        self.invalid = (self.sources.count == 0)[:, None]
 
     @cached_property
     def solved(self) -> Thresholds:

@@ -6,19 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ._derivatives import Rule, evaluate, rule_of
-from ._layout import Layout
+from ._rules import LaneRule, evaluate, rule_of
 from ._sums import Sources
-from ._validation import (
-    arguments,
-    batch_of,
-    check_alpha,
-    check_total,
-    check_weights,
-    normalize_axis,
-    scalar_layout,
-    weights_layout,
-)
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike
@@ -104,7 +93,7 @@ def soft_rank(
 
 
 @rule_of(soft_rank)
-class _SoftRank(Rule):
+class _SoftRank(LaneRule):
     def __init__(
         self,
         x: Any,
@@ -114,31 +103,11 @@ class _SoftRank(Rule):
         axis: int = -1,
         descending: bool = False,
     ) -> None:
-        self.kernels, arrays, self.dtypes = arguments({"x": x, "alpha": alpha}, weights)
-        x, alpha = arrays["x"], arrays["alpha"]
-        self.dtype = self.dtypes["x"]
-        axis = normalize_axis(axis, x.ndim)
-        batch = batch_of("x", x.shape, axis)
-        self.layouts = {
-            "x": Layout(self.kernels, x.shape, axis, batch),
-            "alpha": scalar_layout(self.kernels, "alpha", alpha, batch),
-        }
-        if weights is not None:
-            self.layouts["weights"] = weights_layout(
-                self.kernels, arrays["weights"], x.shape, axis, batch, "x"
-            )
-            check_weights(arrays["weights"])
-        check_alpha(alpha)
-        self.result = self.layouts["x"]
+        super().__init__({"x": x, "alpha": alpha}, weights, axis)
         self.sign = -1.0 if descending else 1.0
-        lanes = {name: layout.pack(arrays[name]) for name, layout in self.layouts.items()}
-        if descending:
-            lanes["x"] = -lanes["x"]
-        self.sources = Sources(self.kernels, **lanes)
-        if weights is not None:
-            check_total(self.kernels.totals(lanes["weights"]))
-        for layout in self.layouts.values():
-            layout.invalid = self.sources.invalid
+        self.lanes["x"] = self.sign * self.lanes["x"]
+        self.sources = Sources(self.kernels, **self.lanes)
+        self.spoil(self.sources.invalid)
         # Ranked here are all entries, in the sources' order; those absent, last, hold any value.
         self.at = self.sources.locate(self.sources.x, None, None, self.sources.key)
 

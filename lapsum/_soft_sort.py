@@ -5,10 +5,8 @@ from __future__ import annotations
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
-from ._derivatives import Rule, evaluate, rule_of
-from ._layout import Layout
+from ._rules import LaneRule, evaluate, rule_of
 from ._sums import Sources, Thresholds
-from ._validation import arguments, batch_of, check_alpha, normalize_axis, scalar_layout
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike
@@ -81,25 +79,12 @@ def soft_sort(x: ArrayLike, alpha: ArrayLike, *, axis: int = -1, descending: boo
 
 
 @rule_of(soft_sort)
-class _SoftSort(Rule):
+class _SoftSort(LaneRule):
     def __init__(self, x: Any, alpha: Any, *, axis: int = -1, descending: bool = False) -> None:
-        self.kernels, arrays, self.dtypes = arguments({"x": x, "alpha": alpha})
-        x, alpha = arrays["x"], arrays["alpha"]
-        self.dtype = self.dtypes["x"]
-        axis = normalize_axis(axis, x.ndim)
-        batch = batch_of("x", x.shape, axis)
-        self.layouts = {
-            "x": Layout(self.kernels, x.shape, axis, batch),
-            "alpha": scalar_layout(self.kernels, "alpha", alpha, batch),
-        }
-        check_alpha(alpha)
-        self.result = self.layouts["x"]
+        super().__init__({"x": x, "alpha": alpha}, axis=axis)
         self.descending = descending
-        self.sources = Sources(
-            self.kernels, *(layout.pack(arrays[name]) for name, layout in self.layouts.items())
-        )
-        for layout in self.layouts.values():
-            layout.invalid = self.sources.invalid
+        self.sources = Sources(self.kernels, **self.lanes)
+        self.spoil(self.sources.invalid)
 
     def levels(self) -> Array:
         """Return 1/2, 3/2, ..., n - 1/2 for every lane."""

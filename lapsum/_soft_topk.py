@@ -6,20 +6,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ._derivatives import Rule, evaluate, rule_of
-from ._layout import Layout
+from ._rules import LaneRule, evaluate, rule_of
 from ._sums import Sources
-from ._validation import (
-    arguments,
-    batch_of,
-    check_alpha,
-    check_total,
-    check_weights,
-    clip_k,
-    normalize_axis,
-    scalar_layout,
-    weights_layout,
-)
+from ._validation import clip_k
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike
@@ -182,7 +171,7 @@ def log_soft_topk(
 
 
 @rule_of(soft_topk)
-class _SoftTopk(Rule):
+class _SoftTopk(LaneRule):
     def __init__(
         self,
         x: Any,
@@ -193,41 +182,18 @@ class _SoftTopk(Rule):
         axis: int = -1,
         largest: bool = True,
     ) -> None:
-        self.kernels, arrays, self.dtypes = arguments({"x": x, "k": k, "alpha": alpha}, weights)
-        x, k, alpha = arrays["x"], arrays["k"], arrays["alpha"]
+        super().__init__({"x": x, "k": k, "alpha": alpha}, weights, axis)
         xp = self.kernels.xp
-        self.dtype = self.dtypes["x"]
-        axis = normalize_axis(axis, x.ndim)
-        batch = batch_of("x", x.shape, axis)
-        self.layouts = {
-            "x": Layout(self.kernels, x.shape, axis, batch),
-            "k": scalar_layout(self.kernels, "k", k, batch),
-            "alpha": scalar_layout(self.kernels, "alpha", alpha, batch),
-        }
-        if weights is not None:
-            self.layouts["weights"] = weights_layout(
-                self.kernels, arrays["weights"], x.shape, axis, batch, "x"
-            )
-            check_weights(arrays["weights"])
-        check_alpha(alpha)
-        self.result = self.layouts["x"]
-        lanes = {name: layout.pack(arrays[name]) for name, layout in self.layouts.items()}
+        k = clip_k(self.lanes["k"], self.total)
+        self.alpha = self.lanes["alpha"]
+        self.weights = self.lanes.get("weights")
         # The largest are the smallest of -x, at the level k: W - k is never formed.
         self.sign = -1.0 if largest else 1.0
-        self.z = -lanes["x"] if largest else lanes["x"]
-        self.alpha = lanes["alpha"]
-        self.weights = lanes.get("weights")
-        if self.weights is None:
-            total = xp.full(self.alpha.shape, float(x.shape[axis]))
-        else:
-            total = self.kernels.totals(self.weights)
-            check_total(total)
-        k = clip_k(lanes["k"], total)
+        self.z = self.sign * self.lanes["x"]
         self.sources = s = Sources(self.kernels, self.z, self.alpha, self.weights)
-        for layout in self.layouts.values():
-            layout.invalid = s.invalid
+        self.spoil(s.invalid)
         # A level of exactly the total is where the running sums must not decide.
-        self.b = b = s.solve(xp.where(k == total, np.inf, k)[:, None], s.key, True)
+        self.b = b = s.solve(xp.where(k == self.total, np.inf, k)[:, None], s.key, True)
         self.absent = (s.count == 0)[:, None]
         u = xp.where(self.absent, -np.inf, b.u)
         lo, hi = xp.where(self.absent, 0.0, b.lo), xp.where(self.absent, 0.0, b.hi)

@@ -15,7 +15,7 @@ import oracle
 from mpmath import mp, mpf
 
 import lapsum
-from lapsum._derivatives import _RULES
+from lapsum._rules import RULES
 
 
 @dataclass(frozen=True)
@@ -92,7 +92,7 @@ def contracts():
     """Every operator's contract; an operator without one is an error."""
     found = []
     for name in lapsum.__all__:
-        if getattr(lapsum, name) in _RULES:
+        if getattr(lapsum, name) in RULES:
             found.append(import_module(f"test_{name}").CONTRACT)
     return found
 

@@ -16,6 +16,7 @@ LAYERS = [
     ["_soft_permute", "_lap_sum_inv"],
     ["_soft_permutation", "_lap_sum", "_soft_rank", "_soft_sort", "_soft_topk", "_soft_quantile"],
     ["_derivatives"],
+    ["_rules"],
     ["_sums", "_validation"],
     ["_layout", "_backend"],
     ["_numpy"],

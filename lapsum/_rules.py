@@ -1,0 +1,150 @@
+"""The rule of an operator: one call of it, its arguments checked and laid out as lanes."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+
+from ._layout import Layout
+from ._validation import (
+    arguments,
+    batch_of,
+    check_alpha,
+    check_total,
+    check_weights,
+    normalize_axis,
+    scalar_layout,
+    weights_layout,
+)
+
+Array = Any
+
+
+def quiet() -> Any:
+    """Return a context in which NumPy neither warns nor raises for floating-point events."""
+    return np.errstate(all="ignore")
+
+
+class Rule(ABC):
+    """One call of an operator: its checked arguments as lanes, its value and its derivatives.
+
+    A subclass sets, in `__init__`, the attributes below and takes the operator's own arguments.
+
+    Attributes
+    ----------
+    kernels : module
+        The backend of the arrays.
+    layouts : dict of str to Layout
+        The differentiable parameters, in signature order.
+    dtypes : dict of str to dtype
+        What the cotangents of these parameters are rounded to.
+    dtype : dtype
+        What the result is rounded to.
+    result : Layout
+        Where the lanes of the result go.
+    """
+
+    kernels: Any
+    layouts: dict[str, Layout]
+    dtypes: dict[str, Any]
+    dtype: Any
+    result: Layout
+
+    @abstractmethod
+    def value(self) -> Array:
+        """Return the lanes of the result."""
+
+    @abstractmethod
+    def jvp(self, *args: Any, **kwargs: Any) -> Array:
+        """Return the lanes of the result's tangent; one tangent for each of `layouts`."""
+
+    @abstractmethod
+    def vjp(self, bar: Array, wrt: frozenset[str]) -> dict[str, Array]:
+        """Return the lanes of the cotangents of the parameters named in `wrt`."""
+
+    def place(self, lanes: Array) -> Array:
+        """Return the lanes of a result in the caller's shape."""
+        return self.result.unpack(lanes)
+
+    def take(self, array: Array) -> Array:
+        """Undo `place`."""
+        return self.result.pack(array)
+
+
+class LaneRule(Rule):
+    """What operators on the entries of one array share: shapes, checks, lanes and total weights.
+
+    Parameters
+    ----------
+    values : mapping of str to array_like
+        "x", the entries, then the parameters that are not weights, in signature order.  All but
+        "q", which every lane has whole, are one number a lane.
+    weights : array_like or None
+    axis : int
+
+    Attributes
+    ----------
+    arrays : dict of str to array
+        The arguments.
+    lanes : dict of str to array
+        The same as float64 lanes.
+    total : array, shape (lanes,)
+        Correctly rounded sums of the weights, or the number of entries.
+    """
+
+    def __init__(self, values: Mapping[str, Any], weights: Any = None, axis: int = -1) -> None:
+        self.kernels, self.arrays, self.dtypes = arguments(values, weights)
+        x = self.arrays["x"]
+        self.dtype = self.dtypes["x"]
+        self.axis = axis = normalize_axis(axis, x.ndim)
+        self.batch = batch = batch_of("x", x.shape, axis)
+        self.result = Layout(self.kernels, x.shape, axis, batch)
+        self.layouts = {"x": self.result}
+        for name, array in self.arrays.items():
+            if name == "x":
+                continue
+            if name == "weights":
+                layout = weights_layout(self.kernels, array, x.shape, axis, batch, "x")
+            elif name == "q":
+                layout = Layout(self.kernels, array.shape, None, batch, flat=True)
+            else:
+                layout = scalar_layout(self.kernels, name, array, batch)
+            self.layouts[name] = layout
+        check_alpha(self.arrays["alpha"])
+        if weights is not None:
+            check_weights(self.arrays["weights"])
+        self.lanes = {name: layout.pack(self.arrays[name]) for name, layout in self.layouts.items()}
+        if weights is None:
+            xp = self.kernels.xp
+            self.total = xp.full(self.lanes["alpha"].shape, float(x.shape[axis]))
+        else:
+            self.total = self.kernels.totals(self.lanes["weights"])
+            check_total(self.total)
+
+    def spoil(self, invalid: Array | None) -> None:
+        """Make the results and cotangents of invalid lanes NaN."""
+        for layout in self.layouts.values():
+            layout.invalid = invalid
+
+
+RULES: dict[Any, type[Any]] = {}
+
+
+def rule_of(func: Callable[..., Any]) -> Callable[[type[Rule]], type[Rule]]:
+    """Register the decorated class as the derivative rule of the operator `func`."""
+
+    def register(rule: type[Rule]) -> type[Rule]:
+        RULES[func] = rule
+        return rule
+
+    return register
+
+
+def evaluate(rule: type[Any], *args: Any, **kwargs: Any) -> Array:
+    """Return the value of the operator that `rule` belongs to."""
+    with quiet():
+        call = rule(*args, **kwargs)
+        return call.kernels.finish(call.place(call.value()), call.dtype)
