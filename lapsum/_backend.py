@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping, Sequence
 from types import ModuleType
 from typing import Any
 
@@ -18,32 +18,26 @@ _FOREIGN = (
     "__array_function__",
     "__cuda_array_interface__",
 )
+_MAXDIMS = 64  # of a NumPy array: sequences nested deeper are none
 
 
-def _name(kind: type) -> str:
-    return f"{kind.__module__}.{kind.__qualname__}"
-
-
-def _foreign_in(value: Any) -> type | None:
-    """Return the type of an array NumPy would convert silently or wrongly, if there is one."""
+def _kind(value: Any, depth: int = 0) -> type | None:
+    """Return the type of the array that `value` is, or holds; None for numbers and the like."""
+    if isinstance(value, (bool, int, float, np.generic, str)) or depth > _MAXDIMS:
+        return None
     if isinstance(value, np.ndarray):
         ma = sys.modules.get("numpy.ma")
-        if isinstance(value, np.matrix) or (ma is not None and isinstance(value, ma.MaskedArray)):
-            return type(value)
+        masked = ma is not None and isinstance(value, ma.MaskedArray)
         overrides = type(value).__array_function__ is not np.ndarray.__array_function__
-        return type(value) if overrides else None
-    if isinstance(value, np.generic):
-        return None
-    if isinstance(value, (list, tuple)):
+        return type(value) if masked or overrides or isinstance(value, np.matrix) else np.ndarray
+    if any(hasattr(value, name) for name in _FOREIGN):
+        return type(value)
+    if isinstance(value, Sequence):
         # One look per type, not per element: a long list of floats costs one pass.
         kinds = {type(item): item for item in value}
-        if any(issubclass(kind, (list, tuple)) for kind in kinds):
-            nested: Iterable[Any] = value
-        else:
-            nested = kinds.values()
-        return next(filter(None, map(_foreign_in, nested)), None)
-    if any(hasattr(type(value), name) for name in _FOREIGN):
-        return type(value)
+        nested = any(issubclass(kind, Sequence) for kind in kinds)
+        found = (_kind(item, depth + 1) for item in (value if nested else kinds.values()))
+        return next((kind for kind in found if kind not in (None, np.ndarray)), None)
     return None
 
 
@@ -55,19 +49,18 @@ def kernels_for(arguments: Mapping[str, Any]) -> ModuleType:
     TypeError
         For an array of a library without kernels here, and for arrays of two libraries.
     """
-    host: type | None = None
-    for name, value in arguments.items():
-        foreign = _foreign_in(value)
-        if foreign is None:
-            if isinstance(value, np.ndarray):
-                host = np.ndarray
-            continue
-        for other in arguments.values():
-            if isinstance(other, np.ndarray) and not isinstance(value, np.ndarray):
-                host = np.ndarray
-        beside = f" beside {_name(host)}" if host is not None else ""
+    kinds = {name: kind for name, value in arguments.items() if (kind := _kind(value)) is not None}
+    foreign = {name: kind for name, kind in kinds.items() if kind is not np.ndarray}
+    if foreign:
+        name, kind = next(iter(foreign.items()))
+        others = sorted({_full_name(other) for other in kinds.values()} - {_full_name(kind)})
+        beside = f" beside {' and '.join(others)}" if others else ""
         raise TypeError(
-            f"`{name}` is an array of type {_name(foreign)}{beside}, for which lapsum has no "
+            f"`{name}` is an array of type {_full_name(kind)}{beside}, for which lapsum has no "
             "kernels; convert it to a numpy.ndarray first"
         )
     return _numpy
+
+
+def _full_name(kind: type) -> str:
+    return f"{kind.__module__}.{kind.__qualname__}"

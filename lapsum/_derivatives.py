@@ -207,10 +207,12 @@ def linearize(func: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Lineari
     rule = RULES.get(func) if callable(func) and func.__hash__ is not None else None
     if rule is None:
         raise TypeError(f"`func` must be an operator of lapsum, got {func!r}")
-    bound = inspect.signature(func).bind(*args, **kwargs)
+    signature = inspect.signature(func)
+    bound = signature.bind(*args, **kwargs)
     kernels = kernels_for(bound.arguments)
     for name, value in bound.arguments.items():
-        if not isinstance(value, _IMMUTABLE):
+        data = name == "weights" or signature.parameters[name].default is inspect.Parameter.empty
+        if data and not isinstance(value, _IMMUTABLE):
             bound.arguments[name] = kernels.own(value)
     with quiet():
         call: Rule = rule(*bound.args, **bound.kwargs)

@@ -8,7 +8,7 @@ import numpy as np
 
 from ._layout import Layout, key_of
 from ._rules import Rule, evaluate, rule_of
-from ._sums import Sources
+from ._sources import Sources
 from ._validation import (
     arguments,
     batch_of,
@@ -135,11 +135,16 @@ class TargetsRule(Rule):
             check_weights(weights)
         check_alpha(alpha)
         self.key = key_of(self.kernels, sources, batch)
-        self.sources = Sources(
-            self.kernels,
-            *(self.layouts[n].pack(arrays[n]) for n in self.layouts if n != self.target),
-        )
-        self.targets = self.layouts[self.target].pack(x)
+        lanes = {n: layout.pack(arrays[n]) for n, layout in self.layouts.items()}
+        self.targets = lanes.pop(self.target)
+        xp = self.kernels.xp
+        if weights is None:
+            self.total = xp.full(lanes["alpha"].shape, float(r.shape[axis]))
+        else:
+            self.total = self.kernels.totals(lanes["weights"])
+            check_total(self.total)
+            lanes["weights"] = self.scale(lanes["weights"])
+        self.sources = Sources(self.kernels, lanes.pop("r"), **lanes)
         if x_axis is None:
             self.targets = self.targets[:, None]
             self.result = Layout(self.kernels, batch, None, batch)
@@ -152,6 +157,10 @@ class TargetsRule(Rule):
             for layout in self.layouts.values():
                 layout.invalid = invalid
             self.layouts[self.target].invalid = self.result.invalid = invalid[self.key]
+
+    def scale(self, weights: Array) -> Array:
+        """Return the weights that the sums are taken with."""
+        return weights
 
     def place(self, lanes: Array) -> Array:
         """Return the lanes of a result in the caller's shape."""
@@ -179,8 +188,6 @@ class TargetsRule(Rule):
 class _LapSum(TargetsRule):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        if self.sources.weights is not None:
-            check_total(self.kernels.totals(self.sources.weights))
         self.at = self.sources.locate(self.targets, None, None, self.key)
 
     def value(self) -> Array:

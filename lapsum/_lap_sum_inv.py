@@ -8,9 +8,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ._lap_sum import TargetsRule
-from ._rules import evaluate, rule_of
-from ._sums import Thresholds
-from ._validation import check_total
+from ._rules import evaluate, rule_of, weight_exponent
+from ._targets import Thresholds
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike
@@ -107,15 +106,18 @@ class _LapSumInv(TargetsRule):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        s, xp = self.sources, self.kernels.xp
-        if s.weights is None:
-            total = s.count.astype(np.float64)
-        else:
-            total = self.kernels.totals(s.weights)
-            check_total(total)
-        self.total = total[self.key][:, None]
+        xp = self.kernels.xp
+        # A lane with a NaN has no sources, but keeps its total.
+        self.total = self.total[self.key][:, None]
         inside = (self.targets >= 0.0) & (self.targets <= self.total)
-        self.levels = xp.where(inside, self.targets, np.nan)
+        self.given = xp.where(inside, self.targets, np.nan)
+        self.exponent = weight_exponent(xp, self.total)
+        self.levels = xp.ldexp(self.given, self.exponent)
+
+    def scale(self, weights: Array) -> Array:
+        xp = self.kernels.xp
+        self.source_exponent = weight_exponent(xp, self.total)[:, None]
+        return xp.ldexp(weights, self.source_exponent)
 
     @cached_property
     def solved(self) -> Thresholds:
@@ -125,8 +127,8 @@ class _LapSumInv(TargetsRule):
     def value(self) -> Array:
         xp = self.kernels.xp
         b = self.sources.solve(self.levels, self.key, False).value()
-        b = xp.where(self.levels == 0.0, -np.inf, b)
-        b = xp.where(self.levels == self.total, np.inf, b)
+        b = xp.where(self.given == 0.0, -np.inf, b)
+        b = xp.where(self.given == self.total, np.inf, b)
         return xp.where(self.total == 0.0, np.nan, b)
 
     def jvp(
@@ -144,7 +146,7 @@ class _LapSumInv(TargetsRule):
             falling = b.cdf_sum(weights_dot)
             level_dot = -falling if level_dot is None else level_dot - falling
         if level_dot is not None:
-            out = out + b.rate(level_dot)
+            out = out + b.rate(xp.ldexp(level_dot, self.exponent))
         if r_dot is not None:
             out = out + b.average(s.tangent(r_dot))
         if alpha_dot is not None:
@@ -160,12 +162,14 @@ class _LapSumInv(TargetsRule):
         bars = {}
         if "w" in wrt:
             spoilt = b.invalid & (self.total != 0.0)
-            bars["w"] = self.cotangent_of_targets(xp.where(spoilt, np.nan, b.rate(bar)))
+            w_bar = xp.ldexp(b.rate(bar), self.exponent)
+            bars["w"] = self.cotangent_of_targets(xp.where(spoilt, np.nan, w_bar))
         if "r" in wrt:
             bars["r"] = s.cotangent(b.average_transpose(bar))
         if "alpha" in wrt:
             bars["alpha"] = self.sum_targets(xp.where(bar == 0.0, 0.0, bar * b.slope()))
         if "weights" in wrt:
             weights_bar = -b.cdf_transpose(b.per_density(bar))
-            bars["weights"] = self.kernels.times(weights_bar, s.alpha[:, None])
+            weights_bar = self.kernels.times(weights_bar, s.alpha[:, None])
+            bars["weights"] = xp.ldexp(weights_bar, self.source_exponent)
         return bars

@@ -38,10 +38,12 @@ def finish(a: Array, dtype: Any) -> Array:
 
 
 def freeze(a: Array) -> Array:
-    """Return `a`, read-only."""
-    if isinstance(a, np.ndarray):
-        a.flags.writeable = False
-    return a
+    """Return `a` as a view that cannot be made writeable again."""
+    if not isinstance(a, np.ndarray):
+        return a
+    frozen = a.copy() if a.base is not None else a
+    frozen.flags.writeable = False
+    return frozen.view()
 
 
 def order(x: Array, weights: Array | None) -> tuple[Array, Array, Array | None]:

@@ -10,7 +10,7 @@ from ._backend import kernels_for
 from ._rules import quiet
 from ._soft_permutation import soft_permutation
 from ._soft_permute import Product
-from ._sums import Sources
+from ._sources import Sources
 from ._validation import arguments, check_alpha, float_dtype, real_array
 
 Array = Any
@@ -143,7 +143,8 @@ class SoftPermutation:
         return self.T.matmat(v)
 
     def __matmul__(self, v: Any) -> Array:
-        return self.matvec(v) if np.ndim(v) == 1 else self.matmat(v)
+        v = self._operand(v)
+        return self.matvec(v) if v.ndim == 1 else self.matmat(v)
 
     def __rmatmul__(self, v: Any) -> Array:
         v = self._operand(v)

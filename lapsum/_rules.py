@@ -74,6 +74,16 @@ class Rule(ABC):
         return self.result.pack(array)
 
 
+def weight_exponent(xp: Any, total: Array) -> Array:
+    """Return, for each lane, the power of two by which tiny or huge weights are to be multiplied.
+
+    Only the weights' proportions matter to thresholds, but products of subnormal weights, or of
+    weights near the largest float, do not keep them.
+    """
+    extreme = (total > 0.0) & ((total < 2.0**-960) | (total > 2.0**1000))
+    return xp.where(extreme, -xp.frexp(total)[1], 0)
+
+
 class LaneRule(Rule):
     """What operators on the entries of one array share: shapes, checks, lanes and total weights.
 

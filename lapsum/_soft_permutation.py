@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ._rules import LaneRule, evaluate, rule_of
-from ._sums import Sources, Thresholds
+from ._sources import Sources
+from ._targets import Thresholds
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike

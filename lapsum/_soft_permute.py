@@ -9,7 +9,7 @@ import numpy as np
 from ._layout import Layout, key_of
 from ._rules import Rule, evaluate, rule_of
 from ._soft_permutation import integer_thresholds
-from ._sums import Sources
+from ._sources import Sources
 from ._validation import (
     arguments,
     batch_of,

@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ._rules import LaneRule, evaluate, rule_of
-from ._sums import Sources, Thresholds
+from ._rules import LaneRule, evaluate, rule_of, weight_exponent
+from ._sources import Sources
+from ._targets import Thresholds
 from ._validation import check_q
 
 if TYPE_CHECKING:
@@ -112,10 +113,14 @@ class _SoftQuantile(LaneRule):
         kept = (1,) if keepdims else ()
         self.shape = (*self.arrays["q"].shape, *self.batch[:at], *kept, *self.batch[at:])
         self.q = self.lanes.pop("q")
+        xp = self.kernels.xp
+        self.exponent = weight_exponent(xp, self.total)[:, None]
+        if self.exponent.any():
+            self.lanes["weights"] = xp.ldexp(self.lanes["weights"], self.exponent)
+        self.total = xp.ldexp(self.total[:, None], self.exponent)
         self.weights = self.lanes.get("weights")
         self.sources = Sources(self.kernels, **self.lanes)
         self.spoil(self.sources.invalid)
-        self.total = self.total[:, None]
         self.invalid = (self.sources.count == 0)[:, None]
 
     @cached_property
@@ -149,7 +154,7 @@ class _SoftQuantile(LaneRule):
         level_dot = None if q_dot is None else q_dot * self.total
         if weights_dot is not None:
             # With the level q W, the same tangent for all weights in proportion changes nothing.
-            weights_dot = xp.where(xp.isnan(s.given), 0.0, weights_dot)
+            weights_dot = xp.where(xp.isnan(s.given), 0.0, xp.ldexp(weights_dot, self.exponent))
             even = weights_dot.sum(axis=-1)[:, None] / self.total
             rising = -y.centred_cdf_sum(weights_dot - self.weights * even)
             level_dot = rising if level_dot is None else level_dot + rising
@@ -180,5 +185,5 @@ class _SoftQuantile(LaneRule):
             even = (self.weights * falling).sum(axis=-1)[:, None] / self.total
             even = xp.where(self.invalid, 0.0, even)
             weights_bar = xp.where(xp.isnan(s.given), 0.0, even - falling)
-            bars["weights"] = self.kernels.times(weights_bar, alpha)
+            bars["weights"] = xp.ldexp(self.kernels.times(weights_bar, alpha), self.exponent)
         return bars

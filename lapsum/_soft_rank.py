@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ._rules import LaneRule, evaluate, rule_of
-from ._sums import Sources
+from ._sources import Sources
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike

@@ -6,7 +6,8 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from ._rules import LaneRule, evaluate, rule_of
-from ._sums import Sources, Thresholds
+from ._sources import Sources
+from ._targets import Thresholds
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ._rules import LaneRule, evaluate, rule_of
-from ._sums import Sources
+from ._rules import LaneRule, evaluate, rule_of, weight_exponent
+from ._sources import Sources
 from ._validation import clip_k
 
 if TYPE_CHECKING:
@@ -165,7 +165,7 @@ def log_soft_topk(
     --------
     >>> import lapsum
     >>> lapsum.log_soft_topk([3000.0, 1.0, 4000.0, 1.5], 2, 1.0).round(3)
-    array([   -0.  , -1500.68,    -0.  , -1500.18])
+    array([    0.  , -1500.68,     0.  , -1500.18])
     """
     return evaluate(_LogSoftTopk, x, k, alpha, weights=weights, axis=axis, largest=largest)
 
@@ -185,15 +185,20 @@ class _SoftTopk(LaneRule):
         super().__init__({"x": x, "k": k, "alpha": alpha}, weights, axis)
         xp = self.kernels.xp
         k = clip_k(self.lanes["k"], self.total)
+        full = k == self.total
         self.alpha = self.lanes["alpha"]
         self.weights = self.lanes.get("weights")
+        self.exponent = weight_exponent(xp, self.total)
+        if self.exponent.any():
+            k = xp.ldexp(k, self.exponent)
+            self.weights = xp.ldexp(self.weights, self.exponent[:, None])
         # The largest are the smallest of -x, at the level k: W - k is never formed.
         self.sign = -1.0 if largest else 1.0
         self.z = self.sign * self.lanes["x"]
         self.sources = s = Sources(self.kernels, self.z, self.alpha, self.weights)
         self.spoil(s.invalid)
         # A level of exactly the total is where the running sums must not decide.
-        self.b = b = s.solve(xp.where(k == self.total, np.inf, k)[:, None], s.key, True)
+        self.b = b = s.solve(xp.where(full, np.inf, k)[:, None], s.key, True)
         self.absent = (s.count == 0)[:, None]
         u = xp.where(self.absent, -np.inf, b.u)
         lo, hi = xp.where(self.absent, 0.0, b.lo), xp.where(self.absent, 0.0, b.hi)
@@ -270,9 +275,10 @@ class _SoftTopk(LaneRule):
             rate = self.kernels.times(self.kernels.times(slope, spread) / alpha, unit)
             out = out + self.kernels.times(rate, alpha_dot[:, None])
         if k_dot is not None:
-            out = out + self.kernels.times(k_dot[:, None], self.k_slope())
+            k_dot = xp.ldexp(k_dot, self.exponent)[:, None]
+            out = out + self.kernels.times(k_dot, self.k_slope())
         if weights_dot is not None:
-            out = out - self.weights_jvp(weights_dot)
+            out = out - self.weights_jvp(xp.ldexp(weights_dot, self.exponent[:, None]))
         return xp.where(self.absent, 0.0, xp.where(xp.isnan(self.z), np.nan, out))
 
     def vjp(self, bar: Array, wrt: frozenset[str]) -> dict[str, Array]:
@@ -299,9 +305,11 @@ class _SoftTopk(LaneRule):
             along = self.kernels.times(h, spread).sum(axis=-1)
             bars["alpha"] = self.kernels.times(along / alpha, unit[:, 0])
         if "k" in wrt:
-            bars["k"] = self.kernels.times(bar, xp.where(nothing, 0.0, self.k_slope())).sum(axis=-1)
+            k_bar = self.kernels.times(bar, xp.where(nothing, 0.0, self.k_slope())).sum(axis=-1)
+            bars["k"] = xp.ldexp(k_bar, self.exponent)
         if "weights" in wrt:
-            bars["weights"] = -xp.where(nothing, 0.0, self.weights_vjp(bar))
+            weights_bar = -xp.where(nothing, 0.0, self.weights_vjp(bar))
+            bars["weights"] = xp.ldexp(weights_bar, self.exponent[:, None])
         return bars
 
     def spread(self, q: Array, nearest: Array) -> tuple[Array, Array]:
@@ -343,11 +351,17 @@ class _LogSoftTopk(_SoftTopk):
         return self.kernels.logcdf(self.t)
 
     def slope(self) -> Array:
-        return self.kernels.logcdf_slope(self.t)
+        # Where -inf entries give log p = -inf the derivatives are 0, not those of the limit.
+        return self.kernels.xp.where(self.gone(), 0.0, self.kernels.logcdf_slope(self.t))
+
+    def gone(self) -> Array:
+        """Return which entries are infinitely far beyond the threshold."""
+        return self.kernels.xp.isinf(self.z) & (self.t < -1e308) & ~self.kernels.xp.isinf(self.b.u)
 
     def k_slope(self) -> Array:
         xp = self.kernels.xp
-        return xp.where(self.t <= 0.0, 1.0 / self.b.density, self.shares / self.kernels.cdf(self.t))
+        small = xp.where(self.gone(), 0.0, 1.0 / self.b.density)
+        return xp.where(self.t <= 0.0, small, self.shares / self.kernels.cdf(self.t))
 
     def parts(self) -> tuple[Array, Array, Array]:
         """Return (dlog p_i/dk) p_j as [t_i <= 0] near_j + far_i p_j, finite at k = 0 too."""
@@ -361,11 +375,13 @@ class _LogSoftTopk(_SoftTopk):
     def weights_jvp(self, weights_dot: Array) -> Array:
         xp, times = self.kernels.xp, self.kernels.times
         near, far, p = self.parts()
-        out = xp.where(self.t <= 0.0, times(near, weights_dot).sum(axis=-1)[:, None], 0.0)
+        small = (self.t <= 0.0) & ~self.gone()
+        out = xp.where(small, times(near, weights_dot).sum(axis=-1)[:, None], 0.0)
         return out + times(far, (p * weights_dot).sum(axis=-1)[:, None])
 
     def weights_vjp(self, bar: Array) -> Array:
         xp, times = self.kernels.xp, self.kernels.times
         near, far, p = self.parts()
-        small = xp.where(self.t <= 0.0, bar, 0.0).sum(axis=-1)[:, None]
+        small = (self.t <= 0.0) & ~self.gone()
+        small = xp.where(small, bar, 0.0).sum(axis=-1)[:, None]
         return times(near, small) + times(p, times(far, bar).sum(axis=-1)[:, None])

@@ -20,7 +20,9 @@ def real_array(name: str, value: Any) -> Any:
         array = value.view(np.ndarray)
     else:
         try:
-            array = np.asarray(value)
+            array = np.asarray(float(value) if type(value) is int else value)
+        except OverflowError:
+            raise ValueError(f"`{name}` is larger than the largest float, got {value}") from None
         except ValueError as error:
             raise ValueError(f"`{name}` is not an array: {error}") from None
     if array.dtype.kind not in "biu" and array.dtype.type not in _FLOATS:

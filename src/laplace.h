@@ -89,7 +89,7 @@ LAP_FUNCTION double lap_pdf(double t)
 
 LAP_FUNCTION double lap_logcdf(double t)
 {
-    return t <= 0.0 ? t - LAP_LOG2 : log1p(-0.5 * exp(-t));
+    return t <= 0.0 ? t - LAP_LOG2 : log1p(-0.5 * exp(-t)) + 0.0; /* log 1 is 0, not -0 */
 }
 
 /* d log F/dt = f/F; 1 - F is never formed. */

@@ -17,7 +17,8 @@ LAYERS = [
     ["_soft_permutation", "_lap_sum", "_soft_rank", "_soft_sort", "_soft_topk", "_soft_quantile"],
     ["_derivatives"],
     ["_rules"],
-    ["_sums", "_validation"],
+    ["_sources"],
+    ["_targets", "_validation"],
     ["_layout", "_backend"],
     ["_numpy"],
     ["_kernels"],
@@ -26,8 +27,14 @@ RANK = {module: rank for rank, row in enumerate(LAYERS) for module in row}
 
 
 def imported(path):
-    """The modules of the package that a file imports."""
-    for node in ast.walk(ast.parse(path.read_text())):
+    """The modules of the package that a file imports, but for those that only types need."""
+    tree = ast.parse(path.read_text())
+    tree.body = [
+        node
+        for node in tree.body
+        if not (isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING")
+    ]
+    for node in ast.walk(tree):
         if isinstance(node, ast.ImportFrom) and node.level == 1:
             yield from [node.module] if node.module else [alias.name for alias in node.names]
         elif isinstance(node, ast.ImportFrom) and node.module == "lapsum":

@@ -41,3 +41,10 @@ def test_the_end_k_0():
     np.testing.assert_allclose(lin.jvp(None, None, None, [0, 0, 1]), np.full(3, -q[2]))
     assert lin.vjp([0.0, 0.0, 0.0])[1] == 0
     assert np.isfinite(lin.vjp([1.0, 2.0, 3.0])[0]).all()
+
+
+def test_an_entry_of_minus_infinity_has_no_derivatives():
+    lin = lapsum.linearize(lapsum.log_soft_topk, [1.0, 2.0, -np.inf], 1, 0.7)
+    np.testing.assert_array_equal([bar.sum() for bar in lin.vjp([0.0, 0.0, 1.0])], [0, 0, 0])
+    for tangents in (([1.0, 0, 0], None, None), (None, 1.0, None), (None, None, 1.0)):
+        assert lin.jvp(*tangents)[2] == 0

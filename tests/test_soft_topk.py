@@ -77,3 +77,19 @@ def test_a_lane_without_weight_chooses_nothing():
 def test_k_outside_its_range(k):
     with pytest.raises(ValueError, match=r"^`k` must lie between 0 and the total weight 2\.0, got"):
         lapsum.soft_topk([1.0, 2.0], k, 0.5)
+
+
+@pytest.mark.parametrize("scale", [1e-312, 1e-300, 1e300, 1e307])
+@pytest.mark.parametrize("func", [lapsum.soft_topk, lapsum.log_soft_topk, lapsum.soft_quantile])
+def test_only_the_proportions_of_the_weights_matter(func, scale):
+    x, c = np.array([1.0, 2.0, 0.0, 5.0]), np.array([1.0, 2.0, 1.0, 1.5])
+    level = 0.3 if func is lapsum.soft_quantile else 1.5
+    plain = lapsum.linearize(func, x, level, 0.7, weights=c)
+    level = level if func is lapsum.soft_quantile else level * scale
+    scaled = lapsum.linearize(func, x, level, 0.7, weights=c * scale)
+    np.testing.assert_allclose(scaled.value, plain.value, rtol=1e-10)
+    bar = np.ones_like(plain.value)
+    for name in ("x", "alpha"):
+        at = plain.parameters.index(name)
+        expected = plain.vjp(bar, wrt=(name,))[at]
+        np.testing.assert_allclose(scaled.vjp(bar, wrt=(name,))[at], expected, rtol=1e-9)

@@ -1,0 +1,151 @@
+"""Sorted sources, and the Laplace-kernel sums from them to the targets among them.
+
+With sources x_1 <= ... <= x_n of weights c_j and a target b between x_m and x_{m+1},
+
+    sum_j c_j v_j e^{-|b - x_j|/alpha}
+        = e^{-(b - x_m)/alpha} A_m + e^{-(x_{m+1} - b)/alpha} B_{m+1},
+    A_m = c_m v_m + e^{-(x_m - x_{m-1})/alpha} A_{m-1},      B_m the same from the right:
+
+two decaying scans over the sources, then two reads a target; the transpose runs backwards.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ._targets import Targets, Thresholds
+
+Array = Any
+Pair = tuple[Array, Array]
+
+
+class Sources:
+    """The sources of every lane, sorted, and the decaying sums of their weights.
+
+    Parameters
+    ----------
+    kernels : module
+        The backend.
+    x : array, shape (lanes, n)
+        Sources; entries of zero weight are absent, whatever they hold.
+    alpha : array, shape (lanes,)
+    weights : array, shape (lanes, n), optional
+    """
+
+    def __init__(self, kernels: Any, x: Array, alpha: Array, weights: Array | None = None) -> None:
+        self.kernels = kernels
+        self.given = x
+        self.alpha = alpha
+        self.order, self.count, self.invalid = kernels.order(x, weights)
+        self.x = kernels.sort(x, self.order)
+        self.weights = None if weights is None else kernels.sort(weights, self.order)
+        self.key = kernels.identity(len(x))
+        self.gap = kernels.gaps(self.x, self.count, alpha)
+        self.decay = kernels.decays(self.gap)
+        self.left, self.right = self.scan(self.weights)
+        self.pairs = None if weights is None else kernels.cumulate(self.weights)
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Lanes and sources a lane."""
+        lanes, n = self.x.shape
+        return lanes, n
+
+    def sort(self, values: Array) -> Array:
+        """Return `values`, given in the caller's order, in ascending order of the sources."""
+        return self.kernels.sort(values, self.order)
+
+    def unsort(self, values: Array) -> Array:
+        """Undo `sort`."""
+        return self.kernels.unsort(values, self.order)
+
+    def tangent(self, values: Array) -> Array:
+        """Return the tangent of the sorted sources; infinite ones do not move."""
+        xp = self.kernels.xp
+        return xp.where(xp.isfinite(self.x), self.sort(values), 0.0)
+
+    def cotangent(self, values: Array) -> Array:
+        """Return the cotangent, in the caller's order, of which `values` are the sorted entries."""
+        xp = self.kernels.xp
+        return self.unsort(xp.where(xp.isfinite(self.x), values, 0.0))
+
+    def weigh(self, values: Array) -> Array:
+        """Return sorted `values` times the weights; those of absent entries are zero."""
+        if self.weights is None:
+            return values
+        return self.kernels.xp.where(self.weights == 0.0, 0.0, self.weights * values)
+
+    def scan(self, values: Array | None, key: Array | None = None) -> Pair:
+        """Return the decaying sums of sorted `values` from the left and from the right."""
+        key = self.key if key is None else key
+        scan, decay = self.kernels.scan, self.decay
+        return scan(decay, values, key, False), scan(decay, values, key, True)
+
+    def moments(self, step: Array, base: Pair, key: Array | None = None) -> Pair:
+        """Return the scans of differences, see `lapsum._numpy.moments`."""
+        key = self.key if key is None else key
+        moments, decay = self.kernels.moments, self.decay
+        return (
+            moments(decay, step, base[0], key, False),
+            moments(decay, step, base[1], key, True),
+        )
+
+    def locate(self, lo: Array, hi: Array | None, u: Array | None, key: Array) -> Targets:
+        """Return the targets (lo + hi)/2 + alpha u, or `lo` where the others are None."""
+        index, left, right = self.kernels.locate(self.x, self.count, self.alpha, lo, hi, u, key)
+        return Targets(self, key, index, left, right, lo, hi, u)
+
+    def solve(self, levels: Array, key: Array, full: bool) -> Thresholds:
+        """Return the thresholds b with S(b) = level; `full` if derivatives will be asked for."""
+        index, side, u, factors = self.kernels.solve(
+            self.gap,
+            self.count,
+            self.weights,
+            self.pairs,
+            self.left,
+            self.right,
+            levels,
+            key,
+            full,
+        )
+        lo, hi = self.kernels.anchors(self.x, index, side, key)
+        return Thresholds(self, key, index, lo, hi, u, factors)
+
+    def falls(self) -> Array:
+        """Return 1 - e^{-gap} to the source before, 0 where there is none."""
+        xp = self.kernels.xp
+        return xp.where(self._linked(), -xp.expm1(-self.gap), 0.0)
+
+    def _linked(self) -> Array:
+        here = self.kernels.xp.arange(self.shape[1])
+        return (here > 0) & (here < self.count[:, None])
+
+    def neighbours(self) -> Targets:
+        """Return the sources, in ascending order, as targets of all sources but themselves.
+
+        Their own kernel, one, would drown the others' where those are tiny.
+        """
+        xp = self.kernels.xp
+        lanes, n = self.shape
+        here = xp.broadcast_to(xp.arange(n), (lanes, n))
+        present = here < self.count[:, None]
+        after = xp.concatenate([self.gap[:, 1:], xp.full((lanes, min(n, 1)), xp.inf)], axis=-1)
+        index = xp.where(present, here, 0)
+        left, right = self.gap, after
+        if self.weights is not None:
+            absent = self.locate(self.x, None, None, self.key)
+            index = xp.where(present, here, absent.at[1])
+            left = xp.where(present, left, absent.distance[0])
+            right = xp.where(present, right, absent.distance[1])
+        targets = Targets(self, self.key, index, left, right, self.x, None, None)
+        targets.at = (index - 1, xp.where(present, index + 1, index))
+        return targets
+
+    def everyone(self) -> Sources:
+        """Return the sources with the absent ones back, for what weights change when they grow."""
+        if self.weights is None or not (self.weights == 0.0).any():
+            return self
+        xp = self.kernels.xp
+        return Sources(
+            self.kernels, self.given, self.alpha, xp.where(xp.isnan(self.given), 0.0, 1.0)
+        )
