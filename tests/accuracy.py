@@ -12,7 +12,6 @@ import numpy as np
 import oracle
 from contract import contracts
 from mpmath import mp, mpf
-from oracle_jacobian import jacobian
 
 import lapsum
 
@@ -88,7 +87,7 @@ def derivative_error(contract, regime, weights=""):
     for arguments in lanes(contract, regime, weights, sizes=(3, 6)):
         # Between exact and rounded levels there is alpha eps, which no derivative can know.
         more = {"rounded": False} if contract.name == "soft_quantile" else {}
-        exact = jacobian(contract.name, **arguments, **more)
+        exact = contract.exact_jacobian(**arguments, **more)
         lin = lapsum.linearize(contract.func, **arguments)
         bar = rng.normal(size=np.shape(lin.value))
         bars = lin.vjp(bar)

@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 import oracle
+import oracle_jacobian
 from mpmath import mp, mpf
 
 import lapsum
@@ -36,6 +37,10 @@ class Contract:
     core : what a lane gives: "vector" along `axis`, "matrix", or "first" (new axes in front)
     shifts, degree : f(x + s) = f(x) + shifts s, and f(t x, t alpha) = t**degree f(x, alpha)
     moves : what a common shift is added to
+    follows : whether output i belongs to entry i
+    unbounded : whether outputs may be infinite
+    exact : `exact(**arguments, digits)` in mpmath; the oracle's function of that name by default
+    jacobian : `jacobian(**arguments)` in mpmath; the oracle's by default
     """
 
     func: Callable[..., Any]
@@ -50,6 +55,10 @@ class Contract:
     shifts: int = 0
     degree: int = 0
     moves: tuple[str, ...] = ("x",)
+    follows: bool = False
+    unbounded: bool = False
+    exact: Callable[..., Any] | None = None
+    jacobian: Callable[..., Any] | None = None
 
     @property
     def name(self):
@@ -70,9 +79,16 @@ class Contract:
         weights = rng.uniform(0.1, 2.0, n) if weighted else None
         return self.lane(rng, rng.normal(size=n), alpha or rng.uniform(0.2, 2.0), weights)
 
-    def exact(self, **arguments):
+    def exact_value(self, **arguments):
         """The outputs in many digits, flat in C order."""
-        return oracle._flat(getattr(oracle, self.name)(**arguments, digits=self.digits))
+        exact = self.exact or getattr(oracle, self.name)
+        return oracle._flat(exact(**arguments, digits=self.digits))
+
+    def exact_jacobian(self, **arguments):
+        """The dense Jacobians in many digits, by parameter."""
+        if self.jacobian is not None:
+            return self.jacobian(**arguments)
+        return oracle_jacobian.jacobian(self.name, **arguments)
 
     @property
     def digits(self):
@@ -81,7 +97,7 @@ class Contract:
 
     def units(self, computed, **arguments):
         """Worst error of `computed`, in units of its bound; a few denormals are always free."""
-        exact = self.exact(**arguments)
+        exact = self.exact_value(**arguments)
         with mp.workdps(60):
             floor = mpf(2) ** -1020
             scale = [s + floor for s in self.bound(exact, **arguments)]

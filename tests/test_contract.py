@@ -11,7 +11,6 @@ from contract import contracts
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from mpmath import mp
-from oracle_jacobian import jacobian
 
 import lapsum
 
@@ -52,7 +51,7 @@ def test_value_is_within_its_bound(contract, options, weighted, rng):
 @every_case
 def test_derivatives_match_the_dense_jacobian(contract, options, weighted, rng):
     arguments = {**contract.random(rng, 5, weighted), **options}
-    exact = jacobian(contract.name, **arguments)
+    exact = contract.exact_jacobian(**arguments)
     lin = lapsum.linearize(contract.func, **arguments)
     assert lin.parameters == tuple(exact)
     for name in lin.parameters:
@@ -156,7 +155,7 @@ def test_permuting_the_entries(contract, options, weighted, rng):
         value = value[:, turn]
     elif options.get("transpose"):
         return  # the values are positions there
-    elif contract.name in ("soft_rank", "soft_topk", "log_soft_topk"):
+    elif contract.follows:
         value = value[turn]
     np.testing.assert_allclose(after, value, rtol=1e-14)
 
@@ -224,8 +223,11 @@ def test_a_linearization_keeps_copies(contract, options, weighted, rng):
     np.testing.assert_array_equal(lin.value, plain, strict=True)
     for bar, expected in zip(lin.vjp(np.ones(plain.shape)), bars, strict=True):
         np.testing.assert_array_equal(bar, expected)
-    with pytest.raises(ValueError, match="read-only"):
-        lin.value[...] = 0
+    if isinstance(lin.value, np.ndarray):
+        with pytest.raises(ValueError, match="read-only"):
+            lin.value[...] = 0
+        with pytest.raises(ValueError, match="WRITEABLE"):
+            lin.value.flags.writeable = True
 
 
 @every_case
@@ -290,14 +292,14 @@ def test_zero_weight_means_absent(contract, options, held, rng):
     padded = dict(arguments)
     padded[contract.data] = np.insert(arguments[contract.data], 2, held)
     padded["weights"] = np.insert(arguments["weights"], 2, 0.0)
-    here = np.delete(np.arange(6), 2) if contract.name in SHAPED_LIKE_X else slice(None)
+    here = np.delete(np.arange(6), 2) if contract.follows else slice(None)
     small = lapsum.linearize(contract.func, **arguments, **options)
     large = lapsum.linearize(contract.func, **padded, **options)
     np.testing.assert_array_equal(large.value[here], small.value)
     bar = rng.normal(size=small.value.shape)
     wide = np.zeros(large.value.shape)
     wide[here] = bar
-    if contract.name in SHAPED_LIKE_X and np.isnan(held):
+    if contract.follows and np.isnan(held):
         wide[2] = 1.0  # its own output adds nothing to other cotangents
     for name, a, b in zip(small.parameters, large.vjp(wide), small.vjp(bar), strict=True):
         if name == contract.data:
@@ -308,9 +310,6 @@ def test_zero_weight_means_absent(contract, options, held, rng):
         np.testing.assert_allclose(a, b, rtol=1e-13, err_msg=name)
 
 
-SHAPED_LIKE_X = ("soft_rank", "soft_topk", "log_soft_topk")
-
-
 @pytest.mark.parametrize("contract", [c for c in contracts() if c.weighted], ids=lambda c: c.name)
 def test_weights_are_frequencies(contract, rng):
     arguments = contract.random(rng, 4, weighted=True)
@@ -319,7 +318,7 @@ def test_weights_are_frequencies(contract, rng):
     repeated = {name: v for name, v in arguments.items() if name != "weights"}
     repeated[contract.data] = np.repeat(arguments[contract.data], counts)
     value, expected = contract.func(**arguments), contract.func(**repeated)
-    if contract.name in SHAPED_LIKE_X:
+    if contract.follows:
         value = np.repeat(value, counts)
     np.testing.assert_allclose(value, expected, rtol=1e-14)
 
@@ -350,7 +349,7 @@ def test_tied_entries_get_identical_results(contract, options, weighted, rng):
     value = contract.func(**arguments, **options)
     if contract.core == "matrix":
         value = value.T
-    elif contract.name not in SHAPED_LIKE_X and not options.get("transpose"):
+    elif not contract.follows and not options.get("transpose"):
         return
     np.testing.assert_array_equal(value[0], value[2])
     np.testing.assert_array_equal(value[1], value[3])
@@ -384,7 +383,7 @@ def test_infinities_are_the_limit_of_large_entries(contract, options, weighted, 
     lin = lapsum.linearize(contract.func, **arguments, **options)
     near = lapsum.linearize(contract.func, **large, **options)
     expected = near.value
-    if contract.degree or contract.name == "log_soft_topk":
+    if contract.unbounded:
         expected = np.where(np.abs(expected) > 1e6, np.copysign(np.inf, expected), expected)
     np.testing.assert_allclose(lin.value, expected, rtol=1e-12, atol=1e-12)
     bars = lin.vjp(np.ones(lin.value.shape))
@@ -414,8 +413,6 @@ def test_empty_batches_and_empty_axes(contract, options, weighted, rng):
     if "k" in empty:
         empty["k"] = 0.0
     lin = lapsum.linearize(contract.func, **empty, **options)
-    if contract.name in ("lap_sum_inv", "soft_quantile"):
-        assert np.isnan(lin.value).all()
     for bar, name in zip(lin.vjp(np.ones(lin.value.shape)), lin.parameters, strict=True):
         assert np.shape(bar) == np.shape(empty[name])
     assert lin.jvp(*(empty[name] for name in lin.parameters)).shape == lin.value.shape

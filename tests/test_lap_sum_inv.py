@@ -17,6 +17,7 @@ CONTRACT = Contract(
     shifts=1,
     degree=1,
     moves=("r",),
+    unbounded=True,
 )
 
 

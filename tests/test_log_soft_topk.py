@@ -18,6 +18,8 @@ CONTRACT = Contract(
     arguments=some_k,
     options=({}, {"largest": False}),
     scalars=("k", "alpha"),
+    follows=True,
+    unbounded=True,
 )
 
 

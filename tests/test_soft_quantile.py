@@ -11,6 +11,7 @@ CONTRACT = Contract(
     core="first",
     shifts=1,
     degree=1,
+    unbounded=True,
 )
 
 

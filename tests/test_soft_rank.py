@@ -8,6 +8,7 @@ CONTRACT = Contract(
     lapsum.soft_rank,
     bound=relative(8),
     options=({}, {"descending": True}),
+    follows=True,
 )
 
 

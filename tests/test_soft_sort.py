@@ -10,6 +10,7 @@ CONTRACT = Contract(
     weighted=False,
     shifts=1,
     degree=1,
+    unbounded=True,
 )
 
 

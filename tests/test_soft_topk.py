@@ -15,6 +15,7 @@ CONTRACT = Contract(
     arguments=some_k,
     options=({}, {"largest": False}),
     scalars=("k", "alpha"),
+    follows=True,
 )
 
 
