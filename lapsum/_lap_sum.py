@@ -204,11 +204,11 @@ class _LapSum(TargetsRule):
         out = xp.zeros(self.targets.shape)
         base = s.left, s.right
         two_alpha = 2.0 * s.alpha[self.key][:, None]
-        if x_dot is not None or r_dot is not None:
-            ours = self.tangent_of_targets(x_dot)
-            ours = out if ours is None else xp.where(xp.isfinite(self.targets), ours, 0.0)
-            theirs = xp.zeros(s.shape) if r_dot is None else s.tangent(r_dot)
-            out = out + at.difference(base, ours, theirs) / two_alpha
+        if x_dot is not None:
+            ours = xp.where(xp.isfinite(self.targets), self.tangent_of_targets(x_dot), 0.0)
+            out = out + ours * at.sum(base) / two_alpha
+        if r_dot is not None:
+            out = out - at.sum(s.scan(s.weigh(s.tangent(r_dot)))) / two_alpha
         if alpha_dot is not None:
             out = out - at.moment(base) / two_alpha * alpha_dot[self.key][:, None]
         if weights_dot is not None:

@@ -141,12 +141,11 @@ class _LapSumInv(TargetsRule):
         s, xp = self.sources, self.kernels.xp
         b = self.solved
         out = xp.zeros(self.levels.shape)
-        level_dot = self.tangent_of_targets(w_dot)
+        if w_dot is not None:
+            out = out + b.rate(xp.ldexp(self.tangent_of_targets(w_dot), self.exponent))
         if weights_dot is not None:
-            falling = b.cdf_sum(weights_dot)
-            level_dot = -falling if level_dot is None else level_dot - falling
-        if level_dot is not None:
-            out = out + b.rate(xp.ldexp(level_dot, self.exponent))
+            rate = b.weights_rate(xp.ldexp(weights_dot, self.source_exponent))
+            out = out - self.kernels.times(rate, s.alpha[self.key][:, None])
         if r_dot is not None:
             out = out + b.average(s.tangent(r_dot))
         if alpha_dot is not None:
@@ -169,7 +168,7 @@ class _LapSumInv(TargetsRule):
         if "alpha" in wrt:
             bars["alpha"] = self.sum_targets(xp.where(bar == 0.0, 0.0, bar * b.slope()))
         if "weights" in wrt:
-            weights_bar = -b.cdf_transpose(b.per_density(bar))
+            weights_bar = -b.weights_rate_transpose(bar)
             weights_bar = self.kernels.times(weights_bar, s.alpha[:, None])
             bars["weights"] = xp.ldexp(weights_bar, self.source_exponent)
         return bars

@@ -6,6 +6,7 @@ scalar a lane in (lanes,); `key` says to which lane of the sources a lane belong
 
 from __future__ import annotations
 
+import os
 from typing import Any
 
 import numpy as np
@@ -14,6 +15,13 @@ from . import _kernels
 
 xp = np
 Array = Any
+
+simd = _kernels.choose(os.environ.get("LAPSUM_SIMD", ""))
+if simd is None:
+    raise ImportError(
+        f"LAPSUM_SIMD={os.environ['LAPSUM_SIMD']!r} is not a level of this processor; leave it "
+        "unset, or set it to baseline, avx2 or avx512"
+    )
 
 
 def identity(lanes: int) -> Array:
@@ -176,6 +184,13 @@ def solve(
     return index, side, u, factors
 
 
+def select(x: Array, levels: Array, alpha: Array) -> tuple[Array, Array]:
+    """Return which lanes were solved by selection, and (8, lanes) of what `OneThreshold` holds."""
+    solved, out = np.empty(len(x), dtype=np.uint8), np.empty((8, len(x)))
+    _kernels.select(x, levels, alpha, np.empty(x.shape[1]), solved, out)
+    return solved.view(bool), out
+
+
 def anchors(x: Array, index: Array, side: Array, key: Array) -> tuple[Array, Array]:
     """Return the two nodes that anchor each threshold."""
     lo, hi = np.empty(index.shape), np.empty(index.shape)
@@ -221,6 +236,13 @@ def offsets(lo: Array, hi: Array, u: Array, x: Array, alpha: Array) -> Array:
     """(b - x)/alpha for one threshold a lane, or for as many as there are x."""
     out = _like(x)
     _kernels.offsets(lo, hi, u, x, alpha, out)
+    return out
+
+
+def probabilities(lo: Array, hi: Array, u: Array, x: Array, alpha: Array, plain: Array) -> Array:
+    """F((b - x)/alpha) for one threshold a lane; `plain` says which lanes are finite."""
+    out = _like(x)
+    _kernels.probabilities(lo, hi, u, x, alpha, plain.view(np.uint8), out)
     return out
 
 

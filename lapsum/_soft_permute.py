@@ -180,9 +180,17 @@ class Product:
         xp = self.sources.kernels.xp
         product = self.apply_transpose if transpose else self.apply
         infinite = xp.isinf(values)
+        finite = xp.where(infinite, 0.0, values) if infinite.any() else values
+        # The sums on the way may overflow though the averages they make do not.
+        large = (xp.abs(finite) > 2.0**900).any(axis=-1)[:, None]
+        shift = xp.where(large, -200, 0)
+        out = (
+            xp.ldexp(product(xp.ldexp(finite, shift), key), -shift)
+            if large.any()
+            else product(finite, key)
+        )
         if not infinite.any():
-            return product(values, key)
-        out = product(xp.where(infinite, 0.0, values), key)
+            return out
         pull = product(xp.where(infinite, xp.sign(values), 0.0), key)
         return xp.where(pull == 0.0, out, xp.copysign(np.inf, pull))
 

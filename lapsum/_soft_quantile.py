@@ -152,11 +152,16 @@ class _SoftQuantile(LaneRule):
         y = self.solved
         out = xp.zeros(self.q.shape)
         level_dot = None if q_dot is None else q_dot * self.total
-        if weights_dot is not None:
+        if weights_dot is not None and s.shape[1]:
             # With the level q W, the same tangent for all weights in proportion changes nothing.
             weights_dot = xp.where(xp.isnan(s.given), 0.0, xp.ldexp(weights_dot, self.exponent))
             even = weights_dot.sum(axis=-1)[:, None] / self.total
-            rising = -y.centred_cdf_sum(weights_dot - self.weights * even)
+            uneven = weights_dot - self.weights * even
+            # They add up to zero; the heaviest one, a small difference, is got from the others.
+            heaviest = xp.argmax(self.weights, axis=-1)[:, None]
+            xp.put_along_axis(uneven, heaviest, 0.0, axis=-1)
+            xp.put_along_axis(uneven, heaviest, -uneven.sum(axis=-1)[:, None], axis=-1)
+            rising = -y.centred_cdf_sum(uneven)
             level_dot = rising if level_dot is None else level_dot + rising
         if level_dot is not None:
             out = out + y.rate(level_dot)
@@ -172,18 +177,21 @@ class _SoftQuantile(LaneRule):
         y = self.solved
         bar = xp.where(self.invalid, 0.0, bar)
         bars = {}
-        level_bar = y.per_density(bar)
-        alpha = s.alpha[:, None]
         if "x" in wrt:
             bars["x"] = s.cotangent(y.average_transpose(bar))
         if "q" in wrt:
-            bars["q"] = self.kernels.times(level_bar * self.total, alpha)
+            bars["q"] = y.rate(bar * self.total)
         if "alpha" in wrt:
             bars["alpha"] = xp.where(bar == 0.0, 0.0, bar * y.slope()).sum(axis=-1)
         if "weights" in wrt:
-            falling = xp.where(xp.isnan(s.given), 0.0, y.centred_cdf_transpose(level_bar))
+            # Over the least density last: in a wide gap it is zero.
+            least, relative = y.relative_density()
+            falling = y.centred_cdf_transpose(bar * relative)
+            falling = xp.where(xp.isnan(s.given), 0.0, falling)
             even = (self.weights * falling).sum(axis=-1)[:, None] / self.total
             even = xp.where(self.invalid, 0.0, even)
             weights_bar = xp.where(xp.isnan(s.given), 0.0, even - falling)
-            bars["weights"] = xp.ldexp(self.kernels.times(weights_bar, alpha), self.exponent)
+            weights_bar = self.kernels.times(weights_bar, s.alpha[:, None])
+            weights_bar = self.kernels.times(weights_bar, 1.0 / least)
+            bars["weights"] = xp.ldexp(weights_bar, self.exponent)
         return bars

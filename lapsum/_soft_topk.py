@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from ._rules import LaneRule, evaluate, rule_of, weight_exponent
-from ._sources import Sources
+from ._selection import OneThreshold
 from ._validation import clip_k
 
 if TYPE_CHECKING:
@@ -195,19 +196,30 @@ class _SoftTopk(LaneRule):
         # The largest are the smallest of -x, at the level k: W - k is never formed.
         self.sign = -1.0 if largest else 1.0
         self.z = self.sign * self.lanes["x"]
-        self.sources = s = Sources(self.kernels, self.z, self.alpha, self.weights)
-        self.spoil(s.invalid)
         # A level of exactly the total is where the running sums must not decide.
-        self.b = b = s.solve(xp.where(full, np.inf, k)[:, None], s.key, True)
-        self.absent = (s.count == 0)[:, None]
-        u = xp.where(self.absent, -np.inf, b.u)
-        lo, hi = xp.where(self.absent, 0.0, b.lo), xp.where(self.absent, 0.0, b.hi)
-        self.t = self.kernels.offsets(lo, hi, u, self.z, self.alpha)
+        levels = xp.where(full, np.inf, k)
+        self.b = b = OneThreshold(self.kernels, self.z, self.alpha, levels, self.weights)
+        self.spoil(b.invalid)
+        self.absent = (b.count == 0)[:, None]
         if self.absent.any():
-            self.t = xp.where(self.absent, -np.inf, self.t)
+            b.u = xp.where(self.absent, -np.inf, b.u)
+            b.lo, b.hi = (xp.where(self.absent, 0.0, end) for end in (b.lo, b.hi))
+
+    @cached_property
+    def t(self) -> Array:
+        """(b - z)/alpha."""
+        t = self.kernels.offsets(self.b.lo, self.b.hi, self.b.u, self.z, self.alpha)
+        return self.kernels.xp.where(self.absent, -np.inf, t) if self.absent.any() else t
+
+    @cached_property
+    def p(self) -> Array:
+        """The probabilities F(t)."""
+        b = self.b
+        p = self.kernels.probabilities(b.lo, b.hi, b.u, self.z, self.alpha, b.selected)
+        return self.kernels.xp.where(self.absent, 0.0, p) if self.absent.any() else p
 
     def value(self) -> Array:
-        return self.kernels.cdf(self.t)
+        return self.p
 
     def slope(self) -> Array:
         """Return alpha times the derivative of the value in the threshold b."""
@@ -220,36 +232,20 @@ class _SoftTopk(LaneRule):
     @property
     def shares(self) -> Array:
         """l_i/sum_j c_j l_j, the softmax weights q over c."""
-        b, s = self.b, self.sources
-        n = s.shape[1]
-        left, right = (
-            self.kernels.xp.take_along_axis(s.x, at.clip(0, max(n - 1, 0)), axis=-1)[:, 0]
-            if n
-            else self.alpha
-            for at in b.at
-        )
+        b = self.b
+        left, right = (node[:, 0] for node in b.nodes)
         q_left, q_right = (q[:, 0] for q in b.softmax)
         return self.kernels.shares(
             (left, right), (q_left, q_right), b.density[:, 0], self.z, self.t, self.alpha
         )
 
     def softmax(self) -> tuple[Array, Array]:
-        """Return q and, as an index of (lanes, 1), the entry nearest to the threshold."""
+        """Return q and, as an index of (lanes, 1), the finite entry that has most of it."""
         xp = self.kernels.xp
         q = self.shares
         if self.weights is not None:
             q = xp.where(self.weights == 0.0, 0.0, self.weights * q)
-        present = xp.isfinite(self.t) | xp.isfinite(self.z)
-        if self.weights is not None:
-            present &= self.weights != 0.0
-        away = xp.where(present, xp.abs(self.t), np.inf)
-        k_zero = xp.isinf(self.b.u)
-        away = xp.where(k_zero, xp.where(present, self.sign_of_end() * self.z, np.inf), away)
-        return q, xp.argmin(away, axis=-1)[:, None]
-
-    def sign_of_end(self) -> Array:
-        """Return 1 where the threshold lies below all entries, -1 where above."""
-        return self.kernels.xp.where(self.b.u > 0.0, -1.0, 1.0)
+        return q, xp.argmax(xp.where(xp.isfinite(self.z), q, -1.0), axis=-1)[:, None]
 
     def jvp(
         self,
@@ -264,14 +260,14 @@ class _SoftTopk(LaneRule):
         if not self.z.shape[1]:
             return out
         slope = self.slope()
-        q, nearest = self.softmax()
+        q, pivot = self.softmax()
         if x_dot is not None:
             z_dot = xp.where(xp.isfinite(self.z), self.sign * x_dot, 0.0)
-            z_dot = z_dot - xp.take_along_axis(z_dot, nearest, axis=-1)
+            z_dot = z_dot - xp.take_along_axis(z_dot, pivot, axis=-1)
             b_dot = (q * z_dot).sum(axis=-1)[:, None]
             out = out + slope * (b_dot - z_dot) / alpha
         if alpha_dot is not None:
-            spread, unit = self.spread(q, nearest)
+            spread, unit = self.spread(q, pivot)
             rate = self.kernels.times(self.kernels.times(slope, spread) / alpha, unit)
             out = out + self.kernels.times(rate, alpha_dot[:, None])
         if k_dot is not None:
@@ -292,34 +288,33 @@ class _SoftTopk(LaneRule):
         bar = xp.where(nothing, 0.0, bar)
         slope = xp.where(nothing, 0.0, self.slope())
         h = bar * slope
-        q, nearest = self.softmax()
+        q, pivot = self.softmax()
         if "x" in wrt:
             z_bar = q * h.sum(axis=-1)[:, None] - h
             # The entries of z_bar add up to zero; where one q is near 1 only this is accurate.
-            xp.put_along_axis(z_bar, nearest, 0.0, axis=-1)
+            xp.put_along_axis(z_bar, pivot, 0.0, axis=-1)
             rest = -z_bar.sum(axis=-1)[:, None]
-            xp.put_along_axis(z_bar, nearest, rest, axis=-1)
+            xp.put_along_axis(z_bar, pivot, rest, axis=-1)
             bars["x"] = xp.where(xp.isfinite(self.z), self.sign * z_bar / alpha[:, None], 0.0)
         if "alpha" in wrt:
-            spread, unit = self.spread(q, nearest)
+            spread, unit = self.spread(q, pivot)
             along = self.kernels.times(h, spread).sum(axis=-1)
             bars["alpha"] = self.kernels.times(along / alpha, unit[:, 0])
         if "k" in wrt:
-            k_bar = self.kernels.times(bar, xp.where(nothing, 0.0, self.k_slope())).sum(axis=-1)
-            bars["k"] = xp.ldexp(k_bar, self.exponent)
+            bars["k"] = xp.ldexp(self.k_vjp(bar), self.exponent)
         if "weights" in wrt:
             weights_bar = -xp.where(nothing, 0.0, self.weights_vjp(bar))
             bars["weights"] = xp.ldexp(weights_bar, self.exponent[:, None])
         return bars
 
-    def spread(self, q: Array, nearest: Array) -> tuple[Array, Array]:
+    def spread(self, q: Array, pivot: Array) -> tuple[Array, Array]:
         """Return (z_i - sum_j q_j z_j)/unit, 0 at infinite entries, by differences, and unit/alpha.
 
         The unit is alpha, but where a difference over alpha overflows.
         """
         xp = self.kernels.xp
         finite = xp.isfinite(self.z)
-        origin = xp.take_along_axis(self.z, nearest, axis=-1)[:, 0]
+        origin = xp.take_along_axis(self.z, pivot, axis=-1)[:, 0]
         step = self.kernels.steps(origin, self.z, self.alpha)
         overflow = (finite & xp.isinf(step)).any(axis=-1)
         unit = xp.where(overflow, 1024.0, self.alpha)
@@ -329,9 +324,13 @@ class _SoftTopk(LaneRule):
         step = step - self.kernels.times(q, step).sum(axis=-1)[:, None]
         return xp.where(finite, step, 0.0), (unit / self.alpha)[:, None]
 
+    def k_vjp(self, bar: Array) -> Array:
+        """Return sum_i bar_i dp_i/dk."""
+        return self.kernels.times(bar, self.k_slope()).sum(axis=-1)
+
     def chosen(self) -> Array:
         """Return p, and 0 where an absent entry is NaN."""
-        return self.kernels.xp.where(self.kernels.xp.isnan(self.z), 0.0, self.kernels.cdf(self.t))
+        return self.kernels.xp.where(self.kernels.xp.isnan(self.z), 0.0, self.p)
 
     def weights_jvp(self, weights_dot: Array) -> Array:
         """Return minus the tangent due to the weights: (dp_i/dk) sum_j p_j c_dot_j."""
@@ -358,10 +357,21 @@ class _LogSoftTopk(_SoftTopk):
         """Return which entries are infinitely far beyond the threshold."""
         return self.kernels.xp.isinf(self.z) & (self.t < -1e308) & ~self.kernels.xp.isinf(self.b.u)
 
+    def small(self) -> Array:
+        """Return which entries have p <= 1/2, where dlog p/dk is the same for all of them."""
+        return (self.t <= 0.0) & ~self.gone()
+
     def k_slope(self) -> Array:
         xp = self.kernels.xp
-        small = xp.where(self.gone(), 0.0, 1.0 / self.b.density)
-        return xp.where(self.t <= 0.0, small, self.shares / self.kernels.cdf(self.t))
+        large = xp.where(self.t <= 0.0, 0.0, self.shares / self.p)
+        return xp.where(self.small(), 1.0 / self.b.density, large)
+
+    def k_vjp(self, bar: Array) -> Array:
+        # One product for all the small entries: in a wide gap their common rate is infinite.
+        xp, times = self.kernels.xp, self.kernels.times
+        small = xp.where(self.small(), bar, 0.0).sum(axis=-1)
+        large = xp.where(self.t <= 0.0, 0.0, self.shares / self.p)
+        return times(small, 1.0 / self.b.density[:, 0]) + times(bar, large).sum(axis=-1)
 
     def parts(self) -> tuple[Array, Array, Array]:
         """Return (dlog p_i/dk) p_j as [t_i <= 0] near_j + far_i p_j, finite at k = 0 too."""
@@ -375,13 +385,11 @@ class _LogSoftTopk(_SoftTopk):
     def weights_jvp(self, weights_dot: Array) -> Array:
         xp, times = self.kernels.xp, self.kernels.times
         near, far, p = self.parts()
-        small = (self.t <= 0.0) & ~self.gone()
-        out = xp.where(small, times(near, weights_dot).sum(axis=-1)[:, None], 0.0)
+        out = xp.where(self.small(), times(near, weights_dot).sum(axis=-1)[:, None], 0.0)
         return out + times(far, (p * weights_dot).sum(axis=-1)[:, None])
 
     def weights_vjp(self, bar: Array) -> Array:
         xp, times = self.kernels.xp, self.kernels.times
         near, far, p = self.parts()
-        small = (self.t <= 0.0) & ~self.gone()
-        small = xp.where(small, bar, 0.0).sum(axis=-1)[:, None]
+        small = xp.where(self.small(), bar, 0.0).sum(axis=-1)[:, None]
         return times(near, small) + times(p, times(far, bar).sum(axis=-1)[:, None])

@@ -228,14 +228,52 @@ class Thresholds(Targets):
         """Return sum_i q_ij values_i at the sorted sources."""
         return self.sources.weigh(self.transpose(values, self.softmax))
 
-    def per_density(self, levels: Array) -> Array:
-        """Return levels over alpha dS/db; the rate may be infinite, not times zero."""
-        return self.sources.kernels.xp.where(levels == 0.0, 0.0, levels / self.density)
-
     def rate(self, level_dot: Array) -> Array:
-        """Return db for a tangent of the levels."""
+        """Return db for a tangent of the levels; the rate may be infinite, not times zero."""
+        times = self.sources.kernels.times
         alpha = self.sources.alpha[self.key][:, None]
-        return self.sources.kernels.times(self.per_density(level_dot), alpha)
+        return times(times(level_dot, 1.0 / self.density), alpha)
+
+    def weights_rate(self, weights_dot: Array) -> Array:
+        """Return sum_j F_ij c_dot_j / density: minus db over alpha.
+
+        F_ij over the density is a softmax weight right of b, where both may underflow.
+        """
+        t, by = self._cdf_over_density()
+        s = t.sources
+        values = s.sort(weights_dot)
+        values = s.kernels.xp.where(s.kernels.xp.isnan(s.x), 0.0, values)
+        running = s.kernels.scan(None, values, s.key, False)
+        whole = s.kernels.gather((running, running), t.key, t.at, t._once(), t.lanes)
+        return s.kernels.times(whole, 1.0 / self.density) + t.sum(s.scan(values), by)
+
+    def weights_rate_transpose(self, values: Array) -> Array:
+        """Return the transpose of `weights_rate`, in the caller's order."""
+        t, by = self._cdf_over_density()
+        s = t.sources
+        xp = s.kernels.xp
+        values = xp.where(self.invalid, 0.0, values)
+        rates = s.kernels.times(values, 1.0 / self.density)
+        whole, _ = s.kernels.scatter(rates, t.at, t._once(), t.lanes, t.key, s.shape)
+        out = s.kernels.scan(None, whole, s.key, True) + t.transpose(values, by)
+        return s.unsort(xp.where(xp.isnan(s.x), 0.0, out))
+
+    def _cdf_over_density(self) -> tuple[Targets, Pair]:
+        t = self._among_everyone()
+        if t is self:
+            left, right = self.softmax
+        else:
+            left, right = (
+                t.sources.kernels.times(kernel, 0.5 / self.density) for kernel in t.kernel
+            )
+        return t, (-left, right)
+
+    def relative_density(self) -> tuple[Array, Array]:
+        """Return the smallest density of each lane, (lanes, 1), and what it is of each density."""
+        xp = self.sources.kernels.xp
+        density = xp.where(self.invalid, xp.inf, self.density)
+        least = density.min(axis=-1, initial=xp.inf)[:, None]
+        return least, xp.where(density == least, 1.0, least / density)
 
     def nodes(self) -> Array:
         """Return the two neighbours of each threshold, (2, lanes, thresholds); NaN for none."""

@@ -30,11 +30,40 @@ cdef extern from "laplace.h" nogil:
     lap_root lap_solve_above(double, double)
     lap_root lap_solve_between(double, double, double, double)
 
+cdef extern from "loops.h" nogil:
+    ctypedef struct lap_table:
+        const char *name
+        void (*cdf)(const double*, ptrdiff_t, double, double, double, double, double*) noexcept nogil
+
+    const lap_table *lap_find_table(const char*)
+
+cdef extern from "selection.h" nogil:
+    ctypedef struct lap_selected:
+        lap_root root
+        double left_node, right_node
+
+    int lap_select(const lap_table*, const double*, ptrdiff_t, double, double, double*,
+                   lap_selected*)
+
 cdef extern from "math.h" nogil:
     double exp(double)
     double expm1(double)
     double INFINITY
     double NAN
+
+
+cdef const lap_table *_table = NULL
+
+
+def choose(str level):
+    """Take the loops of a SIMD level, "" for the best that this processor has; return its name."""
+    global _table
+    cdef bytes name = level.encode()
+    cdef const lap_table *table = lap_find_table(name)
+    if table is NULL:
+        return None
+    _table = table
+    return table.name.decode()
 
 
 # ------------------------------------------------------------------------------- sorted sources
@@ -357,6 +386,35 @@ def thresholds(
                 out[l, i] = lap_threshold(lo[l, i], hi[l, i], u[l, i], alpha[key[l]])
 
 
+def select(
+    const double[:, ::1] x,             # IN  entries in any order, unit weights
+    const double[::1] levels,           # IN
+    const double[::1] alpha,            # IN
+    double[::1] scratch,                # n doubles
+    unsigned char[::1] solved,          # OUT whether the lane need not be sorted
+    double[:, ::1] out,                 # OUT (8, lanes): lo, hi, u, the neighbours of the
+):                                      #     threshold, q_left, q_right, density
+    """One threshold a lane by selection, for lanes that allow it."""
+    cdef Py_ssize_t l, n = x.shape[1]
+    cdef lap_selected s
+    with nogil:
+        for l in range(x.shape[0]):
+            solved[l] = 0
+            if not 0.0 < levels[l] < n:
+                continue
+            if not lap_select(_table, &x[l, 0], n, levels[l], alpha[l], &scratch[0], &s):
+                continue
+            solved[l] = 1
+            out[0, l] = s.right_node if s.root.side > 0 else s.left_node
+            out[1, l] = s.left_node if s.root.side < 0 else s.right_node
+            out[2, l] = s.root.u
+            out[3, l] = s.left_node
+            out[4, l] = s.right_node
+            out[5, l] = s.root.q_left
+            out[6, l] = s.root.q_right
+            out[7, l] = s.root.density
+
+
 # ----------------------------------------------------------------- from nodes to targets and back
 
 def gather(
@@ -431,6 +489,27 @@ def offsets(
             for i in range(x.shape[1]):
                 at = 0 if one else i
                 out[l, i] = lap_offset(lo[l, at], hi[l, at], u[l, at], x[l, i], alpha[l])
+
+
+def probabilities(
+    const double[:, ::1] lo,            # IN  one threshold a lane
+    const double[:, ::1] hi,            # IN
+    const double[:, ::1] u,             # IN
+    const double[:, ::1] x,             # IN
+    const double[::1] alpha,            # IN
+    const unsigned char[::1] plain,     # IN  whether all of the lane is finite and not huge
+    double[:, ::1] out,                 # OUT F((b - x)/alpha)
+):
+    cdef Py_ssize_t l, i, n = x.shape[1]
+    cdef double t
+    with nogil:
+        for l in range(x.shape[0]):
+            if plain[l] and n > 0:
+                _table.cdf(&x[l, 0], n, lo[l, 0], hi[l, 0], u[l, 0], alpha[l], &out[l, 0])
+                continue
+            for i in range(n):
+                t = lap_offset(lo[l, 0], hi[l, 0], u[l, 0], x[l, i], alpha[l])
+                out[l, i] = lap_cdf(t)
 
 
 def steps(

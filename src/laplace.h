@@ -130,11 +130,11 @@ LAP_FUNCTION double lap_decay_value(double decay)
     return signbit(decay) ? 1.0 + decay : decay;
 }
 
-/* sum = high + low with high + low + term exact up to rounding in low (TwoSum). */
+/* high + low + term, exact up to rounding in low (TwoSum); an infinite sum has no remainder. */
 LAP_FUNCTION void lap_add(double term, double *high, double *low)
 {
     double sum = *high + term, part = sum - *high;
-    *low += (*high - (sum - part)) + (term - part);
+    *low = isinf(sum) ? 0.0 : *low + ((*high - (sum - part)) + (term - part));
     *high = sum;
 }
 

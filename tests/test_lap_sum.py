@@ -71,3 +71,11 @@ def test_a_nan_target_spoils_only_itself(rng):
         (r_bar, alpha_bar, weights_bar), clean.vjp(np.ones(5))[1:], strict=True
     ):
         np.testing.assert_array_equal(bar, expected)
+
+
+@pytest.mark.parametrize("heavy", [1e4, 1e8, 1e12])
+def test_a_heavy_source_costs_the_others_nothing(heavy):
+    lin = lapsum.linearize(lapsum.lap_sum, [0.0], [0.1, 0.25], 1.0, weights=[1.0, heavy])
+    forward = lin.jvp(None, [1.0, 0.0], None, None)
+    np.testing.assert_allclose(forward, -np.exp(-0.1) / 2, rtol=1e-14)
+    np.testing.assert_allclose(lin.vjp([1.0])[1][0], -np.exp(-0.1) / 2, rtol=1e-14)

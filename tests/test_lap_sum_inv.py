@@ -48,3 +48,13 @@ def test_levels_outside_do_not_spoil_the_cotangents(rng):
     expected = lapsum.linearize(lapsum.lap_sum_inv, [2.0], r, 0.4).vjp(np.ones(1))
     np.testing.assert_array_equal(r_bar, expected[1])
     assert alpha_bar == expected[2]
+
+
+def test_weights_on_a_plateau_where_everything_underflows():
+    for gap in (10.0, 1000.0, 1500.0, 1e4, 1e12):
+        lin = lapsum.linearize(lapsum.lap_sum_inv, 1.0, [0.0, gap], 1.0, weights=np.ones(2))
+        np.testing.assert_allclose(lin.jvp(None, None, None, [0.0, 1.0]), -0.5, rtol=1e-3)
+        bar = lin.vjp(1.0)[-1]
+        np.testing.assert_allclose(bar[1], -0.5, rtol=1e-3)
+        assert bar[0] < -50
+        np.testing.assert_array_equal(lin.vjp(0.0)[-1], [0, 0])

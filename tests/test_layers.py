@@ -17,6 +17,7 @@ LAYERS = [
     ["_soft_permutation", "_lap_sum", "_soft_rank", "_soft_sort", "_soft_topk", "_soft_quantile"],
     ["_derivatives"],
     ["_rules"],
+    ["_selection"],
     ["_sources"],
     ["_targets", "_validation"],
     ["_layout", "_backend"],

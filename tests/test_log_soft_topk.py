@@ -50,3 +50,9 @@ def test_an_entry_of_minus_infinity_has_no_derivatives():
     np.testing.assert_array_equal([bar.sum() for bar in lin.vjp([0.0, 0.0, 1.0])], [0, 0, 0])
     for tangents in (([1.0, 0, 0], None, None), (None, 1.0, None), (None, None, 1.0)):
         assert lin.jvp(*tangents)[2] == 0
+
+
+def test_k_on_a_plateau_with_cotangents_of_both_signs():
+    lin = lapsum.linearize(lapsum.log_soft_topk, [0.0, 1.0, 2.0, 3.0], 2, 1e-4)
+    assert lin.vjp([1.0, -0.3, 0.0, 0.0])[1] == np.inf
+    np.testing.assert_allclose(lin.vjp([1.0, -1.0, 0.5, 0.25])[1], 0.25, rtol=1e-12)

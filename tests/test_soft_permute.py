@@ -73,3 +73,10 @@ def test_infinite_values_are_the_limit_of_large_ones():
     y = lapsum.soft_permute(x, [1.0, np.inf, 2.0, 5.0], 0.5)
     np.testing.assert_array_equal(y, [np.inf, np.inf, np.inf, 5.0])
     assert np.isnan(lapsum.soft_permute(x, [1.0, np.nan, 2.0, 5.0], 0.5)).all()
+
+
+@pytest.mark.parametrize("size", [5e307, 1.5e308])
+def test_sums_of_large_values_do_not_overflow(size):
+    for alpha in (1.0, 100.0):
+        y = lapsum.soft_permute(np.arange(4.0), np.full(4, size), alpha)
+        np.testing.assert_allclose(y, np.full(4, size), rtol=1e-13)

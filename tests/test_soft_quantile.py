@@ -52,3 +52,16 @@ def test_no_weight_is_nan():
     assert np.isnan(lin.value)
     np.testing.assert_array_equal(lin.vjp(1.0)[0], [0, 0])
     assert np.isnan(lapsum.soft_quantile([], 0.5, 0.1))
+
+
+def test_weights_on_a_plateau_pull_from_both_sides():
+    x = np.array([3.0, 1.0, 4.0, 1.5])
+    lin = lapsum.linearize(lapsum.soft_quantile, x, 0.5, 1e-3, weights=np.ones(4))
+    np.testing.assert_array_equal(lin.vjp(1.0)[-1], [np.inf, -np.inf, np.inf, -np.inf])
+
+
+@pytest.mark.parametrize("heavy", [1e4, 1e8, 1e12])
+def test_a_heavy_weight_costs_the_tangent_nothing(heavy):
+    lin = lapsum.linearize(lapsum.soft_quantile, [0.0, 1.0], 0.5, 1.0, weights=[heavy, 1.0])
+    forward = lin.jvp(None, None, None, [1.0, 0.0])
+    np.testing.assert_allclose(forward, lin.vjp(1.0)[-1][0], rtol=1e-12)

@@ -1,6 +1,7 @@
 import numpy as np
 import pytest
 from contract import Contract, some_k, topk_thresholds
+from oracle_jacobian import jacobian
 
 import lapsum
 
@@ -94,3 +95,13 @@ def test_only_the_proportions_of_the_weights_matter(func, scale):
         at = plain.parameters.index(name)
         expected = plain.vjp(bar, wrt=(name,))[at]
         np.testing.assert_allclose(scaled.vjp(bar, wrt=(name,))[at], expected, rtol=1e-9)
+
+
+@pytest.mark.parametrize("heavy", [1e4, 1e8, 1e12])
+def test_a_heavy_entry_away_from_the_threshold_costs_no_digit(heavy):
+    arguments = {"x": np.array([0.0, 1.0]), "k": 1.0, "alpha": 10.0, "weights": [1.0, heavy]}
+    lin = lapsum.linearize(lapsum.soft_topk, **arguments, largest=False)
+    exact = jacobian("soft_topk", **arguments, largest=False)
+    x_bar, _, alpha_bar, _ = lin.vjp([0.0, 1.0])
+    np.testing.assert_allclose(x_bar, [float(v) for v in exact["x"][1]], rtol=1e-12)
+    np.testing.assert_allclose(alpha_bar, float(exact["alpha"][1][0]), rtol=1e-12)
