@@ -78,7 +78,8 @@ static int bracket(const double *sample, int size, ptrdiff_t n, const frame *f, 
         middle++;
     anchor = sample[middle];
     for (i = 0; i < size; i++) {
-        double value = lap_cdf(lap_step(sample[i], anchor, alpha));
+        double t = lap_step(sample[i], anchor, alpha);
+        double value = 0.5 * expm1(-fabs(t)) * (t <= 0.0 ? 1.0 : -1.0); /* F - 1/2, if tiny too */
         mean += value;
         square += value * value;
     }
@@ -101,8 +102,9 @@ static int bracket(const double *sample, int size, ptrdiff_t n, const frame *f, 
     return middle;
 }
 
-/* Closed form over the few nodes that are left, the ends of the frame among them. */
-static int finish(double *nodes, ptrdiff_t m, const frame *f, double level, double alpha,
+/* Closed form over the few nodes that are left, the ends of the frame among them.  Returns 0 if the
+ * level lies outside the frame; where that can only be by rounding (exact), it is solved at the end. */
+static int finish(double *nodes, ptrdiff_t m, const frame *f, double level, double alpha, int exact,
                   lap_selected *selected)
 {
     double A[SMALL + 2], B[SMALL + 2], gap[SMALL + 3], high, low;
@@ -161,8 +163,11 @@ static int finish(double *nodes, ptrdiff_t m, const frame *f, double level, doub
             last = i;
     }
     i = first;
-    if ((i == 0 && f->has_lo) || (i == m && f->has_hi))
-        return 0; /* outside the bracket */
+    if ((i == 0 && f->has_lo) || (i == m && f->has_hi)) {
+        if (!exact)
+            return 0;
+        i = i == 0 ? 1 : m - 1;
+    }
     {
         double excess = level - (f->below + (double)(f->has_lo ? i - 1 : i));
         if (i == 0)
@@ -214,29 +219,30 @@ static ptrdiff_t split(const lap_table *table, const double *lane, ptrdiff_t m, 
     return narrow(table, lane, m, 0, 0.0, 1, v, alpha, inside, f);
 }
 
-int lap_select(const lap_table *table, const double *x, ptrdiff_t n, double level, double alpha,
-               double *scratch, lap_selected *selected)
+/* One try: with brackets from the samples, or by splitting at their medians (exact). */
+static int attempt(const lap_table *table, const double *x, ptrdiff_t n, double level, double alpha,
+                   int exact, double *scratch, lap_selected *selected)
 {
     frame f = {0, 0, 0.0, 0.0, 0.0, 0.0, 0.0};
     double nodes[SMALL + 2];
     const double *lane = x;
     ptrdiff_t m = n;
     int round;
-    if (!(LAP_SMALLEST <= alpha && alpha <= LAP_LARGEST))
-        return 0;
     for (round = 0; m > SMALL; round++) {
         double sample[SAMPLE];
         int size = m > 64 * SAMPLE ? SAMPLE : m > 4 * SAMPLE ? SAMPLE / 4 : SAMPLE / 8, i, first, last, middle;
         ptrdiff_t stride = m / size, left;
         if (round == ROUNDS)
-            return 0;
+            return -1;
         for (i = 0; i < size; i++)
             sample[i] = lane[i * stride + (i * 7919) % stride];
         for (i = 0; i < size; i++)
             if (!isfinite(sample[i]))
-                return 0;
+                return -1;
         sort(sample, size);
-        middle = bracket(sample, size, m, &f, level, alpha, &first, &last);
+        first = -1;
+        last = size;
+        middle = exact ? size / 2 : bracket(sample, size, m, &f, level, alpha, &first, &last);
         if ((first < 0 && last >= size) ||
             (first >= 0 && last < size && sample[first] == sample[last]))
             left = split(table, lane, m, sample[middle], level, alpha, scratch, &f);
@@ -244,14 +250,27 @@ int lap_select(const lap_table *table, const double *x, ptrdiff_t n, double leve
             left = narrow(table, lane, m, first >= 0, first >= 0 ? sample[first] : 0.0,
                           last < size, last < size ? sample[last] : 0.0, alpha, scratch, &f);
         if (left < 0)
-            return 0;
+            return -1;
         lane = scratch;
         m = left;
     }
     for (round = 0; round < m; round++) {
         if (!isfinite(lane[round]))
-            return 0;
+            return -1;
         nodes[round] = lane[round];
     }
-    return finish(nodes, m, &f, level, alpha, selected);
+    return finish(nodes, m, &f, level, alpha, exact, selected);
+}
+
+int lap_select(const lap_table *table, const double *x, ptrdiff_t n, double level, double alpha,
+               double *scratch, lap_selected *selected)
+{
+    int found;
+    if (!(LAP_SMALLEST <= alpha && alpha <= LAP_LARGEST))
+        return 0;
+    found = attempt(table, x, n, level, alpha, 0, scratch, selected);
+    /* A sample that misses an outlier can mislead; medians take longer and cannot. */
+    if (!found)
+        found = attempt(table, x, n, level, alpha, 1, scratch, selected);
+    return found > 0;
 }

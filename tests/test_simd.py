@@ -1,0 +1,118 @@
+"""Selection in place of sorting, at every SIMD level that this processor has."""
+
+import os
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+import lapsum
+from lapsum import _kernels
+from lapsum import _numpy as kernels
+from lapsum._selection import OneThreshold
+from lapsum._sources import Sources
+
+BEST = kernels.simd
+LEVELS = [level for level in ("baseline", "avx2", "avx512") if _kernels.choose(level)]
+_kernels.choose(BEST)
+EPS = 2.0**-52
+N = 30_000
+
+LANES = {
+    "normal": lambda rng: rng.normal(size=N),
+    "sorted": lambda rng: np.sort(rng.normal(size=N)),
+    "reversed": lambda rng: -np.sort(rng.normal(size=N)),
+    "ties": lambda rng: rng.integers(0, 100, N) / 7.0,
+    "two values": lambda rng: np.arange(N) % 2.0,
+    "constant": lambda rng: np.full(N, 3.5),
+    "Cauchy": lambda rng: rng.standard_cauchy(N),
+    "outlier": lambda rng: np.append(rng.normal(size=N - 1), 1e12),
+    "clusters": lambda rng: rng.integers(0, 3, N) + 1e-9 * rng.normal(size=N),
+    "offset": lambda rng: 1e8 + rng.normal(size=N),
+    "denormal": lambda rng: rng.integers(-50, 50, N) * 5e-324,
+    "huge": lambda rng: 1.7e308 * rng.uniform(-1, 1, N),
+}
+KS = (1e-3, 1.0, 2.0, 100.5, N / 3, N / 2, N - 1.0, N - 0.25)
+
+
+@pytest.fixture(params=LEVELS)
+def level(request):
+    _kernels.choose(request.param)
+    yield request.param
+    _kernels.choose(BEST)
+
+
+def by_sorting(x, k, alpha):
+    """The thresholds' offsets t and the probabilities, without selection."""
+    s = Sources(kernels, x, alpha)
+    b = s.solve(k[:, None], s.key, True)
+    t = kernels.offsets(b.lo, b.hi, b.u, x, alpha)
+    return t, kernels.cdf(t)
+
+
+@pytest.mark.parametrize("name", LANES)
+def test_selection_agrees_with_sorting(level, name, rng):
+    x = np.tile(LANES[name](rng), (len(KS), 1))
+    k = np.array(KS)
+    for alpha in (1e-9, 1e-3, 0.3, 30.0, 1e6, 1e9):
+        scale = np.full(len(KS), alpha)
+        b = OneThreshold(kernels, x, scale, k)
+        # No bad day: a sort is what is left where a lane cannot be bracketed at all.
+        assert b.selected.all()
+        p = kernels.probabilities(b.lo, b.hi, b.u, x, scale, b.selected)
+        t, expected = by_sorting(x, k, scale)
+        assert (
+            np.abs(p - expected) <= 16 * EPS * expected * (1 + np.minimum(np.abs(t), 1e4)) + 1e-320
+        ).all()
+        np.testing.assert_allclose(p.sum(axis=-1), k, rtol=1e-12)
+
+
+@pytest.mark.parametrize("n", [1, 2, 3, 63, 64, 65, 127, 128, 129, 1000, 4097])
+def test_lanes_of_every_length(level, n, rng):
+    x = rng.normal(size=(3, n))
+    for share in (0.01, 0.5, 0.99):
+        k = np.full(3, share * n)
+        t, expected = by_sorting(x, k, np.full(3, 0.1))
+        p = lapsum.soft_topk(x, k, 0.1, largest=False)
+        assert (np.abs(p - expected) <= 16 * EPS * expected * (1 + np.abs(t))).all()
+
+
+def test_lanes_that_are_not_finite_are_sorted(level, rng):
+    x = rng.normal(size=(4, 1000))
+    clean = lapsum.soft_topk(x, 7.5, 0.1)
+    x[0, 3], x[1, 5], x[2, 7] = np.nan, np.inf, -np.inf
+    p = lapsum.soft_topk(x, 7.5, 0.1)
+    assert np.isnan(p[0]).all()
+    np.testing.assert_array_equal(p[3], clean[3])
+    np.testing.assert_allclose(p[1:3].sum(axis=-1), 7.5, rtol=1e-13)
+    assert p[1, 5] == 1
+    assert p[2, 7] == 0
+
+
+@pytest.mark.skipif(np.finfo(np.longdouble).eps > 1e-18, reason="long double is double here")
+def test_the_exponential_is_good_to_about_one_unit(level):
+    t = -np.concatenate([np.linspace(0, 745.5, 200_001), np.logspace(-300, 0, 1001), [800, 1e300]])
+    zero, one = np.zeros((1, 1)), np.ones(1)
+    p = kernels.probabilities(zero, zero, zero, -t[None], one, np.array([True]))[0]
+    exact = np.exp(t.astype(np.longdouble)) / 2
+    error = np.abs(p - exact)
+    assert (error <= 1.5 * np.spacing(exact.astype(float))).all()
+    assert (kernels.probabilities(zero, zero, zero, t[None], one, np.array([True]))[0] >= 0.5).all()
+
+
+def test_a_level_can_be_forced_and_only_one_that_exists():
+    code = "import lapsum._numpy; print(lapsum._numpy.simd)"
+
+    def run(level):
+        return subprocess.run(
+            [sys.executable, "-c", code],
+            env={**os.environ, "LAPSUM_SIMD": level},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+
+    for level in LEVELS:
+        assert run(level).stdout.strip() == level
+    assert "ImportError: LAPSUM_SIMD='sse9' is not a level" in run("sse9").stderr
