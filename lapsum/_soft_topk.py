@@ -229,15 +229,27 @@ class _SoftTopk(LaneRule):
         """Return the derivative of the value in k: q_i/c_i."""
         return self.shares
 
-    @property
+    @cached_property
     def shares(self) -> Array:
         """l_i/sum_j c_j l_j, the softmax weights q over c."""
         b = self.b
-        left, right = (node[:, 0] for node in b.nodes)
-        q_left, q_right = (q[:, 0] for q in b.softmax)
-        return self.kernels.shares(
-            (left, right), (q_left, q_right), b.density[:, 0], self.z, self.t, self.alpha
+        pdf = self.kernels.pdf(self.t)
+        # Where the threshold lies far from all entries both are tiny or zero.
+        far = ~(b.density[:, 0] > 1e-12)
+        if not far.any():
+            return pdf / b.density
+        shares = pdf / b.density
+        left, right = (node[far, 0] for node in b.nodes)
+        q_left, q_right = (q[far, 0] for q in b.softmax)
+        shares[far] = self.kernels.shares(
+            (left, right),
+            (q_left, q_right),
+            b.density[far, 0],
+            self.z[far],
+            self.t[far],
+            self.alpha[far],
         )
+        return shares
 
     def softmax(self) -> tuple[Array, Array]:
         """Return q and, as an index of (lanes, 1), the finite entry that has most of it."""

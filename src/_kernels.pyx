@@ -33,6 +33,7 @@ cdef extern from "laplace.h" nogil:
 cdef extern from "loops.h" nogil:
     ctypedef struct lap_table:
         const char *name
+        void (*pdf)(const double*, ptrdiff_t, double*) noexcept nogil
         void (*cdf)(const double*, ptrdiff_t, double, double, double, double, double*) noexcept nogil
 
     const lap_table *lap_find_table(const char*)
@@ -534,11 +535,10 @@ def cdf(const double[:, ::1] t, double[:, ::1] out):
 
 
 def pdf(const double[:, ::1] t, double[:, ::1] out):
-    cdef Py_ssize_t l, i
+    cdef Py_ssize_t size = t.shape[0] * t.shape[1]
     with nogil:
-        for l in range(t.shape[0]):
-            for i in range(t.shape[1]):
-                out[l, i] = lap_pdf(t[l, i])
+        if size > 0:
+            _table.pdf(&t[0, 0], size, &out[0, 0])
 
 
 def logcdf(const double[:, ::1] t, double[:, ::1] out):

@@ -122,6 +122,13 @@ static ptrdiff_t NAME(collapse)(const double *x, ptrdiff_t n, double lo, double 
     return bad == 0.0 ? m : -1;
 }
 
+static void NAME(pdf)(const double *t, ptrdiff_t n, double *out)
+{
+    ptrdiff_t i;
+    for (i = 0; i < n; i++)
+        out[i] = 0.5 * exp_nonpositive(-fabs(t[i]));
+}
+
 static void NAME(cdf)(const double *x, ptrdiff_t n, double lo, double hi, double u, double alpha,
                       double *out)
 {
@@ -140,4 +147,4 @@ static void NAME(cdf)(const double *x, ptrdiff_t n, double lo, double hi, double
         }
 }
 
-const lap_table NAME(lap_table) = {TEXT(LAP_LEVEL), NAME(collapse), NAME(cdf)};
+const lap_table NAME(lap_table) = {TEXT(LAP_LEVEL), NAME(collapse), NAME(pdf), NAME(cdf)};

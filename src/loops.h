@@ -23,6 +23,8 @@ typedef struct {
      * returns how many there are; -1 if an entry is not finite. */
     ptrdiff_t (*collapse)(const double *x, ptrdiff_t n, double lo, double hi, double alpha,
                           double *inside, lap_outside *outside);
+    /* f(t). */
+    void (*pdf)(const double *t, ptrdiff_t n, double *out);
     /* F((b - x)/alpha) for b = (lo + hi)/2 + alpha u. */
     void (*cdf)(const double *x, ptrdiff_t n, double lo, double hi, double u, double alpha,
                 double *out);

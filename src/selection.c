@@ -8,7 +8,7 @@
 #include <string.h>
 
 #define SAMPLE 1024
-#define SMALL 128
+#define SMALL 320
 #define ROUNDS 40
 
 /* Quicksort of a few hundred numbers; qsort's calls through a pointer would dominate here. */
@@ -107,7 +107,7 @@ static int bracket(const double *sample, int size, ptrdiff_t n, const frame *f, 
 static int finish(double *nodes, ptrdiff_t m, const frame *f, double level, double alpha, int exact,
                   lap_selected *selected)
 {
-    double A[SMALL + 2], B[SMALL + 2], gap[SMALL + 3], high, low;
+    double A[SMALL + 2], B[SMALL + 2], gap[SMALL + 2], decay[SMALL + 3], high, low;
     ptrdiff_t i, first, last;
     sort(nodes, m);
     if (f->has_lo) {
@@ -119,16 +119,20 @@ static int finish(double *nodes, ptrdiff_t m, const frame *f, double level, doub
         nodes[m++] = f->hi;
     if (m == 0)
         return 0;
-    high = low = 0.0;
     for (i = 0; i < m; i++) {
         gap[i] = i ? lap_step(nodes[i - 1], nodes[i], alpha) : INFINITY;
+        decay[i] = lap_decay(gap[i]);
+    }
+    decay[m] = 0.0;
+    high = low = 0.0;
+    for (i = 0; i < m; i++) {
         /* The ends carry the sums of what was collapsed, themselves included. */
         if (i == 0 && f->has_lo)
             high = f->A;
         else if (i == m - 1 && f->has_hi)
             break;
         else
-            lap_scan(1.0, lap_decay(gap[i]), &high, &low);
+            lap_scan(1.0, decay[i], &high, &low);
         A[i] = high + low;
     }
     high = low = 0.0;
@@ -138,7 +142,7 @@ static int finish(double *nodes, ptrdiff_t m, const frame *f, double level, doub
         else if (i == 0 && f->has_lo)
             break;
         else
-            lap_scan(1.0, i < m - 1 ? lap_decay(gap[i + 1]) : 0.0, &high, &low);
+            lap_scan(1.0, decay[i + 1], &high, &low);
         B[i] = high + low;
     }
     /* first: smallest node with S >= level.  The weight of the nodes up to node i is below + i,
@@ -151,10 +155,10 @@ static int finish(double *nodes, ptrdiff_t m, const frame *f, double level, doub
         if (i == 0 && f->has_lo) {
             weight = f->below;
             before = A[0];
-            after = m > 1 ? B[1] * exp(-gap[1]) : 0.0;
+            after = m > 1 ? B[1] * lap_decay_value(decay[1]) : 0.0;
         } else {
             weight = f->below + (double)(f->has_lo ? i - 1 : i);
-            before = i ? A[i - 1] * exp(-gap[i]) : 0.0;
+            before = i ? A[i - 1] * lap_decay_value(decay[i]) : 0.0;
             after = B[i];
         }
         if (level - weight > 0.5 * (after - before))
