@@ -95,6 +95,13 @@ def sum_lanes(values: Array, key: Array, lanes: int) -> Array:
     return out
 
 
+def min_lanes(values: Array, key: Array, lanes: int) -> Array:
+    """Return the smallest of the values that share a key."""
+    out = np.full(lanes, np.inf)
+    np.minimum.at(out, key, values)
+    return out
+
+
 def times(a: Array, b: Array) -> Array:
     """Return a * b, where nothing times an infinity is nothing."""
     return np.where((a == 0.0) | (b == 0.0), 0.0, a * b)

@@ -239,41 +239,39 @@ class Thresholds(Targets):
 
         F_ij over the density is a softmax weight right of b, where both may underflow.
         """
-        t, by = self._cdf_over_density()
-        s = t.sources
+        s = self.sources
+        times = s.kernels.times
+        if self._among_everyone() is not self:
+            return times(self.cdf_sum(weights_dot), 1.0 / self.density)
         values = s.sort(weights_dot)
-        values = s.kernels.xp.where(s.kernels.xp.isnan(s.x), 0.0, values)
         running = s.kernels.scan(None, values, s.key, False)
-        whole = s.kernels.gather((running, running), t.key, t.at, t._once(), t.lanes)
-        return s.kernels.times(whole, 1.0 / self.density) + t.sum(s.scan(values), by)
+        whole = s.kernels.gather((running, running), self.key, self.at, self._once(), self.lanes)
+        left, right = self.softmax
+        return times(whole, 1.0 / self.density) + self.sum(s.scan(values), (-left, right))
 
     def weights_rate_transpose(self, values: Array) -> Array:
         """Return the transpose of `weights_rate`, in the caller's order."""
-        t, by = self._cdf_over_density()
-        s = t.sources
-        xp = s.kernels.xp
-        values = xp.where(self.invalid, 0.0, values)
+        s = self.sources
+        if self._among_everyone() is not self:
+            least, relative = self.relative_density()
+            return s.kernels.times(self.cdf_transpose(values * relative), 1.0 / least)
         rates = s.kernels.times(values, 1.0 / self.density)
-        whole, _ = s.kernels.scatter(rates, t.at, t._once(), t.lanes, t.key, s.shape)
-        out = s.kernels.scan(None, whole, s.key, True) + t.transpose(values, by)
-        return s.unsort(xp.where(xp.isnan(s.x), 0.0, out))
-
-    def _cdf_over_density(self) -> tuple[Targets, Pair]:
-        t = self._among_everyone()
-        if t is self:
-            left, right = self.softmax
-        else:
-            left, right = (
-                t.sources.kernels.times(kernel, 0.5 / self.density) for kernel in t.kernel
-            )
-        return t, (-left, right)
+        whole, _ = s.kernels.scatter(rates, self.at, self._once(), self.lanes, self.key, s.shape)
+        left, right = self.softmax
+        out = s.kernels.scan(None, whole, s.key, True) + self.transpose(values, (-left, right))
+        return s.unsort(out)
 
     def relative_density(self) -> tuple[Array, Array]:
-        """Return the smallest density of each lane, (lanes, 1), and what it is of each density."""
-        xp = self.sources.kernels.xp
+        """Return the least density in each lane of the sources, and what it is of each density.
+
+        To divide by the former at the end keeps infinities from meeting on the way.
+        """
+        s = self.sources
+        xp = s.kernels.xp
         density = xp.where(self.invalid, xp.inf, self.density)
-        least = density.min(axis=-1, initial=xp.inf)[:, None]
-        return least, xp.where(density == least, 1.0, least / density)
+        least = s.kernels.min_lanes(density.min(axis=-1, initial=xp.inf), self.key, len(s.x))
+        ours = least[self.key][:, None]
+        return least[:, None], xp.where(density == ours, 1.0, ours / density)
 
     def nodes(self) -> Array:
         """Return the two neighbours of each threshold, (2, lanes, thresholds); NaN for none."""

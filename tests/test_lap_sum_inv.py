@@ -58,3 +58,11 @@ def test_weights_on_a_plateau_where_everything_underflows():
         np.testing.assert_allclose(bar[1], -0.5, rtol=1e-3)
         assert bar[0] < -50
         np.testing.assert_array_equal(lin.vjp(0.0)[-1], [0, 0])
+
+
+def test_weights_beside_absent_entries_on_a_plateau():
+    arguments = {"w": [1.0], "r": [0.0, 5e3, 1e4], "alpha": 1.0, "weights": [1.0, 0.0, 1.0]}
+    lin = lapsum.linearize(lapsum.lap_sum_inv, **arguments)
+    for tangent in np.eye(3):
+        assert not np.isnan(lin.jvp(None, None, None, tangent)).any()
+    assert not np.isnan(lin.vjp([1.0])[-1]).any()
