@@ -1,7 +1,7 @@
 /* One level of the loops declared in loops.h: LAP_LEVEL names it, compiler flags make it. */
+#include "laplace.h"
 #include "loops.h"
 
-#include <math.h>
 #include <stdint.h>
 #include <string.h>
 #ifdef __AVX512F__
@@ -56,13 +56,6 @@ static inline double exp_nonpositive(double x)
     return x < -745.2 ? 0.0 : result;
 }
 
-static inline void add(double term, double *high, double *low)
-{
-    double sum = *high + term, part = sum - *high;
-    *low += (*high - (sum - part)) + (term - part);
-    *high = sum;
-}
-
 /* Appends those of the first size entries of a block that lie strictly between lo and hi. */
 static inline ptrdiff_t keep(const double *block, ptrdiff_t size, double lo, double hi,
                              double *inside, ptrdiff_t m)
@@ -111,8 +104,8 @@ static ptrdiff_t NAME(collapse)(const double *x, ptrdiff_t n, double lo, double 
         below += less;
         above += more;
         bad += wrong;
-        add(a, &A, &A_low);
-        add(b, &B, &B_low);
+        lap_add(a, &A, &A_low);
+        lap_add(b, &B, &B_low);
         m = keep(block, size, lo, hi, inside, m);
     }
     outside->below = below;

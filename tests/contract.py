@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import oracle
 import oracle_jacobian
+import pytest
 from mpmath import mp, mpf
 
 import lapsum
@@ -167,3 +168,30 @@ def permutation_scales(x, alpha):
             [16 * matrix[i][j] * (1 + t[i][j]) * (1 + 1 / width[i]) for j in range(n)]
             for i in range(n)
         ]
+
+
+CASES = [
+    pytest.param(c, options, weighted, id="-".join([c.name, *options, *["weighted"] * weighted]))
+    for c in contracts()
+    for options in c.options
+    for weighted in ([False, True] if c.weighted else [False])
+]
+every_case = pytest.mark.parametrize(("contract", "options", "weighted"), CASES)
+
+
+def batch_of(contract, lanes):
+    """Stack lanes of arguments along a new first axis; q is shared."""
+    return {
+        name: np.stack([lane[name] for lane in lanes])
+        if name in (*contract.lanes, *contract.scalars)
+        else lanes[0][name]
+        for name in lanes[0]
+    }
+
+
+def lane_of(contract, result, at):
+    return result[..., at] if contract.core == "first" else result[at]
+
+
+def tangents_for(rng, arguments, parameters):
+    return [rng.normal(size=np.shape(arguments[name])) for name in parameters]

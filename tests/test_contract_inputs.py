@@ -1,0 +1,259 @@
+"""The contract that every operator keeps, run on the list of all operators: what it is given."""
+
+import inspect
+import threading
+
+import numpy as np
+import pytest
+from contract import batch_of, every_case, lane_of, tangents_for
+
+import lapsum
+
+
+@every_case
+def test_axes_strides_and_byte_orders_change_no_bit(contract, options, weighted, rng):
+    lanes = [contract.random(rng, 5, weighted) for _ in range(3)]
+    arguments = batch_of(contract, lanes)
+    expected = contract.func(**arguments, **options)
+    for at, lane in enumerate(lanes):
+        np.testing.assert_array_equal(
+            lane_of(contract, expected, at), contract.func(**lane, **options)
+        )
+
+    def changed(change):
+        return {name: change(v) if name in contract.lanes else v for name, v in arguments.items()}
+
+    for layout in (
+        np.asfortranarray,
+        lambda v: np.repeat(v, 2, axis=-1)[:, ::2],
+        lambda v: v[::-1, ::-1].copy()[::-1, ::-1],
+        lambda v: v.astype(">f8"),
+        lambda v: v.tolist(),
+    ):
+        np.testing.assert_array_equal(
+            contract.func(**changed(layout), **options), expected, strict=True
+        )
+    first = contract.func(**changed(np.transpose), **options, axis=0)
+    if contract.core == "vector":
+        first = first.T
+    np.testing.assert_array_equal(first, expected)
+    lin = lapsum.linearize(contract.func, **changed(np.transpose), **options, axis=-2)
+    assert lin.value.shape == (expected.T if contract.core == "vector" else expected).shape
+    for bar, name in zip(lin.vjp(np.ones(lin.value.shape)), lin.parameters, strict=True):
+        turned = arguments[name].T if name in contract.lanes else arguments[name]
+        assert np.shape(bar) == np.shape(turned)
+
+
+@every_case
+def test_read_only_inputs_are_accepted_and_never_changed(contract, options, weighted, rng):
+    arguments = contract.random(rng, 5, weighted)
+    for value in arguments.values():
+        if isinstance(value, np.ndarray):
+            value.flags.writeable = False
+    before = {name: np.copy(v) for name, v in arguments.items()}
+    lin = lapsum.linearize(contract.func, **arguments, **options)
+    bar = np.ones(lin.value.shape)
+    bar.flags.writeable = False
+    lin.vjp(bar)
+    lin.jvp(*(before[name] for name in lin.parameters))
+    for name, v in arguments.items():
+        np.testing.assert_array_equal(v, before[name])
+    assert (bar == 1).all()
+
+
+@every_case
+def test_a_linearization_keeps_copies(contract, options, weighted, rng):
+    arguments = contract.random(rng, 5, weighted)
+    arguments = {name: np.array(v) for name, v in arguments.items()}
+    plain = contract.func(**arguments, **options)
+    lin = lapsum.linearize(contract.func, **arguments, **options)
+    bars = lapsum.linearize(contract.func, **arguments, **options).vjp(np.ones(plain.shape))
+    for v in arguments.values():
+        v[...] = 0.3
+    np.testing.assert_array_equal(lin.value, plain, strict=True)
+    for bar, expected in zip(lin.vjp(np.ones(plain.shape)), bars, strict=True):
+        np.testing.assert_array_equal(bar, expected)
+    if isinstance(lin.value, np.ndarray):
+        with pytest.raises(ValueError, match="read-only"):
+            lin.value[...] = 0
+        with pytest.raises(ValueError, match="WRITEABLE"):
+            lin.value.flags.writeable = True
+
+
+@every_case
+@pytest.mark.parametrize("dtype", [np.float16, np.float32])
+def test_small_floats_are_computed_in_double_and_rounded_once(
+    contract, options, weighted, dtype, rng
+):
+    arguments = contract.random(rng, 5, weighted)
+    small = {
+        name: v.astype(dtype) if name in contract.lanes and name != "weights" else v
+        for name, v in arguments.items()
+    }
+    wide = {name: np.asarray(v, float) for name, v in small.items()}
+    value = contract.func(**small, **options)
+    assert value.dtype == dtype
+    np.testing.assert_array_equal(value, contract.func(**wide, **options).astype(dtype))
+    lin = lapsum.linearize(contract.func, **small, **options)
+    for bar, name in zip(lin.vjp(np.ones(value.shape)), lin.parameters, strict=True):
+        given_as = np.asarray(small[name]).dtype
+        assert bar.dtype == given_as
+
+
+@every_case
+def test_integers_count_as_double(contract, options, weighted, rng):
+    arguments = contract.random(rng, 5, weighted)
+    arguments[contract.data] = np.arange(5)
+    value = contract.func(**arguments, **options)
+    assert value.dtype == np.float64
+    arguments[contract.data] = np.arange(5.0)
+    np.testing.assert_array_equal(value, contract.func(**arguments, **options))
+
+
+@every_case
+def test_a_nan_spoils_its_lane_alone(contract, options, weighted, rng):
+    lanes = [contract.random(rng, 5, weighted) for _ in range(3)]
+    clean = contract.func(**batch_of(contract, lanes), **options)
+    lanes[1][contract.data][2] = np.nan
+    arguments = batch_of(contract, lanes)
+    lin = lapsum.linearize(contract.func, **arguments, **options)
+    assert np.isnan(lane_of(contract, lin.value, 1)).all()
+    for at in (0, 2):
+        np.testing.assert_array_equal(
+            lane_of(contract, lin.value, at), lane_of(contract, clean, at)
+        )
+    tangent = lin.jvp(*(np.ones(np.shape(arguments[name])) for name in lin.parameters))
+    bars = lin.vjp(np.ones(lin.value.shape))
+    for at in (0, 2):
+        assert np.isfinite(lane_of(contract, tangent, at)).all()
+        for bar, name in zip(bars, lin.parameters, strict=True):
+            if name in contract.lanes:
+                assert np.isfinite(bar[at]).all()
+
+
+@every_case
+def test_empty_batches_and_empty_axes(contract, options, weighted, rng):
+    lanes = [contract.random(rng, 3, weighted) for _ in range(2)]
+    arguments = {
+        name: v[:0] if name in (*contract.lanes, *contract.scalars) else v
+        for name, v in batch_of(contract, lanes).items()
+    }
+    lin = lapsum.linearize(contract.func, **arguments, **options)
+    assert lin.value.size == 0
+    assert lin.jvp(*(arguments[name] for name in lin.parameters)).shape == lin.value.shape
+    for bar, name in zip(lin.vjp(lin.value), lin.parameters, strict=True):
+        assert np.shape(bar) == np.shape(arguments[name])
+    empty = {
+        name: v[:0] if name in (contract.data, "weights", "values") else v
+        for name, v in lanes[0].items()
+    }
+    if "k" in empty:
+        empty["k"] = 0.0
+    lin = lapsum.linearize(contract.func, **empty, **options)
+    for bar, name in zip(lin.vjp(np.ones(lin.value.shape)), lin.parameters, strict=True):
+        assert np.shape(bar) == np.shape(empty[name])
+    assert lin.jvp(*(empty[name] for name in lin.parameters)).shape == lin.value.shape
+
+
+@every_case
+def test_alpha_is_checked_and_never_enlarges(contract, options, weighted, rng):
+    arguments = {**contract.random(rng, 3, weighted), **options}
+    for bad in (0, -0.5, np.nan, np.inf):
+        with pytest.raises(ValueError, match=r"^`alpha` must be positive and finite, got"):
+            contract.func(**{**arguments, "alpha": bad})
+    with pytest.raises(ValueError, match=r"^`alpha` of shape \(2,\) does not broadcast"):
+        contract.func(**{**arguments, "alpha": [0.1, 0.2]})
+    for bad in ("1", None, 1j, [object()]):
+        with pytest.raises(TypeError, match="^`alpha` must be real numbers"):
+            contract.func(**{**arguments, "alpha": bad})
+
+
+class Foreign:
+    """An array of a library that lapsum knows nothing of."""
+
+    def __array_namespace__(self):
+        raise AssertionError("converted")
+
+    __array__ = __array_namespace__
+
+
+@every_case
+def test_types_that_are_not_arrays_of_reals(contract, options, weighted, rng):
+    arguments = {**contract.random(rng, 3, weighted), **options}
+    data = contract.data
+    masked = np.ma.masked_array([1.0, 2.0, 3.0], [False, True, False])
+    for bad in (
+        masked,
+        Foreign(),
+        [Foreign(), Foreign(), Foreign()],
+        np.array([1.0]).view(np.matrix),
+    ):
+        with pytest.raises(TypeError, match=rf"^`{data}` is an array of type .*lapsum has no"):
+            contract.func(**{**arguments, data: bad})
+        with pytest.raises(TypeError, match=rf"^`{data}` is an array of type"):
+            lapsum.linearize(contract.func, **{**arguments, data: bad})
+    for bad in (
+        "abc",
+        None,
+        [1j, 2, 3],
+        np.ones(3, np.longdouble),
+        [None, 1.0, 2.0],
+        np.array(["2020-01-01"] * 3, "datetime64[D]"),
+        {1: 2},
+    ):
+        with pytest.raises(TypeError, match=rf"^`{data}` must be real numbers"):
+            contract.func(**{**arguments, data: bad})
+    with pytest.raises(ValueError, match=rf"^`{data}` is not an array"):
+        contract.func(**{**arguments, data: [[1.0], [1.0, 2.0]]})
+
+
+@every_case
+def test_axis_is_one_integer(contract, options, weighted, rng):
+    arguments = {**contract.random(rng, 3, weighted), **options}
+    for bad in (None, (0,), 1.0, "0"):
+        with pytest.raises(TypeError, match="^`axis` must be one integer"):
+            contract.func(**arguments, axis=bad)
+    with pytest.raises(np.exceptions.AxisError):
+        contract.func(**arguments, axis=1)
+    with pytest.raises(ValueError, match=rf"^`{contract.data}` must have at least one dimension"):
+        contract.func(**{**arguments, contract.data: 1.0})
+
+
+@every_case
+def test_binding_by_position_or_keyword(contract, options, weighted, rng):
+    arguments = contract.random(rng, 4, weighted)
+    positional = [
+        name
+        for name, p in inspect.signature(contract.func).parameters.items()
+        if p.kind is p.POSITIONAL_OR_KEYWORD
+    ]
+    rest = {k: v for k, v in arguments.items() if k not in positional} | options
+    by_position = contract.func(*(arguments[name] for name in positional), **rest)
+    np.testing.assert_array_equal(by_position, contract.func(**arguments, **options))
+    tangents = tangents_for(rng, arguments, [*positional, *(["weights"] if weighted else [])])
+    value, tangent = lapsum.jvp(
+        contract.func, [arguments[name] for name in positional], tangents, **rest
+    )
+    lin = lapsum.linearize(contract.func, **arguments, **options)
+    np.testing.assert_array_equal(value, by_position)
+    np.testing.assert_array_equal(tangent, lin.jvp(*tangents))
+    value, pullback = lapsum.vjp(contract.func, **arguments, **options)
+    np.testing.assert_array_equal(value, by_position)
+    assert len(pullback(value)) == len(tangents)
+
+
+@every_case
+def test_concurrent_calls_agree(contract, options, weighted, rng):
+    arguments = {**contract.random(rng, 200, weighted), **options}
+    expected, results = contract.func(**arguments), []
+    threads = [
+        threading.Thread(target=lambda: results.append(contract.func(**arguments)))
+        for _ in range(4)
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(results) == 4
+    for result in results:
+        np.testing.assert_array_equal(result, expected)
