@@ -42,6 +42,8 @@ class Layout:
         self.batch = batch
         self.flat = flat
         self.invalid: Any = None
+        # The common case needs neither moving nor broadcasting.
+        self._plain = axis == -1 and not flat and shape[:-1] == batch
 
     @property
     def size(self) -> int:
@@ -54,6 +56,8 @@ class Layout:
         """Return `array` as float64 lanes: (lanes, n), or (lanes,) for scalars."""
         xp = self.kernels.xp
         lanes = prod(self.batch)
+        if self._plain:
+            return self.kernels.contiguous(array).reshape(lanes, self.size)
         if self.flat:
             array = xp.broadcast_to(array.reshape(-1), (lanes, self.size))
             return self.kernels.contiguous(array)
@@ -69,6 +73,8 @@ class Layout:
         if self.invalid is not None:
             spoilt = self.invalid.reshape(-1, *(1,) * (lanes.ndim - 1))
             lanes = xp.where(spoilt, xp.nan, lanes)
+        if self._plain:
+            return lanes.reshape(self.shape)
         if self.flat:
             return lanes.sum(axis=0).reshape(self.shape)
         if self.axis is None:

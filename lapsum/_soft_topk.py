@@ -190,7 +190,7 @@ class _SoftTopk(LaneRule):
         self.alpha = self.lanes["alpha"]
         self.weights = self.lanes.get("weights")
         self.exponent = weight_exponent(xp, self.total)
-        if self.exponent.any():
+        if self.weights is not None and self.exponent.any():
             k = xp.ldexp(k, self.exponent)
             self.weights = xp.ldexp(self.weights, self.exponent[:, None])
         # The largest are the smallest of -x, at the level k: W - k is never formed.
