@@ -80,3 +80,11 @@ def test_sums_of_large_values_do_not_overflow(size):
     for alpha in (1.0, 100.0):
         y = lapsum.soft_permute(np.arange(4.0), np.full(4, size), alpha)
         np.testing.assert_allclose(y, np.full(4, size), rtol=1e-13)
+
+
+def test_tied_keys_get_identical_results_in_long_lanes(rng):
+    x = rng.integers(0, 40, 500) / 7.0
+    for alpha in (1e-3, 0.1, 3.0):
+        back = lapsum.soft_permute(x, rng.normal(size=500), alpha, transpose=True)
+        for value in np.unique(x):
+            assert len(np.unique(back[x == value])) == 1
