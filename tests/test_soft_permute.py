@@ -82,9 +82,12 @@ def test_sums_of_large_values_do_not_overflow(size):
         np.testing.assert_allclose(y, np.full(4, size), rtol=1e-13)
 
 
-def test_tied_keys_get_identical_results_in_long_lanes(rng):
-    x = rng.integers(0, 40, 500) / 7.0
-    for alpha in (1e-3, 0.1, 3.0):
-        back = lapsum.soft_permute(x, rng.normal(size=500), alpha, transpose=True)
-        for value in np.unique(x):
-            assert len(np.unique(back[x == value])) == 1
+def test_tied_keys_get_identical_results_where_a_threshold_falls_on_them(rng):
+    # In a lane that mirrors itself a whole level can lie on the tie in the middle, and rounding
+    # decides between which of the tied keys it falls.
+    for _ in range(500):
+        side = rng.integers(1, 9, rng.integers(1, 5)) / 7.0
+        x = np.concatenate([-side, np.zeros(rng.integers(2, 7)), side])
+        values = rng.normal(size=len(x))
+        back = lapsum.soft_permute(x, values, 10 ** rng.uniform(-1.5, 1), transpose=True)
+        assert len(np.unique(back[x == 0])) == 1
