@@ -243,6 +243,9 @@ def test_infinities_are_the_limit_of_large_entries(contract, options, weighted, 
     np.testing.assert_array_equal(data_bar[infinite], np.zeros(infinite.sum()))
     assert np.isfinite(data_bar).all()
     assert not np.isnan(lin.jvp(*(np.ones(np.shape(arguments[p])) for p in lin.parameters))).any()
+    # An infinite entry that moves moves nothing.
+    moving = [infinite * 1.0 if p == contract.data else None for p in lin.parameters]
+    np.testing.assert_array_equal(lin.jvp(*moving), np.zeros_like(lin.value))
 
 
 @pytest.mark.parametrize("contract", contracts(), ids=lambda c: c.name)
