@@ -20,10 +20,13 @@ def test_tends_to_the_sorted_array(rng):
 
 
 def test_is_sorted_to_the_last_digit(rng):
-    x = 1e8 + rng.normal(size=2000) * 1e-6
-    for alpha in (1e-9, 1e-6, 1.0):
-        assert (np.diff(lapsum.soft_sort(x, alpha)) >= 0).all()
-        assert (np.diff(lapsum.soft_sort(x, alpha, descending=True)) <= 0).all()
+    # Neighbouring results closer than their rounding errors.
+    for width in (2.0**-52, 1e-13, 1e-6):
+        x = 1.0 + rng.integers(0, 50, 200_000) * width
+        for alpha in (2.5e-16, 6e-16, 1.3e-15, 2e-14, 1e-9, 1.0):
+            y = lapsum.soft_sort(x, alpha)
+            assert (np.diff(y) >= 0).all()
+            np.testing.assert_array_equal(lapsum.soft_sort(x, alpha, descending=True), y[::-1])
 
 
 def test_padding_changes_nothing_else(rng):
