@@ -29,7 +29,7 @@ class OneThreshold:
         How many entries a lane has: 0 where a NaN spoils it.
     invalid : array of bool, shape (lanes,), or None
     selected : array of bool, shape (lanes,)
-        Which lanes were not sorted; all of their entries are finite and not huge.
+        Which lanes were not sorted; all of their entries are finite.
     """
 
     def __init__(

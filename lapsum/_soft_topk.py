@@ -197,7 +197,7 @@ class _SoftTopk(LaneRule):
             self.weights = xp.ldexp(self.weights, self.exponent[:, None])
         # The largest are the smallest of -x, at the level k: W - k is never formed.
         self.sign = -1.0 if largest else 1.0
-        self.z = self.sign * self.lanes["x"]
+        self.z = -self.lanes["x"] if largest else self.lanes["x"]
         # A level of exactly the total is where the running sums must not decide.
         levels = xp.where(full, np.inf, k)
         self.b = b = OneThreshold(self.kernels, self.z, self.alpha, levels, self.weights)

@@ -48,7 +48,6 @@ cdef extern from "selection.h" nogil:
 
 cdef extern from "math.h" nogil:
     double exp(double)
-    double expm1(double)
     double INFINITY
     double NAN
 
@@ -498,7 +497,7 @@ def probabilities(
     const double[:, ::1] u,             # IN
     const double[:, ::1] x,             # IN
     const double[::1] alpha,            # IN
-    const unsigned char[::1] plain,     # IN  whether all of the lane is finite and not huge
+    const unsigned char[::1] plain,     # IN  whether the lane was selected: all of it finite
     double[:, ::1] out,                 # OUT F((b - x)/alpha)
 ):
     cdef Py_ssize_t l, i, n = x.shape[1]

@@ -11,7 +11,7 @@ typedef struct {
 } lap_selected;
 
 /* Solves S(b) = level for 0 < level < n; scratch holds n doubles.  Returns 0 if this lane has to be
- * sorted instead: entries that are not finite, a bracket that does not hold, too many ties. */
+ * sorted instead: an entry is not finite, or alpha is outside the range of the loops. */
 int lap_select(const lap_table *table, const double *x, ptrdiff_t n, double level, double alpha,
                double *scratch, lap_selected *selected);
 

@@ -5,7 +5,6 @@ The bounds are those of the contracts: 16 eps (1 + |b - x|/alpha) relative for e
 """
 
 import itertools
-import sys
 import zlib
 
 import numpy as np
@@ -134,4 +133,3 @@ def table():
 if __name__ == "__main__":
     for line in table():
         print(line, flush=True)
-    sys.exit(0)
