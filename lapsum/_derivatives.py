@@ -156,7 +156,7 @@ class Linearization:
 
 
 def _checked(rule: Rule, name: str, value: Any, shape: tuple[int, ...]) -> Array:
-    if kernels_for({name: value}) is not rule.kernels:
+    if kernels_for({name: value}).xp is not rule.kernels.xp:
         raise TypeError(f"`{name}` is a {type(value).__name__}, unlike the linearized arrays")
     array = real_array(name, value)
     if array.shape != shape:

@@ -158,7 +158,7 @@ class SoftPermutation:
         return out.astype(self.dtype, copy=False)
 
     def _operand(self, v: Any) -> Array:
-        if kernels_for({"v": v}) is not self._kernels:
+        if kernels_for({"v": v}).xp is not self._kernels.xp:
             raise TypeError(f"`v` is a {type(v).__name__}, unlike the array that was ordered")
         array = real_array("v", v)
         return array if isinstance(v, np.ndarray) else array.astype(float_dtype(v, array))

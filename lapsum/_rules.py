@@ -13,6 +13,7 @@ from ._validation import (
     arguments,
     batch_of,
     check_alpha,
+    check_out,
     check_total,
     check_weights,
     normalize_axis,
@@ -94,6 +95,7 @@ class LaneRule(Rule):
         "q", which every lane has whole, are one number a lane.
     weights : array_like or None
     axis : int
+    workers : int or None
 
     Attributes
     ----------
@@ -105,8 +107,14 @@ class LaneRule(Rule):
         Correctly rounded sums of the weights, or the number of entries.
     """
 
-    def __init__(self, values: Mapping[str, Any], weights: Any = None, axis: int = -1) -> None:
-        self.kernels, self.arrays, self.dtypes = arguments(values, weights)
+    def __init__(
+        self,
+        values: Mapping[str, Any],
+        weights: Any = None,
+        axis: int = -1,
+        workers: int | None = None,
+    ) -> None:
+        self.kernels, self.arrays, self.dtypes = arguments(values, weights, workers)
         x = self.arrays["x"]
         self.dtype = self.dtypes["x"]
         self.axis = axis = normalize_axis(axis, x.ndim)
@@ -153,8 +161,12 @@ def rule_of(func: Callable[..., Any]) -> Callable[[type[Rule]], type[Rule]]:
     return register
 
 
-def evaluate(rule: type[Any], *args: Any, **kwargs: Any) -> Array:
-    """Return the value of the operator that `rule` belongs to."""
+def evaluate(rule: type[Any], *args: Any, out: Any = None, **kwargs: Any) -> Array:
+    """Return the value of the operator that `rule` belongs to, in `out` if that is given."""
     with quiet():
         call = rule(*args, **kwargs)
-        return call.kernels.finish(call.place(call.value()), call.dtype)
+        value = call.kernels.finish(call.place(call.value()), call.dtype)
+    if out is None:
+        return value
+    check_out(out, value)[...] = value
+    return out
