@@ -77,8 +77,16 @@ class Kernels:
         return np.ascontiguousarray(a, dtype=np.float64)
 
     def own(self, a: Array) -> Array:
-        """Return a copy of `a`, of the same dtype."""
-        return np.array(a, copy=True, subok=False)
+        """Return a copy of `a`, of the same dtype and in C order."""
+        # In a block with room for a result: many blocks of this size, given back to the system at
+        # each call, cost more than the computation.
+        block = np.empty((2, *a.shape), dtype=a.dtype)
+        block[0] = a
+        return block[0]
+
+    def room(self, own: Array) -> Array:
+        """Return the room beside what `own` has returned."""
+        return own.base[1]
 
     def finish(self, a: Array, dtype: Any) -> Array:
         """Return `a` rounded once to `dtype`; 0-d results are scalars."""
@@ -238,13 +246,16 @@ class Kernels:
         levels: Array,
         totals: Array,
         alpha: Array,
+        scratch: Array,
     ) -> tuple[Array, Array]:
         """Return which lanes were solved by selection, and (8, lanes) of what `OneThreshold` holds.
 
-        The thresholds are those of sign * x.
+        The thresholds are those of sign * x; scratch, of the shape of x, is overwritten.
         """
         solved, out = np.empty(len(x), dtype=np.uint8), np.empty((8, len(x)))
-        self._run_long(_kernels.select, x, weights, sign, levels, totals, alpha, solved, out)
+        self._run_long(
+            _kernels.select, x, weights, sign, levels, totals, alpha, scratch, solved, out
+        )
         return solved.view(bool), out
 
     def anchors(self, x: Array, index: Array, side: Array, key: Array) -> tuple[Array, Array]:

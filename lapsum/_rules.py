@@ -10,6 +10,7 @@ import numpy as np
 
 from ._layout import Layout
 from ._validation import (
+    Running,
     arguments,
     batch_of,
     check_alpha,
@@ -90,12 +91,12 @@ class LaneRule(Rule):
 
     Parameters
     ----------
+    running : Running
     values : mapping of str to array_like
         "x", the entries, then the parameters that are not weights, in signature order.  All but
         "q", which every lane has whole, are one number a lane.
     weights : array_like or None
     axis : int
-    workers : int or None
 
     Attributes
     ----------
@@ -109,12 +110,12 @@ class LaneRule(Rule):
 
     def __init__(
         self,
+        running: Running,
         values: Mapping[str, Any],
         weights: Any = None,
         axis: int = -1,
-        workers: int | None = None,
     ) -> None:
-        self.kernels, self.arrays, self.dtypes = arguments(values, weights, workers)
+        self.kernels, self.arrays, self.dtypes = arguments(running, values, weights)
         x = self.arrays["x"]
         self.dtype = self.dtypes["x"]
         self.axis = axis = normalize_axis(axis, x.ndim)
@@ -161,10 +162,12 @@ def rule_of(func: Callable[..., Any]) -> Callable[[type[Rule]], type[Rule]]:
     return register
 
 
-def evaluate(rule: type[Any], *args: Any, out: Any = None, **kwargs: Any) -> Array:
+def evaluate(
+    rule: type[Any], *args: Any, workers: int | None, out: Any = None, **kwargs: Any
+) -> Array:
     """Return the value of the operator that `rule` belongs to, in `out` if that is given."""
     with quiet():
-        call = rule(*args, **kwargs)
+        call = rule(Running(workers), *args, **kwargs)
         value = call.kernels.finish(call.place(call.value()), call.dtype)
     if out is None:
         return value

@@ -24,6 +24,8 @@ class OneThreshold:
     alpha, levels, totals : array, shape (lanes,)
         Scales, levels and total weights.
     weights : array, shape (lanes, n), optional
+    scratch : array, shape (lanes, n), optional
+        Overwritten.
 
     Attributes
     ----------
@@ -47,12 +49,21 @@ class OneThreshold:
         levels: Array,
         totals: Array,
         weights: Array | None = None,
+        scratch: Array | None = None,
     ) -> None:
         xp = kernels.xp
         lanes, n = x.shape
         self.count = xp.full(lanes, n, dtype=xp.intp)
         self.invalid: Array | None = None
-        self.selected, self.found = kernels.select(x, weights, sign, levels, totals, alpha)
+        self.selected, self.found = kernels.select(
+            x,
+            weights,
+            sign,
+            levels,
+            totals,
+            alpha,
+            xp.empty(x.shape) if scratch is None else scratch,
+        )
         if self.selected.all():
             return
         rest = ~self.selected

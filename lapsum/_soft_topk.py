@@ -9,10 +9,10 @@ import numpy as np
 
 from ._rules import LaneRule, evaluate, rule_of, weight_exponent
 from ._selection import OneThreshold
-from ._validation import clip_k
+from ._validation import Running, clip_k
 
 if TYPE_CHECKING:
-    from numpy.typing import ArrayLike
+    from numpy.typing import ArrayLike, NDArray
 
 Array = Any
 
@@ -25,6 +25,8 @@ def soft_topk(
     weights: ArrayLike | None = None,
     axis: int = -1,
     largest: bool = True,
+    workers: int | None = None,
+    out: NDArray[Any] | None = None,
 ) -> Any:
     r"""Soft top-k selection: to what extent each entry is among the k largest.
 
@@ -50,6 +52,10 @@ def soft_topk(
         Axis along which to choose.
     largest : bool, optional
         Whether to choose the largest entries or the smallest.
+    workers : int, optional
+        Number of threads; one by default, and negative numbers count from the CPUs.
+    out : ndarray, optional
+        Receives the result, of exactly its shape and dtype; may be `x` itself.
 
     Returns
     -------
@@ -99,7 +105,17 @@ def soft_topk(
     >>> lapsum.soft_topk([3.0, 1.0, 4.0, 1.5], 2, 1.0).round(3)
     array([0.744, 0.132, 0.906, 0.218])
     """
-    return evaluate(_SoftTopk, x, k, alpha, weights=weights, axis=axis, largest=largest)
+    return evaluate(
+        _SoftTopk,
+        x,
+        k,
+        alpha,
+        weights=weights,
+        axis=axis,
+        largest=largest,
+        workers=workers,
+        out=out,
+    )
 
 
 def log_soft_topk(
@@ -110,6 +126,8 @@ def log_soft_topk(
     weights: ArrayLike | None = None,
     axis: int = -1,
     largest: bool = True,
+    workers: int | None = None,
+    out: NDArray[Any] | None = None,
 ) -> Any:
     r"""Logarithm of soft top-k selection, computed as such.
 
@@ -133,6 +151,10 @@ def log_soft_topk(
         Axis along which to choose.
     largest : bool, optional
         Whether to choose the largest entries or the smallest.
+    workers : int, optional
+        Number of threads; one by default, and negative numbers count from the CPUs.
+    out : ndarray, optional
+        Receives the result, of exactly its shape and dtype; may be `x` itself.
 
     Returns
     -------
@@ -170,13 +192,24 @@ def log_soft_topk(
     >>> lapsum.log_soft_topk([3000.0, 1.0, 4000.0, 1.5], 2, 1.0).round(3)
     array([    0.  , -1500.68,     0.  , -1500.18])
     """
-    return evaluate(_LogSoftTopk, x, k, alpha, weights=weights, axis=axis, largest=largest)
+    return evaluate(
+        _LogSoftTopk,
+        x,
+        k,
+        alpha,
+        weights=weights,
+        axis=axis,
+        largest=largest,
+        workers=workers,
+        out=out,
+    )
 
 
 @rule_of(soft_topk)
 class _SoftTopk(LaneRule):
     def __init__(
         self,
+        running: Running,
         x: Any,
         k: Any,
         alpha: Any,
@@ -184,9 +217,8 @@ class _SoftTopk(LaneRule):
         weights: Any = None,
         axis: int = -1,
         largest: bool = True,
-        workers: int | None = None,
     ) -> None:
-        super().__init__({"x": x, "k": k, "alpha": alpha}, weights, axis, workers)
+        super().__init__(running, {"x": x, "k": k, "alpha": alpha}, weights, axis)
         xp = self.kernels.xp
         self.x = self.lanes["x"]
         self.alpha = self.lanes["alpha"]
@@ -205,8 +237,13 @@ class _SoftTopk(LaneRule):
             self.exponent = self.exponent[:, None]
         # The largest are the smallest of -x, at the level k: W - k is never formed.
         self.sign = -1.0 if largest else 1.0
+        self.out = (
+            self.kernels.room(self.arrays["x"]).reshape(self.x.shape)
+            if running.keep and self.arrays["x"].dtype == xp.float64
+            else xp.empty(self.x.shape)
+        )
         self.b = b = OneThreshold(
-            self.kernels, self.x, self.sign, self.alpha, levels, total, self.weights
+            self.kernels, self.x, self.sign, self.alpha, levels, total, self.weights, self.out
         )
         self.spoil(b.invalid)
         self.absent = (b.count == 0)[:, None]
@@ -229,7 +266,7 @@ class _SoftTopk(LaneRule):
     def p(self) -> Array:
         """The probabilities F(t)."""
         b = self.b
-        p = self.kernels.probabilities(b.found, self.x, self.sign, self.alpha, b.selected)
+        p = self.kernels.probabilities(b.found, self.x, self.sign, self.alpha, b.selected, self.out)
         return self.kernels.xp.where(self.absent, 0.0, p) if self.empty else p
 
     def value(self) -> Array:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import operator
 import os
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -37,14 +37,35 @@ def real_array(name: str, value: Any) -> Any:
     return array
 
 
+class Running(NamedTuple):
+    """How a call is run.
+
+    Attributes
+    ----------
+    workers : int or None
+        Number of threads, as the caller gave it.
+    keep : bool
+        Whether the arrays are to be copied, since they outlive the call.
+    """
+
+    workers: int | None = None
+    keep: bool = False
+
+
 def arguments(
-    values: Mapping[str, Any], weights: Any = None, workers: Any = None
+    running: Running, values: Mapping[str, Any], weights: Any = None
 ) -> tuple[Any, dict[str, Any], dict[str, Any]]:
     """Return the kernels, the arrays by name, and the dtypes that their cotangents have."""
     if weights is not None:
         values = {**values, "weights": weights}
+    workers = running.workers
     kernels = kernels_for(values, 1 if workers is None else worker_count(workers))
     arrays = {name: real_array(name, value) for name, value in values.items()}
+    if running.keep:
+        arrays = {
+            name: kernels.own(array) if array.ndim else array.copy()
+            for name, array in arrays.items()
+        }
     dtypes = {name: float_dtype(values[name], array) for name, array in arrays.items()}
     return kernels, arrays, dtypes
 

@@ -66,7 +66,7 @@ cdef extern from "selection.h" nogil:
         ptrdiff_t n
         double sign, alpha
 
-    int lap_select(const lap_lane*, double, double, double*, lap_selected*)
+    int lap_select(const lap_lane*, double, double, double*, double*, lap_selected*)
     void lap_lane_cdf(const lap_lane*, const lap_anchored*, double*)
     void lap_lane_pull(const lap_lane*, const lap_anchored*, const double*, double*, lap_pulled*)
 
@@ -538,26 +538,29 @@ def select(
     const double[::1] levels,           # IN
     const double[::1] totals,           # IN  sums of the weights
     const double[::1] alpha,            # IN
+    double[:, ::1] scratch,             # of the shape of x
     unsigned char[::1] solved,          # OUT whether the lane need not be sorted
     double[:, ::1] out,                 # OUT (8, lanes): lo, hi, u, the neighbours of the
     Py_ssize_t start, Py_ssize_t stop,  #     threshold, q_left, q_right, density
 ):
     """Select one threshold a lane, where the lane allows it."""
     cdef Py_ssize_t l, n = x.shape[1]
-    cdef double *scratch = <double*>malloc((n + 1) * (1 if weights is None else 2) * sizeof(double))
+    cdef double *scratch_c = NULL
     cdef lap_lane lane
     cdef _threads threads
     cdef lap_selected s
     cdef int found
-    if scratch is NULL:
-        raise MemoryError
+    if weights is not None:
+        scratch_c = <double*>malloc((n + 1) * sizeof(double))
+        if scratch_c is NULL:
+            raise MemoryError
     for l in range(start, stop):
         solved[l] = 0
         if not 0.0 < levels[l] < totals[l]:
             continue
         lane = _lane(x, weights, sign, alpha, l, &threads, run)
         with nogil:
-            found = lap_select(&lane, levels[l], totals[l], scratch, &s)
+            found = lap_select(&lane, levels[l], totals[l], &scratch[l, 0], scratch_c, &s)
         if not found:
             continue
         solved[l] = 1
@@ -569,7 +572,7 @@ def select(
         out[5, l] = s.root.q_left
         out[6, l] = s.root.q_right
         out[7, l] = s.root.density
-    free(scratch)
+    free(scratch_c)
 
 
 def probabilities(

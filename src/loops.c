@@ -60,9 +60,9 @@ INLINE ptrdiff_t collapse(const double *x, const double *c, ptrdiff_t n, double 
             ptrdiff_t left = stop - i;
             vec v = s * v_next(x + i, left, 0.0), w = c ? v_next(c + i, left, 0.0) : one;
             vec near_lo = v - low, near_hi = high - v;
-            vec kernel = v_exp(v_min(v_min(near_lo, near_hi), zero) * rate);
+            vec kernel = v_exp(v_min(near_lo, near_hi) * rate); /* of no use where between */
             mask is_below = v_le(near_lo, zero), is_above = v_le(near_hi, zero);
-            mask between = v_and(v_lt(low, v), v_lt(v, high));
+            mask between = v_neither(is_below, is_above);
             wrong = v_fma(v, zero, wrong);
             if (left < LANES) {
                 mask valid = v_first(left);
@@ -76,11 +76,11 @@ INLINE ptrdiff_t collapse(const double *x, const double *c, ptrdiff_t n, double 
                 add(&below, v_if(is_below, w, zero));
                 add(&above, v_if(is_above, w, zero));
             } else {
-                less = less + v_if(is_below, one, zero);
-                more = more + v_if(is_above, one, zero);
+                less = v_add_if(is_below, less, one);
+                more = v_add_if(is_above, more, one);
             }
-            a = a + v_if(is_below, kernel, zero);
-            b = b + v_if(is_above, kernel, zero);
+            a = v_add_if(is_below, a, kernel);
+            b = v_add_if(is_above, b, kernel);
             if (v_any(between)) {
                 if (c)
                     v_append(inside_c + m, w, between);

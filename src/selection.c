@@ -10,6 +10,7 @@
 #define SAMPLE 512 /* entries of the largest sample */
 #define SMALL 96   /* entries that are sorted and solved */
 #define ROUNDS 80
+#define TRIES 4 /* with samples, before the medians */
 #define PART 65536 /* entries of a part of a long lane */
 #define PARTS 128
 
@@ -96,7 +97,9 @@ static int bracket(const lap_table *table, const double *sample, const double *c
         double value = (i <= middle ? 0.5 - 0.5 * decay[i] : 0.5 * decay[i] - 0.5) - mean;
         square += c[i] * value * (c[i] * value);
     }
-    spread = 3.0 * scale * sqrt(rest * square);
+    /* Two deviations: one bracket in twenty does not hold, and is put right for less than what a
+     * wider one would cost every time. */
+    spread = 2.0 * scale * sqrt(rest * square);
     /* A mean of few, or of nearly equal, values says little about its error. */
     spread += 2.0 * scale * c[middle] * (1.0 - 0.5 * (decay[0] + decay[size - 1]));
     spread += 1e-14 * (weight + f->below.high);
@@ -129,9 +132,9 @@ static void sort(const lap_table *table, double *z, double *c, ptrdiff_t n)
 
 /* Closed form over the few nodes that are left, the ends of the frame among them, which carry what
  * was collapsed.  z and c have room for two more.  Returns 0 if the level lies outside the frame;
- * where that can only be by rounding (exact), it is solved at the end. */
+ * where that can only be by rounding (exact), it is solved at the end, else *beyond says which. */
 static int finish(const lap_table *table, double *z, double *c, ptrdiff_t m, const frame *f,
-                  double level, double alpha, int exact, lap_selected *selected)
+                  double level, double alpha, int exact, int *beyond, lap_selected *selected)
 {
     double A[SMALL + 2], B[SMALL + 2], gap[SMALL + 2], decay[SMALL + 3], high, low;
     double weight_high[SMALL + 3], weight_low[SMALL + 3]; /* of what lies left of node i > 0 */
@@ -200,8 +203,10 @@ static int finish(const lap_table *table, double *z, double *c, ptrdiff_t m, con
     }
     i = first;
     if ((i == 0 && f->has_lo) || (i == m && f->has_hi)) {
-        if (!exact)
+        if (!exact) {
+            *beyond = i == 0 ? -1 : 1;
             return 0;
+        }
         i = i == 0 ? 1 : m - 1;
     }
     {
@@ -328,15 +333,21 @@ static int draw(const lap_lane *lane, double *z, double *c)
     return m;
 }
 
+/* What is known for certain of the threshold, from brackets that did not hold. */
+typedef struct {
+    int has_lo, has_hi;
+    double lo, hi;
+} bounds;
+
 /* One try: with brackets from the samples, or by splitting at their medians (exact). */
-static int attempt(const lap_lane *whole, double level, double total, int exact, double *scratch,
-                   lap_selected *selected)
+static int attempt(const lap_lane *whole, double level, double total, int exact, bounds *known,
+                   double *scratch, double *scratch_c, lap_selected *selected)
 {
     frame f = {0, 0, 0.0, 0.0, 0.0, 0.0, {0.0, 0.0}, {0.0, 0.0}};
-    double z[SMALL + 2], c[SMALL + 2], *scratch_c = scratch + whole->n;
+    double z[SMALL + 2], c[SMALL + 2];
     lap_lane lane = *whole;
     ptrdiff_t i, m, size;
-    int round;
+    int round, found, beyond = 0;
     for (round = 0; lane.n > SMALL; round++) {
         double sample[SAMPLE], sample_c[SAMPLE];
         int first = -1, last, middle;
@@ -345,7 +356,10 @@ static int attempt(const lap_lane *whole, double level, double total, int exact,
         size = last = draw(&lane, sample, sample_c);
         if (size < 0)
             return -1;
-        if (size < 8)
+        if (round == 0 && (known->has_lo || known->has_hi))
+            m = narrow(&lane, known->has_lo, known->lo, known->has_hi, known->hi, scratch,
+                       scratch_c, &f);
+        else if (size < 8)
             m = narrow(&lane, 0, 0.0, 0, 0.0, scratch, scratch_c, &f); /* drops zero weights */
         else {
             sort(lane.table, sample, sample_c, size);
@@ -374,19 +388,26 @@ static int attempt(const lap_lane *whole, double level, double total, int exact,
             return -1;
         m += c[m] > 0.0;
     }
-    return finish(lane.table, z, c, m, &f, level, lane.alpha, exact, selected);
+    found = finish(lane.table, z, c, m, &f, level, lane.alpha, exact, &beyond, selected);
+    if (beyond < 0) {
+        known->has_hi = 1;
+        known->hi = f.lo;
+    } else if (beyond > 0) {
+        known->has_lo = 1;
+        known->lo = f.hi;
+    }
+    return found;
 }
 
 int lap_select(const lap_lane *lane, double level, double total, double *scratch,
-               lap_selected *selected)
+               double *scratch_c, lap_selected *selected)
 {
-    int found;
+    bounds known = {0, 0, 0.0, 0.0};
+    int found = 0, tries;
     if (!(LAP_SMALLEST <= lane->alpha && lane->alpha <= LAP_LARGEST))
         return 0;
-    found = attempt(lane, level, total, 0, scratch, selected);
-    /* A sample that misses an outlier can mislead; medians take longer and cannot. */
-    if (!found)
-        found = attempt(lane, level, total, 1, scratch, selected);
+    for (tries = 0; !found && tries <= TRIES; tries++)
+        found = attempt(lane, level, total, tries == TRIES, &known, scratch, scratch_c, selected);
     return found > 0;
 }
 

@@ -27,9 +27,10 @@ typedef struct {
 } lap_lane;
 
 /* Solves S(b) = level, 0 < level < total weight.  Returns 0 if the lane must be sorted instead: an
- * entry is not finite, or alpha is too extreme.  scratch holds n doubles, 2 n with weights. */
+ * entry is not finite, or alpha is too extreme.  scratch and, with weights, scratch_c hold n
+ * doubles. */
 int lap_select(const lap_lane *lane, double level, double total, double *scratch,
-               lap_selected *selected);
+               double *scratch_c, lap_selected *selected);
 
 /* F((b - z)/alpha) of all entries. */
 void lap_lane_cdf(const lap_lane *lane, const lap_anchored *b, double *out);

@@ -27,6 +27,8 @@ typedef __mmask8 mask;
 #define v_if(m, a, b) _mm512_mask_blend_pd(m, b, a)
 #define v_any(m) ((m) != 0)
 #define v_or(m, k) ((mask)((m) | (k)))
+#define v_neither(m, k) ((mask)~((m) | (k)))
+#define v_add_if(m, a, b) _mm512_mask_add_pd(a, m, a, b)
 #define v_min(a, b) _mm512_min_pd(a, b)
 #define v_max(a, b) _mm512_max_pd(a, b) /* b where one is NaN */
 #define v_abs(a) _mm512_abs_pd(a)
@@ -61,11 +63,6 @@ static inline void v_store_part(double *p, ptrdiff_t n, vec a)
 static inline mask v_first(ptrdiff_t n)
 {
     return (mask)((1 << n) - 1);
-}
-
-static inline int v_bits(mask m)
-{
-    return m;
 }
 
 /* Appends the lanes of a that are in m to p; returns how many. */
@@ -147,6 +144,16 @@ static inline vec v_if(mask m, vec a, vec b)
 static inline mask v_or(mask m, mask k)
 {
     return m | k;
+}
+
+static inline mask v_neither(mask m, mask k)
+{
+    return ~(m | k);
+}
+
+static inline vec v_add_if(mask m, vec a, vec b)
+{
+    return a + v_if(m, b, v_all(0.0));
 }
 
 static inline int v_any(mask m)
@@ -240,15 +247,6 @@ static inline mask v_first(ptrdiff_t n)
         each[i] = -(int64_t)(i < n);
     memcpy(&m, each, sizeof(mask));
     return m;
-}
-
-/* One bit a lane. */
-static inline int v_bits(mask m)
-{
-    int i, bits = 0;
-    for (i = 0; i < LANES; i++)
-        bits |= (V_LANE(m, i) != 0) << i;
-    return bits;
 }
 
 static inline ptrdiff_t v_append(double *p, vec a, mask m)
