@@ -319,8 +319,8 @@ class _SoftTopk(LaneRule):
     ) -> Array:
         xp = self.kernels.xp
         alpha = self.alpha[:, None]
-        out = xp.zeros(self.z.shape)
-        if not self.z.shape[1]:
+        out = xp.zeros(self.x.shape)
+        if not self.x.shape[1]:
             return out
         slope = self.slope()
         q, pivot = self.softmax()
@@ -344,9 +344,9 @@ class _SoftTopk(LaneRule):
         xp = self.kernels.xp
         alpha = self.alpha
         bars: dict[str, Array] = {}
-        if not self.z.shape[1]:
+        if not self.x.shape[1]:
             zero = xp.zeros(alpha.shape)
-            return {name: zero if name in ("k", "alpha") else self.z for name in wrt}
+            return {name: zero if name in ("k", "alpha") else self.x for name in wrt}
         if self.plain():
             return self.pull(bar, wrt)
         nothing = self.absent | xp.isnan(self.z)

@@ -81,11 +81,9 @@ INLINE ptrdiff_t collapse(const double *x, const double *c, ptrdiff_t n, double 
             }
             a = v_add_if(is_below, a, kernel);
             b = v_add_if(is_above, b, kernel);
-            if (v_any(between)) {
-                if (c)
-                    v_append(inside_c + m, w, between);
-                m += v_append(inside + m, v, between);
-            }
+            if (c)
+                v_append(inside_c + m, n - m, w, between);
+            m += v_append(inside + m, n - m, v, between);
         }
         add(&A, a);
         add(&B, b);
@@ -114,17 +112,16 @@ static void NAME(places)(const double *x, ptrdiff_t n, int *place)
 {
     ptrdiff_t i, j;
     for (i = 0; i < n; i++) {
-        const vec v = v_all(x[i]), one = v_all(1.0), zero = v_all(0.0);
+        const vec v = v_all(x[i]);
         const ptrdiff_t own = i / LANES * LANES;
-        vec other = v_next(x + own, n - own, INFINITY), count;
-        mask before = v_and(v_le(other, v), v_first(i - own));
+        vec other = v_next(x + own, n - own, INFINITY);
+        int count = v_count(v_or(v_and(v_le(other, v), v_first(i - own)), v_lt(other, v)));
         /* Entries before i count if they are not larger, those after it if they are smaller. */
-        count = v_if(v_or(before, v_lt(other, v)), one, zero);
         for (j = 0; j < own; j += LANES)
-            count = count + v_if(v_le(v_load(x + j), v), one, zero);
+            count += v_count(v_le(v_load(x + j), v));
         for (j = own + LANES; j < n; j += LANES)
-            count = count + v_if(v_lt(v_next(x + j, n - j, INFINITY), v), one, zero);
-        place[i] = (int)v_sum(count);
+            count += v_count(v_lt(v_next(x + j, n - j, INFINITY), v));
+        place[i] = count;
     }
 }
 

@@ -5,10 +5,11 @@
  * how much is collapsed: a bracket that does not hold is noticed, and the sums are exact anyway. */
 #include "selection.h"
 
+#include <stdint.h>
 #include <string.h>
 
 #define SAMPLE 512 /* entries of the largest sample */
-#define SMALL 96   /* entries that are sorted and solved */
+#define SMALL 64   /* entries that are sorted and solved */
 #define ROUNDS 80
 #define TRIES 4 /* with samples, before the medians */
 #define PART 65536 /* entries of a part of a long lane */
@@ -90,13 +91,13 @@ static int bracket(const lap_table *table, const double *sample, const double *c
     for (i = 0; i < size; i++)
         decay[i] = -fabs(sample[i] - sample[middle]) * rate;
     table->exp(decay, size, decay);
-    for (i = 0; i < size; i++)
-        mean += c[i] * (i <= middle ? 0.5 - 0.5 * decay[i] : 0.5 * decay[i] - 0.5);
-    mean /= all;
     for (i = 0; i < size; i++) {
-        double value = (i <= middle ? 0.5 - 0.5 * decay[i] : 0.5 * decay[i] - 0.5) - mean;
-        square += c[i] * value * (c[i] * value);
+        lower[i] = i <= middle ? 0.5 - 0.5 * decay[i] : 0.5 * decay[i] - 0.5;
+        mean += c[i] * lower[i];
     }
+    mean /= all;
+    for (i = 0; i < size; i++)
+        square += c[i] * (lower[i] - mean) * (c[i] * (lower[i] - mean));
     /* Two deviations: one bracket in twenty does not hold, and is put right for less than what a
      * wider one would cost every time. */
     spread = 2.0 * scale * sqrt(rest * square);
@@ -319,11 +320,13 @@ static ptrdiff_t split(const lap_lane *lane, double v, double level, double *ins
 static int draw(const lap_lane *lane, double *z, double *c)
 {
     const ptrdiff_t n = lane->n;
-    const int size = n > 65536 ? SAMPLE : n > 4096 ? SAMPLE / 2 : n > 1024 ? SAMPLE / 4 : SAMPLE / 8;
+    const int size = n > 262144 ? SAMPLE : n > 65536 ? SAMPLE / 2 : n > 8192 ? SAMPLE / 4
+                     : n > 1024 ? SAMPLE / 8 : SAMPLE / 16;
     const ptrdiff_t stride = n / size;
     int i, m = 0;
     for (i = 0; i < size; i++) {
-        const ptrdiff_t at = i * stride + (i * 7919) % stride;
+        /* Somewhere in the i-th stretch: even steps would meet every period of the data. */
+        const ptrdiff_t at = i * stride + (ptrdiff_t)(((i * 40503u & 0xffff) * (uint64_t)stride) >> 16);
         c[m] = lane->c ? lane->c[at] : 1.0;
         z[m] = lane->sign * lane->x[at];
         if (!isfinite(z[m]))

@@ -25,8 +25,8 @@ typedef __mmask8 mask;
 #define v_not_less(a, b) _mm512_cmp_pd_mask(a, b, _CMP_NLT_UQ)
 #define v_and(m, k) ((mask)((m) & (k)))
 #define v_if(m, a, b) _mm512_mask_blend_pd(m, b, a)
-#define v_any(m) ((m) != 0)
 #define v_or(m, k) ((mask)((m) | (k)))
+#define v_count(m) __builtin_popcount(m)
 #define v_neither(m, k) ((mask)~((m) | (k)))
 #define v_add_if(m, a, b) _mm512_mask_add_pd(a, m, a, b)
 #define v_min(a, b) _mm512_min_pd(a, b)
@@ -65,10 +65,13 @@ static inline mask v_first(ptrdiff_t n)
     return (mask)((1 << n) - 1);
 }
 
-/* Appends the lanes of a that are in m to p; returns how many. */
-static inline ptrdiff_t v_append(double *p, vec a, mask m)
+/* Appends the lanes of a that are in m to p, which has room for `room`; returns how many. */
+static inline ptrdiff_t v_append(double *p, ptrdiff_t room, vec a, mask m)
 {
-    _mm512_mask_compressstoreu_pd(p, m, a);
+    if (room >= LANES) /* faster, and what comes after is overwritten or never read */
+        _mm512_storeu_pd(p, _mm512_maskz_compress_pd(m, a));
+    else
+        _mm512_mask_compressstoreu_pd(p, m, a);
     return __builtin_popcount(m);
 }
 
@@ -156,12 +159,16 @@ static inline vec v_add_if(mask m, vec a, vec b)
     return a + v_if(m, b, v_all(0.0));
 }
 
-static inline int v_any(mask m)
+static inline int v_count(mask m)
 {
-    int i, any = 0;
+#if defined(__AVX2__)
+    return __builtin_popcount(_mm256_movemask_pd((vec)m));
+#else
+    int i, count = 0;
     for (i = 0; i < LANES; i++)
-        any |= V_LANE(m, i) != 0;
-    return any;
+        count -= (int)V_LANE(m, i);
+    return count;
+#endif
 }
 
 static inline vec v_min(vec a, vec b)
@@ -249,13 +256,15 @@ static inline mask v_first(ptrdiff_t n)
     return m;
 }
 
-static inline ptrdiff_t v_append(double *p, vec a, mask m)
+static inline ptrdiff_t v_append(double *p, ptrdiff_t room, vec a, mask m)
 {
     ptrdiff_t size = 0;
     int i;
-    for (i = 0; i < LANES; i++)
-        if (V_LANE(m, i))
-            p[size++] = V_LANE(a, i);
+    for (i = 0; i < LANES; i++) {
+        if (size < room)
+            p[size] = V_LANE(a, i);
+        size += V_LANE(m, i) != 0;
+    }
     return size;
 }
 
