@@ -81,9 +81,10 @@ INLINE ptrdiff_t collapse(const double *x, const double *c, ptrdiff_t n, double 
             }
             a = v_add_if(is_below, a, kernel);
             b = v_add_if(is_above, b, kernel);
-            if (c)
+            if (c && inside)
                 v_append(inside_c + m, n - m, w, between);
-            m += v_append(inside + m, n - m, v, between);
+            if (inside)
+                m += v_append(inside + m, n - m, v, between);
         }
         add(&A, a);
         add(&B, b);

@@ -37,9 +37,9 @@ typedef struct {
 
 typedef struct {
     const char *name;
-    /* Collapses what is <= lo and >= hi, copies what is between to inside (which may be x itself)
+    /* Collapses what is <= lo and >= hi, moves what is between to inside (which may be x itself)
      * and its weights to inside_c, returns how many there are; -1 if an entry is not finite.
-     * Entries of zero weight are left out; c is NULL for ones. */
+     * Entries of zero weight are left out; c is NULL for ones, inside where nothing is between. */
     ptrdiff_t (*collapse)(const double *x, const double *c, ptrdiff_t n, double sign, double lo,
                           double hi, double alpha, double *inside, double *inside_c,
                           lap_outside *outside);

@@ -237,10 +237,11 @@ static void collapse_part(void *context, ptrdiff_t i)
     collapsing *all = context;
     const lap_lane *lane = all->lane;
     ptrdiff_t start = part_start(lane->n, i);
-    const double *c = lane->c ? lane->c + start : NULL;
-    all->sizes[i] = lane->table->collapse(lane->x + start, c, part_size(lane->n, i), lane->sign,
-                                          all->lo, all->hi, lane->alpha, all->inside + start,
-                                          c ? all->inside_c + start : NULL, &all->outside[i]);
+    double *inside = all->inside ? all->inside + start : NULL;
+    double *inside_c = all->inside_c ? all->inside_c + start : NULL;
+    all->sizes[i] = lane->table->collapse(lane->x + start, lane->c ? lane->c + start : NULL,
+                                          part_size(lane->n, i), lane->sign, all->lo, all->hi,
+                                          lane->alpha, inside, inside_c, &all->outside[i]);
 }
 
 static ptrdiff_t collapse(const lap_lane *lane, double lo, double hi, double *inside,
@@ -263,8 +264,9 @@ static ptrdiff_t collapse(const lap_lane *lane, double lo, double hi, double *in
         add(&outside->A, all.outside[i].A);
         add(&outside->B, all.outside[i].B);
         start = part_start(lane->n, i);
-        memmove(inside + m, inside + start, all.sizes[i] * sizeof(double));
-        if (lane->c)
+        if (inside)
+            memmove(inside + m, inside + start, all.sizes[i] * sizeof(double));
+        if (inside_c)
             memmove(inside_c + m, inside_c + start, all.sizes[i] * sizeof(double));
         m += all.sizes[i];
     }
@@ -305,7 +307,7 @@ static ptrdiff_t split(const lap_lane *lane, double v, double level, double *ins
     const double next = nextafter(v, INFINITY), alpha = lane->alpha;
     lap_outside at;
     double A, B;
-    if (collapse(lane, v, next, inside, inside_c, &at) < 0)
+    if (collapse(lane, v, next, NULL, NULL, &at) < 0)
         return -1;
     A = value(at.A) + (f->has_lo ? f->A * exp(-lap_step(f->lo, v, alpha)) : 0.0);
     B = value(at.B) * exp(-lap_step(v, next, alpha)) +
