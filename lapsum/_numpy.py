@@ -45,7 +45,9 @@ class Kernels:
     def _run(self, kernel: Any, shape: tuple[int, ...], *args: Any) -> None:
         """Call a kernel for all lanes of work of a shape, shared among the threads."""
         lanes = shape[0]
-        workers = min(self.workers, lanes) if prod(shape) >= GRAIN else 1
+        workers = self.workers
+        if workers > 1:
+            workers = min(workers, lanes) if prod(shape) >= GRAIN else 1
         if workers <= 1:
             kernel(*args, 0, lanes)
         else:
@@ -54,8 +56,7 @@ class Kernels:
 
     def _run_long(self, kernel: Any, x: Array, *args: Any) -> None:
         """Call a kernel that can also share the parts of each lane."""
-        few = len(x) < self.workers and x.size >= GRAIN
-        if few:
+        if len(x) < self.workers and x.size >= GRAIN:
             kernel(self._share, x, *args, 0, len(x))
         else:
             self._run(kernel, x.shape, None, x, *args)
@@ -72,9 +73,27 @@ class Kernels:
         """Return the key of lanes that are their own sources."""
         return np.arange(lanes, dtype=np.intp)
 
+    def full(self, lanes: int, value: float) -> Array:
+        """Return one number for every lane."""
+        out = np.empty(lanes)
+        out.fill(value)
+        return out
+
+    def every(self, flags: Array) -> bool:
+        """Return whether all flags are set."""
+        return bool(np.count_nonzero(flags) == flags.size)
+
+    def check_levels(self, levels: Array, totals: Array) -> tuple[Array, int]:
+        """Return levels, infinite from the total on, and the first that is not in [0, total].
+
+        The latter is -1 if there is none.  Above the total, a few roundings are allowed.
+        """
+        out = np.empty(len(levels))
+        return out, _kernels.check_levels(levels, totals, out)
+
     def contiguous(self, a: Array) -> Array:
         """Return `a` as C-contiguous float64, the same object where it is that already."""
-        return np.ascontiguousarray(a, dtype=np.float64)
+        return np.ascontiguousarray(a, np.float64)
 
     def own(self, a: Array) -> Array:
         """Return a copy of `a`, of the same dtype and in C order."""
@@ -85,7 +104,7 @@ class Kernels:
         return block[0]
 
     def room(self, own: Array) -> Array:
-        """Return the room beside what `own` has returned."""
+        """Return the room for a result beside what `own` has returned."""
         return own.base[1]
 
     def finish(self, a: Array, dtype: Any) -> Array:
@@ -246,17 +265,16 @@ class Kernels:
         levels: Array,
         totals: Array,
         alpha: Array,
-        scratch: Array,
-    ) -> tuple[Array, Array]:
-        """Return which lanes were solved by selection, and (8, lanes) of what `OneThreshold` holds.
+        room: Array | None,
+    ) -> tuple[Array, Array, Array]:
+        """Solve the lanes of sign * x that need no sorting.
 
-        The thresholds are those of sign * x; scratch, of the shape of x, is overwritten.
+        Returns which they are, (8, lanes) of what `OneThreshold` holds, and F((b - sign x)/alpha).
         """
-        solved, out = np.empty(len(x), dtype=np.uint8), np.empty((8, len(x)))
-        self._run_long(
-            _kernels.select, x, weights, sign, levels, totals, alpha, scratch, solved, out
-        )
-        return solved.view(bool), out
+        p = np.empty(x.shape) if room is None else room.reshape(x.shape)
+        solved, out = np.empty(len(x), np.uint8), np.empty((8, len(x)))
+        self._run_long(_kernels.select, x, weights, sign, levels, totals, alpha, p, solved, out)
+        return solved.view(np.bool_), out, p
 
     def anchors(self, x: Array, index: Array, side: Array, key: Array) -> tuple[Array, Array]:
         """Return the two nodes that anchor each threshold."""
@@ -305,19 +323,11 @@ class Kernels:
         return out
 
     def probabilities(
-        self,
-        thresholds: Array,
-        x: Array,
-        sign: float,
-        alpha: Array,
-        plain: Array,
-        out: Array | None = None,
-    ) -> Array:
-        """F((b - sign x)/alpha) for one threshold a lane; `plain` says which lanes are finite."""
-        out = np.empty(x.shape) if out is None else out
-        plain = plain.view(np.uint8)
-        self._run_long(_kernels.probabilities, x, thresholds, sign, alpha, plain, out)
-        return out
+        self, thresholds: Array, x: Array, sign: float, alpha: Array, solved: Array, out: Array
+    ) -> None:
+        """Write F((b - sign x)/alpha) of the lanes that are not solved to `out`."""
+        solved = solved.view(np.uint8)
+        self._run(_kernels.probabilities, x.shape, x, thresholds, sign, alpha, solved, out)
 
     def pull(
         self,
@@ -328,7 +338,7 @@ class Kernels:
         alpha: Array,
         bar: Array,
     ) -> tuple[Array, Array, Array]:
-        """Cotangents of x, of the level and of alpha for `bar`, that of plain `probabilities`."""
+        """Cotangents of x, of the level and of alpha for `bar`, that of F, in solved lanes."""
         x_bar, level_bar, alpha_bar = np.empty(x.shape), np.empty(len(x)), np.empty(len(x))
         self._run_long(
             _kernels.pull, x, thresholds, weights, sign, alpha, bar, x_bar, level_bar, alpha_bar

@@ -530,6 +530,20 @@ cdef inline lap_lane _lane(
     return lane
 
 
+def check_levels(
+    const double[::1] levels,           # IN
+    const double[::1] totals,           # IN
+    double[::1] out,                    # OUT levels, and infinity from the total on
+):
+    """Return the first lane whose level is not in [0, total], some roundings above allowed, or -1."""
+    cdef Py_ssize_t l
+    for l in range(levels.shape[0]):
+        if not 0.0 <= levels[l] <= totals[l] * (1.0 + 4.0 * 2.220446049250313e-16):
+            return l
+        out[l] = levels[l] if levels[l] < totals[l] else INFINITY
+    return -1
+
+
 def select(
     object run,                         # shares the parts of a lane among threads, or None
     const double[:, ::1] x,             # IN  entries in any order
@@ -538,17 +552,18 @@ def select(
     const double[::1] levels,           # IN
     const double[::1] totals,           # IN  sums of the weights
     const double[::1] alpha,            # IN
-    double[:, ::1] scratch,             # of the shape of x
+    double[:, ::1] p,                   # OUT F((b - sign x)/alpha) of the lanes that are solved
     unsigned char[::1] solved,          # OUT whether the lane need not be sorted
     double[:, ::1] out,                 # OUT (8, lanes): lo, hi, u, the neighbours of the
     Py_ssize_t start, Py_ssize_t stop,  #     threshold, q_left, q_right, density
 ):
-    """Select one threshold a lane, where the lane allows it."""
+    """Select one threshold a lane, where the lane allows it; p holds the entries on the way."""
     cdef Py_ssize_t l, n = x.shape[1]
     cdef double *scratch_c = NULL
     cdef lap_lane lane
     cdef _threads threads
     cdef lap_selected s
+    cdef lap_anchored b
     cdef int found
     if weights is not None:
         scratch_c = <double*>malloc((n + 1) * sizeof(double))
@@ -560,13 +575,18 @@ def select(
             continue
         lane = _lane(x, weights, sign, alpha, l, &threads, run)
         with nogil:
-            found = lap_select(&lane, levels[l], totals[l], &scratch[l, 0], scratch_c, &s)
+            found = lap_select(&lane, levels[l], totals[l], &p[l, 0], scratch_c, &s)
+            if found:
+                b.lo = s.right_node if s.root.side > 0 else s.left_node
+                b.hi = s.left_node if s.root.side < 0 else s.right_node
+                b.u = s.root.u
+                lap_lane_cdf(&lane, &b, &p[l, 0])
         if not found:
             continue
         solved[l] = 1
-        out[0, l] = s.right_node if s.root.side > 0 else s.left_node
-        out[1, l] = s.left_node if s.root.side < 0 else s.right_node
-        out[2, l] = s.root.u
+        out[0, l] = b.lo
+        out[1, l] = b.hi
+        out[2, l] = b.u
         out[3, l] = s.left_node
         out[4, l] = s.right_node
         out[5, l] = s.root.q_left
@@ -576,29 +596,24 @@ def select(
 
 
 def probabilities(
-    object run,                         # as for `select`
     const double[:, ::1] x,             # IN
     const double[:, ::1] thresholds,    # IN  as `select` leaves them
     double sign,                        # IN
     const double[::1] alpha,            # IN
-    const unsigned char[::1] plain,     # IN  whether the lane was selected: all of it finite
+    const unsigned char[::1] solved,    # IN  lanes to be left alone
     double[:, ::1] out,                 # OUT F((b - sign x)/alpha)
     Py_ssize_t start, Py_ssize_t stop,
 ):
-    cdef Py_ssize_t l, i, n = x.shape[1]
-    cdef lap_anchored b
-    cdef lap_lane lane
-    cdef _threads threads
-    for l in range(start, stop):
-        b.lo, b.hi, b.u = thresholds[0, l], thresholds[1, l], thresholds[2, l]
-        if plain[l]:
-            lane = _lane(x, None, sign, alpha, l, &threads, run)
-            with nogil:
-                lap_lane_cdf(&lane, &b, &out[l, 0])
-        else:
-            with nogil:
-                for i in range(n):
-                    out[l, i] = lap_cdf(lap_offset(b.lo, b.hi, b.u, sign * x[l, i], alpha[l]))
+    cdef Py_ssize_t l, i
+    cdef double t
+    with nogil:
+        for l in range(start, stop):
+            if solved[l]:
+                continue
+            for i in range(x.shape[1]):
+                t = lap_offset(thresholds[0, l], thresholds[1, l], thresholds[2, l],
+                               sign * x[l, i], alpha[l])
+                out[l, i] = lap_cdf(t)
 
 
 def pull(

@@ -148,7 +148,7 @@ INLINE vec offset(lap_anchored b, vec z, vec rate)
 {
     if (b.lo == b.hi)
         return v_fma(v_all(b.lo) - z, rate, v_all(b.u));
-    return 0.5 * ((v_all(b.lo) - z) * rate) + v_fma(v_all(b.hi) - z, 0.5 * rate, v_all(b.u));
+    return v_fma((v_all(b.lo) - z) + (v_all(b.hi) - z), 0.5 * rate, v_all(b.u));
 }
 
 static void NAME(cdf)(const double *x, ptrdiff_t n, double sign, const lap_anchored *threshold,
