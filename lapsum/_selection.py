@@ -38,10 +38,8 @@ class OneThreshold:
     absent : array of bool, shape (lanes, 1), or None
         Which lanes have no entries: those of zero weight, and those that a NaN spoils.
     invalid : array of bool, shape (lanes,), or None
-    selected : array of bool, shape (lanes,)
-        Which lanes were not sorted; all of their entries are finite.
-    everywhere : bool
-        Whether all lanes were selected.
+    solved : array of int, shape (lanes,)
+        0: by sorting; 1: by selection; 2: so too, but absent entries are not finite.
     """
 
     def __init__(
@@ -58,13 +56,12 @@ class OneThreshold:
         xp = kernels.xp
         self.absent: Array | None = None
         self.invalid: Array | None = None
-        self.selected, self.found, self.p = kernels.select(
+        self.solved, self.found, self.p = kernels.select(
             x, weights, sign, levels, totals, alpha, room
         )
-        self.everywhere = kernels.every(self.selected)
-        if self.everywhere:
+        if kernels.every(self.solved):
             return
-        rest = ~self.selected
+        rest = self.solved == 0
         s = Sources(
             kernels, sign * x[rest], alpha[rest], None if weights is None else weights[rest]
         )
@@ -75,7 +72,7 @@ class OneThreshold:
             self.absent = xp.zeros((len(x), 1), dtype=bool)
             self.absent[rest, 0] = s.count == 0
             self.found[:3, self.absent[:, 0]] = xp.array([[0.0], [0.0], [-xp.inf]])
-        kernels.probabilities(self.found, x, sign, alpha, self.selected, self.p)
+        kernels.probabilities(self.found, x, sign, alpha, self.solved, self.p)
         if self.absent is not None:
             self.p[self.absent[:, 0]] = 0.0
         if s.invalid is not None:

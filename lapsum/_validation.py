@@ -13,7 +13,7 @@ from ._backend import kernels_for
 from ._layout import Layout
 
 _FLOATS = (np.float16, np.float32, np.float64)
-_FLOAT64: np.dtype[Any] = np.dtype(np.float64)
+_FLOAT64: np.dtype[np.float64] = np.dtype(np.float64)
 
 
 def real_array(name: str, value: Any) -> Any:
@@ -78,11 +78,12 @@ def arguments(
 
 def float_dtype(value: Any, array: Any) -> np.dtype[Any]:
     """Return the dtype that `value` counts as: floats as they are, everything else float64."""
-    if array.dtype is _FLOAT64:
+    if array.dtype == _FLOAT64:
         return _FLOAT64
     python = isinstance(value, (list, tuple, float)) and not isinstance(value, np.floating)
     if array.dtype.kind == "f" and not python:
-        return np.dtype(array.dtype.newbyteorder("="))
+        native: np.dtype[Any] = np.dtype(array.dtype.newbyteorder("="))
+        return native
     return _FLOAT64
 
 

@@ -44,9 +44,11 @@ static inline vec v_scale(mask m, vec a, vec n)
 /* m and e with x = m 2^e and sqrt(1/2) <= m < sqrt(2), for positive normal x. */
 static inline vec v_split(vec x, vec *e)
 {
-    vec m = _mm512_getmant_pd(x, _MM_MANT_NORM_p75_1p5, _MM_MANT_SIGN_src);
-    *e = _mm512_getexp_pd(x / m * 1.0000000001);
-    return m;
+    /* Counted from sqrt(1/2), the exponent field is that of a mantissa in [sqrt(1/2), sqrt(2)). */
+    __m512i bits = _mm512_sub_epi64((__m512i)x, _mm512_set1_epi64(0x3fe6a09e667f3bcd));
+    __m512i field = _mm512_srai_epi64(bits, 52);
+    *e = _mm512_cvtepi64_pd(field);
+    return (vec)_mm512_sub_epi64((__m512i)x, _mm512_slli_epi64(field, 52));
 }
 
 /* The first n < LANES doubles at p, and fill. */
@@ -222,7 +224,6 @@ static inline vec v_scale(mask m, vec a, vec n)
 
 static inline vec v_split(vec x, vec *e)
 {
-    /* Counted from sqrt(1/2), the exponent field is that of a mantissa in [sqrt(1/2), sqrt(2)). */
     mask bits = V_BITS(x) - 0x3fe6a09e667f3bcd, field = bits & ~(((int64_t)1 << 52) - 1);
     /* field 2^-52 as a float, by way of the bits of 2^52 + 2^51 + number. */
     mask unsigned_field = ((field ^ INT64_MIN) >> 52) & 0xfff;
@@ -353,6 +354,21 @@ static inline vec v_expm1(vec x)
 {
     vec n, e = v_reduce(v_max(x, v_all(-0.5)), &n); /* n is 0 or -1 */
     return v_if(v_lt(n, v_all(-0.5)), 0.5 * e - 0.5, e);
+}
+
+/* log x for positive normal x: absolute errors of about one unit of 1 + |log x|. */
+static inline vec v_log(vec x)
+{
+    vec e, m = v_split(x, &e), f = m - 1.0, s = f / (2.0 + f), z = s * s, q;
+    /* log m = 2 s + s^3 q(s^2), near minimax. */
+    q = v_fma(z, v_all(0.146171283998073), v_all(0.15331666676597175));
+    q = v_fma(z, q, v_all(0.1818289077802613));
+    q = v_fma(z, q, v_all(0.22222211112104948));
+    q = v_fma(z, q, v_all(0.2857142862611452));
+    q = v_fma(z, q, v_all(0.399999999998992));
+    q = v_fma(z, q, v_all(0.666666666666667));
+    q = v_fma(s * z, q, e * 1.90821492927058770002e-10);
+    return v_fma(e, v_all(6.93147180369123816490e-01), v_fma(v_all(2.0), s, q));
 }
 
 #endif

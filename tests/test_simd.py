@@ -59,7 +59,7 @@ def test_selection_agrees_with_sorting(level, name, rng):
         scale = np.full(len(KS), alpha)
         b = OneThreshold(kernels, x, 1.0, scale, k, np.full(len(KS), float(N)))
         # No bad day: a sort is what is left where a lane cannot be bracketed at all.
-        assert b.selected.all()
+        assert b.solved.all()
         p = b.p
         t, expected = by_sorting(x, k, scale)
         assert (
