@@ -132,33 +132,32 @@ class Kernels:
         # NumPy sorts integers much faster than it argsorts floats: the leading bits of the float
         # and its index in one, and what these bits leave in disorder is mended.
         width = max(n - 1, 1).bit_length()
-        keys, values = np.empty(x.shape, np.uint64), np.empty(x.shape)
-        order, count = np.empty(x.shape, np.intp), np.empty(lanes, np.intp)
+        keys, count = np.empty(x.shape, np.uint64), np.empty(lanes, np.intp)
         invalid, unsorted = np.empty(lanes, np.uint8), np.empty(lanes, np.uint8)
         self._run(_kernels.pack, x.shape, x, weights, width, keys, count, invalid)
         self._sort(keys)
-        self._run(_kernels.unpack, x.shape, x, width, keys, order, values, unsorted)
+        values = np.empty(x.shape)
+        self._run(_kernels.unpack, x.shape, x, width, keys, values, unsorted)
         if unsorted.any():
             at = np.flatnonzero(unsorted)
-            order[at], values[at] = self._order_again(x[at], keys[at], width)
-        return order, values, count, invalid.view(np.bool_) if invalid.any() else None
+            keys[at], values[at] = self._order_again(x[at], values[at], count[at], keys[at], width)
+        spoilt = invalid.view(np.bool_) if invalid.any() else None
+        return keys.view(np.intp), values, count, spoilt
 
-    def _order_again(self, x: Array, keys: Array, width: int) -> tuple[Array, Array]:
-        """Order lanes of which many entries agree in the leading bits of the sorted keys."""
-        mask = np.uint64((1 << width) - 1)
-        order = (keys & mask).view(np.intp)
+    def _order_again(
+        self, x: Array, values: Array, count: Array, keys: Array, width: int
+    ) -> tuple[Array, Array]:
+        """Order lanes of which many entries agree in their leading bits."""
         if 3 * width > 64:
-            for lane, row, index in zip(x, keys >> width, order, strict=True):
-                present = np.searchsorted(row, np.uint64((1 << (64 - width)) - 1))
-                some = index[:present]
-                some[:] = some[np.argsort(lane[some])]
-            return order, self.sort(x, order)
+            for lane, row, present in zip(x, keys, count, strict=True):
+                row[:present] = row[:present][np.argsort(lane[row[:present]])]
+            return keys, self.sort(x, keys.view(np.intp))
         # The place of the first that agrees, then the bits that were left out, then the index.
-        self._run(_kernels.repack, x.shape, self.sort(x, order), width, keys)
+        self._run(_kernels.repack, x.shape, values, count, width, keys)
         self._sort(keys)
-        values, unsorted = np.empty(x.shape), np.empty(len(x), np.uint8)
-        self._run(_kernels.unpack, x.shape, x, width, keys, order, values, unsorted)
-        return order, values
+        unsorted = np.empty(len(x), np.uint8)
+        self._run(_kernels.unpack, x.shape, x, width, keys, values, unsorted)
+        return keys, values
 
     def _sort(self, keys: Array) -> None:
         def sort(keys: Array, start: int, stop: int) -> None:

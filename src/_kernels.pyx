@@ -27,6 +27,7 @@ cdef extern from "laplace.h" nogil:
     double lap_decay_value(double)
     void lap_add(double, double*, double*)
     void lap_scan(double, double, double*, double*)
+    void lap_scan_one(double, double*, double*)
     lap_root lap_solve_below(double, double)
     lap_root lap_solve_above(double, double)
     lap_root lap_solve_between(double, double, double, double)
@@ -76,6 +77,18 @@ cdef extern from "selection.h" nogil:
 from libc.stdint cimport int64_t, uint64_t
 from libc.stdlib cimport free, malloc
 from libc.string cimport memcpy
+
+cdef extern from *:
+    """
+    #if defined(__GNUC__)
+    #define AHEAD(p, write) __builtin_prefetch(p, write)
+    #else
+    #define AHEAD(p, write) ((void)(p))
+    #endif
+    #define DISTANCE 24 /* entries: what random access waits for is then there */
+    """
+    void AHEAD(const void*, int) nogil
+    const Py_ssize_t DISTANCE
 
 cdef extern from "math.h" nogil:
     double exp(double)
@@ -135,54 +148,60 @@ def pack(
 
 
 def repack(
-    const double[:, ::1] x,             # IN  in the order of keys
+    const double[:, ::1] x,             # IN  ordered by their leading bits
+    const Py_ssize_t[::1] count,        # IN
     int width,                          # IN
-    uint64_t[:, ::1] keys,              # IN, OUT  where equal leading bits start, the others, index
-    Py_ssize_t start, Py_ssize_t stop,
+    uint64_t[:, ::1] keys,              # IN  the indices; OUT where equal leading bits start, the
+    Py_ssize_t start, Py_ssize_t stop,  #     other bits, the index
 ):
     cdef Py_ssize_t l, m
-    cdef uint64_t mask = (<uint64_t>1 << width) - 1, bits, lead = 0, first = 0, index
+    cdef uint64_t mask = (<uint64_t>1 << width) - 1, bits, lead, last, first
     with nogil:
         for l in range(start, stop):
-            first = 0
+            first = last = 0
             for m in range(x.shape[1]):
-                index = keys[l, m] & mask
-                if m == 0 or keys[l, m] >> width != lead:
+                bits = ~<uint64_t>0 if m >= count[l] else _ordered(x[l, m])
+                lead = bits >> width
+                if m == 0 or lead != last:
                     first = m
-                    lead = keys[l, m] >> width
-                bits = mask if x[l, m] != x[l, m] else _ordered(x[l, m]) & mask
-                keys[l, m] = (((first << width) | bits) << width) | index
+                    last = lead
+                keys[l, m] |= ((first << width) | (bits & mask)) << width
 
 
 def unpack(
     const double[:, ::1] x,             # IN
     int width,                          # IN
-    const uint64_t[:, ::1] keys,        # IN  sorted
-    Py_ssize_t[:, ::1] order,           # OUT the indices
+    uint64_t[:, ::1] keys,              # IN  sorted; OUT the indices
     double[:, ::1] out,                 # OUT x in that order
     unsigned char[::1] unsorted,        # OUT whether the leading bits left much out of order
     Py_ssize_t start, Py_ssize_t stop,
 ):
-    cdef Py_ssize_t l, m, i, n = x.shape[1], moves
-    cdef uint64_t mask = (<uint64_t>1 << width) - 1
-    cdef Py_ssize_t index
+    cdef Py_ssize_t l, m, i, n = x.shape[1], moves, first
+    cdef uint64_t mask = (<uint64_t>1 << width) - 1, index, lead, last
     cdef double v
     with nogil:
         for l in range(start, stop):
             moves = n // 2 + 16
+            first = 0
+            last = 0
             for m in range(n):
+                if m + DISTANCE < n:
+                    AHEAD(&x[l, <Py_ssize_t>(keys[l, m + DISTANCE] & mask)], 0)
+                lead = keys[l, m] >> width
                 index = keys[l, m] & mask
-                v = x[l, index]
+                v = x[l, <Py_ssize_t>index]
                 i = m
-                if m > 0 and v < out[l, m - 1] and keys[l, m] >> width == keys[l, m - 1] >> width:
-                    # All others with these leading bits are before it, and absent ones never meet.
-                    while i > 0 and v < out[l, i - 1] and moves > 0:
+                if m == 0 or lead != last:
+                    first = m
+                    last = lead
+                else:
+                    while i > first and v < out[l, i - 1] and moves > 0:
                         out[l, i] = out[l, i - 1]
-                        order[l, i] = order[l, i - 1]
+                        keys[l, i] = keys[l, i - 1]
                         i -= 1
                         moves -= 1
                 out[l, i] = v
-                order[l, i] = index
+                keys[l, i] = index
             unsorted[l] = moves == 0
 
 
@@ -252,19 +271,28 @@ def scan_both(
 ):
     """The two directions do not wait for each other: together they take hardly longer than one."""
     cdef Py_ssize_t l, m, k, n = left.shape[1]
-    cdef bint unit = values is None
+    cdef const double *d
     cdef double high, low, other_high, other_low
     with nogil:
-        for l in range(start, stop):
-            high = low = other_high = other_low = 0.0
-            for m in range(n):
-                k = n - 1 - m
-                lap_scan(1.0 if unit else values[l, m], decay[key[l], m] if m > 0 else 0.0,
-                         &high, &low)
-                lap_scan(1.0 if unit else values[l, k], decay[key[l], k + 1] if m > 0 else 0.0,
-                         &other_high, &other_low)
-                left[l, m] = high + low
-                right[l, k] = other_high + other_low
+        for l in range(start, stop if n > 0 else start):
+            d = &decay[key[l], 0]
+            high = left[l, 0] = 1.0 if values is None else values[l, 0]
+            other_high = right[l, n - 1] = 1.0 if values is None else values[l, n - 1]
+            low = other_low = 0.0
+            if values is None:
+                for m in range(1, n):
+                    k = n - 1 - m
+                    lap_scan_one(d[m], &high, &low)
+                    lap_scan_one(d[k + 1], &other_high, &other_low)
+                    left[l, m] = high + low
+                    right[l, k] = other_high + other_low
+            else:
+                for m in range(1, n):
+                    k = n - 1 - m
+                    lap_scan(values[l, m], d[m], &high, &low)
+                    lap_scan(values[l, k], d[k + 1], &other_high, &other_low)
+                    left[l, m] = high + low
+                    right[l, k] = other_high + other_low
 
 
 def ranks(
@@ -284,6 +312,8 @@ def ranks(
     with nogil:
         for l in range(start, stop):
             for m in range(gap.shape[1]):
+                if m + DISTANCE < gap.shape[1]:
+                    AHEAD(&out[l, order[l, m + DISTANCE]], 1)
                 if gap[l, m] != 0.0:    # else a tie, which has one rank
                     if unit:
                         y = (m + 1) + 0.5 * (right[l, m] - left[l, m])

@@ -153,6 +153,19 @@ LAP_FUNCTION void lap_scan(double value, double decay, double *high, double *low
     }
 }
 
+/* lap_scan for value 1, where high is at least 1 and no sum is infinite: a shorter TwoSum will do. */
+LAP_FUNCTION void lap_scan_one(double decay, double *high, double *low)
+{
+    if (signbit(decay)) {
+        double increment = 1.0 + *high * decay, sum = *high + increment;
+        *low = (*low + *low * decay) + (increment - (sum - *high));
+        *high = sum;
+    } else {
+        *high = 1.0 + decay * (*high + *low);
+        *low = 0.0;
+    }
+}
+
 /* The root of S(b) = w between two neighbouring nodes.  excess = w - C is the level above the
  * weight of the left node and all below it, A and B the decaying sums at the left and the right
  * node, gap their distance over alpha (all of them dimensionless but the weights).

@@ -19,6 +19,8 @@
  * and compensated from block to block. */
 #define BLOCK (32 * LANES)
 
+static const double COUNT[8] = {0.0, 1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 7.0};
+
 typedef struct {
     vec high, low;
 } pair;
@@ -160,54 +162,70 @@ static void NAME(solve)(const double *A, const double *B, const double *gap, con
                         ptrdiff_t n, double first, signed char *side, double *u, double *factors,
                         ptrdiff_t stride)
 {
-    const vec zero = v_all(0.0), half = v_all(0.5), one = v_all(1.0);
+    const vec zero = v_all(0.0), one = v_all(1.0), count = v_load(COUNT);
     ptrdiff_t i;
     int j;
     for (i = 0; i < n; i += LANES) {
         const ptrdiff_t left = n - i;
-        double a[LANES], b[LANES], g[LANES], d[LANES], sides[LANES];
-        vec excess, size, h, s, P, Q, large, small, ratio, skew, arg, root_A, root_B, distance;
+        int64_t at[LANES];
+        double sides[LANES];
+        vec a, b, g, excess, size, E, H, s, sum, scale, P, Q, most, least, centre;
         mask far, up, level;
-        for (j = 0; j < LANES; j++) {
-            const ptrdiff_t at = m[j < left ? i + j : i];
-            a[j] = A[at - 1];
-            b[j] = B[at];
-            g[j] = gap[at];
-            d[j] = (first - at) + (j < left ? i + j : i);
-        }
-        excess = v_load(d);
+        for (j = 0; j < LANES; j++)
+            at[j] = m[j < left ? i + j : i];
+        a = v_gather(A, at, -1);
+        b = v_gather(B, at, 0);
+        g = v_gather(gap, at, 0);
+        excess = (v_all(first + (double)i) - v_places(at)) + count;
         size = v_abs(excess);
-        root_A = v_sqrt(v_load(a));
-        root_B = v_sqrt(v_load(b));
-        h = root_A * root_B * v_exp(-0.5 * v_load(g));
-        level = v_le(size, zero);
-        s = v_if(level, h, v_sqrt(v_fma(size, size, h * h))); /* if not, size is at least 1/2 */
-        large = 0.5 * (s + size);
-        small = v_if(v_lt(zero, large), 0.25 * h * (h / large), zero);
+        E = v_exp(-0.5 * g);
+        H = a * b * E * E; /* h^2 */
+        s = v_sqrt(v_fma(size, size, H));
+        sum = s + size;
         up = v_lt(zero, excess);
-        far = v_lt(h, size);
-        P = v_if(up, large, small);
-        Q = v_if(up, small, large);
-        /* u = log(2 P/B), -log(2 Q/A), or the mean of both. */
-        ratio = root_A / root_B;
-        skew = v_if(level, one, (s + size) / h);
-        arg = v_if(far, v_if(up, (2.0 * P) / v_load(b), v_load(a) / (2.0 * Q)),
-                   v_if(up, ratio * skew, ratio / skew));
-        v_put(u + i, left, v_log(arg));
+        far = v_lt(H, size * size);
+        level = v_and(v_le(size, zero), v_lt(H, v_all(1e-280)));
+        scale = v_if(far, one, E);
+        /* log(2 P/B) or -log(2 Q/A), and log(A/B)/2 + asinh(excess/h) without a difference. */
+        centre = v_log(v_if(up, sum, a * scale) / v_if(up, b * scale, sum));
+        v_put(u + i, left, centre);
         v_store(sides, v_if(far, v_if(up, one, -one), zero));
         for (j = 0; j < LANES && j < left; j++)
             side[i + j] = (signed char)sides[j];
-        if (!factors)
-            continue;
-        v_put(factors + i, left, (2.0 * Q) / v_load(a));
-        v_put(factors + stride + i, left, (2.0 * P) / v_load(b));
-        v_put(factors + 2 * stride + i, left, v_if(v_lt(zero, s), Q / s, half) / v_load(a));
-        v_put(factors + 3 * stride + i, left, v_if(v_lt(zero, s), P / s, half) / v_load(b));
-        v_put(factors + 4 * stride + i, left, s);
-        distance = v_if(far, v_if(up, Q, -P), -0.5 * excess) / s;
-        distance = v_if(level, zero, distance);
-        distance = v_if(v_le(v_abs(distance), zero), zero, v_load(g) * distance);
-        v_put(factors + 5 * stride + i, left, v_log(arg) + distance);
+        if (factors) {
+            most = 0.5 * sum;
+            least = 0.25 * (H / most);
+            P = v_if(up, most, least) / b;
+            Q = v_if(up, least, most) / a;
+            scale = 1.0 / s;
+            v_put(factors + i, left, 2.0 * Q);
+            v_put(factors + stride + i, left, 2.0 * P);
+            v_put(factors + 2 * stride + i, left, Q * scale);
+            v_put(factors + 3 * stride + i, left, P * scale);
+            v_put(factors + 4 * stride + i, left, s);
+            least = v_if(far, v_if(up, least, -least), -0.5 * excess) * scale;
+            least = v_if(v_le(v_abs(least), zero), zero, g * least);
+            v_put(factors + 5 * stride + i, left, centre + least);
+        }
+        if (v_count(level)) /* h^2 underflows where h is all there is */
+            for (j = 0; j < LANES && j < left; j++) {
+                const double gap_j = gap[at[j]], excess_j = (first + (double)i - (double)at[j]) + j;
+                lap_root root;
+                if (excess_j != 0.0)
+                    continue;
+                root = lap_solve_between(0.0, A[at[j] - 1], B[at[j]], gap_j);
+                side[i + j] = (signed char)root.side;
+                u[i + j] = root.u;
+                if (factors) {
+                    double *out = factors + i + j;
+                    out[0] = root.left;
+                    out[stride] = root.right;
+                    out[2 * stride] = root.q_left;
+                    out[3 * stride] = root.q_right;
+                    out[4 * stride] = root.density;
+                    out[5 * stride] = root.centre;
+                }
+            }
     }
 }
 

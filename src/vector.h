@@ -35,6 +35,10 @@ typedef __mmask8 mask;
 #define v_sqrt(a) _mm512_sqrt_pd(a)
 #define v_fma(a, b, c) _mm512_fmadd_pd(a, b, c)
 
+/* p at `shift` from each of the places, and these as numbers. */
+#define v_gather(p, at, shift) _mm512_i64gather_pd(_mm512_loadu_si512(at), (p) + (shift), 8)
+#define v_places(at) _mm512_cvtepi64_pd(_mm512_loadu_si512(at))
+
 /* a 2^floor(n) in m, and 0 elsewhere. */
 static inline vec v_scale(mask m, vec a, vec n)
 {
@@ -229,6 +233,24 @@ static inline vec v_split(vec x, vec *e)
     mask unsigned_field = ((field ^ INT64_MIN) >> 52) & 0xfff;
     *e = V_FLOAT(unsigned_field + V_BITS(v_all(0x1p52))) - v_all(0x1p52 + 2048.0);
     return V_FLOAT(V_BITS(x) - field);
+}
+
+static inline vec v_gather(const double *p, const int64_t *at, ptrdiff_t shift)
+{
+    double each[LANES];
+    int i;
+    for (i = 0; i < LANES; i++)
+        each[i] = p[at[i] + shift];
+    return v_load(each);
+}
+
+static inline vec v_places(const int64_t *at)
+{
+    double each[LANES];
+    int i;
+    for (i = 0; i < LANES; i++)
+        each[i] = (double)at[i];
+    return v_load(each);
 }
 
 static inline vec v_load_part(const double *p, ptrdiff_t n, double fill)
