@@ -122,11 +122,17 @@ class Kernels:
         owner.flags.writeable = a.flags.writeable = False
         return a.view()
 
-    def order(self, x: Array, weights: Array | None) -> tuple[Array, Array, Array, Array | None]:
-        """Return the ascending order of the entries of non-zero weight.
+    def block(self, arrays: int, shape: tuple[int, int]) -> Array:
+        """Return several arrays in one: many large ones cost more in page faults than they hold."""
+        return np.empty((arrays, *shape))
 
-        Returns the order, the entries in it, how many there are, and the lanes, if any, that are
-        spoilt by a NaN of non-zero weight and count no entry.  Absent entries come last.
+    def order(
+        self, x: Array, weights: Array | None, values: Array
+    ) -> tuple[Array, Array, Array | None]:
+        """Write the entries in ascending order, those of zero weight last, to `values`.
+
+        Returns the order, how many are present, and the lanes, if any, that are spoilt by a NaN of
+        non-zero weight and count no entry.
         """
         lanes, n = x.shape
         # NumPy sorts integers much faster than it argsorts floats: the leading bits of the float
@@ -136,13 +142,12 @@ class Kernels:
         invalid, unsorted = np.empty(lanes, np.uint8), np.empty(lanes, np.uint8)
         self._run(_kernels.pack, x.shape, x, weights, width, keys, count, invalid)
         self._sort(keys)
-        values = np.empty(x.shape)
         self._run(_kernels.unpack, x.shape, x, width, keys, values, unsorted)
         if unsorted.any():
             at = np.flatnonzero(unsorted)
             keys[at], values[at] = self._order_again(x[at], values[at], count[at], keys[at], width)
         spoilt = invalid.view(np.bool_) if invalid.any() else None
-        return keys.view(np.intp), values, count, spoilt
+        return keys.view(np.intp), count, spoilt
 
     def _order_again(
         self, x: Array, values: Array, count: Array, keys: Array, width: int
@@ -158,6 +163,13 @@ class Kernels:
         unsorted = np.empty(len(x), np.uint8)
         self._run(_kernels.unpack, x.shape, x, width, keys, values, unsorted)
         return keys, values
+
+    def ascending(self, x: Array, values: Array) -> tuple[Array, Array | None]:
+        """Do the same without the order."""
+        values[...] = x
+        self._sort(values)
+        invalid = np.isnan(values[:, -1:]).any(axis=-1)
+        return np.where(invalid, 0, x.shape[1]), invalid if invalid.any() else None
 
     def _sort(self, keys: Array) -> None:
         def sort(keys: Array, start: int, stop: int) -> None:
@@ -193,11 +205,9 @@ class Kernels:
         """Return a * b, where nothing times an infinity is nothing."""
         return np.where((a == 0.0) | (b == 0.0), 0.0, a * b)
 
-    def gaps(self, x: Array, count: Array, alpha: Array) -> Array:
+    def gaps(self, x: Array, count: Array, alpha: Array, out: Array) -> None:
         """(x[m] - x[m-1])/alpha between neighbours, infinite where there is no pair."""
-        out = np.empty_like(x)
         self._run(_kernels.gaps, out.shape, x, count, alpha, out)
-        return out
 
     def decays(self, gap: Array) -> Array:
         """e^{-gap} in the form that `scan` takes."""
@@ -211,11 +221,13 @@ class Kernels:
         self._run(_kernels.scan, out.shape, decay, values, key, reverse, out)
         return out
 
-    def scan_both(self, decay: Array, values: Array | None, key: Array) -> tuple[Array, Array]:
+    def scan_both(
+        self, gap: Array, values: Array | None, key: Array, out: Array | None = None
+    ) -> tuple[Array, Array]:
         """Return the scan of values and its mirror."""
-        shape = decay.shape if values is None else values.shape
-        left, right = np.empty(shape), np.empty(shape)
-        self._run(_kernels.scan_both, shape, decay, values, key, left, right)
+        shape = gap.shape if values is None else values.shape
+        left, right = np.empty((2, *shape)) if out is None else out
+        self._run(_kernels.scan_both, shape, gap, values, key, left, right)
         return left, right
 
     def ranks(
@@ -347,6 +359,22 @@ class Kernels:
         lo, hi = np.empty(index.shape), np.empty(index.shape)
         self._run(_kernels.anchors, hi.shape, x, index, side, key, lo, hi)
         return lo, hi
+
+    def sorted_values(
+        self,
+        x: Array,
+        gap: Array,
+        count: Array,
+        left: Array,
+        right: Array,
+        alpha: Array,
+        first: float,
+        steps: int,
+    ) -> Array:
+        """Return the roots that `solve_steps` gives, rounded, but never descending."""
+        out = np.empty((len(x), steps))
+        self._run(_kernels.sorted_values, out.shape, x, gap, count, left, right, alpha, first, out)
+        return out
 
     def thresholds(self, lo: Array, hi: Array, u: Array, alpha: Array, key: Array) -> Array:
         """(lo + hi)/2 + alpha u, rounded."""
@@ -551,10 +579,6 @@ class Kernels:
     def level_ties(self, x: Array, key: Array, values: Array) -> None:
         """Give equal sources the result of the first of them, in place."""
         self._run(_kernels.level_ties, values.shape, x, key, values)
-
-    def climb(self, values: Array) -> None:
-        """Replace values by their running maxima, in place."""
-        self._run(_kernels.climb, values.shape, values)
 
 
 SERIAL = Kernels()

@@ -99,7 +99,8 @@ class _SoftSort(LaneRule):
     ) -> None:
         super().__init__(running, {"x": x, "alpha": alpha}, axis=axis)
         self.descending = descending
-        self.sources = Sources(self.kernels, **self.lanes)
+        # Values need no order, only derivatives do.
+        self.sources = Sources(self.kernels, **self.lanes, ordered=running.keep)
         self.spoil(self.sources.invalid)
 
     @cached_property
@@ -112,9 +113,7 @@ class _SoftSort(LaneRule):
         return self.kernels.contiguous(lanes[:, ::-1]) if self.descending else lanes
 
     def value(self) -> Array:
-        s = self.sources
-        y = s.solve_steps(0.5, s.shape[1], False).value()
-        self.kernels.climb(y)
+        y = self.sources.sorted_values(0.5, self.sources.shape[1])
         return self.turn(y)
 
     def jvp(self, x_dot: Array | None, alpha_dot: Array | None) -> Array:

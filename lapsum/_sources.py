@@ -11,6 +11,7 @@ two decaying scans over the sources, then two reads a target; the transpose runs
 
 from __future__ import annotations
 
+from functools import cached_property
 from typing import Any
 
 from ._targets import Targets, Thresholds
@@ -30,19 +31,36 @@ class Sources:
         Sources; entries of zero weight are absent, whatever they hold.
     alpha : array, shape (lanes,)
     weights : array, shape (lanes, n), optional
+    ordered : bool, optional
+        Whether anything but the sources will be brought into their order; if not, no weights.
     """
 
-    def __init__(self, kernels: Any, x: Array, alpha: Array, weights: Array | None = None) -> None:
+    def __init__(
+        self,
+        kernels: Any,
+        x: Array,
+        alpha: Array,
+        weights: Array | None = None,
+        ordered: bool = True,
+    ) -> None:
         self.kernels = kernels
         self.given = x
         self.alpha = alpha
-        self.order, self.x, self.count, self.invalid = kernels.order(x, weights)
-        self.weights = None if weights is None else kernels.sort(weights, self.order)
         self.key = kernels.identity(len(x))
-        self.gap = kernels.gaps(self.x, self.count, alpha)
-        self.decay = kernels.decays(self.gap)
-        self.left, self.right = self.scan(self.weights)
+        self.x, self.gap, *scans = kernels.block(4, x.shape)
+        if ordered:
+            self.order, self.count, self.invalid = kernels.order(x, weights, self.x)
+        else:
+            self.count, self.invalid = kernels.ascending(x, self.x)
+        self.weights = None if weights is None else kernels.sort(weights, self.order)
+        kernels.gaps(self.x, self.count, alpha, self.gap)
+        self.left, self.right = kernels.scan_both(self.gap, self.weights, self.key, scans)
         self.pairs = None if weights is None else kernels.cumulate(self.weights)
+
+    @cached_property
+    def decay(self) -> Array:
+        """e^{-gap} in the form that scans take."""
+        return self.kernels.decays(self.gap)
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -77,7 +95,7 @@ class Sources:
     def scan(self, values: Array | None, key: Array | None = None) -> Pair:
         """Return the decaying sums of sorted `values` from the left and from the right."""
         key = self.key if key is None else key
-        pair: Pair = self.kernels.scan_both(self.decay, values, key)
+        pair: Pair = self.kernels.scan_both(self.gap, values, key)
         return pair
 
     def moments(self, step: Array, base: Pair, key: Array | None = None) -> Pair:
@@ -117,6 +135,13 @@ class Sources:
         )
         lo, hi = self.kernels.anchors(self.x, index, side, self.key)
         return Thresholds(self, self.key, index, lo, hi, u, factors)
+
+    def sorted_values(self, first: float, steps: int) -> Array:
+        """Return the thresholds at the levels first, first + 1, ..., rounded, in order."""
+        values: Array = self.kernels.sorted_values(
+            self.x, self.gap, self.count, self.left, self.right, self.alpha, first, steps
+        )
+        return values
 
     def falls(self) -> Array:
         """Return 1 - e^{-gap} to the source before, 0 where there is none."""

@@ -76,7 +76,7 @@ cdef extern from "selection.h" nogil:
 
 from libc.stdint cimport int64_t, uint64_t
 from libc.stdlib cimport free, malloc
-from libc.string cimport memcpy
+from libc.string cimport memcpy, memset
 
 cdef extern from *:
     """
@@ -95,6 +95,9 @@ cdef extern from "math.h" nogil:
     double INFINITY
     double NAN
 
+
+cdef enum:
+    BLOCK = 256                         # what fits into the nearest cache several times
 
 cdef const lap_table *_table = NULL
 
@@ -262,37 +265,43 @@ def scan(
 
 
 def scan_both(
-    const double[:, ::1] decay,         # IN
+    const double[:, ::1] gap,           # IN
     const double[:, ::1] values,        # IN  None: ones
-    const Py_ssize_t[::1] key,          # IN  lane of decay
+    const Py_ssize_t[::1] key,          # IN  lane of gap
     double[:, ::1] left,                # OUT scan(values), not reversed
     double[:, ::1] right,               # OUT and reversed
     Py_ssize_t start, Py_ssize_t stop,
 ):
     """The two directions do not wait for each other: together they take hardly longer than one."""
-    cdef Py_ssize_t l, m, k, n = left.shape[1]
-    cdef const double *d
+    cdef Py_ssize_t l, m, k, b, size, n = left.shape[1]
+    cdef double ahead[BLOCK]
+    cdef double back[BLOCK]
     cdef double high, low, other_high, other_low
     with nogil:
         for l in range(start, stop if n > 0 else start):
-            d = &decay[key[l], 0]
             high = left[l, 0] = 1.0 if values is None else values[l, 0]
             other_high = right[l, n - 1] = 1.0 if values is None else values[l, n - 1]
             low = other_low = 0.0
-            if values is None:
-                for m in range(1, n):
-                    k = n - 1 - m
-                    lap_scan_one(d[m], &high, &low)
-                    lap_scan_one(d[k + 1], &other_high, &other_low)
-                    left[l, m] = high + low
-                    right[l, k] = other_high + other_low
-            else:
-                for m in range(1, n):
-                    k = n - 1 - m
-                    lap_scan(values[l, m], d[m], &high, &low)
-                    lap_scan(values[l, k], d[k + 1], &other_high, &other_low)
-                    left[l, m] = high + low
-                    right[l, k] = other_high + other_low
+            b = 1
+            while b < n:
+                size = BLOCK if b + BLOCK < n else n - b
+                _table.decays(&gap[key[l], b], size, ahead)
+                _table.decays(&gap[key[l], n - b - size + 1], size, back)
+                if values is None:
+                    for m in range(size):
+                        k = n - 1 - (b + m)
+                        lap_scan_one(ahead[m], &high, &low)
+                        lap_scan_one(back[size - 1 - m], &other_high, &other_low)
+                        left[l, b + m] = high + low
+                        right[l, k] = other_high + other_low
+                else:
+                    for m in range(size):
+                        k = n - 1 - (b + m)
+                        lap_scan(values[l, b + m], ahead[m], &high, &low)
+                        lap_scan(values[l, k], back[size - 1 - m], &other_high, &other_low)
+                        left[l, b + m] = high + low
+                        right[l, k] = other_high + other_low
+                b += size
 
 
 def ranks(
@@ -558,6 +567,13 @@ def solve(
                     factors[5, l, i] = root.centre
 
 
+cdef inline Py_ssize_t _levels_up_to(double A, double B, double first, Py_ssize_t m) noexcept nogil:
+    """How many of the levels first + i are at most S(x_m) = m + 1/2 + (B - A)/2."""
+    cdef double jump = 0.5 * (B - A) + (0.5 - first)
+    cdef Py_ssize_t k = <Py_ssize_t>jump
+    return k + m + 1 - (k > jump)
+
+
 def solve_steps(
     const double[:, ::1] gap,           # IN
     const Py_ssize_t[::1] count,        # IN
@@ -577,25 +593,29 @@ def solve_steps(
     with nogil:
         for l in range(start, stop):
             n = count[l]
-            m = 0
-            low = 0
-            high = 0
-            for i in range(steps):
-                if n == 0:
+            if n == 0:
+                for i in range(steps):
                     index[l, i] = side[l, i] = 0
                     u[l, i] = NAN
                     if factors is not None:
                         for k in range(6):
                             factors[k, l, i] = 0.0
-                    continue
-                # S(x_m) - m - 1/2 = (B - A)/2: exact for whole and half levels.
-                while m < n and (first - m - 0.5) + i > 0.5 * (B[l, m] - A[l, m]):
-                    m += 1
+                continue
+            if steps == 0:
+                continue
+            # Counted up, these tell how many nodes are below each level.
+            memset(&index[l, 0], 0, steps * sizeof(Py_ssize_t))
+            for m in range(n):
+                k = _levels_up_to(A[l, m], B[l, m], first, m)
+                if k < steps:
+                    index[l, k if k > 0 else 0] += 1
+            m = 0
+            low = high = 0
+            for i in range(steps):
+                m += index[l, i]
                 index[l, i] = m
                 low += m == 0
                 high += m < n
-            if n == 0 or steps == 0:
-                continue
             rest = NULL if factors is None else &factors[0, l, 0]
             for i in range(steps):
                 if low <= i < high:
@@ -639,6 +659,69 @@ def anchors(
                 else:
                     lo[l, i] = x[key[l], m if side[l, i] > 0 else m - 1]
                     hi[l, i] = x[key[l], m - 1 if side[l, i] < 0 else m]
+
+
+def sorted_values(
+    const double[:, ::1] x,             # IN  sorted sources
+    const double[:, ::1] gap,           # IN
+    const Py_ssize_t[::1] count,        # IN
+    const double[:, ::1] A,             # IN  scans of unit weights
+    const double[:, ::1] B,             # IN
+    const double[::1] alpha,            # IN
+    double first,                       # IN  the levels are first + i, in (0, count)
+    double[:, ::1] out,                 # OUT the thresholds, rounded, but never descending
+    Py_ssize_t start, Py_ssize_t stop,
+):
+    cdef Py_ssize_t l, i, b, m, below, k, n, low, high, size, steps = out.shape[1]
+    cdef ptrdiff_t index[BLOCK]
+    cdef signed char side[BLOCK]
+    cdef double u[BLOCK]
+    cdef double y, last
+    cdef lap_root root
+    with nogil:
+        for l in range(start, stop):
+            n = count[l]
+            m = below = b = 0
+            last = -INFINITY
+            while b < steps:
+                size = BLOCK if b + BLOCK < steps else steps - b
+                if n == 0:
+                    for i in range(size):
+                        out[l, b + i] = NAN
+                    b += size
+                    continue
+                memset(index, 0, size * sizeof(ptrdiff_t))
+                while m < n:
+                    k = _levels_up_to(A[l, m], B[l, m], first, m)
+                    if k >= b + size:
+                        break
+                    index[k - b if k > b else 0] += 1
+                    m += 1
+                low = high = 0
+                for i in range(size):
+                    below += index[i]
+                    index[i] = below
+                    low += below == 0
+                    high += below < n
+                for i in range(size):
+                    if low <= i < high:
+                        continue
+                    if index[i] == 0:
+                        root = lap_solve_below(first + (b + i), B[l, 0])
+                    else:
+                        root = lap_solve_above((first - n) + (b + i), A[l, n - 1])
+                    side[i] = root.side
+                    u[i] = root.u
+                if low < high:
+                    _table.solve(&A[l, 0], &B[l, 0], &gap[l, 0], index + low, high - low,
+                                 first + (b + low), side + low, u + low, NULL, 0)
+                for i in range(size):
+                    k = index[i]
+                    y = lap_threshold(x[l, k if side[i] > 0 else k - 1],
+                                      x[l, k - 1 if side[i] < 0 else k], u[i], alpha[l])
+                    last = y if not y < last else last
+                    out[l, b + i] = last
+                b += size
 
 
 def thresholds(
@@ -1204,14 +1287,4 @@ def level_ties(
         for l in range(start, stop):
             for m in range(1, values.shape[1]):
                 if x[key[l], m] == x[key[l], m - 1]:
-                    values[l, m] = values[l, m - 1]
-
-
-def climb(double[:, ::1] values, Py_ssize_t start, Py_ssize_t stop):
-    """Running maxima, in place: rounding may not unsort a sorted lane."""
-    cdef Py_ssize_t l, m
-    with nogil:
-        for l in range(start, stop):
-            for m in range(1, values.shape[1]):
-                if values[l, m] < values[l, m - 1]:
                     values[l, m] = values[l, m - 1]
