@@ -334,6 +334,67 @@ class Kernels:
         )
         return index, side, u, factors
 
+    def pull_ranks(
+        self,
+        x: Array,
+        gap: Array,
+        order: Array,
+        count: Array,
+        scans: tuple[Array, Array],
+        alpha: Array,
+        sign: float,
+        bar: Array,
+    ) -> tuple[Array, Array]:
+        """Cotangents of x and alpha for `bar`, finite, that of the ranks of lanes without weights.
+
+        Both are in the caller's order, and the ranks are those of sources sign x.
+        """
+        x_bar, alpha_bar, scratch = np.empty(x.shape), np.empty(len(x)), self.block(3, x.shape)
+        self._run(
+            _kernels.pull_ranks,
+            x.shape,
+            x,
+            gap,
+            order,
+            count,
+            *scans,
+            alpha,
+            sign,
+            bar,
+            scratch,
+            x_bar,
+            alpha_bar,
+        )
+        return x_bar, alpha_bar
+
+    def pull_sorted(
+        self,
+        x: Array,
+        gap: Array,
+        order: Array,
+        count: Array,
+        scans: tuple[Array, Array],
+        first: float,
+        bar: Array,
+    ) -> tuple[Array, Array]:
+        """Cotangents of x, in the caller's order, and alpha for `bar`, that of `sorted_values`."""
+        x_bar, alpha_bar, scratch = np.empty(x.shape), np.empty(len(x)), self.block(2, x.shape)
+        self._run(
+            _kernels.pull_sorted,
+            x.shape,
+            x,
+            gap,
+            order,
+            count,
+            *scans,
+            first,
+            bar,
+            scratch,
+            x_bar,
+            alpha_bar,
+        )
+        return x_bar, alpha_bar
+
     def select(
         self,
         x: Array,

@@ -162,8 +162,13 @@ class _SoftRank(LaneRule):
 
     def vjp(self, bar: Array, wrt: frozenset[str]) -> dict[str, Array]:
         s, xp = self.sources, self.kernels.xp
-        others = s.neighbours()
         base = s.left, s.right
+        if s.weights is None and xp.isfinite(bar).all():
+            x_bar, alpha_bar = self.kernels.pull_ranks(
+                s.x, s.gap, s.order, s.count, base, s.alpha, self.sign, bar
+            )
+            return {"x": x_bar, "alpha": alpha_bar}
+        others = s.neighbours()
         two_alpha = 2.0 * s.alpha
         bar = xp.where(self.at.invalid, 0.0, s.sort(bar))
         bars = {}

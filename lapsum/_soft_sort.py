@@ -126,8 +126,13 @@ class _SoftSort(LaneRule):
         return self.turn(out)
 
     def vjp(self, bar: Array, wrt: frozenset[str]) -> dict[str, Array]:
+        s, bar = self.sources, self.turn(bar)
+        if self.kernels.xp.isfinite(bar).all():
+            x_bar, alpha_bar = self.kernels.pull_sorted(
+                s.x, s.gap, s.order, s.count, (s.left, s.right), 0.5, bar
+            )
+            return {"x": x_bar, "alpha": alpha_bar}
         y = self.solved
-        bar = self.turn(bar)
         bars = {}
         if "x" in wrt:
             bars["x"] = self.sources.cotangent(y.average_transpose(bar))

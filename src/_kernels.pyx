@@ -27,6 +27,7 @@ cdef extern from "laplace.h" nogil:
     double lap_decay_value(double)
     void lap_add(double, double*, double*)
     void lap_scan(double, double, double*, double*)
+    void lap_scan_finite(double, double, double*, double*)
     void lap_scan_one(double, double*, double*)
     lap_root lap_solve_below(double, double)
     lap_root lap_solve_above(double, double)
@@ -98,6 +99,8 @@ cdef extern from "math.h" nogil:
 
 cdef enum:
     BLOCK = 256                         # what fits into the nearest cache several times
+
+    FACTORS = 1536                      # six blocks
 
 cdef const lap_table *_table = NULL
 
@@ -359,6 +362,90 @@ def moments(
                 out[l, m] = high + low
 
 
+cdef inline double _flux(
+    double gap, double decay, double A, double B, double before, double after, double step
+) noexcept nogil:
+    """What passes a gap in sum_ij e^{-|x_i - x_j|/alpha} (v_j - v_i), times the gap."""
+    cdef double factor = lap_decay_value(decay)
+    return gap * factor * (A * after + (step * A + before) * B) if factor != 0.0 else 0.0
+
+
+def pull_ranks(
+    const double[:, ::1] x,             # IN  sorted sources, of weight one
+    const double[:, ::1] gap,           # IN
+    const Py_ssize_t[:, ::1] order,     # IN
+    const Py_ssize_t[::1] count,        # IN  all of them, or none
+    const double[:, ::1] A,             # IN  scans of ones
+    const double[:, ::1] B,             # IN
+    const double[::1] alpha,            # IN
+    double sign,                        # IN
+    const double[:, ::1] bar,           # IN  finite cotangent, in the caller's order
+    double[:, :, ::1] scratch,          # (3, lanes, n)
+    double[:, ::1] x_bar,               # OUT sign sum_j K_ij (bar_i - bar_j), caller's order
+    double[::1] alpha_bar,              # OUT
+    Py_ssize_t start, Py_ssize_t stop,
+):
+    """In differences of the cotangent nothing cancels; nor does the flux of them through each gap,
+    which is what alpha feels."""
+    cdef Py_ssize_t l, m, k, b, size, n = x.shape[1]
+    cdef double ahead[BLOCK]
+    cdef double back[BLOCK]
+    cdef double high, low, other_high, other_low, total, rest, value
+    cdef double *v
+    cdef double *before
+    cdef double *after
+    with nogil:
+        for l in range(start, stop):
+            alpha_bar[l] = 0.0
+            if count[l] == 0:
+                for m in range(n):
+                    x_bar[l, m] = 0.0
+                continue
+            v = &scratch[0, l, 0]
+            before = &scratch[1, l, 0]
+            after = &scratch[2, l, 0]
+            for m in range(n):
+                if m + DISTANCE < n:
+                    AHEAD(&bar[l, order[l, m + DISTANCE]], 0)
+                v[m] = bar[l, order[l, m]]
+            high = low = other_high = other_low = before[0] = after[n - 1] = 0.0
+            b = 1
+            while b < n:
+                size = BLOCK if b + BLOCK < n else n - b
+                _table.decays(&gap[l, b], size, ahead)
+                _table.decays(&gap[l, n - b - size + 1], size, back)
+                for m in range(size):
+                    k = b + m
+                    value = lap_decay_value(ahead[m]) * ((v[k] - v[k - 1]) * A[l, k - 1])
+                    lap_scan_finite(value, ahead[m], &high, &low)
+                    before[k] = high + low
+                    k = n - k
+                    value = (lap_decay_value(back[size - 1 - m])
+                             * ((v[k] - v[k - 1]) * B[l, k]))
+                    lap_scan_finite(value, back[size - 1 - m], &other_high, &other_low)
+                    after[k - 1] = other_high + other_low
+                b += size
+            total = rest = 0.0
+            b = 0
+            while b < n:
+                size = BLOCK if b + BLOCK < n else n - b
+                _table.decays(&gap[l, b], size, ahead)
+                high = 0.0
+                for m in range(b, b + size):
+                    if m + DISTANCE < n:
+                        AHEAD(&x_bar[l, order[l, m + DISTANCE]], 1)
+                    if m > 0:
+                        high += _flux(gap[l, m], ahead[m - b], A[l, m - 1], B[l, m],
+                                      before[m - 1], after[m], v[m] - v[m - 1])
+                    value = 0.0
+                    if x[l, m] - x[l, m] == 0.0:
+                        value = sign * (before[m] - after[m]) / (2.0 * alpha[l])
+                    x_bar[l, order[l, m]] = value
+                lap_add(high, &total, &rest)
+                b += size
+            alpha_bar[l] = -(total + rest) / (2.0 * alpha[l])
+
+
 def cumulate(
     const double[:, ::1] values,        # IN
     double[:, ::1] high,                # OUT running sums as unevaluated pairs
@@ -574,6 +661,54 @@ cdef inline Py_ssize_t _levels_up_to(double A, double B, double first, Py_ssize_
     return k + m + 1 - (k > jump)
 
 
+cdef struct _walk:                      # along the levels first + i of a lane of unit weights
+    double first
+    Py_ssize_t n, passed, below         # sources, those looked at, those below the last level
+
+
+cdef void _roots(
+    _walk *walk, const double *gap, const double *A, const double *B, Py_ssize_t b, Py_ssize_t size,
+    ptrdiff_t *index, signed char *side, double *u, double *factors, ptrdiff_t stride,
+) noexcept nogil:
+    """The next `size` thresholds, those from level b on, as `solve_steps` returns them."""
+    cdef Py_ssize_t i, k, low = 0, high = 0
+    cdef double level
+    cdef lap_root root
+    # How many levels each source is not above tells, counted up, how many are below each level.
+    memset(index, 0, size * sizeof(ptrdiff_t))
+    while walk.passed < walk.n:
+        k = _levels_up_to(A[walk.passed], B[walk.passed], walk.first, walk.passed)
+        if k >= b + size:
+            break
+        index[k - b if k > b else 0] += 1
+        walk.passed += 1
+    for i in range(size):
+        walk.below += index[i]
+        index[i] = walk.below
+        low += walk.below == 0
+        high += walk.below < walk.n
+    for i in range(size):
+        if low <= i < high:
+            continue
+        level = walk.first + (b + i)
+        if index[i] == 0:
+            root = lap_solve_below(level, B[0])
+        else:
+            root = lap_solve_above(level - walk.n, A[walk.n - 1])
+        side[i] = root.side
+        u[i] = root.u
+        if factors is not NULL:
+            factors[i] = root.left
+            factors[stride + i] = root.right
+            factors[2 * stride + i] = root.q_left
+            factors[3 * stride + i] = root.q_right
+            factors[4 * stride + i] = root.density
+            factors[5 * stride + i] = root.centre
+    if low < high:
+        _table.solve(A, B, gap, index + low, high - low, walk.first + (b + low), side + low,
+                     u + low, NULL if factors is NULL else factors + low, stride)
+
+
 def solve_steps(
     const double[:, ::1] gap,           # IN
     const Py_ssize_t[::1] count,        # IN
@@ -586,58 +721,22 @@ def solve_steps(
     double[:, :, ::1] factors,          # OUT
     Py_ssize_t start, Py_ssize_t stop,
 ):
-    cdef Py_ssize_t l, i, k, m, n, low, high, steps = index.shape[1]
-    cdef ptrdiff_t stride = 0 if factors is None else factors.shape[1] * steps
-    cdef double *rest
-    cdef lap_root root
+    cdef Py_ssize_t l, i, k, steps = index.shape[1]
+    cdef _walk walk
     with nogil:
         for l in range(start, stop):
-            n = count[l]
-            if n == 0:
-                for i in range(steps):
-                    index[l, i] = side[l, i] = 0
-                    u[l, i] = NAN
-                    if factors is not None:
-                        for k in range(6):
-                            factors[k, l, i] = 0.0
+            walk = _walk(first, count[l], 0, 0)
+            if walk.n > 0 and steps > 0:
+                _roots(&walk, &gap[l, 0], &A[l, 0], &B[l, 0], 0, steps, <ptrdiff_t*>&index[l, 0],
+                       &side[l, 0], &u[l, 0], NULL if factors is None else &factors[0, l, 0],
+                       0 if factors is None else factors.shape[1] * steps)
                 continue
-            if steps == 0:
-                continue
-            # Counted up, these tell how many nodes are below each level.
-            memset(&index[l, 0], 0, steps * sizeof(Py_ssize_t))
-            for m in range(n):
-                k = _levels_up_to(A[l, m], B[l, m], first, m)
-                if k < steps:
-                    index[l, k if k > 0 else 0] += 1
-            m = 0
-            low = high = 0
             for i in range(steps):
-                m += index[l, i]
-                index[l, i] = m
-                low += m == 0
-                high += m < n
-            rest = NULL if factors is None else &factors[0, l, 0]
-            for i in range(steps):
-                if low <= i < high:
-                    continue
-                m = index[l, i]
-                if m == 0:
-                    root = lap_solve_below(first + i, B[l, 0])
-                else:
-                    root = lap_solve_above((first - m) + i, A[l, n - 1])
-                side[l, i] = root.side
-                u[l, i] = root.u
-                if rest is not NULL:
-                    rest[i] = root.left
-                    rest[stride + i] = root.right
-                    rest[2 * stride + i] = root.q_left
-                    rest[3 * stride + i] = root.q_right
-                    rest[4 * stride + i] = root.density
-                    rest[5 * stride + i] = root.centre
-            if low < high:
-                _table.solve(&A[l, 0], &B[l, 0], &gap[l, 0], <const ptrdiff_t*>&index[l, low], high - low,
-                             first + low, &side[l, low], &u[l, low],
-                             NULL if rest is NULL else rest + low, stride)
+                index[l, i] = side[l, i] = 0
+                u[l, i] = NAN
+                if factors is not None:
+                    for k in range(6):
+                        factors[k, l, i] = 0.0
 
 
 def anchors(
@@ -672,56 +771,128 @@ def sorted_values(
     double[:, ::1] out,                 # OUT the thresholds, rounded, but never descending
     Py_ssize_t start, Py_ssize_t stop,
 ):
-    cdef Py_ssize_t l, i, b, m, below, k, n, low, high, size, steps = out.shape[1]
+    cdef Py_ssize_t l, i, b, k, size, steps = out.shape[1]
     cdef ptrdiff_t index[BLOCK]
     cdef signed char side[BLOCK]
     cdef double u[BLOCK]
     cdef double y, last
-    cdef lap_root root
+    cdef _walk walk
     with nogil:
         for l in range(start, stop):
-            n = count[l]
-            m = below = b = 0
+            walk = _walk(first, count[l], 0, 0)
             last = -INFINITY
+            b = 0
             while b < steps:
                 size = BLOCK if b + BLOCK < steps else steps - b
-                if n == 0:
-                    for i in range(size):
+                if walk.n > 0:
+                    _roots(&walk, &gap[l, 0], &A[l, 0], &B[l, 0], b, size, index, side, u, NULL, 0)
+                for i in range(size):
+                    if walk.n == 0:
                         out[l, b + i] = NAN
-                    b += size
-                    continue
-                memset(index, 0, size * sizeof(ptrdiff_t))
-                while m < n:
-                    k = _levels_up_to(A[l, m], B[l, m], first, m)
-                    if k >= b + size:
-                        break
-                    index[k - b if k > b else 0] += 1
-                    m += 1
-                low = high = 0
-                for i in range(size):
-                    below += index[i]
-                    index[i] = below
-                    low += below == 0
-                    high += below < n
-                for i in range(size):
-                    if low <= i < high:
                         continue
-                    if index[i] == 0:
-                        root = lap_solve_below(first + (b + i), B[l, 0])
-                    else:
-                        root = lap_solve_above((first - n) + (b + i), A[l, n - 1])
-                    side[i] = root.side
-                    u[i] = root.u
-                if low < high:
-                    _table.solve(&A[l, 0], &B[l, 0], &gap[l, 0], index + low, high - low,
-                                 first + (b + low), side + low, u + low, NULL, 0)
-                for i in range(size):
                     k = index[i]
                     y = lap_threshold(x[l, k if side[i] > 0 else k - 1],
                                       x[l, k - 1 if side[i] < 0 else k], u[i], alpha[l])
                     last = y if not y < last else last
                     out[l, b + i] = last
                 b += size
+
+
+def pull_sorted(
+    const double[:, ::1] x,             # IN  sorted sources
+    const double[:, ::1] gap,           # IN
+    const Py_ssize_t[:, ::1] order,     # IN
+    const Py_ssize_t[::1] count,        # IN
+    const double[:, ::1] A,             # IN  scans of unit weights
+    const double[:, ::1] B,             # IN
+    double first,                       # IN  the levels are first + i, in (0, count)
+    const double[:, ::1] bar,           # IN  finite cotangent of the thresholds
+    double[:, :, ::1] scratch,          # (2, lanes, n)
+    double[:, ::1] x_bar,               # OUT sum_i q_ij bar_i, in the caller's order
+    double[::1] alpha_bar,              # OUT
+    Py_ssize_t start, Py_ssize_t stop,
+):
+    """Each threshold gives to its two neighbours, and two scans carry that on."""
+    cdef Py_ssize_t l, i, b, m, k, n, last, size, steps = bar.shape[1]
+    cdef ptrdiff_t index[BLOCK]
+    cdef signed char side[BLOCK]
+    cdef double u[BLOCK]
+    cdef double factors[FACTORS]
+    cdef double ahead[BLOCK]
+    cdef double back[BLOCK]
+    cdef double high, low, other_high, other_low, total, rest, value, decay
+    cdef double *left
+    cdef double *right
+    cdef _walk walk
+    with nogil:
+        for l in range(start, stop):
+            n = count[l]
+            walk = _walk(first, n, 0, 0)
+            alpha_bar[l] = 0.0
+            if n == 0:
+                for m in range(x.shape[1]):
+                    x_bar[l, m] = 0.0
+                continue
+            left = &scratch[0, l, 0]
+            right = &scratch[1, l, 0]
+            memset(left, 0, n * sizeof(double))
+            memset(right, 0, n * sizeof(double))
+            total = rest = high = low = other_high = other_low = 0.0
+            last = -1
+            b = 0
+            while b < steps:
+                size = BLOCK if b + BLOCK < steps else steps - b
+                _roots(&walk, &gap[l, 0], &A[l, 0], &B[l, 0], b, size, index, side, u, factors,
+                       BLOCK)
+                value = 0.0
+                for i in range(size):
+                    m = index[i]
+                    # What reaches one node is overwritten until it is complete.
+                    if m != last:
+                        high = low = other_high = other_low = 0.0
+                    last = m
+                    lap_add(factors[2 * BLOCK + i] * bar[l, b + i], &high, &low)
+                    lap_add(factors[3 * BLOCK + i] * bar[l, b + i], &other_high, &other_low)
+                    if m > 0:
+                        left[m - 1] = high + low
+                    if m < n:
+                        right[m] = other_high + other_low
+                    if bar[l, b + i] != 0.0:
+                        value += bar[l, b + i] * factors[5 * BLOCK + i]
+                lap_add(value, &total, &rest)
+                b += size
+            high = left[n - 1]
+            other_high = right[0]
+            low = other_low = 0.0
+            b = 1
+            while b < n:
+                size = BLOCK if b + BLOCK < n else n - b
+                _table.decays(&gap[l, b], size, ahead)
+                _table.decays(&gap[l, n - b - size + 1], size, back)
+                for m in range(size):
+                    k = b + m
+                    lap_scan_finite(right[k], ahead[m], &other_high, &other_low)
+                    right[k] = other_high + other_low
+                    k = n - 1 - k
+                    lap_scan_finite(left[k], back[size - 1 - m], &high, &low)
+                    left[k] = high + low
+                b += size
+            b = 0
+            while b < n:
+                size = BLOCK if b + BLOCK < n else n - b
+                _table.decays(&gap[l, b], size, ahead)
+                value = 0.0
+                for m in range(b, b + size):
+                    if m + DISTANCE < n:
+                        AHEAD(&x_bar[l, order[l, m + DISTANCE]], 1)
+                    decay = lap_decay_value(ahead[m - b])
+                    if m > 0 and decay != 0.0:
+                        value += gap[l, m] * decay * (left[m] * A[l, m - 1] - right[m - 1] * B[l, m])
+                    x_bar[l, order[l, m]] = (
+                        left[m] + right[m] if x[l, m] - x[l, m] == 0.0 else 0.0)
+                lap_add(value, &total, &rest)
+                b += size
+            alpha_bar[l] = total + rest
 
 
 def thresholds(

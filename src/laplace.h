@@ -153,6 +153,19 @@ LAP_FUNCTION void lap_scan(double value, double decay, double *high, double *low
     }
 }
 
+/* lap_scan where no sum is infinite. */
+LAP_FUNCTION void lap_scan_finite(double value, double decay, double *high, double *low)
+{
+    if (signbit(decay)) {
+        double increment = value + *high * decay, sum = *high + increment, part = sum - *high;
+        *low = (*low + *low * decay) + ((*high - (sum - part)) + (increment - part));
+        *high = sum;
+    } else {
+        *high = value + decay * (*high + *low);
+        *low = 0.0;
+    }
+}
+
 /* lap_scan for value 1, where high is at least 1 and no sum is infinite: a shorter TwoSum will do. */
 LAP_FUNCTION void lap_scan_one(double decay, double *high, double *low)
 {
