@@ -97,6 +97,8 @@ class Kernels:
 
     def own(self, a: Array) -> Array:
         """Return a copy of `a`, of the same dtype and in C order."""
+        if not a.ndim:
+            return a.copy()
         # In a block with room for a result: many blocks of this size, given back to the system at
         # each call, cost more than the computation.
         block = np.empty((2, *a.shape), dtype=a.dtype)

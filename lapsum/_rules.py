@@ -142,6 +142,10 @@ class LaneRule(Rule):
             self.total = self.kernels.totals(self.lanes["weights"])
             check_total(self.total)
 
+    def forget(self, name: str) -> None:
+        """Let go of an argument that is not needed any more: it may change from now on."""
+        del self.arrays[name], self.lanes[name]
+
     def spoil(self, invalid: Array | None) -> None:
         """Make the results and cotangents of invalid lanes NaN."""
         for layout in self.layouts.values():

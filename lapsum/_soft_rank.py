@@ -122,11 +122,16 @@ class _SoftRank(LaneRule):
         axis: int = -1,
         descending: bool = False,
     ) -> None:
+        if weights is None:
+            running = running._replace(spare=("x",))
         super().__init__(running, {"x": x, "alpha": alpha}, weights, axis)
         self.sign = -1.0 if descending else 1.0
         self.lanes["x"] = self.sign * self.lanes["x"]
         self.sources = Sources(self.kernels, **self.lanes)
         self.spoil(self.sources.invalid)
+        if weights is None:
+            self.forget("x")
+            del self.sources.given
 
     @cached_property
     def at(self) -> Targets:

@@ -97,11 +97,14 @@ class _SoftSort(LaneRule):
     def __init__(
         self, running: Running, x: Any, alpha: Any, *, axis: int = -1, descending: bool = False
     ) -> None:
+        running = running._replace(spare=("x",))
         super().__init__(running, {"x": x, "alpha": alpha}, axis=axis)
         self.descending = descending
         # Values need no order, only derivatives do.
         self.sources = Sources(self.kernels, **self.lanes, ordered=running.keep)
         self.spoil(self.sources.invalid)
+        self.forget("x")
+        del self.sources.given
 
     @cached_property
     def solved(self) -> Thresholds:

@@ -50,10 +50,13 @@ class Running(NamedTuple):
         Number of threads, as the caller gave it.
     keep : bool
         Whether the arrays are to be copied, since they outlive the call.
+    spare : tuple of str
+        Those of them that the rule does not keep, and which need no copy.
     """
 
     workers: int | None = None
     keep: bool = False
+    spare: tuple[str, ...] = ()
 
 
 def arguments(
@@ -69,10 +72,8 @@ def arguments(
         array = arrays[name] = real_array(name, value)
         dtypes[name] = _FLOAT64 if type(value) is float else float_dtype(value, array)
     if running.keep:
-        arrays = {
-            name: kernels.own(array) if array.ndim else array.copy()
-            for name, array in arrays.items()
-        }
+        for name in arrays.keys() - set(running.spare):
+            arrays[name] = kernels.own(arrays[name])
     return kernels, arrays, dtypes
 
 
