@@ -552,12 +552,30 @@ class Kernels:
         return out
 
     def permutation(
-        self, x: Array, lo: Array, hi: Array, u: Array, width: Array, alpha: Array
+        self,
+        x: Array,
+        order: Array,
+        count: Array,
+        index: Array,
+        anchors: tuple[Array, Array, Array],
+        width: Array,
+        alpha: Array,
     ) -> Array:
-        """F(t_ij) - F(t_{i-1,j}), one matrix a lane."""
+        """F(t_ij) - F(t_{i-1,j}) of sorted sources, one matrix a lane, columns as in `order`."""
         lanes, n = x.shape
         out = np.empty((lanes, n, n))
-        self._run(_kernels.permutation, out.shape, x, lo, hi, u, width, alpha, out)
+        self._run(
+            _kernels.permutation,
+            out.shape,
+            x,
+            order,
+            count,
+            index,
+            *anchors,
+            width,
+            alpha,
+            out,
+        )
         return out
 
     def permutation_jvp(

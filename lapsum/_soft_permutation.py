@@ -127,7 +127,9 @@ class _SoftPermutation(LaneRule):
     def value(self) -> Array:
         s, b = self.sources, self.b
         width = self.kernels.widths(b.lo, b.hi, b.u, s.alpha, s.shape[1])
-        return self.kernels.permutation(s.given, b.lo, b.hi, b.u, width, s.alpha)
+        return self.kernels.permutation(
+            s.x, s.order, s.count, b.at[1], (b.lo, b.hi, b.u), width, s.alpha
+        )
 
     def jvp(self, x_dot: Array | None, alpha_dot: Array | None) -> Array:
         s, b, xp = self.sources, self.b, self.kernels.xp

@@ -93,6 +93,7 @@ cdef extern from *:
 
 cdef extern from "math.h" nogil:
     double exp(double)
+    double expm1(double)
     double INFINITY
     double NAN
 
@@ -101,6 +102,7 @@ cdef enum:
     BLOCK = 256                         # what fits into the nearest cache several times
 
     FACTORS = 1536                      # six blocks
+    GROUP = 32                          # columns of a matrix
 
 cdef const lap_table *_table = NULL
 
@@ -1272,8 +1274,11 @@ cdef inline double _threshold_offset(
 
 
 def permutation(
-    const double[:, ::1] x,             # IN  entries in the caller's order
-    const double[:, ::1] lo,            # IN  n - 1 thresholds a lane
+    const double[:, ::1] x,             # IN  sorted sources
+    const Py_ssize_t[:, ::1] order,     # IN
+    const Py_ssize_t[::1] count,        # IN  all of them, or none
+    const Py_ssize_t[:, ::1] index,     # IN  nodes left of each of the n - 1 thresholds
+    const double[:, ::1] lo,            # IN
     const double[:, ::1] hi,            # IN
     const double[:, ::1] u,             # IN
     const double[:, ::1] width,         # IN
@@ -1281,16 +1286,71 @@ def permutation(
     double[:, :, ::1] out,              # OUT (lanes, n, n): row = position, column = entry
     Py_ssize_t start, Py_ssize_t stop,
 ):
-    cdef Py_ssize_t l, i, j, n = x.shape[1]
+    """Where a group of columns lies on one side of a row's interval its entries are products: of
+    what the row has at the near end of the group, and of the decay from there to each column."""
+    cdef Py_ssize_t l, i, m, g, first, last, below, above, n = x.shape[1]
+    cdef Py_ssize_t groups = (n + GROUP - 1) // GROUP
+    cdef bint finite, ties
+    cdef double t0, t1, half, factor
+    cdef double *to_end = <double*>malloc((3 * n + 2 * groups + 1) * sizeof(double))
+    cdef double *to_start = to_end + n
+    cdef double *row = to_start + n
+    cdef double *at_end = row + n
+    cdef double *at_start = at_end + groups
+    if to_end is NULL:
+        raise MemoryError
     with nogil:
         for l in range(start, stop):
+            finite = count[l] > 0 and x[l, n - 1] - x[l, 0] < INFINITY
+            for i in range(n - 1):
+                finite = finite and -INFINITY < u[l, i] < INFINITY
+            ties = False
+            for m in range(n):
+                ties = ties or (m > 0 and x[l, m] == x[l, m - 1])
+                last = (m // GROUP + 1) * GROUP
+                last = n if last > n else last
+                to_end[m] = lap_step(x[l, last - 1], x[l, m], alpha[l])
+                to_start[m] = lap_step(x[l, m], x[l, m // GROUP * GROUP], alpha[l])
+            if n > 0 and finite:
+                _table.exp(to_end, 2 * n, to_end)
             for i in range(n):
-                for j in range(n):
-                    out[l, i, j] = lap_cdf_difference(
-                        _threshold_offset(lo, hi, u, l, i - 1, x[l, j], alpha[l]),
-                        _threshold_offset(lo, hi, u, l, i, x[l, j], alpha[l]),
-                        width[l, i],
-                    )
+                half = -0.5 * expm1(-width[l, i])
+                below = 0 if i == 0 else index[l, i - 1]
+                above = n if i == n - 1 else index[l, i]
+                for g in range(groups):
+                    first, last = g * GROUP, (g + 1) * GROUP
+                    last = n if last > n else last
+                    # Of no use, but harmless, on the other side.
+                    t0 = _threshold_offset(lo, hi, u, l, i - 1, x[l, last - 1], alpha[l])
+                    t1 = _threshold_offset(lo, hi, u, l, i, x[l, first], alpha[l])
+                    at_end[g] = -t0 if t0 > 0.0 else 0.0
+                    at_start[g] = t1 if t1 < 0.0 else 0.0
+                _table.exp(at_end, 2 * groups, at_end)
+                for g in range(groups):
+                    first, last = g * GROUP, (g + 1) * GROUP
+                    last = n if last > n else last
+                    if finite and last <= below:
+                        factor = half * at_end[g]
+                        for m in range(first, last):
+                            row[m] = factor * to_end[m]
+                    elif finite and first >= above:
+                        factor = half * at_start[g]
+                        for m in range(first, last):
+                            row[m] = factor * to_start[m]
+                    else:
+                        for m in range(first, last):
+                            row[m] = lap_cdf_difference(
+                                _threshold_offset(lo, hi, u, l, i - 1, x[l, m], alpha[l]),
+                                _threshold_offset(lo, hi, u, l, i, x[l, m], alpha[l]),
+                                width[l, i],
+                            )
+                if ties:
+                    for m in range(1, n):
+                        if x[l, m] == x[l, m - 1]:
+                            row[m] = row[m - 1]
+                for m in range(n):
+                    out[l, i, order[l, m]] = row[m]
+    free(to_end)
 
 
 cdef inline double _deviation(
