@@ -325,12 +325,15 @@ class Kernels:
         right: Array,
         first: float,
         steps: int,
-        full: bool,
-    ) -> tuple[Array, Array, Array, Array | None]:
-        """`solve` at the levels first, first + 1, ... of every lane, for unit weights."""
+        rows: int,
+    ) -> tuple[Array, Array, Array, Array]:
+        """`solve` at the levels first, first + 1, ... of every lane, for unit weights.
+
+        Of the factors, only the first `rows`.
+        """
         shape = (len(gap), steps)
         index, side, u = np.empty(shape, np.intp), np.empty(shape, np.int8), np.empty(shape)
-        factors = np.empty((6, *shape)) if full else None
+        factors = np.empty((rows, *shape))
         self._run(
             _kernels.solve_steps, shape, gap, count, left, right, first, index, side, u, factors
         )
@@ -648,6 +651,19 @@ class Kernels:
         row, out = np.empty(x.shape, dtype=np.intp), np.empty_like(x)
         self._run(_kernels.insides, out.shape, x, count, index, lo, hi, u, alpha, row, out)
         return row, out
+
+    def rows(
+        self,
+        index: Array,
+        anchors: tuple[Array, Array, Array],
+        alpha: Array,
+        factors: Array,
+        n: int,
+    ) -> tuple[Array, Array]:
+        """Return the nodes next to the n intervals between thresholds, and what they contribute."""
+        at, by = np.empty((2, len(index), n), np.intp), np.empty((2, len(index), n))
+        self._run(_kernels.rows, index.shape, index, *anchors, alpha, factors, at, by)
+        return at, by
 
     def collect(self, values: Array, inside: Array, row: Array, key: Array, out: Array) -> None:
         """Add inside * values to `out`, by row."""

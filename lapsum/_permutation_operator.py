@@ -97,7 +97,8 @@ class SoftPermutation:
                     kernels,
                     kernels.contiguous(x[None, :]),
                     kernels.contiguous(alpha.reshape(1)),
-                )
+                ),
+                full=False,
             )
 
     def __repr__(self) -> str:

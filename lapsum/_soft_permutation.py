@@ -108,7 +108,7 @@ class _SoftPermutation(LaneRule):
         self.descending = descending
         self.sources = Sources(self.kernels, **self.lanes)
         self.spoil(self.sources.invalid)
-        self.b = integer_thresholds(self.sources, True)
+        self.b = integer_thresholds(self.sources, running.keep)
 
     def place(self, lanes: Array) -> Array:
         """Return the lanes of a result as batch shape + (n, n)."""
@@ -127,9 +127,7 @@ class _SoftPermutation(LaneRule):
     def value(self) -> Array:
         s, b = self.sources, self.b
         width = self.kernels.widths(b.lo, b.hi, b.u, s.alpha, s.shape[1])
-        return self.kernels.permutation(
-            s.x, s.order, s.count, b.at[1], (b.lo, b.hi, b.u), width, s.alpha
-        )
+        return self.kernels.permutation(s.x, s.order, s.count, b.index, b.where, width, s.alpha)
 
     def jvp(self, x_dot: Array | None, alpha_dot: Array | None) -> Array:
         s, b, xp = self.sources, self.b, self.kernels.xp

@@ -130,25 +130,12 @@ class Product:
     their digits.
     """
 
-    def __init__(self, sources: Sources) -> None:
+    def __init__(self, sources: Sources, full: bool = True) -> None:
         kernels = sources.kernels
-        xp = kernels.xp
         self.sources = s = sources
-        self.b = b = integer_thresholds(sources, True)
-        lanes, n = s.shape
-        width = kernels.widths(b.lo, b.hi, b.u, s.alpha, n)
-        self.row, self.inside = kernels.insides(s.x, s.count, b.at[1], b.lo, b.hi, b.u, s.alpha)
-        none = xp.full((lanes, min(n, 1)), -1)
-        zero = xp.zeros((lanes, min(n, 1)))
-        half = -0.5 * xp.expm1(-width)
-        self.at = (
-            xp.concatenate([none, b.at[0]], axis=-1),
-            xp.concatenate([b.at[1], none], axis=-1),
-        )
-        self.by = (
-            half * xp.concatenate([zero, b.kernel[0]], axis=-1),
-            half * xp.concatenate([b.kernel[1], zero], axis=-1),
-        )
+        self.b = b = integer_thresholds(sources, full)
+        self.row, self.inside = kernels.insides(s.x, s.count, b.index, b.lo, b.hi, b.u, s.alpha)
+        self.at, self.by = kernels.rows(b.index, b.where, s.alpha, b.factors, s.shape[1])
 
     def apply(self, values: Array, key: Array) -> Array:
         """Return P times lanes of sorted values."""
@@ -251,7 +238,7 @@ class _SoftPermute(Rule):
         self.sources = Sources(
             self.kernels, self.layouts["x"].pack(x), self.layouts["alpha"].pack(alpha)
         )
-        self.product = Product(self.sources)
+        self.product = Product(self.sources, running.keep)
         self.values = self.layouts["values"].pack(values)
         invalid = xp.isnan(self.values).any(axis=-1)
         if self.sources.invalid is not None:

@@ -131,7 +131,7 @@ class Sources:
     def solve_steps(self, first: float, steps: int, full: bool) -> Thresholds:
         """Return the thresholds at the levels first, first + 1, ..., without weights."""
         index, side, u, factors = self.kernels.solve_steps(
-            self.gap, self.count, self.left, self.right, first, steps, full
+            self.gap, self.count, self.left, self.right, first, steps, 6 if full else 2
         )
         lo, hi = self.kernels.anchors(self.x, index, side, self.key)
         return Thresholds(self, self.key, index, lo, hi, u, factors)

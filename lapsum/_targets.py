@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -205,14 +206,21 @@ class Thresholds(Targets):
     ) -> None:
         self.sources = sources
         self.key = key
-        self.at = (index - 1, index)
+        self.index = index
         self.lo, self.hi, self.u = lo, hi, u
         self.where = (lo, hi, u)
         if factors is not None:
-            left, right, q_left, q_right, self.density, self.centre = factors
-            self.kernel = (left, right)
+            self.factors = factors
+            self.kernel = tuple(factors[:2])
+        if factors is not None and len(factors) == 6:
+            _, _, q_left, q_right, self.density, self.centre = factors
             self.softmax = (q_left, q_right)
             self.invalid = sources.kernels.xp.isnan(u)
+
+    @cached_property
+    def at(self) -> Pair:  # type: ignore[override]
+        """The nodes left and right of each threshold."""
+        return self.index - 1, self.index
 
     def value(self) -> Array:
         """Return the thresholds, rounded."""

@@ -25,6 +25,7 @@ cdef extern from "laplace.h" nogil:
     double lap_cdf_difference(double, double, double)
     double lap_decay(double)
     double lap_decay_value(double)
+    double lap_decay_less_one(double)
     void lap_add(double, double*, double*)
     void lap_scan(double, double, double*, double*)
     void lap_scan_finite(double, double, double*, double*)
@@ -49,7 +50,7 @@ cdef extern from "loops.h" nogil:
         void (*decays)(const double*, ptrdiff_t, double*) noexcept nogil
         void (*gaps)(const double*, ptrdiff_t, double, double*) noexcept nogil
         void (*solve)(const double*, const double*, const double*, const ptrdiff_t*, ptrdiff_t,
-                      double, signed char*, double*, double*, ptrdiff_t) noexcept nogil
+                      double, signed char*, double*, double*, int, ptrdiff_t) noexcept nogil
 
     const lap_table *lap_find_table(const char*)
 
@@ -670,7 +671,7 @@ cdef struct _walk:                      # along the levels first + i of a lane o
 
 cdef void _roots(
     _walk *walk, const double *gap, const double *A, const double *B, Py_ssize_t b, Py_ssize_t size,
-    ptrdiff_t *index, signed char *side, double *u, double *factors, ptrdiff_t stride,
+    ptrdiff_t *index, signed char *side, double *u, double *factors, int rows, ptrdiff_t stride,
 ) noexcept nogil:
     """The next `size` thresholds, those from level b on, as `solve_steps` returns them."""
     cdef Py_ssize_t i, k, low = 0, high = 0
@@ -702,13 +703,14 @@ cdef void _roots(
         if factors is not NULL:
             factors[i] = root.left
             factors[stride + i] = root.right
+        if factors is not NULL and rows == 6:
             factors[2 * stride + i] = root.q_left
             factors[3 * stride + i] = root.q_right
             factors[4 * stride + i] = root.density
             factors[5 * stride + i] = root.centre
     if low < high:
         _table.solve(A, B, gap, index + low, high - low, walk.first + (b + low), side + low,
-                     u + low, NULL if factors is NULL else factors + low, stride)
+                     u + low, NULL if factors is NULL else factors + low, rows, stride)
 
 
 def solve_steps(
@@ -720,7 +722,7 @@ def solve_steps(
     Py_ssize_t[:, ::1] index,           # OUT as for `solve`
     signed char[:, ::1] side,           # OUT
     double[:, ::1] u,                   # OUT
-    double[:, :, ::1] factors,          # OUT
+    double[:, :, ::1] factors,          # OUT as for `solve`, or the first two
     Py_ssize_t start, Py_ssize_t stop,
 ):
     cdef Py_ssize_t l, i, k, steps = index.shape[1]
@@ -731,6 +733,7 @@ def solve_steps(
             if walk.n > 0 and steps > 0:
                 _roots(&walk, &gap[l, 0], &A[l, 0], &B[l, 0], 0, steps, <ptrdiff_t*>&index[l, 0],
                        &side[l, 0], &u[l, 0], NULL if factors is None else &factors[0, l, 0],
+                       0 if factors is None else factors.shape[0],
                        0 if factors is None else factors.shape[1] * steps)
                 continue
             for i in range(steps):
@@ -787,7 +790,7 @@ def sorted_values(
             while b < steps:
                 size = BLOCK if b + BLOCK < steps else steps - b
                 if walk.n > 0:
-                    _roots(&walk, &gap[l, 0], &A[l, 0], &B[l, 0], b, size, index, side, u, NULL, 0)
+                    _roots(&walk, &gap[l, 0], &A[l, 0], &B[l, 0], b, size, index, side, u, NULL, 0, 0)
                 for i in range(size):
                     if walk.n == 0:
                         out[l, b + i] = NAN
@@ -845,7 +848,7 @@ def pull_sorted(
             while b < steps:
                 size = BLOCK if b + BLOCK < steps else steps - b
                 _roots(&walk, &gap[l, 0], &A[l, 0], &B[l, 0], b, size, index, side, u, factors,
-                       BLOCK)
+                       6, BLOCK)
                 value = 0.0
                 for i in range(size):
                     m = index[i]
@@ -1451,22 +1454,67 @@ def insides(
     double[:, ::1] out,                 # OUT F(t_i) - F(t_{i-1}) there
     Py_ssize_t start, Py_ssize_t stop,
 ):
-    cdef Py_ssize_t l, i, j
-    cdef double t0, t1
+    cdef Py_ssize_t l, i, j, b, size
+    cdef double below[BLOCK]
+    cdef double above[BLOCK]
+    cdef double t
     with nogil:
         for l in range(start, stop):
-            i = 0
-            for j in range(x.shape[1]):
-                if j >= count[l]:
-                    row[l, j] = 0
-                    out[l, j] = 0.0
-                    continue
-                while i < index.shape[1] and index[l, i] <= j:
-                    i += 1
-                row[l, j] = i
-                t0 = _threshold_offset(lo, hi, u, l, i - 1, x[l, j], alpha[l])
-                t1 = _threshold_offset(lo, hi, u, l, i, x[l, j], alpha[l])
-                out[l, j] = lap_cdf_across(t0 if t0 < 0.0 else 0.0, t1 if t1 > 0.0 else 0.0)
+            i = b = 0
+            while b < x.shape[1]:
+                size = BLOCK if b + BLOCK < x.shape[1] else x.shape[1] - b
+                for j in range(size):
+                    below[j] = above[j] = 0.0
+                    row[l, b + j] = 0
+                    if b + j >= count[l]:
+                        continue
+                    while i < index.shape[1] and index[l, i] <= b + j:
+                        i += 1
+                    row[l, b + j] = i
+                    t = _threshold_offset(lo, hi, u, l, i - 1, x[l, b + j], alpha[l])
+                    below[j] = -t if t < 0.0 else 0.0
+                    t = _threshold_offset(lo, hi, u, l, i, x[l, b + j], alpha[l])
+                    above[j] = t if t > 0.0 else 0.0
+                _table.decays(below, size, below)
+                _table.decays(above, size, above)
+                for j in range(size):
+                    out[l, b + j] = -0.5 * lap_decay_less_one(below[j])
+                    out[l, b + j] -= 0.5 * lap_decay_less_one(above[j])
+                b += size
+
+
+def rows(
+    const Py_ssize_t[:, ::1] index,     # IN  nodes left of each of the n - 1 thresholds
+    const double[:, ::1] lo,            # IN
+    const double[:, ::1] hi,            # IN
+    const double[:, ::1] u,             # IN
+    const double[::1] alpha,            # IN
+    const double[:, :, ::1] factors,    # IN  left and right of each threshold
+    Py_ssize_t[:, :, ::1] at,           # OUT (2, lanes, n) the nodes next to each of n intervals
+    double[:, :, ::1] by,               # OUT what they contribute to it
+    Py_ssize_t start, Py_ssize_t stop,
+):
+    """From outside an interval: the kernel at its near end times (1 - e^{-width})/2."""
+    cdef Py_ssize_t l, i, b, size, n = at.shape[2]
+    cdef double half[BLOCK]
+    with nogil:
+        for l in range(start, stop):
+            b = 0
+            while b < n:
+                size = BLOCK if b + BLOCK < n else n - b
+                for i in range(b, b + size):
+                    half[i - b] = INFINITY
+                    if 0 < i < n - 1:
+                        half[i - b] = lap_width(lo[l, i - 1], hi[l, i - 1], u[l, i - 1],
+                                                lo[l, i], hi[l, i], u[l, i], alpha[l])
+                _table.decays(half, size, half)
+                for i in range(b, b + size):
+                    half[i - b] = -0.5 * lap_decay_less_one(half[i - b])
+                    at[0, l, i] = index[l, i - 1] - 1 if i > 0 else -1
+                    by[0, l, i] = half[i - b] * factors[0, l, i - 1] if i > 0 else 0.0
+                    at[1, l, i] = index[l, i] if i < n - 1 else -1
+                    by[1, l, i] = half[i - b] * factors[1, l, i] if i < n - 1 else 0.0
+                b += size
 
 
 def collect(

@@ -160,7 +160,7 @@ static void NAME(gaps)(const double *x, ptrdiff_t n, double alpha, double *out)
 
 static void NAME(solve)(const double *A, const double *B, const double *gap, const ptrdiff_t *m,
                         ptrdiff_t n, double first, signed char *side, double *u, double *factors,
-                        ptrdiff_t stride)
+                        int rows, ptrdiff_t stride)
 {
     const vec zero = v_all(0.0), one = v_all(1.0), count = v_load(COUNT);
     ptrdiff_t i;
@@ -197,9 +197,11 @@ static void NAME(solve)(const double *A, const double *B, const double *gap, con
             least = 0.25 * (H / most);
             P = v_if(up, most, least) / b;
             Q = v_if(up, least, most) / a;
-            scale = 1.0 / s;
             v_put(factors + i, left, 2.0 * Q);
             v_put(factors + stride + i, left, 2.0 * P);
+        }
+        if (factors && rows > 2) {
+            scale = 1.0 / s;
             v_put(factors + 2 * stride + i, left, Q * scale);
             v_put(factors + 3 * stride + i, left, P * scale);
             v_put(factors + 4 * stride + i, left, s);
@@ -220,6 +222,9 @@ static void NAME(solve)(const double *A, const double *B, const double *gap, con
                     double *out = factors + i + j;
                     out[0] = root.left;
                     out[stride] = root.right;
+                }
+                if (factors && rows > 2) {
+                    double *out = factors + i + j;
                     out[2 * stride] = root.q_left;
                     out[3 * stride] = root.q_right;
                     out[4 * stride] = root.density;

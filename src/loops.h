@@ -53,10 +53,10 @@ typedef struct {
     void (*gaps)(const double *x, ptrdiff_t n, double alpha, double *out);
     /* For unit weights, the roots of lap_solve_between at the levels `first` + i, where m[i] sources
      * lie below root i, some below and some above: side, u and, unless factors is NULL, at a
-     * distance of `stride`, left, right, q_left, q_right, density and centre. */
+     * distance of `stride`, the first `rows` of left, right, q_left, q_right, density, centre. */
     void (*solve)(const double *A, const double *B, const double *gap, const ptrdiff_t *m,
                   ptrdiff_t n, double first, signed char *side, double *u, double *factors,
-                  ptrdiff_t stride);
+                  int rows, ptrdiff_t stride);
     /* F((b - z)/alpha). */
     void (*cdf)(const double *x, ptrdiff_t n, double sign, const lap_anchored *b, double alpha,
                 double *out);
