@@ -732,16 +732,14 @@ def solve_steps(
             walk = _walk(first, count[l], 0, 0)
             if walk.n > 0 and steps > 0:
                 _roots(&walk, &gap[l, 0], &A[l, 0], &B[l, 0], 0, steps, <ptrdiff_t*>&index[l, 0],
-                       &side[l, 0], &u[l, 0], NULL if factors is None else &factors[0, l, 0],
-                       0 if factors is None else factors.shape[0],
-                       0 if factors is None else factors.shape[1] * steps)
+                       &side[l, 0], &u[l, 0], &factors[0, l, 0], factors.shape[0],
+                       factors.shape[1] * steps)
                 continue
             for i in range(steps):
                 index[l, i] = side[l, i] = 0
                 u[l, i] = NAN
-                if factors is not None:
-                    for k in range(6):
-                        factors[k, l, i] = 0.0
+                for k in range(factors.shape[0]):
+                    factors[k, l, i] = 0.0
 
 
 def anchors(
