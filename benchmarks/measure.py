@@ -43,12 +43,11 @@ def in_turns(*calls, runs=9):
     """Seconds of every call, shape (len(calls), runs), taken in turns: a b a b ...
 
     What else the machine does then falls on all of them alike.  A call is a function, or a pair
-    (function, prepare).  Each is warmed up by two runs.
+    (function, prepare).  Each is warmed up by two runs, long ones by one.
     """
     calls = [call if isinstance(call, tuple) else (call,) for call in calls]
-    for call in calls:
-        seconds(*call)
     first = [seconds(*call) for call in calls]
+    first = [s if s > 0.1 else seconds(*call) for call, s in zip(calls, first, strict=True)]
     repeats = [
         max(1, round(SHORTEST / s)) if len(call) == 1 else 1
         for call, s in zip(calls, first, strict=True)
