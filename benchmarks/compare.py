@@ -14,6 +14,7 @@ import argparse
 import os
 import pathlib
 import sys
+import time
 import warnings
 from dataclasses import dataclass
 
@@ -27,6 +28,7 @@ SIZES = {
     "soft_permutation": [(1, 10), (1, 100), (1, 1000), (1, 3000)],
 }
 TIME, MEMORY = 2.0, 2e9  # seconds and bytes of one run, above which a peer is left out
+STARTED = time.perf_counter()
 RUNS, FEW = 7, 3  # runs of a call, and of one that takes half a second
 
 
@@ -66,7 +68,10 @@ def one(peer, operator, lanes, n, cells, runs):
     """Measure one cell."""
     n_run = peer.size(n)
     cell = Cell(lanes, n)
-    if peer.memory(lanes, n_run) > MEMORY:
+    limits = [c.absent for c in cells if c.absent in ("time", "memory") if c.n <= n]
+    if limits:
+        cell.absent = limits[-1]
+    elif peer.memory(lanes, n_run) > MEMORY:
         cell.absent = "memory"
     elif predicted(cells, lanes, n) > 2 * TIME:  # in between, a run decides
         cell.absent = "time"
@@ -99,7 +104,8 @@ def compare(peer, operator, sizes, runs):
     """All cells of one peer and operator; an exception is one."""
     cells = []
     for lanes, n in sizes:
-        print(f"  {operator} {lanes} x {n}: {peer.name}", file=sys.stderr, flush=True)
+        at = f"[{time.perf_counter() - STARTED:4.0f} s]"
+        print(f"{at} {operator} {lanes} x {n}: {peer.name}", file=sys.stderr, flush=True)
         try:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")
