@@ -11,6 +11,7 @@ import measure  # sets one thread, before NumPy is loaded
 
 # isort: split
 import argparse
+import gc
 import os
 import pathlib
 import sys
@@ -103,6 +104,8 @@ def one(peer, operator, lanes, n, cells, runs):
 def compare(peer, operator, sizes, runs):
     """All cells of one peer and operator; an exception is one."""
     cells = []
+    gc.collect()
+    gc.freeze()  # the libraries' own objects would make each later collection slow
     for lanes, n in sizes:
         at = f"[{time.perf_counter() - STARTED:4.0f} s]"
         print(f"{at} {operator} {lanes} x {n}: {peer.name}", file=sys.stderr, flush=True)

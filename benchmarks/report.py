@@ -85,7 +85,8 @@ def section(results, time, memory, runs, few, plot):
     if absent:
         out.append("Absent: " + "; ".join(f"{name} ({why})" for name, why in absent.items()) + ".")
     out.append(
-        f"- (t): one run takes over {time:g} s; - (m): it needs over {memory / 1e9:g} GB. "
+        f"- (t): one run takes over {time:g} s, or would, going by shorter rows; - (m): it needs "
+        f"over {memory / 1e9:g} GB. "
         '"Sums off by": the relative error of the sum that every such function should keep (k, the '
         "mean rank, rows and columns), at n = 1000 or the longest row below. Memory is the rise of "
         "the process's resident memory during value and vjp, results included, in MiB; "
