@@ -34,6 +34,7 @@ class Peer:
     note : its smoothing parameter, and what else must be known to compare
     memory : a lower estimate of the bytes one run needs, from (lanes, n)
     size : the length it is run at in place of n
+    longest : rows above this are known to take minutes, which cannot be told from shorter ones
     """
 
     distribution: str
@@ -43,6 +44,7 @@ class Peer:
     label: str = ""
     memory: Callable = lambda lanes, n: 40 * lanes * n
     size: Callable = lambda n: n
+    longest: int = 10**9
 
     @property
     def name(self):
@@ -324,8 +326,9 @@ PEERS = [
             module,
             {o: soft_library(module, o) for o in ("soft_rank", "soft_sort")},
             "method fast_soft_sort, mode c0, not standardized: torchsort's function and strengths",
+            longest=longest,
         )
-        for module in ("softtorch", "softjax")
+        for module, longest in (("softtorch", 10**9), ("softjax", 10**4))
     ),
     *(
         Peer(
