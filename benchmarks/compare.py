@@ -74,7 +74,9 @@ def one(peer, operator, lanes, n, cells, runs):
         cell.absent = limits[-1]
     elif peer.memory(lanes, n_run) > MEMORY:
         cell.absent = "memory"
-    elif n > peer.longest or predicted(cells, lanes, n) > 2 * TIME:  # in between, a run decides
+    elif (
+        n > peer.longest.get(operator, n) or predicted(cells, lanes, n) > 2 * TIME
+    ):  # in between, a run decides
         cell.absent = "time"
     if cell.absent:
         return cell

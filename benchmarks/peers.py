@@ -12,7 +12,7 @@ import importlib
 import importlib.metadata
 import io
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -34,7 +34,7 @@ class Peer:
     note : its smoothing parameter, and what else must be known to compare
     memory : a lower estimate of the bytes one run needs, from (lanes, n)
     size : the length it is run at in place of n
-    longest : rows above this are known to take minutes, which cannot be told from shorter ones
+    longest : operator: the longest row that returned within a minute, where shorter rows mislead
     """
 
     distribution: str
@@ -44,7 +44,7 @@ class Peer:
     label: str = ""
     memory: Callable = lambda lanes, n: 40 * lanes * n
     size: Callable = lambda n: n
-    longest: int = 10**9
+    longest: dict[str, int] = field(default_factory=dict)
 
     @property
     def name(self):
@@ -326,9 +326,9 @@ PEERS = [
             module,
             {o: soft_library(module, o) for o in ("soft_rank", "soft_sort")},
             "method fast_soft_sort, mode c0, not standardized: torchsort's function and strengths",
-            longest=longest,
+            longest={"soft_sort": 10**4} if module == "softjax" else {},
         )
-        for module, longest in (("softtorch", 10**9), ("softjax", 10**4))
+        for module in ("softtorch", "softjax")
     ),
     *(
         Peer(
