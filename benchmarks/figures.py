@@ -1,0 +1,261 @@
+"""The headline figures: what an operator costs, as a ratio to a NumPy call on the same array.
+
+    python benchmarks/figures.py [--only NAME] [--runs 9] [--pages default|fresh|warm]
+
+One thread; alpha = 0.1 and k = n/2; normal float64 data.  Operator and yardstick run in turns, both
+allocate their results, and the figure is the median ratio.  Each figure is taken in a new process,
+for what the allocator kept from the one before would change it.
+"""
+
+import measure  # sets one thread, before NumPy is loaded
+
+# isort: split
+import argparse
+import inspect
+import itertools
+import multiprocessing
+import os
+import warnings
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+
+import numpy as np
+from scipy import special
+
+import lapsum
+from lapsum import soft_rank, soft_sort, soft_topk
+
+ALPHA = 0.1
+MILLION = (1_000_000,)
+
+
+def normal(*shape, dtype="f8", seed=20250713):
+    return np.random.default_rng(seed).normal(size=shape).astype(dtype)
+
+
+def over(call, yardstick, runs):
+    """One over the other, and both in milliseconds."""
+    ours, theirs = measure.in_turns(call, yardstick, runs=runs)
+    detail = f"{np.median(ours) * 1e3:.4g} ms / {np.median(theirs) * 1e3:.4g} ms"
+    return measure.ratio(ours, theirs), detail
+
+
+def arguments(func, x):
+    return (x, x.shape[-1] / 2, ALPHA) if func is soft_topk else (x, ALPHA)
+
+
+def value(func, x, **options):
+    """The call that computes the value."""
+    return partial(func, *arguments(func, x), **options)
+
+
+def value_and_vjp(func, x):
+    """The call that linearizes and takes one vjp: value and cotangents of all parameters."""
+    cotangent = normal(*x.shape, seed=1)
+
+    def call():
+        lin = lapsum.linearize(func, *arguments(func, x))
+        return lin.value, lin.vjp(cotangent)
+
+    return call
+
+
+def vjp_alone(func, x):
+    """The first vjp of a linearization, which is made outside of the timing."""
+    cotangent = normal(*x.shape, seed=1)
+    return (lambda lin: lin.vjp(cotangent)), lambda: (lapsum.linearize(func, *arguments(func, x)),)
+
+
+def against(yardstick, make, func, shape=MILLION):
+    """Measure ``make(func, x)`` in units of the NumPy function `yardstick` of x."""
+
+    def run(runs):
+        x = normal(*shape)
+        return over(make(func, x), partial(getattr(np, yardstick), x), runs)
+
+    return run
+
+
+def permutation_matrix(runs):
+    x, square = normal(3000), normal(3000, 3000)
+    return over(partial(lapsum.soft_permutation, x, ALPHA), partial(np.exp, square), runs)
+
+
+def permutation_operator(runs):
+    x = normal(*MILLION)
+    return over(partial(lapsum.SoftPermutation, x, ALPHA), partial(np.argsort, x), runs)
+
+
+def permutation_product(runs, transpose=False):
+    x, v = normal(*MILLION), normal(*MILLION, seed=1)
+    matrix = lapsum.SoftPermutation(x, ALPHA)
+    matrix = matrix.T if transpose else matrix
+    return over(lambda: matrix @ v, partial(np.argsort, x), runs)
+
+
+def one_call(runs):
+    x = normal(10)
+    return over(value(soft_topk, x), partial(special.softmax, x), runs)
+
+
+def growth(runs):
+    return over(value(soft_topk, normal(10**7)), value(soft_topk, normal(10**6)), runs)
+
+
+def memory(runs):
+    call = value_and_vjp(soft_topk, normal(*MILLION))
+    call()
+    peak = np.median([measure.peak_memory(call) for _ in range(3)])
+    return peak / (8 * MILLION[0]), f"{peak / 2**20:.1f} MiB, results included"
+
+
+def workers(runs):
+    if "workers" not in inspect.signature(soft_topk).parameters:
+        return None, "skipped: soft_topk takes no workers"
+    if len(os.sched_getaffinity(0)) < 2 if hasattr(os, "sched_getaffinity") else False:
+        return None, "skipped: one CPU"
+    x = normal(500, 10450)
+    return over(value(soft_topk, x, workers=1), value(soft_topk, x, workers=2), runs)
+
+
+def bad_days(n):
+    """Data on which selection, sorting or branch prediction could go wrong."""
+    rng, x = np.random.default_rng(1), normal(n)
+    return {
+        "normal": x,
+        "sorted": np.sort(x),
+        "reversed": np.sort(x)[::-1].copy(),
+        "constant": np.full(n, 3.5),
+        "two-valued": rng.integers(0, 2, n).astype(float),
+        "clustered": rng.integers(0, 3, n) + 1e-9 * rng.normal(size=n),
+        "Cauchy": rng.standard_cauchy(n),
+        "huge outlier": np.append(x[:-1], 1e12),
+        "partitioned": np.partition(x, n // 2),
+    }
+
+
+def no_bad_day(runs, func, n=100_000):
+    """The slowest of all data, alpha and k, over the usual time."""
+    usual, worst, where = value(func, normal(n)), 0.0, ""
+    ks = [1, 2, n / 100, n / 2, n - 2, n - 1] if func is soft_topk else [None]
+    for (name, x), decade, k in itertools.product(bad_days(n).items(), range(-9, 10), ks):
+        case = partial(func, x, *([] if k is None else [k]), 10.0**decade)
+        for length in (3, runs):  # only what looks like the worst is worth a long look
+            found = measure.ratio(*measure.in_turns(case, usual, runs=length))
+            if found <= worst:
+                break
+        else:
+            worst, where = found, f"{name}, alpha=1e{decade}" + (f", k={k:g}" if k else "")
+    return worst, f"at {where}"
+
+
+def calls(dtype, n=MILLION[0]):
+    """Every operator on data of one dtype."""
+    x, levels = normal(n, dtype=dtype), np.linspace(1, n - 1, n).astype(dtype)
+    return {
+        "lap_sum": partial(lapsum.lap_sum, x, x[::-1].copy(), ALPHA),
+        "lap_sum_inv": partial(lapsum.lap_sum_inv, levels, x, ALPHA),
+        "soft_rank": value(soft_rank, x),
+        "soft_sort": value(soft_sort, x),
+        "soft_topk": value(soft_topk, x),
+        "log_soft_topk": partial(lapsum.log_soft_topk, x, n / 2, ALPHA),
+        "soft_quantile": partial(lapsum.soft_quantile, x, 0.5, ALPHA),
+        "soft_permute": partial(lapsum.soft_permute, x, x[::-1].copy(), ALPHA),
+        "soft_permutation": partial(lapsum.soft_permutation, x[:1000], ALPHA),
+    }
+
+
+def single_precision(runs, name):
+    return over(calls("f4")[name], calls("f8")[name], runs)
+
+
+@dataclass(frozen=True)
+class Figure:
+    """`run(runs)` measures a number, in units of `unit`; it must be at most (or least) `must`."""
+
+    must: float | None
+    unit: str
+    run: Callable
+    least: bool = False
+
+
+FIGURES = {
+    "soft_topk n=1e6": Figure(5, "exp", against("exp", value, soft_topk)),
+    "linearize(soft_topk)+vjp n=1e6": Figure(9, "exp", against("exp", value_and_vjp, soft_topk)),
+    "linearize(soft_topk)+vjp 500x10450": Figure(
+        1.0, "sort", against("sort", value_and_vjp, soft_topk, (500, 10450))
+    ),
+    "linearize(soft_topk)+vjp 128x1000": Figure(
+        2.5, "sort", against("sort", value_and_vjp, soft_topk, (128, 1000))
+    ),
+    "soft_rank n=1e6": Figure(1.2, "argsort", against("argsort", value, soft_rank)),
+    "linearize(soft_rank)+vjp n=1e6": Figure(
+        None, "argsort", against("argsort", value_and_vjp, soft_rank)
+    ),
+    "soft_rank vjp alone n=1e6": Figure(1.6, "argsort", against("argsort", vjp_alone, soft_rank)),
+    "soft_sort n=1e6": Figure(4, "sort", against("sort", value, soft_sort)),
+    "soft_sort vjp alone n=1e6": Figure(2.0, "argsort", against("argsort", vjp_alone, soft_sort)),
+    "soft_permutation n=3000": Figure(2, "exp of n x n", permutation_matrix),
+    "SoftPermutation(x) n=1e6": Figure(2.2, "argsort", permutation_operator),
+    "SoftPermutation @ v n=1e6": Figure(2, "argsort", permutation_product),
+    "SoftPermutation .T @ v n=1e6": Figure(
+        2, "argsort", partial(permutation_product, transpose=True)
+    ),
+    "soft_topk one call n=10": Figure(2, "special.softmax", one_call),
+    "soft_topk time(1e7)/time(1e6)": Figure(13, "", growth),
+    "peak memory of linearize(soft_topk)+vjp n=1e6": Figure(3.5, "n-vectors", memory),
+    "soft_topk workers=2 500x10450": Figure(1.6, "times faster than one", workers, least=True),
+    "no bad day, soft_topk n=1e5": Figure(3, "usual time", partial(no_bad_day, func=soft_topk)),
+    "no bad day, soft_rank n=1e5": Figure(2, "usual time", partial(no_bad_day, func=soft_rank)),
+    **{
+        f"float32/float64 {name}": Figure(1, "", partial(single_precision, name=name))
+        for name in calls("f8", 10)
+    },
+}
+
+
+def take(task):
+    name, runs, pages = task
+    warnings.simplefilter("error")
+    measure.allocate(pages)
+    return FIGURES[name].run(runs)
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--only", metavar="NAME", default="", help="part of the figures' names")
+    parser.add_argument("--runs", type=int, default=9, help="runs of each, 9 or more")
+    parser.add_argument(
+        "--pages", choices=["default", "fresh", "warm"], default="default",
+        help="where large arrays come from: always the system, always memory kept, or as it comes",
+    )  # fmt: skip
+    options = parser.parse_args()
+    chosen = [name for name in FIGURES if options.only in name]
+    if not chosen:
+        parser.error(f"no figure has {options.only!r} in its name: {', '.join(FIGURES)}")
+    tasks = [(name, max(9, options.runs), options.pages) for name in chosen]
+    print(
+        f"lapsum {lapsum.__version__}, NumPy {np.__version__}, {measure.processor()}, "
+        f"{options.pages} pages\n"
+    )
+    print("| figure | in units of | must | measured | pass | times |")
+    print("| --- | --- | --- | --- | --- | --- |")
+    with multiprocessing.get_context("spawn").Pool(1, maxtasksperchild=1) as pool:
+        for name, (measured, detail) in zip(chosen, pool.imap(take, tasks), strict=True):
+            print(row(name, FIGURES[name], measured, detail), flush=True)
+
+
+def row(name, figure, measured, detail):
+    shown = "" if measured is None else f"{measured:.3g}"
+    verdict = limit = ""
+    if figure.must is not None:
+        limit = f"{'>=' if figure.least else '<='} {figure.must}"
+        if measured is not None:
+            passed = measured >= figure.must if figure.least else measured <= figure.must
+            verdict = "yes" if passed else "NO"
+    return f"| {name} | {figure.unit} | {limit} | {shown} | {verdict} | {detail} |"
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,356 @@
+"""The libraries that compare.py measures: for each operator, how to call it.
+
+Every entry builds, for one array, a function that computes the value and one that computes value
+and vjp.  Tensors, networks and compiled functions are made while building, outside of the timing.
+The functions are not identical: each library has its own relaxation, and its smoothing parameter
+is chosen to be as near to ALPHA as that permits, or in the library's favour.
+"""
+
+import contextlib
+import functools
+import importlib
+import importlib.metadata
+import io
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import numpy as np
+
+ALPHA = 0.1
+
+
+def k_of(x):
+    return x.shape[-1] // 2
+
+
+@dataclass(frozen=True, eq=False)
+class Peer:
+    """A library and its operators.
+
+    Attributes
+    ----------
+    distribution, module : what pip installs and what Python imports
+    operators : name: `build(x, cotangent)`, which returns the calls (value, value and vjp)
+    note : its smoothing parameter, and what else must be known to compare
+    memory : a lower estimate of the bytes one run needs, from (lanes, n)
+    size : the length it is run at in place of n
+    longest : operator: the longest row that returned within a minute, where shorter rows mislead
+    """
+
+    distribution: str
+    module: str
+    operators: dict[str, Callable]
+    note: str
+    label: str = ""
+    memory: Callable = lambda lanes, n: 40 * lanes * n
+    size: Callable = lambda n: n
+    longest: dict[str, int] = field(default_factory=dict)
+
+    @property
+    def name(self):
+        return self.label or self.distribution
+
+    @functools.cached_property  # writes to __dict__, which frozen allows
+    def missing(self):
+        """Why it cannot be imported, or an empty string."""
+        try:
+            with contextlib.redirect_stdout(io.StringIO()):  # difftopk prints
+                importlib.import_module(self.module)
+        except Exception as error:
+            return f"{type(error).__name__}: {error}"
+        return ""
+
+    @property
+    def version(self):
+        return importlib.metadata.version(self.distribution)
+
+
+def lapsum(name):
+    def build(x, cotangent):
+        import lapsum
+
+        func = getattr(lapsum, name)
+        arguments = (x, k_of(x), ALPHA) if name == "soft_topk" else (x, ALPHA)
+
+        def both():
+            lin = lapsum.linearize(func, *arguments)
+            return lin.value, lin.vjp(cotangent)
+
+        return functools.partial(func, *arguments), both
+
+    return build
+
+
+def torch_calls(make):
+    """`make(x)` returns a function of a tensor."""
+
+    def build(x, cotangent):
+        import torch
+
+        torch.set_num_threads(1)
+        torch.set_default_dtype(torch.float64)  # difftopk makes matrices of the default
+        with contextlib.redirect_stdout(io.StringIO()):
+            function = make(x)
+        leaf, bar = torch.from_numpy(x).requires_grad_(), torch.from_numpy(cotangent)
+
+        def value():
+            with torch.no_grad():
+                return function(leaf)
+
+        def both():
+            y = function(leaf)
+            return y, torch.autograd.grad(y, leaf, bar)
+
+        return value, both
+
+    return build
+
+
+def jax_calls(make):
+    """`make(x)` returns a function of an array; it is compiled, in float64."""
+
+    def build(x, cotangent):
+        import jax
+
+        jax.config.update("jax_enable_x64", True)
+        function = make(x)
+
+        @jax.jit
+        def value_and_vjp(x, bar):
+            y, pullback = jax.vjp(function, x)
+            return y, pullback(bar)
+
+        value = jax.jit(function)
+        device = jax.device_put(x), jax.device_put(cotangent)
+        return (
+            lambda: jax.block_until_ready(value(device[0])),
+            lambda: jax.block_until_ready(value_and_vjp(*device)),
+        )
+
+    return build
+
+
+def torchsort(name, strength):
+    def make(x):
+        import torchsort
+
+        return functools.partial(
+            getattr(torchsort, name), regularization_strength=strength(x.shape[-1])
+        )
+
+    return torch_calls(make)
+
+
+@torch_calls
+def pot_topk(x):
+    import ot
+    import torch
+    from ot.batch import solve_batch
+
+    lanes, n = x.shape
+    ends = torch.tensor([-0.5, 0.5], dtype=torch.float64)
+    shares = torch.tensor([1 - k_of(x) / n, k_of(x) / n], dtype=torch.float64)
+    mass = torch.full((n,), 1 / n, dtype=torch.float64)
+
+    def function(x):
+        cost = (x[..., None] - ends) ** 2
+        if lanes == 1:
+            plan = ot.sinkhorn(mass, shares, cost[0], 2 * ALPHA)[None]
+        else:
+            plan = solve_batch(
+                cost, 2 * ALPHA, mass.expand(lanes, n), shares.expand(lanes, 2),
+                method="sinkhorn", tol=1e-9, grad="autodiff",
+            ).plan  # fmt: skip
+        return n * plan[..., 1]
+
+    return function
+
+
+@jax_calls
+def ott_topk(x):
+    from ott.tools import soft_sort
+
+    return functools.partial(
+        soft_sort.topk_mask,
+        k=k_of(x),
+        epsilon=2 * ALPHA,
+        squashing_fun=lambda x: x,
+        threshold=1e-9,
+    )
+
+
+@jax_calls
+def ott_rank(x):
+    from ott.tools import soft_sort
+
+    return soft_sort.ranks
+
+
+@jax_calls
+def ott_sort(x):
+    from ott.initializers.linear import initializers
+    from ott.tools import soft_sort
+
+    return functools.partial(soft_sort.sort, initializer=initializers.DefaultInitializer())
+
+
+@torch_calls
+def difftopk_network(x):
+    from difftopk import DiffTopkNet
+
+    net = DiffTopkNet("bitonic", x.shape[-1], k_of(x), steepness=1 / ALPHA, distribution="logistic")
+    net.sorting_network = [[m.double() for m in layer] for layer in net.sorting_network]
+    return lambda x: net(x)[1].sum(-1)
+
+
+def softsort_matrix(take):
+    def make(x):
+        from difftopk import SoftSort
+
+        matrix = SoftSort(tau=ALPHA)
+        return lambda x: take(matrix(x), k_of(x))
+
+    return torch_calls(make)
+
+
+def diffsort_network(output):
+    def make(x):
+        from diffsort import DiffSortNet
+
+        net = DiffSortNet("bitonic", x.shape[-1], steepness=1 / ALPHA, distribution="logistic")
+        return lambda x: net(x)[output]
+
+    return torch_calls(make)
+
+
+def soft_library(module, operator):
+    """Operators of softtorch and softjax, which have the same functions."""
+    calls, axis, top = {
+        "softtorch": (torch_calls, "dim", "topk"),
+        "softjax": (jax_calls, "axis", "top_k"),
+    }[module]
+
+    def make(x):
+        library, n = importlib.import_module(module), x.shape[-1]
+        options = {axis: -1, "standardize": False}
+        projection = {**options, "method": "fast_soft_sort", "mode": "c0"}
+        matrix = {**options, "method": "softsort", "softness": ALPHA}
+        values = (lambda y: y[0]) if module == "softtorch" else (lambda y: y)
+        return {
+            "soft_topk": lambda x: getattr(library, top)(x, k_of(x), **matrix)[1].sum(-2),
+            "soft_rank": lambda x: library.rank(x, **projection, softness=5 / n, descending=False),
+            "soft_sort": lambda x: values(library.sort(x, **projection, softness=n / 5)),
+            "soft_permutation": lambda x: library.argsort(x, **matrix),
+        }[operator]
+
+    return calls(make)
+
+
+def power_of_two(n):
+    return 2 ** (n.bit_length() - 1)
+
+
+def layers(n):
+    """Layers of a bitonic network."""
+    return n.bit_length() * (n.bit_length() - 1) // 2
+
+
+PEERS = [
+    Peer(
+        "lapsum",
+        "lapsum",
+        {n: lapsum(n) for n in ("soft_topk", "soft_rank", "soft_sort", "soft_permutation")},
+        f"alpha = {ALPHA}; `linearize(...)`, then `.vjp(...)` for all parameters, k and alpha too",
+        memory=lambda lanes, n: 0,
+    ),
+    Peer(
+        "torchsort",
+        "torchsort",
+        {
+            "soft_rank": torchsort("soft_rank", lambda n: 5 / n),
+            "soft_sort": torchsort("soft_sort", lambda n: n / 5),
+        },
+        "projection onto the permutahedron, l2; strength 5/n for ranks (they then rise by at most "
+        "n/5 per unit of x), n/5 for sorts; the time hardly depends on it",
+    ),
+    Peer(
+        "POT",
+        "ot",
+        {"soft_topk": pot_topk},
+        f"optimal transport to two points at -1/2 and 1/2 with entropy: `ot.sinkhorn`, for batches "
+        f"`ot.batch.solve_batch`; reg = {2 * ALPHA}, which gives a sigmoid of scale {ALPHA}; "
+        "tolerance 1e-9, its default; PyTorch's autograd through the iterations",
+    ),
+    Peer(
+        "ott-jax",
+        "ott.tools.soft_sort",
+        {"soft_topk": ott_topk, "soft_rank": ott_rank, "soft_sort": ott_sort},
+        f"`topk_mask` without squashing, epsilon = {2 * ALPHA}, threshold 1e-9: the same function "
+        "as POT's; `ranks` and `sort` with all defaults (epsilon 0.01 of squashed x, threshold "
+        "1e-3, in its favour), but for the initializer of `sort`, whose default has no vjp; "
+        "compiled beforehand, implicit derivatives",
+    ),
+    Peer(
+        "difftopk",
+        "difftopk",
+        {"soft_topk": difftopk_network},
+        f"bitonic network in float64, logistic, steepness {1 / ALPHA:g}; n rounded down to a power "
+        "of two, in its favour",
+        label="difftopk network",
+        memory=lambda lanes, n: 16 * layers(n) * n * n * (1 + lanes),
+        size=power_of_two,
+    ),
+    Peer(
+        "difftopk",
+        "difftopk",
+        {
+            "soft_topk": softsort_matrix(lambda P, k: P[:, :k].sum(1)),
+            "soft_permutation": softsort_matrix(lambda P, k: P),
+        },
+        f"its `SoftSort` matrix, tau = {ALPHA}; top-k is the sum of k rows",
+        label="difftopk SoftSort",
+        memory=lambda lanes, n: 40 * lanes * n * n,
+    ),
+    Peer(
+        "diffsort",
+        "diffsort",
+        {"soft_sort": diffsort_network(0), "soft_permutation": diffsort_network(1)},
+        f"bitonic network, logistic, steepness {1 / ALPHA:g}; it always computes the matrix; n "
+        "rounded down to a power of two, in its favour",
+        memory=lambda lanes, n: 16 * layers(n) * n * n * (1 + lanes),
+        size=power_of_two,
+    ),
+    *(
+        Peer(
+            module,
+            module,
+            {o: soft_library(module, o) for o in ("soft_rank", "soft_sort")},
+            "method fast_soft_sort, mode c0, not standardized: torchsort's function and strengths",
+            longest={"soft_sort": 10**4} if module == "softjax" else {},
+        )
+        for module in ("softtorch", "softjax")
+    ),
+    *(
+        Peer(
+            module,
+            module,
+            {o: soft_library(module, o) for o in ("soft_topk", "soft_permutation")},
+            f"its softsort matrix, softness {ALPHA}, not standardized; top-k is the sum of k rows",
+            label=f"{module} softsort",
+            memory=lambda lanes, n: 32 * lanes * n * n,
+        )
+        for module in ("softtorch", "softjax")
+    ),
+]
+
+
+def hard(operator, x):
+    """The name and the call of the NumPy function that an operator is measured in."""
+    if operator == "soft_permutation":
+        square = np.random.default_rng(2).normal(size=(*x.shape, x.shape[-1]))
+        return "np.exp of the same shape", lambda: np.exp(square)
+    if operator == "soft_topk":
+        return "np.partition", lambda: np.partition(x, k_of(x), axis=-1)
+    if operator == "soft_rank":
+        return "np.argsort", lambda: np.argsort(x, axis=-1)
+    return "np.sort", lambda: np.sort(x, axis=-1)
