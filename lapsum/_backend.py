@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Mapping, Sequence
-from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -19,6 +18,7 @@ _FOREIGN = (
     "__cuda_array_interface__",
 )
 _MAXDIMS = 64  # of a NumPy array: sequences nested deeper are none
+_NUMBERS_AND_ARRAYS = frozenset({bool, int, float, np.float64, np.ndarray, type(None)})
 
 
 def _kind(value: Any, depth: int = 0) -> type | None:
@@ -41,14 +41,20 @@ def _kind(value: Any, depth: int = 0) -> type | None:
     return None
 
 
-def kernels_for(arguments: Mapping[str, Any]) -> ModuleType:
-    """Return the module of kernels for the arrays among `arguments` (name: value).
+def kernels_for(arguments: Mapping[str, Any], workers: int = 1) -> Any:
+    """Return the kernels for the arrays among `arguments` (name: value).
 
     Raises
     ------
     TypeError
         For an array of a library without kernels here, and for arrays of two libraries.
     """
+    if not all(type(value) in _NUMBERS_AND_ARRAYS for value in arguments.values()):
+        _refuse_foreign(arguments)
+    return _numpy.SERIAL if workers == 1 else _numpy.Kernels(workers)
+
+
+def _refuse_foreign(arguments: Mapping[str, Any]) -> None:
     kinds = {name: kind for name, value in arguments.items() if (kind := _kind(value)) is not None}
     foreign = {name: kind for name, kind in kinds.items() if kind is not np.ndarray}
     if foreign:
@@ -59,7 +65,6 @@ def kernels_for(arguments: Mapping[str, Any]) -> ModuleType:
             f"`{name}` is an array of type {_full_name(kind)}{beside}, for which lapsum has no "
             "kernels; convert it to a numpy.ndarray first"
         )
-    return _numpy
 
 
 def _full_name(kind: type) -> str:

@@ -5,17 +5,17 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 from ._backend import kernels_for
 from ._rules import RULES, Rule, quiet
-from ._validation import real_array
+from ._validation import Running, real_array
 
 Array = Any
 
 
-# Sequences are not, but become arrays of their own in any case.
-_IMMUTABLE = (bool, int, float, str, list, tuple, type(None))
+_signature = cache(inspect.signature)
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -156,7 +156,7 @@ class Linearization:
 
 
 def _checked(rule: Rule, name: str, value: Any, shape: tuple[int, ...]) -> Array:
-    if kernels_for({name: value}) is not rule.kernels:
+    if kernels_for({name: value}).xp is not rule.kernels.xp:
         raise TypeError(f"`{name}` is a {type(value).__name__}, unlike the linearized arrays")
     array = real_array(name, value)
     if array.shape != shape:
@@ -207,17 +207,15 @@ def linearize(func: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Lineari
     rule = RULES.get(func) if callable(func) and func.__hash__ is not None else None
     if rule is None:
         raise TypeError(f"`func` must be an operator of lapsum, got {func!r}")
-    signature = inspect.signature(func)
-    bound = signature.bind(*args, **kwargs)
-    kernels = kernels_for(bound.arguments)
-    for name, value in bound.arguments.items():
-        data = name == "weights" or signature.parameters[name].default is inspect.Parameter.empty
-        if data and not isinstance(value, _IMMUTABLE):
-            bound.arguments[name] = kernels.own(value)
+    bound = _signature(func).bind(*args, **kwargs)
+    if bound.arguments.get("out") is not None:
+        raise TypeError("linearize takes no `out`: a Linearization keeps its value")
+    workers = bound.arguments.pop("workers", None)
+    bound.arguments.pop("out", None)
     with quiet():
-        call: Rule = rule(*bound.args, **bound.kwargs)
-        value = kernels.finish(call.place(call.value()), call.dtype)
-    return Linearization(kernels.freeze(value), tuple(call.layouts), call, value.shape)
+        call: Rule = rule(Running(workers, keep=True), *bound.args, **bound.kwargs)
+        value = call.kernels.finish(call.place(call.value()), call.dtype)
+    return Linearization(call.kernels.freeze(value), tuple(call.layouts), call, value.shape)
 
 
 def jvp(

@@ -10,6 +10,7 @@ from ._layout import Layout, key_of
 from ._rules import Rule, evaluate, rule_of
 from ._sources import Sources
 from ._validation import (
+    Running,
     arguments,
     batch_of,
     check_alpha,
@@ -22,7 +23,7 @@ from ._validation import (
 )
 
 if TYPE_CHECKING:
-    from numpy.typing import ArrayLike
+    from numpy.typing import ArrayLike, NDArray
 
 Array = Any
 
@@ -34,6 +35,8 @@ def lap_sum(
     *,
     weights: ArrayLike | None = None,
     axis: int = -1,
+    workers: int | None = None,
+    out: NDArray[Any] | None = None,
 ) -> Any:
     r"""Sum of the Laplace CDFs of sources, at targets.
 
@@ -56,6 +59,10 @@ def lap_sum(
         Non-negative weights :math:`c_j`, of the shape of `r` or 1-D along `axis`; 1 by default.
     axis : int, optional
         Axis of `r` along which the sum is taken.
+    workers : int, optional
+        Number of threads; one by default, and negative numbers count from the CPUs.
+    out : ndarray, optional
+        Receives the result, of exactly its shape and dtype; may be `x` itself.
 
     Returns
     -------
@@ -101,7 +108,7 @@ def lap_sum(
     >>> lapsum.lap_sum(2.0, [1.0, 2.0, 3.0], 0.5)
     np.float64(1.5)
     """
-    return evaluate(_LapSum, x, r, alpha, weights=weights, axis=axis)
+    return evaluate(_LapSum, x, r, alpha, weights=weights, axis=axis, workers=workers, out=out)
 
 
 class TargetsRule(Rule):
@@ -109,9 +116,11 @@ class TargetsRule(Rule):
 
     target = "x"
 
-    def __init__(self, x: Any, r: Any, alpha: Any, *, weights: Any = None, axis: int = -1) -> None:
+    def __init__(
+        self, running: Running, x: Any, r: Any, alpha: Any, *, weights: Any = None, axis: int = -1
+    ) -> None:
         self.kernels, arrays, self.dtypes = arguments(
-            {self.target: x, "r": r, "alpha": alpha}, weights
+            running, {self.target: x, "r": r, "alpha": alpha}, weights
         )
         x, r, alpha, weights = (arrays.get(n) for n in (self.target, "r", "alpha", "weights"))
         self.dtype = np.result_type(self.dtypes[self.target], self.dtypes["r"])

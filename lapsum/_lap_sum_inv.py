@@ -24,6 +24,7 @@ def lap_sum_inv(
     *,
     weights: ArrayLike | None = None,
     axis: int = -1,
+    workers: int | None = None,
 ) -> Any:
     r"""Inverse of the Lap-Sum: where the sum of the sources' Laplace CDFs reaches a level.
 
@@ -46,6 +47,8 @@ def lap_sum_inv(
         Non-negative weights :math:`c_j`, of the shape of `r` or 1-D along `axis`; 1 by default.
     axis : int, optional
         Axis of `r` along which the sum is taken.
+    workers : int, optional
+        Number of threads; one by default, and negative numbers count from the CPUs.
 
     Returns
     -------
@@ -97,7 +100,7 @@ def lap_sum_inv(
     >>> lapsum.lap_sum_inv([0.0, 3.0, 4.0], [1.0, 2.0, 3.0], 0.1)
     array([-inf,  inf,  nan])
     """
-    return evaluate(_LapSumInv, w, r, alpha, weights=weights, axis=axis)
+    return evaluate(_LapSumInv, w, r, alpha, weights=weights, axis=axis, workers=workers)
 
 
 @rule_of(lap_sum_inv)

@@ -62,6 +62,8 @@ class Layout:
             array = xp.broadcast_to(array.reshape(-1), (lanes, self.size))
             return self.kernels.contiguous(array)
         if self.axis is None:
+            if not array.ndim:
+                return xp.full(lanes, array, dtype=xp.float64)
             return self.kernels.contiguous(xp.broadcast_to(array, self.batch).reshape(-1))
         array = xp.moveaxis(array, self.axis, -1)
         array = xp.broadcast_to(array, (*self.batch, self.size))

@@ -11,7 +11,7 @@ from ._rules import quiet
 from ._soft_permutation import soft_permutation
 from ._soft_permute import Product
 from ._sources import Sources
-from ._validation import arguments, check_alpha, float_dtype, real_array
+from ._validation import Running, arguments, check_alpha, float_dtype, real_array
 
 Array = Any
 
@@ -78,7 +78,7 @@ class SoftPermutation:
     __array_ufunc__ = None  # so that `array @ P` is ours
 
     def __init__(self, x: Any, alpha: Any, *, descending: bool = False) -> None:
-        kernels, arrays, dtypes = arguments({"x": x, "alpha": alpha})
+        kernels, arrays, dtypes = arguments(Running(keep=True), {"x": x, "alpha": alpha})
         x, alpha = arrays["x"], arrays["alpha"]
         if x.ndim != 1:
             raise ValueError(f"`x` must be 1-D, got shape {x.shape}")
@@ -92,11 +92,10 @@ class SoftPermutation:
         self.shape = (x.size, x.size)
         self.dtype = dtypes["x"]
         with quiet():
-            # A copy: no later change of the caller's array reaches the operator.
             self._product = Product(
                 Sources(
                     kernels,
-                    kernels.contiguous(kernels.own(x)[None, :]),
+                    kernels.contiguous(x[None, :]),
                     kernels.contiguous(alpha.reshape(1)),
                 )
             )
@@ -158,7 +157,7 @@ class SoftPermutation:
         return out.astype(self.dtype, copy=False)
 
     def _operand(self, v: Any) -> Array:
-        if kernels_for({"v": v}) is not self._kernels:
+        if kernels_for({"v": v}).xp is not self._kernels.xp:
             raise TypeError(f"`v` is a {type(v).__name__}, unlike the array that was ordered")
         array = real_array("v", v)
         return array if isinstance(v, np.ndarray) else array.astype(float_dtype(v, array))

@@ -10,9 +10,11 @@ import numpy as np
 
 from ._layout import Layout
 from ._validation import (
+    Running,
     arguments,
     batch_of,
     check_alpha,
+    check_out,
     check_total,
     check_weights,
     normalize_axis,
@@ -89,6 +91,7 @@ class LaneRule(Rule):
 
     Parameters
     ----------
+    running : Running
     values : mapping of str to array_like
         "x", the entries, then the parameters that are not weights, in signature order.  All but
         "q", which every lane has whole, are one number a lane.
@@ -105,8 +108,14 @@ class LaneRule(Rule):
         Correctly rounded sums of the weights, or the number of entries.
     """
 
-    def __init__(self, values: Mapping[str, Any], weights: Any = None, axis: int = -1) -> None:
-        self.kernels, self.arrays, self.dtypes = arguments(values, weights)
+    def __init__(
+        self,
+        running: Running,
+        values: Mapping[str, Any],
+        weights: Any = None,
+        axis: int = -1,
+    ) -> None:
+        self.kernels, self.arrays, self.dtypes = arguments(running, values, weights)
         x = self.arrays["x"]
         self.dtype = self.dtypes["x"]
         self.axis = axis = normalize_axis(axis, x.ndim)
@@ -153,8 +162,14 @@ def rule_of(func: Callable[..., Any]) -> Callable[[type[Rule]], type[Rule]]:
     return register
 
 
-def evaluate(rule: type[Any], *args: Any, **kwargs: Any) -> Array:
-    """Return the value of the operator that `rule` belongs to."""
+def evaluate(
+    rule: type[Any], *args: Any, workers: int | None, out: Any = None, **kwargs: Any
+) -> Array:
+    """Return the value of the operator that `rule` belongs to, in `out` if that is given."""
     with quiet():
-        call = rule(*args, **kwargs)
-        return call.kernels.finish(call.place(call.value()), call.dtype)
+        call = rule(Running(workers), *args, **kwargs)
+        value = call.kernels.finish(call.place(call.value()), call.dtype)
+    if out is None:
+        return value
+    check_out(out, value)[...] = value
+    return out

@@ -15,16 +15,24 @@ class OneThreshold:
     Which of the two ways a lane takes depends on its own entries alone, and so does every bit of
     its result.
 
+    Parameters
+    ----------
+    kernels : Kernels
+    x : array, shape (lanes, n)
+    sign : float
+        1 or -1: the thresholds are those of z = sign x.
+    alpha, levels, totals : array, shape (lanes,)
+        Scales, levels and total weights.
+    weights : array, shape (lanes, n), optional
+    scratch : array, shape (lanes, n), optional
+        Overwritten.
+
     Attributes
     ----------
-    lo, hi, u : array, shape (lanes, 1)
-        b = (lo + hi)/2 + alpha u.
-    nodes : array, shape (2, lanes, 1)
-        The entries next to b on both sides; NaN for none.
-    softmax : tuple of array, shape (lanes, 1)
-        Factors of the softmax weights left and right of b, as in `Thresholds`.
-    density : array, shape (lanes, 1)
-        alpha dS/db.
+    found : array, shape (8, lanes)
+        Of each threshold b = (lo + hi)/2 + alpha u: lo, hi, u, the entries next to it on both
+        sides (NaN for none), the factors of the softmax weights left and right of it as in
+        `Thresholds`, and alpha dS/db.
     count : array of int, shape (lanes,)
         How many entries a lane has: 0 where a NaN spoils it.
     invalid : array of bool, shape (lanes,), or None
@@ -33,28 +41,50 @@ class OneThreshold:
     """
 
     def __init__(
-        self, kernels: Any, x: Array, alpha: Array, levels: Array, weights: Array | None = None
+        self,
+        kernels: Any,
+        x: Array,
+        sign: float,
+        alpha: Array,
+        levels: Array,
+        totals: Array,
+        weights: Array | None = None,
+        scratch: Array | None = None,
     ) -> None:
         xp = kernels.xp
         lanes, n = x.shape
         self.count = xp.full(lanes, n, dtype=xp.intp)
         self.invalid: Array | None = None
-        if weights is None:
-            self.selected, found = kernels.select(x, levels, alpha)
-        else:
-            self.selected, found = xp.zeros(lanes, dtype=bool), xp.empty((8, lanes))
+        self.selected, self.found = kernels.select(
+            x,
+            weights,
+            sign,
+            levels,
+            totals,
+            alpha,
+            xp.empty(x.shape) if scratch is None else scratch,
+        )
+        if self.selected.all():
+            return
         rest = ~self.selected
-        if rest.any():
-            s = Sources(kernels, x[rest], alpha[rest], None if weights is None else weights[rest])
-            b = s.solve(levels[rest, None], s.key, True)
-            parts = (b.lo, b.hi, b.u, *b.nodes(), *b.softmax, b.density)
-            found[:, rest] = xp.stack(parts)[:, :, 0]
-            self.count[rest] = s.count
-            if s.invalid is not None:
-                self.invalid = xp.zeros(lanes, dtype=bool)
-                self.invalid[rest] = s.invalid
-        lo, hi, u, left, right, q_left, q_right, density = found[:, :, None]
-        self.lo, self.hi, self.u = lo, hi, u
-        self.nodes = xp.stack([left, right])
-        self.softmax = (q_left, q_right)
-        self.density = density
+        s = Sources(
+            kernels, sign * x[rest], alpha[rest], None if weights is None else weights[rest]
+        )
+        b = s.solve(levels[rest, None], s.key, True)
+        parts = (b.lo, b.hi, b.u, *b.nodes(), *b.softmax, b.density)
+        self.found[:, rest] = xp.stack(parts)[:, :, 0]
+        self.count[rest] = s.count
+        if s.invalid is not None:
+            self.invalid = xp.zeros(lanes, dtype=bool)
+            self.invalid[rest] = s.invalid
+
+    @property
+    def anchors(self) -> tuple[Array, Array, Array]:
+        """lo, hi and u, each of shape (lanes, 1)."""
+        lo, hi, u = self.found[:3, :, None]
+        return lo, hi, u
+
+    @property
+    def density(self) -> Array:
+        """Alpha dS/db, of shape (lanes, 1)."""
+        return self.found[7, :, None]

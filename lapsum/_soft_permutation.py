@@ -9,6 +9,7 @@ import numpy as np
 from ._rules import LaneRule, evaluate, rule_of
 from ._sources import Sources
 from ._targets import Thresholds
+from ._validation import Running
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike
@@ -17,7 +18,12 @@ Array = Any
 
 
 def soft_permutation(
-    x: ArrayLike, alpha: ArrayLike, *, axis: int = -1, descending: bool = False
+    x: ArrayLike,
+    alpha: ArrayLike,
+    *,
+    axis: int = -1,
+    descending: bool = False,
+    workers: int | None = None,
 ) -> Any:
     r"""Soft permutation matrix: to what extent each entry is at each position of the sorted order.
 
@@ -39,6 +45,8 @@ def soft_permutation(
         Axis along which the entries lie.
     descending : bool, optional
         Whether the first position is that of the largest entry: the rows are reversed.
+    workers : int, optional
+        Number of threads; one by default, and negative numbers count from the CPUs.
 
     Returns
     -------
@@ -83,7 +91,7 @@ def soft_permutation(
            [0.003, 0.003, 0.993],
            [0.997, 0.   , 0.003]])
     """
-    return evaluate(_SoftPermutation, x, alpha, axis=axis, descending=descending)
+    return evaluate(_SoftPermutation, x, alpha, axis=axis, descending=descending, workers=workers)
 
 
 def integer_thresholds(sources: Sources, full: bool) -> Thresholds:
@@ -96,8 +104,10 @@ def integer_thresholds(sources: Sources, full: bool) -> Thresholds:
 
 @rule_of(soft_permutation)
 class _SoftPermutation(LaneRule):
-    def __init__(self, x: Any, alpha: Any, *, axis: int = -1, descending: bool = False) -> None:
-        super().__init__({"x": x, "alpha": alpha}, axis=axis)
+    def __init__(
+        self, running: Running, x: Any, alpha: Any, *, axis: int = -1, descending: bool = False
+    ) -> None:
+        super().__init__(running, {"x": x, "alpha": alpha}, axis=axis)
         self.descending = descending
         self.sources = Sources(self.kernels, **self.lanes)
         self.spoil(self.sources.invalid)

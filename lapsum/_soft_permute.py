@@ -11,6 +11,7 @@ from ._rules import Rule, evaluate, rule_of
 from ._soft_permutation import integer_thresholds
 from ._sources import Sources
 from ._validation import (
+    Running,
     arguments,
     batch_of,
     check_alpha,
@@ -20,7 +21,7 @@ from ._validation import (
 )
 
 if TYPE_CHECKING:
-    from numpy.typing import ArrayLike
+    from numpy.typing import ArrayLike, NDArray
 
 Array = Any
 
@@ -33,6 +34,8 @@ def soft_permute(
     axis: int = -1,
     descending: bool = False,
     transpose: bool = False,
+    workers: int | None = None,
+    out: NDArray[Any] | None = None,
 ) -> Any:
     r"""Order one thing by another: the soft permutation of the keys, times the values.
 
@@ -57,6 +60,10 @@ def soft_permute(
         Whether the value of the largest key comes first.
     transpose : bool, optional
         Whether to take ``P.T @ values``: back from positions to entries.
+    workers : int, optional
+        Number of threads; one by default, and negative numbers count from the CPUs.
+    out : ndarray, optional
+        Receives the result, of exactly its shape and dtype; may be `values` itself.
 
     Returns
     -------
@@ -109,6 +116,8 @@ def soft_permute(
         axis=axis,
         descending=descending,
         transpose=transpose,
+        workers=workers,
+        out=out,
     )
 
 
@@ -199,6 +208,7 @@ class Product:
 class _SoftPermute(Rule):
     def __init__(
         self,
+        running: Running,
         x: Any,
         values: Any,
         alpha: Any,
@@ -207,7 +217,9 @@ class _SoftPermute(Rule):
         descending: bool = False,
         transpose: bool = False,
     ) -> None:
-        self.kernels, arrays, self.dtypes = arguments({"x": x, "values": values, "alpha": alpha})
+        self.kernels, arrays, self.dtypes = arguments(
+            running, {"x": x, "values": values, "alpha": alpha}
+        )
         x, values, alpha = arrays["x"], arrays["values"], arrays["alpha"]
         xp = self.kernels.xp
         self.dtype = np.result_type(self.dtypes["x"], self.dtypes["values"])

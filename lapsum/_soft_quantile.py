@@ -10,7 +10,7 @@ import numpy as np
 from ._rules import LaneRule, evaluate, rule_of, weight_exponent
 from ._sources import Sources
 from ._targets import Thresholds
-from ._validation import check_q
+from ._validation import Running, check_q
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike
@@ -26,6 +26,7 @@ def soft_quantile(
     weights: ArrayLike | None = None,
     axis: int = -1,
     keepdims: bool = False,
+    workers: int | None = None,
 ) -> Any:
     r"""Soft quantiles: the inverse Lap-Sum at fractions of the total weight.
 
@@ -49,6 +50,8 @@ def soft_quantile(
         Axis along which the quantiles are taken.
     keepdims : bool, optional
         Whether `axis` stays in the result, with length 1.
+    workers : int, optional
+        Number of threads; one by default, and negative numbers count from the CPUs.
 
     Returns
     -------
@@ -92,13 +95,16 @@ def soft_quantile(
     >>> lapsum.soft_quantile([1.0, 2.0, 3.0, 10.0], [0.25, 0.75], 1.0).round(3)
     array([1.343, 6.704])
     """
-    return evaluate(_SoftQuantile, x, q, alpha, weights=weights, axis=axis, keepdims=keepdims)
+    return evaluate(
+        _SoftQuantile, x, q, alpha, weights=weights, axis=axis, keepdims=keepdims, workers=workers
+    )
 
 
 @rule_of(soft_quantile)
 class _SoftQuantile(LaneRule):
     def __init__(
         self,
+        running: Running,
         x: Any,
         q: Any,
         alpha: Any,
@@ -107,7 +113,7 @@ class _SoftQuantile(LaneRule):
         axis: int = -1,
         keepdims: bool = False,
     ) -> None:
-        super().__init__({"x": x, "q": q, "alpha": alpha}, weights, axis)
+        super().__init__(running, {"x": x, "q": q, "alpha": alpha}, weights, axis)
         check_q(self.arrays["q"])
         at = len(self.batch) + 1 + self.axis
         kept = (1,) if keepdims else ()

@@ -8,9 +8,10 @@ import numpy as np
 
 from ._rules import LaneRule, evaluate, rule_of
 from ._sources import Sources
+from ._validation import Running
 
 if TYPE_CHECKING:
-    from numpy.typing import ArrayLike
+    from numpy.typing import ArrayLike, NDArray
 
 Array = Any
 
@@ -22,6 +23,8 @@ def soft_rank(
     weights: ArrayLike | None = None,
     axis: int = -1,
     descending: bool = False,
+    workers: int | None = None,
+    out: NDArray[Any] | None = None,
 ) -> Any:
     r"""Soft ranks: one half plus the Lap-Sum of all entries at each of them.
 
@@ -43,6 +46,10 @@ def soft_rank(
         Axis along which to rank.
     descending : bool, optional
         Whether the largest entry has the smallest rank.
+    workers : int, optional
+        Number of threads; one by default, and negative numbers count from the CPUs.
+    out : ndarray, optional
+        Receives the result, of exactly its shape and dtype; may be `x` itself.
 
     Returns
     -------
@@ -89,13 +96,23 @@ def soft_rank(
     >>> lapsum.soft_rank([30.0, 10.0, 20.0], 10.0).round(3)
     array([2.748, 1.252, 2.   ])
     """
-    return evaluate(_SoftRank, x, alpha, weights=weights, axis=axis, descending=descending)
+    return evaluate(
+        _SoftRank,
+        x,
+        alpha,
+        weights=weights,
+        axis=axis,
+        descending=descending,
+        workers=workers,
+        out=out,
+    )
 
 
 @rule_of(soft_rank)
 class _SoftRank(LaneRule):
     def __init__(
         self,
+        running: Running,
         x: Any,
         alpha: Any,
         *,
@@ -103,7 +120,7 @@ class _SoftRank(LaneRule):
         axis: int = -1,
         descending: bool = False,
     ) -> None:
-        super().__init__({"x": x, "alpha": alpha}, weights, axis)
+        super().__init__(running, {"x": x, "alpha": alpha}, weights, axis)
         self.sign = -1.0 if descending else 1.0
         self.lanes["x"] = self.sign * self.lanes["x"]
         self.sources = Sources(self.kernels, **self.lanes)

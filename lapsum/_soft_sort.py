@@ -8,14 +8,23 @@ from typing import TYPE_CHECKING, Any
 from ._rules import LaneRule, evaluate, rule_of
 from ._sources import Sources
 from ._targets import Thresholds
+from ._validation import Running
 
 if TYPE_CHECKING:
-    from numpy.typing import ArrayLike
+    from numpy.typing import ArrayLike, NDArray
 
 Array = Any
 
 
-def soft_sort(x: ArrayLike, alpha: ArrayLike, *, axis: int = -1, descending: bool = False) -> Any:
+def soft_sort(
+    x: ArrayLike,
+    alpha: ArrayLike,
+    *,
+    axis: int = -1,
+    descending: bool = False,
+    workers: int | None = None,
+    out: NDArray[Any] | None = None,
+) -> Any:
     r"""Soft sorting: the inverse Lap-Sum at the half-integer levels.
 
     .. math:: y_i = S^{-1}(i - \tfrac12), \quad i = 1, \dots, n, \qquad
@@ -34,6 +43,10 @@ def soft_sort(x: ArrayLike, alpha: ArrayLike, *, axis: int = -1, descending: boo
         Axis along which to sort.
     descending : bool, optional
         Whether the largest value comes first.
+    workers : int, optional
+        Number of threads; one by default, and negative numbers count from the CPUs.
+    out : ndarray, optional
+        Receives the result, of exactly its shape and dtype; may be `x` itself.
 
     Returns
     -------
@@ -76,13 +89,15 @@ def soft_sort(x: ArrayLike, alpha: ArrayLike, *, axis: int = -1, descending: boo
     >>> lapsum.soft_sort([30.0, 10.0, 20.0], 20.0, descending=True).round(3)
     array([43.605, 20.   , -3.605])
     """
-    return evaluate(_SoftSort, x, alpha, axis=axis, descending=descending)
+    return evaluate(_SoftSort, x, alpha, axis=axis, descending=descending, workers=workers, out=out)
 
 
 @rule_of(soft_sort)
 class _SoftSort(LaneRule):
-    def __init__(self, x: Any, alpha: Any, *, axis: int = -1, descending: bool = False) -> None:
-        super().__init__({"x": x, "alpha": alpha}, axis=axis)
+    def __init__(
+        self, running: Running, x: Any, alpha: Any, *, axis: int = -1, descending: bool = False
+    ) -> None:
+        super().__init__(running, {"x": x, "alpha": alpha}, axis=axis)
         self.descending = descending
         self.sources = Sources(self.kernels, **self.lanes)
         self.spoil(self.sources.invalid)

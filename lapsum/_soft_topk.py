@@ -9,10 +9,10 @@ import numpy as np
 
 from ._rules import LaneRule, evaluate, rule_of, weight_exponent
 from ._selection import OneThreshold
-from ._validation import clip_k
+from ._validation import Running, clip_k
 
 if TYPE_CHECKING:
-    from numpy.typing import ArrayLike
+    from numpy.typing import ArrayLike, NDArray
 
 Array = Any
 
@@ -25,6 +25,8 @@ def soft_topk(
     weights: ArrayLike | None = None,
     axis: int = -1,
     largest: bool = True,
+    workers: int | None = None,
+    out: NDArray[Any] | None = None,
 ) -> Any:
     r"""Soft top-k selection: to what extent each entry is among the k largest.
 
@@ -50,6 +52,10 @@ def soft_topk(
         Axis along which to choose.
     largest : bool, optional
         Whether to choose the largest entries or the smallest.
+    workers : int, optional
+        Number of threads; one by default, and negative numbers count from the CPUs.
+    out : ndarray, optional
+        Receives the result, of exactly its shape and dtype; may be `x` itself.
 
     Returns
     -------
@@ -99,7 +105,17 @@ def soft_topk(
     >>> lapsum.soft_topk([3.0, 1.0, 4.0, 1.5], 2, 1.0).round(3)
     array([0.744, 0.132, 0.906, 0.218])
     """
-    return evaluate(_SoftTopk, x, k, alpha, weights=weights, axis=axis, largest=largest)
+    return evaluate(
+        _SoftTopk,
+        x,
+        k,
+        alpha,
+        weights=weights,
+        axis=axis,
+        largest=largest,
+        workers=workers,
+        out=out,
+    )
 
 
 def log_soft_topk(
@@ -110,6 +126,8 @@ def log_soft_topk(
     weights: ArrayLike | None = None,
     axis: int = -1,
     largest: bool = True,
+    workers: int | None = None,
+    out: NDArray[Any] | None = None,
 ) -> Any:
     r"""Logarithm of soft top-k selection, computed as such.
 
@@ -133,6 +151,10 @@ def log_soft_topk(
         Axis along which to choose.
     largest : bool, optional
         Whether to choose the largest entries or the smallest.
+    workers : int, optional
+        Number of threads; one by default, and negative numbers count from the CPUs.
+    out : ndarray, optional
+        Receives the result, of exactly its shape and dtype; may be `x` itself.
 
     Returns
     -------
@@ -170,13 +192,24 @@ def log_soft_topk(
     >>> lapsum.log_soft_topk([3000.0, 1.0, 4000.0, 1.5], 2, 1.0).round(3)
     array([    0.  , -1500.68,     0.  , -1500.18])
     """
-    return evaluate(_LogSoftTopk, x, k, alpha, weights=weights, axis=axis, largest=largest)
+    return evaluate(
+        _LogSoftTopk,
+        x,
+        k,
+        alpha,
+        weights=weights,
+        axis=axis,
+        largest=largest,
+        workers=workers,
+        out=out,
+    )
 
 
 @rule_of(soft_topk)
 class _SoftTopk(LaneRule):
     def __init__(
         self,
+        running: Running,
         x: Any,
         k: Any,
         alpha: Any,
@@ -185,40 +218,56 @@ class _SoftTopk(LaneRule):
         axis: int = -1,
         largest: bool = True,
     ) -> None:
-        super().__init__({"x": x, "k": k, "alpha": alpha}, weights, axis)
+        super().__init__(running, {"x": x, "k": k, "alpha": alpha}, weights, axis)
         xp = self.kernels.xp
-        k = clip_k(self.lanes["k"], self.total)
-        full = k == self.total
+        self.x = self.lanes["x"]
         self.alpha = self.lanes["alpha"]
         self.weights = self.lanes.get("weights")
-        self.exponent = weight_exponent(xp, self.total)
-        if self.weights is not None and self.exponent.any():
-            k = xp.ldexp(k, self.exponent)
-            self.weights = xp.ldexp(self.weights, self.exponent[:, None])
+        k = clip_k(self.lanes["k"], self.total)
+        # A level of exactly the total is where the running sums must not decide.
+        levels = xp.where(k == self.total, xp.inf, k)
+        total = self.total
+        self.exponent: Any = 0
+        if self.weights is not None:
+            self.exponent = weight_exponent(xp, total)
+            if self.exponent.any():
+                levels = xp.ldexp(levels, self.exponent)
+                total = xp.ldexp(total, self.exponent)
+                self.weights = xp.ldexp(self.weights, self.exponent[:, None])
+            self.exponent = self.exponent[:, None]
         # The largest are the smallest of -x, at the level k: W - k is never formed.
         self.sign = -1.0 if largest else 1.0
-        self.z = -self.lanes["x"] if largest else self.lanes["x"]
-        # A level of exactly the total is where the running sums must not decide.
-        levels = xp.where(full, np.inf, k)
-        self.b = b = OneThreshold(self.kernels, self.z, self.alpha, levels, self.weights)
+        self.out = (
+            self.kernels.room(self.arrays["x"]).reshape(self.x.shape)
+            if running.keep and self.arrays["x"].dtype == xp.float64
+            else xp.empty(self.x.shape)
+        )
+        self.b = b = OneThreshold(
+            self.kernels, self.x, self.sign, self.alpha, levels, total, self.weights, self.out
+        )
         self.spoil(b.invalid)
         self.absent = (b.count == 0)[:, None]
-        if self.absent.any():
-            b.u = xp.where(self.absent, -np.inf, b.u)
-            b.lo, b.hi = (xp.where(self.absent, 0.0, end) for end in (b.lo, b.hi))
+        self.empty = self.absent.any()
+        if self.empty:
+            b.found[:3, b.count == 0] = [[0.0], [0.0], [-xp.inf]]
+
+    @cached_property
+    def z(self) -> Array:
+        """The entries, negative where the largest are sought."""
+        return self.sign * self.x
 
     @cached_property
     def t(self) -> Array:
         """(b - z)/alpha."""
-        t = self.kernels.offsets(self.b.lo, self.b.hi, self.b.u, self.z, self.alpha)
-        return self.kernels.xp.where(self.absent, -np.inf, t) if self.absent.any() else t
+        t = self.kernels.offsets(*self.b.anchors, self.z, self.alpha)
+        return self.kernels.xp.where(self.absent, -np.inf, t) if self.empty else t
 
     @cached_property
     def p(self) -> Array:
         """The probabilities F(t)."""
         b = self.b
-        p = self.kernels.probabilities(b.lo, b.hi, b.u, self.z, self.alpha, b.selected)
-        return self.kernels.xp.where(self.absent, 0.0, p) if self.absent.any() else p
+        p = self.kernels.probabilities(b.found, self.x, self.sign, self.alpha, b.selected, self.out)
+        return self.kernels.xp.where(self.absent, 0.0, p) if self.empty else p
 
     def value(self) -> Array:
         return self.p
@@ -237,21 +286,21 @@ class _SoftTopk(LaneRule):
         b = self.b
         pdf = self.kernels.pdf(self.t)
         # Where the threshold lies far from all entries both are tiny or zero.
-        far = ~(b.density[:, 0] > 1e-12)
+        far = ~self.near
         if not far.any():
             return pdf / b.density
         shares = pdf / b.density
-        left, right = (node[far, 0] for node in b.nodes)
-        q_left, q_right = (q[far, 0] for q in b.softmax)
+        _, _, _, left, right, q_left, q_right, density = b.found[:, far]
         shares[far] = self.kernels.shares(
-            (left, right),
-            (q_left, q_right),
-            b.density[far, 0],
-            self.z[far],
-            self.t[far],
-            self.alpha[far],
+            (left, right), (q_left, q_right), density, self.z[far], self.t[far], self.alpha[far]
         )
         return shares
+
+    @property
+    def near(self) -> Array:
+        """Which lanes have a threshold so near to entries that q is a plain quotient."""
+        near: Array = self.b.found[7] > 1e-12
+        return near
 
     def softmax(self) -> tuple[Array, Array]:
         """Return q and, as an index of (lanes, 1), the finite entry that has most of it."""
@@ -270,8 +319,8 @@ class _SoftTopk(LaneRule):
     ) -> Array:
         xp = self.kernels.xp
         alpha = self.alpha[:, None]
-        out = xp.zeros(self.z.shape)
-        if not self.z.shape[1]:
+        out = xp.zeros(self.x.shape)
+        if not self.x.shape[1]:
             return out
         slope = self.slope()
         q, pivot = self.softmax()
@@ -285,19 +334,21 @@ class _SoftTopk(LaneRule):
             rate = self.kernels.times(self.kernels.times(slope, spread) / alpha, unit)
             out = out + self.kernels.times(rate, alpha_dot[:, None])
         if k_dot is not None:
-            k_dot = xp.ldexp(k_dot, self.exponent)[:, None]
+            k_dot = xp.ldexp(k_dot[:, None], self.exponent)
             out = out + self.kernels.times(k_dot, self.k_slope())
         if weights_dot is not None:
-            out = out - self.weights_jvp(xp.ldexp(weights_dot, self.exponent[:, None]))
+            out = out - self.weights_jvp(xp.ldexp(weights_dot, self.exponent))
         return xp.where(self.absent, 0.0, xp.where(xp.isnan(self.z), np.nan, out))
 
     def vjp(self, bar: Array, wrt: frozenset[str]) -> dict[str, Array]:
         xp = self.kernels.xp
         alpha = self.alpha
         bars: dict[str, Array] = {}
-        if not self.z.shape[1]:
+        if not self.x.shape[1]:
             zero = xp.zeros(alpha.shape)
-            return {name: zero if name in ("k", "alpha") else self.z for name in wrt}
+            return {name: zero if name in ("k", "alpha") else self.x for name in wrt}
+        if self.plain():
+            return self.pull(bar, wrt)
         nothing = self.absent | xp.isnan(self.z)
         bar = xp.where(nothing, 0.0, bar)
         slope = xp.where(nothing, 0.0, self.slope())
@@ -315,11 +366,31 @@ class _SoftTopk(LaneRule):
             along = self.kernels.times(h, spread).sum(axis=-1)
             bars["alpha"] = self.kernels.times(along / alpha, unit[:, 0])
         if "k" in wrt:
-            bars["k"] = xp.ldexp(self.k_vjp(bar), self.exponent)
+            bars["k"] = self.rescale(self.k_vjp(bar)[:, None])[:, 0]
         if "weights" in wrt:
             weights_bar = -xp.where(nothing, 0.0, self.weights_vjp(bar))
-            bars["weights"] = xp.ldexp(weights_bar, self.exponent[:, None])
+            bars["weights"] = self.rescale(weights_bar)
         return bars
+
+    def plain(self) -> bool:
+        """Return whether two passes over the entries are all that a vjp needs."""
+        return bool((self.b.selected & self.near).all())
+
+    def pull(self, bar: Array, wrt: frozenset[str]) -> dict[str, Array]:
+        """Return the cotangents of `wrt` for plain lanes."""
+        x_bar, k_bar, alpha_bar = self.kernels.pull(
+            self.b.found, self.x, self.weights, self.sign, self.alpha, bar
+        )
+        bars = {"x": x_bar, "alpha": alpha_bar}
+        if "k" in wrt:
+            bars["k"] = self.rescale(k_bar[:, None])[:, 0]
+        if "weights" in wrt:
+            bars["weights"] = self.rescale(-self.p * k_bar[:, None])
+        return bars
+
+    def rescale(self, lanes: Array) -> Array:
+        """Return the cotangent of what was multiplied to rescale the weights."""
+        return lanes if self.weights is None else self.kernels.xp.ldexp(lanes, self.exponent)
 
     def spread(self, q: Array, pivot: Array) -> tuple[Array, Array]:
         """Return (z_i - sum_j q_j z_j)/unit, 0 at infinite entries, by differences, and unit/alpha.
@@ -363,13 +434,20 @@ class _LogSoftTopk(_SoftTopk):
     def value(self) -> Array:
         return self.kernels.logcdf(self.t)
 
+    def plain(self) -> bool:
+        return False
+
     def slope(self) -> Array:
         # Where -inf entries give log p = -inf the derivatives are 0, not those of the limit.
         return self.kernels.xp.where(self.gone(), 0.0, self.kernels.logcdf_slope(self.t))
 
     def gone(self) -> Array:
         """Return which entries are infinitely far beyond the threshold."""
-        return self.kernels.xp.isinf(self.z) & (self.t < -1e308) & ~self.kernels.xp.isinf(self.b.u)
+        return (
+            self.kernels.xp.isinf(self.z)
+            & (self.t < -1e308)
+            & ~self.kernels.xp.isinf(self.b.anchors[2])
+        )
 
     def small(self) -> Array:
         """Return which entries have p <= 1/2, where dlog p/dk is the same for all of them."""

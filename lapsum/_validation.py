@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import operator
+import os
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -12,12 +13,15 @@ from ._backend import kernels_for
 from ._layout import Layout
 
 _FLOATS = (np.float16, np.float32, np.float64)
+_FLOAT64: np.dtype[Any] = np.dtype(np.float64)
 
 
 def real_array(name: str, value: Any) -> Any:
     """Return `value` as an array of bool, integers or floats of at most 64 bits."""
+    if type(value) is float:
+        return np.asarray(value)
     if isinstance(value, np.ndarray):
-        array = value.view(np.ndarray)
+        array = value if type(value) is np.ndarray else value.view(np.ndarray)
     else:
         try:
             array = np.asarray(float(value) if type(value) is int else value)
@@ -33,25 +37,78 @@ def real_array(name: str, value: Any) -> Any:
     return array
 
 
+class Running(NamedTuple):
+    """How a call is run.
+
+    Attributes
+    ----------
+    workers : int or None
+        Number of threads, as the caller gave it.
+    keep : bool
+        Whether the arrays are to be copied, since they outlive the call.
+    """
+
+    workers: int | None = None
+    keep: bool = False
+
+
 def arguments(
-    values: Mapping[str, Any], weights: Any = None
+    running: Running, values: Mapping[str, Any], weights: Any = None
 ) -> tuple[Any, dict[str, Any], dict[str, Any]]:
     """Return the kernels, the arrays by name, and the dtypes that their cotangents have."""
     if weights is not None:
         values = {**values, "weights": weights}
-    kernels = kernels_for(values)
+    workers = running.workers
+    kernels = kernels_for(values, 1 if workers is None else worker_count(workers))
     arrays = {name: real_array(name, value) for name, value in values.items()}
+    if running.keep:
+        arrays = {
+            name: kernels.own(array) if array.ndim else array.copy()
+            for name, array in arrays.items()
+        }
     dtypes = {name: float_dtype(values[name], array) for name, array in arrays.items()}
     return kernels, arrays, dtypes
 
 
 def float_dtype(value: Any, array: Any) -> np.dtype[Any]:
     """Return the dtype that `value` counts as: floats as they are, everything else float64."""
+    if array.dtype == _FLOAT64 and type(value) is np.ndarray:
+        return _FLOAT64
     python = isinstance(value, (list, tuple, float)) and not isinstance(value, np.floating)
     if array.dtype.kind == "f" and not python:
         native: np.dtype[Any] = array.dtype.newbyteorder("=")
         return native
-    return np.dtype(np.float64)
+    return _FLOAT64
+
+
+def worker_count(workers: Any) -> int:
+    """Return how many threads `workers` asks for; negative ones count from the CPUs."""
+    try:
+        count = operator.index(workers)
+    except TypeError:
+        raise TypeError(f"`workers` must be an integer or None, got {workers!r}") from None
+    cpus = os.cpu_count() or 1
+    if count < 0:
+        count += 1 + cpus
+    if count <= 0:
+        raise ValueError(
+            f"`workers` must be positive, or at least -{cpus} to count from the CPUs, got {workers}"
+        )
+    return count
+
+
+def check_out(out: Any, result: Any) -> Any:
+    """Return `out` if it can hold `result`: an array of exactly its shape and dtype."""
+    if not isinstance(out, np.ndarray):
+        raise TypeError(f"`out` must be an array like the result, got {type(out).__name__}")
+    if out.shape != result.shape or out.dtype != result.dtype:
+        raise ValueError(
+            f"`out` must have shape {result.shape} and dtype {result.dtype}, got shape "
+            f"{out.shape} and dtype {out.dtype}"
+        )
+    if not out.flags.writeable:
+        raise ValueError("`out` must be writeable, got a read-only array")
+    return out
 
 
 def normalize_axis(axis: Any, ndim: int, name: str = "x") -> int:
@@ -92,6 +149,8 @@ def joint_batch(first: str, a: tuple[int, ...], second: str, b: tuple[int, ...])
 
 def scalar_layout(kernels: Any, name: str, array: Any, batch: tuple[int, ...]) -> Layout:
     """Return the layout of one scalar a lane, which must broadcast to `batch`."""
+    if not array.shape:
+        return Layout(kernels, (), None, batch)
     try:
         fits = np.broadcast_shapes(array.shape, batch) == batch
     except ValueError:
@@ -123,6 +182,8 @@ def _first(array: Any, bad: Any) -> Any:
 
 def check_alpha(alpha: Any) -> None:
     """Raise ValueError unless every alpha is positive and finite."""
+    if not alpha.ndim and 0.0 < alpha.item() < float("inf"):
+        return
     bad = ~((alpha > 0) & np.isfinite(alpha))
     if bad.any():
         value = _first(alpha, bad)

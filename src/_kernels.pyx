@@ -4,7 +4,8 @@
 
 Every array is (lanes, n), C-contiguous; `count[l]` nodes of lane l are in use, sorted ascending.
 `key[l]` names the lane of the sources that lane l of the targets or the values belongs to.
-Inputs are marked # IN and outputs # OUT; nothing here allocates or touches a Python object.
+Inputs are marked # IN and outputs # OUT.  Each call takes lanes start to stop, so that several
+threads can share the lanes of one array.
 """
 
 cdef extern from "laplace.h" nogil:
@@ -31,20 +32,45 @@ cdef extern from "laplace.h" nogil:
     lap_root lap_solve_between(double, double, double, double)
 
 cdef extern from "loops.h" nogil:
+    ctypedef struct lap_pair:
+        double high, low
+
+    ctypedef struct lap_anchored:
+        double lo, hi, u, density
+
+    ctypedef struct lap_pulled:
+        lap_pair h, along
+
     ctypedef struct lap_table:
         const char *name
-        void (*pdf)(const double*, ptrdiff_t, double*) noexcept nogil
-        void (*cdf)(const double*, ptrdiff_t, double, double, double, double, double*) noexcept nogil
+        void (*exp)(const double*, ptrdiff_t, double*) noexcept nogil
+        void (*decays)(const double*, ptrdiff_t, double*) noexcept nogil
 
     const lap_table *lap_find_table(const char*)
 
 cdef extern from "selection.h" nogil:
+    ctypedef void (*lap_task)(void*, ptrdiff_t) noexcept nogil
+
+    ctypedef struct lap_runner:
+        void (*run)(const lap_runner*, lap_task, void*, ptrdiff_t) noexcept nogil
+
     ctypedef struct lap_selected:
         lap_root root
         double left_node, right_node
 
-    int lap_select(const lap_table*, const double*, ptrdiff_t, double, double, double*,
-                   lap_selected*)
+    ctypedef struct lap_lane:
+        const lap_table *table
+        const lap_runner *runner
+        const double *x
+        const double *c
+        ptrdiff_t n
+        double sign, alpha
+
+    int lap_select(const lap_lane*, double, double, double*, double*, lap_selected*)
+    void lap_lane_cdf(const lap_lane*, const lap_anchored*, double*)
+    void lap_lane_pull(const lap_lane*, const lap_anchored*, const double*, double*, lap_pulled*)
+
+from libc.stdlib cimport free, malloc
 
 cdef extern from "math.h" nogil:
     double exp(double)
@@ -73,10 +99,11 @@ def gaps(
     const Py_ssize_t[::1] count,        # IN
     const double[::1] alpha,            # IN
     double[:, ::1] out,                 # OUT (x[m] - x[m-1])/alpha; inf where there is no pair
+    Py_ssize_t start, Py_ssize_t stop,
 ):
     cdef Py_ssize_t l, m
     with nogil:
-        for l in range(x.shape[0]):
+        for l in range(start, stop):
             for m in range(x.shape[1]):
                 if 0 < m < count[l]:
                     out[l, m] = lap_step(x[l, m - 1], x[l, m], alpha[l])
@@ -87,12 +114,13 @@ def gaps(
 def decays(
     const double[:, ::1] gap,           # IN
     double[:, ::1] out,                 # OUT lap_decay(gap)
+    Py_ssize_t start, Py_ssize_t stop,
 ):
-    cdef Py_ssize_t l, m
+    cdef Py_ssize_t l
     with nogil:
-        for l in range(gap.shape[0]):
-            for m in range(gap.shape[1]):
-                out[l, m] = lap_decay(gap[l, m])
+        for l in range(start, stop):
+            if gap.shape[1] > 0:
+                _table.decays(&gap[l, 0], gap.shape[1], &out[l, 0])
 
 
 def scan(
@@ -101,12 +129,13 @@ def scan(
     const Py_ssize_t[::1] key,          # IN  lane of decay
     bint reverse,                       # IN
     double[:, ::1] out,                 # OUT out[m] = values[m] + e^{-gap[m]} out[m-1], or mirrored
+    Py_ssize_t start, Py_ssize_t stop,
 ):
     cdef Py_ssize_t l, i, m, n = out.shape[1]
     cdef bint unit = values is None, plain = decay is None
     cdef double high, low, value, factor
     with nogil:
-        for l in range(out.shape[0]):
+        for l in range(start, stop):
             high = low = 0.0
             for i in range(n):
                 m = n - 1 - i if reverse else i
@@ -128,12 +157,13 @@ def moments(
     const Py_ssize_t[::1] key,          # IN  lane of decay and step
     bint reverse,                       # IN
     double[:, ::1] out,                 # OUT sum_j w_j e^{-|x_m - x_j|/alpha} |v_m - v_j|, signed
+    Py_ssize_t start, Py_ssize_t stop,
 ):
     """The differences v_m - v_j (j below m, or v_j - v_m above), weighted by the kernel."""
     cdef Py_ssize_t l, i, m, at, n = out.shape[1]
     cdef double high, low, factor, value
     with nogil:
-        for l in range(out.shape[0]):
+        for l in range(start, stop):
             high = low = 0.0
             for i in range(n):
                 m = n - 1 - i if reverse else i
@@ -151,11 +181,12 @@ def cumulate(
     const double[:, ::1] values,        # IN
     double[:, ::1] high,                # OUT running sums as unevaluated pairs
     double[:, ::1] low,                 # OUT
+    Py_ssize_t start, Py_ssize_t stop,
 ):
     cdef Py_ssize_t l, m
     cdef double hi, lo
     with nogil:
-        for l in range(values.shape[0]):
+        for l in range(start, stop):
             hi = lo = 0.0
             for m in range(values.shape[1]):
                 lap_add(values[l, m], &hi, &lo)
@@ -166,12 +197,13 @@ def cumulate(
 def totals(
     const double[:, ::1] values,        # IN  non-negative
     double[::1] out,                    # OUT correctly rounded sums
+    Py_ssize_t start, Py_ssize_t stop,
 ):
     """Three-fold compensated, so that what is lost is far below half a unit in the last place."""
     cdef Py_ssize_t l, m
     cdef double first, second, third, error, rest, half
     with nogil:
-        for l in range(values.shape[0]):
+        for l in range(start, stop):
             first = second = third = 0.0
             for m in range(values.shape[1]):
                 error = 0.0
@@ -212,11 +244,12 @@ def locate(
     Py_ssize_t[:, ::1] index,           # OUT how many sources are <= the target
     double[:, ::1] left,                # OUT (target - x[index-1])/alpha, inf without such a source
     double[:, ::1] right,               # OUT (x[index] - target)/alpha, inf without such a source
+    Py_ssize_t start, Py_ssize_t stop,
 ):
     cdef Py_ssize_t l, i, k, low, high, middle, stride
     cdef bint plain = u is None
     with nogil:
-        for l in range(lo.shape[0]):
+        for l in range(start, stop):
             k = key[l]
             middle = 0
             for i in range(lo.shape[1]):
@@ -281,13 +314,14 @@ def solve(
     signed char[:, ::1] side,           # OUT anchor of the threshold, as in lap_root
     double[:, ::1] u,                   # OUT offset from it
     double[:, :, ::1] factors,          # OUT None, or left, right, q_left, q_right, density, centre
+    Py_ssize_t start, Py_ssize_t stop,
 ):
     cdef Py_ssize_t l, i, k, m, lo, hi, stride, n
     cdef bint unit = weights is None, full = factors is not None
     cdef double w, excess, c
     cdef lap_root root
     with nogil:
-        for l in range(levels.shape[0]):
+        for l in range(start, stop):
             k = key[l]
             n = count[k]
             m = 0
@@ -358,10 +392,11 @@ def anchors(
     const Py_ssize_t[::1] key,          # IN
     double[:, ::1] lo,                  # OUT the two nodes that anchor each threshold
     double[:, ::1] hi,                  # OUT
+    Py_ssize_t start, Py_ssize_t stop,
 ):
     cdef Py_ssize_t l, i, m
     with nogil:
-        for l in range(index.shape[0]):
+        for l in range(start, stop):
             for i in range(index.shape[1]):
                 m = index[l, i]
                 if m == 0 and side[l, i] == 0:      # a lane without sources
@@ -378,41 +413,13 @@ def thresholds(
     const double[::1] alpha,            # IN
     const Py_ssize_t[::1] key,          # IN
     double[:, ::1] out,                 # OUT (lo + hi)/2 + alpha u
+    Py_ssize_t start, Py_ssize_t stop,
 ):
     cdef Py_ssize_t l, i
     with nogil:
-        for l in range(u.shape[0]):
+        for l in range(start, stop):
             for i in range(u.shape[1]):
                 out[l, i] = lap_threshold(lo[l, i], hi[l, i], u[l, i], alpha[key[l]])
-
-
-def select(
-    const double[:, ::1] x,             # IN  entries in any order, unit weights
-    const double[::1] levels,           # IN
-    const double[::1] alpha,            # IN
-    double[::1] scratch,                # n doubles
-    unsigned char[::1] solved,          # OUT whether the lane need not be sorted
-    double[:, ::1] out,                 # OUT (8, lanes): lo, hi, u, the neighbours of the
-):                                      #     threshold, q_left, q_right, density
-    """One threshold a lane by selection, for lanes that allow it."""
-    cdef Py_ssize_t l, n = x.shape[1]
-    cdef lap_selected s
-    with nogil:
-        for l in range(x.shape[0]):
-            solved[l] = 0
-            if not 0.0 < levels[l] < n:
-                continue
-            if not lap_select(_table, &x[l, 0], n, levels[l], alpha[l], &scratch[0], &s):
-                continue
-            solved[l] = 1
-            out[0, l] = s.right_node if s.root.side > 0 else s.left_node
-            out[1, l] = s.left_node if s.root.side < 0 else s.right_node
-            out[2, l] = s.root.u
-            out[3, l] = s.left_node
-            out[4, l] = s.right_node
-            out[5, l] = s.root.q_left
-            out[6, l] = s.root.q_right
-            out[7, l] = s.root.density
 
 
 # ----------------------------------------------------------------- from nodes to targets and back
@@ -427,11 +434,12 @@ def gather(
     const double[:, ::1] right_by,      # IN
     const Py_ssize_t[::1] lane,         # IN  lane of the four arrays above
     double[:, ::1] out,                 # OUT left_by left[left_at] + right_by right[right_at]
+    Py_ssize_t start, Py_ssize_t stop,
 ):
     cdef Py_ssize_t l, i, k, p, m, n = left.shape[1]
     cdef double total
     with nogil:
-        for l in range(out.shape[0]):
+        for l in range(start, stop):
             k = key[l]
             p = lane[l]
             for i in range(out.shape[1]):
@@ -455,10 +463,11 @@ def scatter(
     const Py_ssize_t[::1] key,          # IN  lane of left and right
     double[:, :, ::1] left,             # OUT the transpose of gather: (2, lanes, n), sums as pairs
     double[:, :, ::1] right,            # OUT   added to what is there
+    Py_ssize_t start, Py_ssize_t stop,
 ):
     cdef Py_ssize_t l, i, k, p, m, n = left.shape[2]
     with nogil:
-        for l in range(values.shape[0]):
+        for l in range(start, stop):
             k = key[l]
             p = lane[l]
             for i in range(values.shape[1]):
@@ -472,6 +481,155 @@ def scatter(
                     lap_add(right_by[p, i] * values[l, i], &right[0, k, m], &right[1, k, m])
 
 
+# ------------------------------------------------------------------------------ one threshold a lane
+
+cdef struct _threads:
+    lap_runner runner
+    void *run                           # a callable: run(task, tasks)
+
+
+cdef class _Task:
+    """One loop over the parts of a long lane, to be called with the number of a part."""
+
+    cdef lap_task task
+    cdef void *context
+
+    def __call__(self, ptrdiff_t i):
+        with nogil:
+            self.task(self.context, i)
+
+
+cdef void _share(
+    const lap_runner *runner, lap_task task, void *context, ptrdiff_t tasks
+) noexcept nogil:
+    with gil:
+        call = _Task()
+        (<_Task>call).task = task
+        (<_Task>call).context = context
+        (<object>(<_threads*>runner).run)(call, tasks)
+
+
+cdef inline lap_lane _lane(
+    const double[:, ::1] x, const double[:, ::1] weights, double sign, const double[::1] alpha,
+    Py_ssize_t l, _threads *threads, object run,
+):
+    cdef lap_lane lane
+    lane.table = _table
+    lane.runner = NULL
+    lane.x = &x[l, 0]
+    lane.c = NULL
+    if weights is not None:
+        lane.c = &weights[l, 0]
+    lane.n = x.shape[1]
+    lane.sign = sign
+    lane.alpha = alpha[l]
+    if run is not None:
+        threads.runner.run = _share
+        threads.run = <void*>run
+        lane.runner = &threads.runner
+    return lane
+
+
+def select(
+    object run,                         # shares the parts of a lane among threads, or None
+    const double[:, ::1] x,             # IN  entries in any order
+    const double[:, ::1] weights,       # IN  None: ones
+    double sign,                        # IN  1: solved for x, -1: for -x
+    const double[::1] levels,           # IN
+    const double[::1] totals,           # IN  sums of the weights
+    const double[::1] alpha,            # IN
+    double[:, ::1] scratch,             # of the shape of x
+    unsigned char[::1] solved,          # OUT whether the lane need not be sorted
+    double[:, ::1] out,                 # OUT (8, lanes): lo, hi, u, the neighbours of the
+    Py_ssize_t start, Py_ssize_t stop,  #     threshold, q_left, q_right, density
+):
+    """Select one threshold a lane, where the lane allows it."""
+    cdef Py_ssize_t l, n = x.shape[1]
+    cdef double *scratch_c = NULL
+    cdef lap_lane lane
+    cdef _threads threads
+    cdef lap_selected s
+    cdef int found
+    if weights is not None:
+        scratch_c = <double*>malloc((n + 1) * sizeof(double))
+        if scratch_c is NULL:
+            raise MemoryError
+    for l in range(start, stop):
+        solved[l] = 0
+        if not 0.0 < levels[l] < totals[l]:
+            continue
+        lane = _lane(x, weights, sign, alpha, l, &threads, run)
+        with nogil:
+            found = lap_select(&lane, levels[l], totals[l], &scratch[l, 0], scratch_c, &s)
+        if not found:
+            continue
+        solved[l] = 1
+        out[0, l] = s.right_node if s.root.side > 0 else s.left_node
+        out[1, l] = s.left_node if s.root.side < 0 else s.right_node
+        out[2, l] = s.root.u
+        out[3, l] = s.left_node
+        out[4, l] = s.right_node
+        out[5, l] = s.root.q_left
+        out[6, l] = s.root.q_right
+        out[7, l] = s.root.density
+    free(scratch_c)
+
+
+def probabilities(
+    object run,                         # as for `select`
+    const double[:, ::1] x,             # IN
+    const double[:, ::1] thresholds,    # IN  as `select` leaves them
+    double sign,                        # IN
+    const double[::1] alpha,            # IN
+    const unsigned char[::1] plain,     # IN  whether the lane was selected: all of it finite
+    double[:, ::1] out,                 # OUT F((b - sign x)/alpha)
+    Py_ssize_t start, Py_ssize_t stop,
+):
+    cdef Py_ssize_t l, i, n = x.shape[1]
+    cdef lap_anchored b
+    cdef lap_lane lane
+    cdef _threads threads
+    for l in range(start, stop):
+        b.lo, b.hi, b.u = thresholds[0, l], thresholds[1, l], thresholds[2, l]
+        if plain[l]:
+            lane = _lane(x, None, sign, alpha, l, &threads, run)
+            with nogil:
+                lap_lane_cdf(&lane, &b, &out[l, 0])
+        else:
+            with nogil:
+                for i in range(n):
+                    out[l, i] = lap_cdf(lap_offset(b.lo, b.hi, b.u, sign * x[l, i], alpha[l]))
+
+
+def pull(
+    object run,                         # as for `select`
+    const double[:, ::1] x,             # IN
+    const double[:, ::1] thresholds,    # IN  as `select` leaves them, for lanes it solved
+    const double[:, ::1] weights,       # IN
+    double sign,                        # IN
+    const double[::1] alpha,            # IN
+    const double[:, ::1] bar,           # IN  cotangent of `probabilities`
+    double[:, ::1] x_bar,               # OUT
+    double[::1] level_bar,              # OUT
+    double[::1] alpha_bar,              # OUT
+    Py_ssize_t start, Py_ssize_t stop,
+):
+    """Cotangents of x, of the level and of alpha, by two passes over each lane."""
+    cdef Py_ssize_t l
+    cdef lap_anchored b
+    cdef lap_lane lane
+    cdef lap_pulled sums
+    cdef _threads threads
+    for l in range(start, stop):
+        b.lo, b.hi, b.u = thresholds[0, l], thresholds[1, l], thresholds[2, l]
+        b.density = thresholds[7, l]
+        lane = _lane(x, weights, sign, alpha, l, &threads, run)
+        with nogil:
+            lap_lane_pull(&lane, &b, &bar[l, 0], &x_bar[l, 0], &sums)
+        level_bar[l] = (sums.h.high + sums.h.low) / b.density
+        alpha_bar[l] = -(sums.along.high + sums.along.low) / alpha[l]
+
+
 # ------------------------------------------------------------------------------- entries of a lane
 
 def offsets(
@@ -481,35 +639,15 @@ def offsets(
     const double[:, ::1] x,             # IN
     const double[::1] alpha,            # IN
     double[:, ::1] out,                 # OUT t = (b - x)/alpha
+    Py_ssize_t start, Py_ssize_t stop,
 ):
     cdef Py_ssize_t l, i, at
     cdef bint one = u.shape[1] == 1
     with nogil:
-        for l in range(x.shape[0]):
+        for l in range(start, stop):
             for i in range(x.shape[1]):
                 at = 0 if one else i
                 out[l, i] = lap_offset(lo[l, at], hi[l, at], u[l, at], x[l, i], alpha[l])
-
-
-def probabilities(
-    const double[:, ::1] lo,            # IN  one threshold a lane
-    const double[:, ::1] hi,            # IN
-    const double[:, ::1] u,             # IN
-    const double[:, ::1] x,             # IN
-    const double[::1] alpha,            # IN
-    const unsigned char[::1] plain,     # IN  whether the lane was selected: all of it finite
-    double[:, ::1] out,                 # OUT F((b - x)/alpha)
-):
-    cdef Py_ssize_t l, i, n = x.shape[1]
-    cdef double t
-    with nogil:
-        for l in range(x.shape[0]):
-            if plain[l] and n > 0:
-                _table.cdf(&x[l, 0], n, lo[l, 0], hi[l, 0], u[l, 0], alpha[l], &out[l, 0])
-                continue
-            for i in range(n):
-                t = lap_offset(lo[l, 0], hi[l, 0], u[l, 0], x[l, i], alpha[l])
-                out[l, i] = lap_cdf(t)
 
 
 def steps(
@@ -517,41 +655,47 @@ def steps(
     const double[:, ::1] x,             # IN
     const double[::1] alpha,            # IN
     double[:, ::1] out,                 # OUT (x - origin)/alpha
+    Py_ssize_t start, Py_ssize_t stop,
 ):
     cdef Py_ssize_t l, i
     with nogil:
-        for l in range(x.shape[0]):
+        for l in range(start, stop):
             for i in range(x.shape[1]):
                 out[l, i] = lap_step(origin[l], x[l, i], alpha[l])
 
 
-def cdf(const double[:, ::1] t, double[:, ::1] out):
+def cdf(const double[:, ::1] t, double[:, ::1] out, Py_ssize_t start, Py_ssize_t stop):
     cdef Py_ssize_t l, i
     with nogil:
-        for l in range(t.shape[0]):
+        for l in range(start, stop):
             for i in range(t.shape[1]):
                 out[l, i] = lap_cdf(t[l, i])
 
 
-def pdf(const double[:, ::1] t, double[:, ::1] out):
-    cdef Py_ssize_t size = t.shape[0] * t.shape[1]
-    with nogil:
-        if size > 0:
-            _table.pdf(&t[0, 0], size, &out[0, 0])
-
-
-def logcdf(const double[:, ::1] t, double[:, ::1] out):
+def pdf(const double[:, ::1] t, double[:, ::1] out, Py_ssize_t start, Py_ssize_t stop):
     cdef Py_ssize_t l, i
     with nogil:
-        for l in range(t.shape[0]):
+        for l in range(start, stop):
+            for i in range(t.shape[1]):
+                out[l, i] = -abs(t[l, i])
+            if t.shape[1] > 0:
+                _table.exp(&out[l, 0], t.shape[1], &out[l, 0])
+            for i in range(t.shape[1]):
+                out[l, i] *= 0.5
+
+
+def logcdf(const double[:, ::1] t, double[:, ::1] out, Py_ssize_t start, Py_ssize_t stop):
+    cdef Py_ssize_t l, i
+    with nogil:
+        for l in range(start, stop):
             for i in range(t.shape[1]):
                 out[l, i] = lap_logcdf(t[l, i])
 
 
-def logcdf_slope(const double[:, ::1] t, double[:, ::1] out):
+def logcdf_slope(const double[:, ::1] t, double[:, ::1] out, Py_ssize_t start, Py_ssize_t stop):
     cdef Py_ssize_t l, i
     with nogil:
-        for l in range(t.shape[0]):
+        for l in range(start, stop):
             for i in range(t.shape[1]):
                 out[l, i] = lap_logcdf_slope(t[l, i])
 
@@ -566,11 +710,12 @@ def shares(
     const double[:, ::1] t,             # IN  (b - x)/alpha
     const double[::1] alpha,            # IN
     double[:, ::1] out,                 # OUT e^{-|t_i|}/sum_j c_j e^{-|t_j|}
+    Py_ssize_t start, Py_ssize_t stop,
 ):
     """Measured from the nodes: |t| - min |t| would lose every digit in a wide gap."""
     cdef Py_ssize_t l, i
     with nogil:
-        for l in range(x.shape[0]):
+        for l in range(start, stop):
             for i in range(x.shape[1]):
                 if q_left[l] == 0.0 and q_right[l] == 0.0:
                     out[l, i] = 0.0
@@ -597,10 +742,11 @@ def widths(
     const double[:, ::1] u,             # IN
     const double[::1] alpha,            # IN
     double[:, ::1] out,                 # OUT n: (b_i - b_{i-1})/alpha, inf at both ends
+    Py_ssize_t start, Py_ssize_t stop,
 ):
     cdef Py_ssize_t l, i, n = out.shape[1]
     with nogil:
-        for l in range(out.shape[0]):
+        for l in range(start, stop):
             for i in range(n):
                 if i == 0 or i == n - 1:
                     out[l, i] = INFINITY
@@ -629,10 +775,11 @@ def permutation(
     const double[:, ::1] width,         # IN
     const double[::1] alpha,            # IN
     double[:, :, ::1] out,              # OUT (lanes, n, n): row = position, column = entry
+    Py_ssize_t start, Py_ssize_t stop,
 ):
     cdef Py_ssize_t l, i, j, n = x.shape[1]
     with nogil:
-        for l in range(x.shape[0]):
+        for l in range(start, stop):
             for i in range(n):
                 for j in range(n):
                     out[l, i, j] = lap_cdf_difference(
@@ -663,12 +810,13 @@ def permutation_jvp(
     const double[:, :, ::1] nodes,      # IN  (2, lanes, n - 1) neighbours of the thresholds
     const double[:, :, ::1] deviation,  # IN  of the neighbours from the mean, see _deviation
     double[:, :, ::1] out,              # OUT
+    Py_ssize_t start, Py_ssize_t stop,
 ):
     cdef Py_ssize_t l, i, j, n = x.shape[1]
     cdef double kernel, change
     cdef bint along_x = x_dot is not None, along_alpha = alpha_dot is not None
     with nogil:
-        for l in range(x.shape[0]):
+        for l in range(start, stop):
             for i in range(n):
                 for j in range(n):
                     out[l, i, j] = 0.0
@@ -703,11 +851,12 @@ def permutation_vjp(
     double[:, ::1] b_bar,               # OUT cotangents of the thresholds, times alpha
     double[:, ::1] x_bar,               # OUT cotangents of x at fixed thresholds, times alpha
     double[::1] alpha_bar,              # OUT times alpha
+    Py_ssize_t start, Py_ssize_t stop,
 ):
     cdef Py_ssize_t l, i, j, n = x.shape[1]
     cdef double kernel, value, high, low, alpha_high, alpha_low
     with nogil:
-        for l in range(x.shape[0]):
+        for l in range(start, stop):
             alpha_high = alpha_low = 0.0
             for i in range(n - 1):
                 b_bar[l, i] = 0.0
@@ -736,11 +885,12 @@ def insides(
     const double[::1] alpha,            # IN
     Py_ssize_t[:, ::1] row,             # OUT the interval (b_{i-1}, b_i] that holds the node
     double[:, ::1] out,                 # OUT F(t_i) - F(t_{i-1}) there
+    Py_ssize_t start, Py_ssize_t stop,
 ):
     cdef Py_ssize_t l, i, j
     cdef double t0, t1
     with nogil:
-        for l in range(x.shape[0]):
+        for l in range(start, stop):
             i = 0
             for j in range(x.shape[1]):
                 if j >= count[l]:
@@ -761,11 +911,12 @@ def collect(
     const Py_ssize_t[:, ::1] row,       # IN  ascending
     const Py_ssize_t[::1] key,          # IN  lane of inside and row
     double[:, ::1] out,                 # OUT sums by row, added to what is there
+    Py_ssize_t start, Py_ssize_t stop,
 ):
     cdef Py_ssize_t l, j, k
     cdef double low
     with nogil:
-        for l in range(values.shape[0]):
+        for l in range(start, stop):
             k = key[l]
             low = 0.0
             for j in range(values.shape[1]):
@@ -783,10 +934,11 @@ def spread(
     const Py_ssize_t[:, ::1] row,       # IN
     const Py_ssize_t[::1] key,          # IN
     double[:, ::1] out,                 # OUT the transpose of collect, added to what is there
+    Py_ssize_t start, Py_ssize_t stop,
 ):
     cdef Py_ssize_t l, j
     with nogil:
-        for l in range(values.shape[0]):
+        for l in range(start, stop):
             for j in range(out.shape[1]):
                 out[l, j] += inside[key[l], j] * values[l, row[key[l], j]]
 
@@ -795,20 +947,21 @@ def level_ties(
     const double[:, ::1] x,             # IN  sorted sources
     const Py_ssize_t[::1] key,          # IN
     double[:, ::1] values,              # IN, OUT one result per group of equal sources
+    Py_ssize_t start, Py_ssize_t stop,
 ):
     cdef Py_ssize_t l, m
     with nogil:
-        for l in range(values.shape[0]):
+        for l in range(start, stop):
             for m in range(1, values.shape[1]):
                 if x[key[l], m] == x[key[l], m - 1]:
                     values[l, m] = values[l, m - 1]
 
 
-def climb(double[:, ::1] values):
+def climb(double[:, ::1] values, Py_ssize_t start, Py_ssize_t stop):
     """Running maxima, in place: rounding may not unsort a sorted lane."""
     cdef Py_ssize_t l, m
     with nogil:
-        for l in range(values.shape[0]):
+        for l in range(start, stop):
             for m in range(1, values.shape[1]):
                 if values[l, m] < values[l, m - 1]:
                     values[l, m] = values[l, m - 1]

@@ -1,12 +1,7 @@
 /* One level of the loops declared in loops.h: LAP_LEVEL names it, compiler flags make it. */
-#include "laplace.h"
 #include "loops.h"
-
-#include <stdint.h>
-#include <string.h>
-#ifdef __AVX512F__
-#include <immintrin.h>
-#endif
+#include "laplace.h"
+#include "vector.h"
 
 #define PASTE_(a, b) a##_##b
 #define PASTE(a, b) PASTE_(a, b)
@@ -14,130 +9,244 @@
 #define TEXT_(a) #a
 #define TEXT(a) TEXT_(a)
 
-#define BLOCK 64 /* few enough additions that their rounding stays below a few units */
-
-#ifdef __FMA__
-#define FMA(a, b, c) fma(a, b, c)
+#if defined(__GNUC__)
+#define INLINE static inline __attribute__((always_inline))
 #else
-#define FMA(a, b, c) ((a) * (b) + (c))
+#define INLINE static inline
 #endif
 
-static inline double power_of_two(double shifted)
+/* Sums are plain over a block, few enough additions that their rounding stays below a few units,
+ * and compensated from block to block. */
+#define BLOCK (32 * LANES)
+
+typedef struct {
+    vec high, low;
+} pair;
+
+INLINE void add(pair *sum, vec term)
 {
-    uint64_t bits;
-    double power;
-    memcpy(&bits, &shifted, 8);
-    bits = (bits + 1023) << 52;
-    memcpy(&power, &bits, 8);
-    return power;
+    vec total = sum->high + term, part = total - sum->high;
+    sum->low = sum->low + ((sum->high - (total - part)) + (term - part));
+    sum->high = total;
 }
 
-/* e^x for x <= 0 to about one unit in the last place, subnormal results included: 2^n e^r with
- * |r| <= log(2)/2 and a polynomial for e^r.  Branch-free, so that compilers vectorise it. */
-static inline double exp_nonpositive(double x)
+INLINE lap_pair reduce(pair sum)
 {
-    const double log2e = 1.4426950408889634074, shift = 0x1.8p52;
-    const double high = 6.93147180369123816490e-01, low = 1.90821492927058770002e-10;
-    /* Below this the result is 0, and forming it by underflow would cost a hundred times more. */
-    double bounded = x < -745.2 ? -1.0 : x;
-    double shifted = FMA(bounded, log2e, shift), n = shifted - shift;
-    double r = FMA(n, -low, FMA(n, -high, bounded)), r2 = r * r, r4 = r2 * r2;
-    double a = FMA(r, 0.16666666666666666, 0.5);
-    double b = FMA(r, 0.008333333333333333, 0.041666666666666664);
-    double c = FMA(r, 0.0001984126984126984, 0.001388888888888889);
-    double d = FMA(r, 2.7557319223985893e-06, 2.48015873015873e-05);
-    double e = FMA(r, 2.505210838544172e-08, 2.755731922398589e-07);
-    double f = FMA(r, 1.6059043836821613e-10, 2.08767569878681e-09);
-    double q = FMA(r4 * r4, FMA(r2, f, e), FMA(r4, FMA(r2, d, c), FMA(r2, b, a)));
-    double p = 1.0 + FMA(r2, q, r);
-    /* 2^n in two halves: one power alone would underflow before the product does. */
-    double first = n * 0.5 + shift, half = first - shift, second = (n - half) + shift;
-    double result = p * power_of_two(first) * power_of_two(second);
-    return x < -745.2 ? 0.0 : result;
-}
-
-/* Appends those of the first size entries of a block that lie strictly between lo and hi. */
-static inline ptrdiff_t keep(const double *block, ptrdiff_t size, double lo, double hi,
-                             double *inside, ptrdiff_t m)
-{
-    ptrdiff_t i = 0;
-#ifdef __AVX512F__
-    const __m512d low = _mm512_set1_pd(lo), high = _mm512_set1_pd(hi);
-    for (; i + 8 <= size; i += 8) {
-        __m512d v = _mm512_loadu_pd(block + i);
-        __mmask8 between = _mm512_cmp_pd_mask(v, low, _CMP_GT_OQ) &
-                           _mm512_cmp_pd_mask(v, high, _CMP_LT_OQ);
-        if (between) {
-            _mm512_mask_compressstoreu_pd(inside + m, between, v);
-            m += __builtin_popcount(between);
-        }
+    double high[LANES], low[LANES];
+    lap_pair out = {0.0, 0.0};
+    int i;
+    v_store(high, sum.high);
+    v_store(low, sum.low);
+    for (i = 0; i < LANES; i++) {
+        lap_add(high[i], &out.high, &out.low);
+        out.low += low[i];
     }
-#endif
-    for (; i < size; i++) {
-        inside[m] = block[i];
-        m += (block[i] > lo) & (block[i] < hi);
-    }
-    return m;
+    return out;
 }
 
-static ptrdiff_t NAME(collapse)(const double *x, ptrdiff_t n, double lo, double hi, double alpha,
-                                double *inside, lap_outside *outside)
+INLINE ptrdiff_t collapse(const double *x, const double *c, ptrdiff_t n, double sign, double lo,
+                          double hi, double alpha, double *inside, double *inside_c,
+                          lap_outside *outside)
 {
-    double A = 0.0, A_low = 0.0, B = 0.0, B_low = 0.0, below = 0.0, above = 0.0, bad = 0.0;
-    const double rate = 1.0 / alpha;
+    const vec zero = v_all(0.0), one = v_all(1.0), rate = v_all(1.0 / alpha), s = v_all(sign);
+    const vec low = v_all(lo), high = v_all(hi);
+    pair A = {zero, zero}, B = A, below = A, above = A;
+    vec wrong = zero;
     ptrdiff_t start, i, m = 0;
     for (start = 0; start < n; start += BLOCK) {
-        double block[BLOCK], a = 0.0, b = 0.0, less = 0.0, more = 0.0, wrong = 0.0;
-        ptrdiff_t size = n - start < BLOCK ? n - start : BLOCK;
-        memcpy(block, x + start, size * sizeof(double)); /* inside may be x itself */
-#pragma omp simd reduction(+ : a, b, less, more, wrong)
-        for (i = 0; i < size; i++) {
-            double v = block[i], near_lo = v - lo, near_hi = hi - v;
-            double nearest = near_lo < near_hi ? near_lo : near_hi;
-            double kernel = exp_nonpositive((nearest < 0.0 ? nearest : 0.0) * rate);
-            a += near_lo <= 0.0 ? kernel : 0.0;
-            b += near_hi <= 0.0 ? kernel : 0.0;
-            less += near_lo <= 0.0 ? 1.0 : 0.0;
-            more += near_hi <= 0.0 ? 1.0 : 0.0;
-            wrong += v - v;
+        ptrdiff_t stop = n - start < BLOCK ? n : start + BLOCK;
+        vec a = zero, b = zero, less = zero, more = zero;
+        for (i = start; i < stop; i += LANES) {
+            ptrdiff_t left = stop - i;
+            vec v = s * v_next(x + i, left, 0.0), w = c ? v_next(c + i, left, 0.0) : one;
+            vec near_lo = v - low, near_hi = high - v;
+            vec kernel = v_exp(v_min(near_lo, near_hi) * rate); /* of no use where between */
+            mask is_below = v_le(near_lo, zero), is_above = v_le(near_hi, zero);
+            mask between = v_neither(is_below, is_above);
+            wrong = v_fma(v, zero, wrong);
+            if (left < LANES) {
+                mask valid = v_first(left);
+                is_below = v_and(is_below, valid);
+                is_above = v_and(is_above, valid);
+                between = v_and(between, valid);
+            }
+            if (c) {
+                between = v_and(between, v_lt(zero, w));
+                kernel = w * kernel;
+                add(&below, v_if(is_below, w, zero));
+                add(&above, v_if(is_above, w, zero));
+            } else {
+                less = v_add_if(is_below, less, one);
+                more = v_add_if(is_above, more, one);
+            }
+            a = v_add_if(is_below, a, kernel);
+            b = v_add_if(is_above, b, kernel);
+            if (c && inside)
+                v_append(inside_c + m, n - m, w, between);
+            if (inside)
+                m += v_append(inside + m, n - m, v, between);
         }
-        below += less;
-        above += more;
-        bad += wrong;
-        lap_add(a, &A, &A_low);
-        lap_add(b, &B, &B_low);
-        m = keep(block, size, lo, hi, inside, m);
+        add(&A, a);
+        add(&B, b);
+        if (!c) {
+            below.high = below.high + less;
+            above.high = above.high + more;
+        }
     }
-    outside->below = below;
-    outside->above = above;
-    outside->A = A + A_low;
-    outside->B = B + B_low;
-    return bad == 0.0 ? m : -1;
+    outside->below = reduce(below);
+    outside->above = reduce(above);
+    outside->A = reduce(A);
+    outside->B = reduce(B);
+    return v_sum(wrong) == 0.0 ? m : -1;
 }
 
-static void NAME(pdf)(const double *t, ptrdiff_t n, double *out)
+static ptrdiff_t NAME(collapse)(const double *x, const double *c, ptrdiff_t n, double sign,
+                                double lo, double hi, double alpha, double *inside,
+                                double *inside_c, lap_outside *outside)
 {
-    ptrdiff_t i;
-    for (i = 0; i < n; i++)
-        out[i] = 0.5 * exp_nonpositive(-fabs(t[i]));
+    if (c)
+        return collapse(x, c, n, sign, lo, hi, alpha, inside, inside_c, outside);
+    return collapse(x, NULL, n, sign, lo, hi, alpha, inside, NULL, outside);
 }
 
-static void NAME(cdf)(const double *x, ptrdiff_t n, double lo, double hi, double u, double alpha,
-                      double *out)
+static void NAME(places)(const double *x, ptrdiff_t n, int *place)
 {
-    const double rate = 1.0 / alpha;
+    ptrdiff_t i, j;
+    for (i = 0; i < n; i++) {
+        const vec v = v_all(x[i]);
+        const ptrdiff_t own = i / LANES * LANES;
+        vec other = v_next(x + own, n - own, INFINITY);
+        int count = v_count(v_or(v_and(v_le(other, v), v_first(i - own)), v_lt(other, v)));
+        /* Entries before i count if they are not larger, those after it if they are smaller. */
+        for (j = 0; j < own; j += LANES)
+            count += v_count(v_le(v_load(x + j), v));
+        for (j = own + LANES; j < n; j += LANES)
+            count += v_count(v_lt(v_next(x + j, n - j, INFINITY), v));
+        place[i] = count;
+    }
+}
+
+static void NAME(exp)(const double *x, ptrdiff_t n, double *out)
+{
     ptrdiff_t i;
-    if (lo == hi)
-        for (i = 0; i < n; i++) {
-            double t = (lo - x[i]) * rate + u, tail = 0.5 * exp_nonpositive(-fabs(t));
-            out[i] = t <= 0.0 ? tail : 1.0 - tail;
+    for (i = 0; i < n; i += LANES)
+        v_put(out + i, n - i, v_exp(v_next(x + i, n - i, 0.0)));
+}
+
+static void NAME(decays)(const double *gap, ptrdiff_t n, double *out)
+{
+    ptrdiff_t i;
+    for (i = 0; i < n; i += LANES) {
+        vec g = v_next(gap + i, n - i, 0.0);
+        /* The sign is set for a gap of zero, too. */
+        v_put(out + i, n - i, v_if(v_lt(g, v_all(0.5)), -v_abs(v_expm1(-g)), v_exp(-g)));
+    }
+}
+
+/* (b - z)/alpha, as lap_offset. */
+INLINE vec offset(lap_anchored b, vec z, vec rate)
+{
+    if (b.lo == b.hi)
+        return v_fma(v_all(b.lo) - z, rate, v_all(b.u));
+    return 0.5 * ((v_all(b.lo) - z) * rate) + v_fma(v_all(b.hi) - z, 0.5 * rate, v_all(b.u));
+}
+
+static void NAME(cdf)(const double *x, ptrdiff_t n, double sign, const lap_anchored *threshold,
+                      double alpha, double *out)
+{
+    const lap_anchored b = *threshold;
+    const vec rate = v_all(1.0 / alpha), s = v_all(sign);
+    ptrdiff_t i;
+    for (i = 0; i < n; i += LANES) {
+        vec t = offset(b, s * v_next(x + i, n - i, 0.0), rate), tail = 0.5 * v_exp(-v_abs(t));
+        v_put(out + i, n - i, v_if(v_le(t, v_all(0.0)), tail, 1.0 - tail));
+    }
+}
+
+INLINE void pull_sums(const double *x, const double *c, const double *bar, ptrdiff_t n, double sign,
+                      lap_anchored b, double alpha, double *x_bar, lap_pulled *sums)
+{
+    const vec zero = v_all(0.0), rate = v_all(1.0 / alpha), s = v_all(sign);
+    pair h = {zero, zero};
+    double each[LANES];
+    ptrdiff_t start, i, j, best = 0;
+    sums->most = -1.0;
+    for (start = 0; start < n; start += BLOCK) {
+        ptrdiff_t stop = n - start < BLOCK ? n : start + BLOCK;
+        vec most = zero, sum = zero;
+        for (i = start; i < stop; i += LANES) {
+            ptrdiff_t left = stop - i;
+            vec f = 0.5 * v_exp(-v_abs(offset(b, s * v_next(x + i, left, 0.0), rate)));
+            sum = sum + v_next(bar + i, left, 0.0) * f;
+            v_put(x_bar + i, left, f);
+            if (left < LANES)
+                f = v_if(v_first(left), f, zero);
+            if (c)
+                f = f * v_next(c + i, left, 0.0);
+            most = v_max(most, f);
         }
+        add(&h, sum);
+        v_store(each, most);
+        for (j = 0; j < LANES; j++)
+            if (each[j] > sums->most) {
+                sums->most = each[j];
+                best = start;
+            }
+    }
+    sums->h = reduce(h);
+    for (i = best; i < n - 1 && !((c ? c[i] : 1.0) * x_bar[i] == sums->most);)
+        i++;
+    sums->pivot = i;
+}
+
+static void NAME(pull_sums)(const double *x, const double *c, const double *bar, ptrdiff_t n,
+                            double sign, const lap_anchored *b, double alpha, double *x_bar,
+                            lap_pulled *sums)
+{
+    if (c)
+        pull_sums(x, c, bar, n, sign, *b, alpha, x_bar, sums);
     else
-        for (i = 0; i < n; i++) {
-            double t = (0.5 * ((lo - x[i]) * rate) + 0.5 * ((hi - x[i]) * rate)) + u;
-            double tail = 0.5 * exp_nonpositive(-fabs(t));
-            out[i] = t <= 0.0 ? tail : 1.0 - tail;
-        }
+        pull_sums(x, NULL, bar, n, sign, *b, alpha, x_bar, sums);
 }
 
-const lap_table NAME(lap_table) = {TEXT(LAP_LEVEL), NAME(collapse), NAME(pdf), NAME(cdf)};
+INLINE void pull_entries(const double *x, const double *c, const double *bar, ptrdiff_t n,
+                         double sign, const lap_anchored *b, double alpha, double h, double origin,
+                         double *x_bar, lap_pulled *sums)
+{
+    const vec zero = v_all(0.0), rate = v_all(1.0 / alpha), s = v_all(sign);
+    const vec share = v_all(h / b->density), from = v_all(origin);
+    pair rest = {zero, zero}, along = rest;
+    ptrdiff_t start, i;
+    for (start = 0; start < n; start += BLOCK) {
+        ptrdiff_t stop = n - start < BLOCK ? n : start + BLOCK;
+        vec sum = zero, moment = zero;
+        for (i = start; i < stop; i += LANES) {
+            ptrdiff_t left = stop - i;
+            vec f = v_next(x_bar + i, left, 0.0), cotangent = v_next(bar + i, left, 0.0);
+            vec step = (s * v_next(x + i, left, origin * sign) - from) * rate;
+            vec w = c ? v_next(c + i, left, 0.0) : v_all(1.0), z_bar = f * (share * w - cotangent);
+            sum = sum + z_bar;
+            moment = moment + v_if(v_le(v_abs(z_bar), zero), zero, step * z_bar);
+            v_put(x_bar + i, left, s * z_bar * rate);
+        }
+        add(&rest, sum);
+        add(&along, moment);
+    }
+    sums->h = reduce(rest);
+    sums->along = reduce(along);
+}
+
+static void NAME(pull_entries)(const double *x, const double *c, const double *bar, ptrdiff_t n,
+                               double sign, const lap_anchored *b, double alpha, double h,
+                               double origin, double *x_bar, lap_pulled *sums)
+{
+    if (c)
+        pull_entries(x, c, bar, n, sign, b, alpha, h, origin, x_bar, sums);
+    else
+        pull_entries(x, NULL, bar, n, sign, b, alpha, h, origin, x_bar, sums);
+}
+
+const lap_table NAME(lap_table) = {
+    TEXT(LAP_LEVEL), NAME(collapse), NAME(places), NAME(exp), NAME(decays), NAME(cdf),
+    NAME(pull_sums), NAME(pull_entries),
+};

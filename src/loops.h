@@ -1,7 +1,8 @@
-/* The loops over one long lane that are compiled once for every level of SIMD, behind one table.
+/* The loops that are compiled once for every level of SIMD, behind one table.
  *
- * Lanes are finite and alpha is between LAP_SMALLEST and LAP_LARGEST, so that 1/alpha is a float and
- * a difference that overflows is one that does not matter; whoever calls checks.
+ * Loops over the entries x of a lane see z = sign x, sign being 1 or -1.  Their lanes are finite
+ * and alpha is between LAP_SMALLEST and LAP_LARGEST, so that 1/alpha is a float and a difference
+ * that overflows is one that does not matter; whoever calls checks.
  */
 #ifndef LAPSUM_LOOPS_H
 #define LAPSUM_LOOPS_H
@@ -11,23 +12,53 @@
 #define LAP_SMALLEST 0x1p-960
 #define LAP_LARGEST 0x1p960
 
+/* A sum kept as high + low. */
+typedef struct {
+    double high, low;
+} lap_pair;
+
 /* What a part of the lane outside a bracket does to everything inside: its weight and its kernel
  * sum at the nearer end of the bracket, an entry equal to that end included. */
 typedef struct {
-    double below, A, above, B;
+    lap_pair below, A, above, B;
 } lap_outside;
+
+/* b = (lo + hi)/2 + alpha u; its derivative times alpha in the level is 1/density. */
+typedef struct {
+    double lo, hi, u, density;
+} lap_anchored;
+
+/* The two sums of a vector-Jacobian product, and the entry (of those seen) with most of q. */
+typedef struct {
+    lap_pair h, along;
+    double most;
+    ptrdiff_t pivot;
+} lap_pulled;
 
 typedef struct {
     const char *name;
-    /* Collapses what is <= lo and >= hi, copies what is between to inside (which may be x itself),
-     * returns how many there are; -1 if an entry is not finite. */
-    ptrdiff_t (*collapse)(const double *x, ptrdiff_t n, double lo, double hi, double alpha,
-                          double *inside, lap_outside *outside);
-    /* f(t). */
-    void (*pdf)(const double *t, ptrdiff_t n, double *out);
-    /* F((b - x)/alpha) for b = (lo + hi)/2 + alpha u. */
-    void (*cdf)(const double *x, ptrdiff_t n, double lo, double hi, double u, double alpha,
+    /* Collapses what is <= lo and >= hi, moves what is between to inside (which may be x itself)
+     * and its weights to inside_c, returns how many there are; -1 if an entry is not finite.
+     * Entries of zero weight are left out; c is NULL for ones, inside where nothing is between. */
+    ptrdiff_t (*collapse)(const double *x, const double *c, ptrdiff_t n, double sign, double lo,
+                          double hi, double alpha, double *inside, double *inside_c,
+                          lap_outside *outside);
+    /* The place of each of a few hundred numbers in ascending order, equal ones in order. */
+    void (*places)(const double *x, ptrdiff_t n, int *place);
+    /* e^x for x <= 0. */
+    void (*exp)(const double *x, ptrdiff_t n, double *out);
+    /* lap_decay. */
+    void (*decays)(const double *gap, ptrdiff_t n, double *out);
+    /* F((b - z)/alpha). */
+    void (*cdf)(const double *x, ptrdiff_t n, double sign, const lap_anchored *b, double alpha,
                 double *out);
+    /* Two passes over the entries of a vector-Jacobian product of p = F((b - z)/alpha).  The first
+     * leaves the densities f in x_bar; the second needs the sums of the first over all entries. */
+    void (*pull_sums)(const double *x, const double *c, const double *bar, ptrdiff_t n, double sign,
+                      const lap_anchored *b, double alpha, double *x_bar, lap_pulled *sums);
+    void (*pull_entries)(const double *x, const double *c, const double *bar, ptrdiff_t n,
+                         double sign, const lap_anchored *b, double alpha, double h, double origin,
+                         double *x_bar, lap_pulled *sums);
 } lap_table;
 
 /* The table of a level, or NULL if the processor or this build lacks it; "" is the best there is. */

@@ -5,175 +5,213 @@
  * how much is collapsed: a bracket that does not hold is noticed, and the sums are exact anyway. */
 #include "selection.h"
 
+#include <stdint.h>
 #include <string.h>
 
-#define SAMPLE 1024
-#define SMALL 320
-#define ROUNDS 40
+#define SAMPLE 512 /* entries of the largest sample */
+#define SMALL 64   /* entries that are sorted and solved */
+#define ROUNDS 80
+#define TRIES 4 /* with samples, before the medians */
+#define PART 65536 /* entries of a part of a long lane */
+#define PARTS 128
 
-/* Quicksort of a few hundred numbers; qsort's calls through a pointer would dominate here. */
-static void sort(double *x, ptrdiff_t n)
+static void add(lap_pair *sum, lap_pair term)
 {
-    ptrdiff_t i, j;
-    while (n > 24) {
-        double a = x[0], b = x[n / 2], c = x[n - 1], pivot, swap;
-        pivot = a < b ? (b < c ? b : (a < c ? c : a)) : (a < c ? a : (b < c ? c : b));
-        for (i = 0, j = n - 1;; i++, j--) {
-            while (x[i] < pivot)
-                i++;
-            while (x[j] > pivot)
-                j--;
-            if (i >= j)
-                break;
-            swap = x[i];
-            x[i] = x[j];
-            x[j] = swap;
-        }
-        if (i < n - i) { /* the smaller part by recursion, which bounds its depth */
-            sort(x, i);
-            x += i;
-            n -= i;
-        } else {
-            sort(x + i, n - i);
-            n = i;
-        }
-    }
-    for (i = 1; i < n; i++) {
-        double v = x[i];
-        for (j = i; j > 0 && x[j - 1] > v; j--)
-            x[j] = x[j - 1];
-        x[j] = v;
-    }
+    lap_add(term.high, &sum->high, &sum->low);
+    sum->low += term.low;
+}
+
+static void run(const lap_runner *runner, lap_task task, void *context, ptrdiff_t tasks)
+{
+    ptrdiff_t i;
+    if (runner && tasks > 1)
+        runner->run(runner, task, context, tasks);
+    else
+        for (i = 0; i < tasks; i++)
+            task(context, i);
+}
+
+/* How a lane is cut for threads: by its length alone, so that no sum depends on their number. */
+static ptrdiff_t parts(ptrdiff_t n)
+{
+    return n <= PART ? 1 : n / PART < PARTS ? n / PART : PARTS;
+}
+
+static ptrdiff_t part_start(ptrdiff_t n, ptrdiff_t i)
+{
+    return n / parts(n) * i;
+}
+
+static ptrdiff_t part_size(ptrdiff_t n, ptrdiff_t i)
+{
+    return i == parts(n) - 1 ? n - part_start(n, i) : n / parts(n);
 }
 
 /* What is collapsed at both ends of the lane that is left; its ends are entries of the lane. */
 typedef struct {
     int has_lo, has_hi;
-    double lo, hi, below, A, B;
+    double lo, hi, A, B;
+    lap_pair below, above;
 } frame;
 
 /* Brackets the level between two entries: indices into the sorted sample, -1 and size for none.
- * Returns the index where the sample itself puts the level. */
-static int bracket(const double *sample, int size, ptrdiff_t n, const frame *f, double level,
-                    double alpha, int *first, int *last)
+ * Returns the index where the sample itself puts the level.  weight is that of the n entries left. */
+static int bracket(const lap_table *table, const double *sample, const double *c, int size,
+                   ptrdiff_t n, const frame *f, double level, double weight, double alpha,
+                   int *first, int *last)
 {
-    double S[SAMPLE], left = 0.0, right = 0.0, scale = (double)n / size;
-    double mean = 0.0, square = 0.0, spread, anchor;
+    double S[SAMPLE], decay[SAMPLE], lower[SAMPLE], upper[SAMPLE], left = 0.0, right = 0.0;
+    double all = 0.0, mean = 0.0, square = 0.0, count = f->below.high, scale, spread;
+    const double rate = 1.0 / alpha, rest = 1.0 - (double)size / n;
     int i, middle;
     for (i = 0; i < size; i++) {
-        left = (i ? left * exp(-lap_step(sample[i - 1], sample[i], alpha)) : 0.0) + 1.0;
-        S[i] = f->below + scale * (i + 1.0 - 0.5 * left);
-        if (f->has_lo)
-            S[i] -= 0.5 * f->A * exp(-lap_step(f->lo, sample[i], alpha));
-        if (f->has_hi)
-            S[i] += 0.5 * f->B * exp(-lap_step(sample[i], f->hi, alpha));
+        decay[i] = i ? (sample[i - 1] - sample[i]) * rate : 0.0;
+        lower[i] = f->has_lo ? (f->lo - sample[i]) * rate : 0.0;
+        upper[i] = f->has_hi ? (sample[i] - f->hi) * rate : 0.0;
+        all += c[i];
+    }
+    scale = weight / all;
+    table->exp(decay, size, decay);
+    if (f->has_lo)
+        table->exp(lower, size, lower);
+    if (f->has_hi)
+        table->exp(upper, size, upper);
+    for (i = 0; i < size; i++) {
+        left = left * decay[i] + c[i];
+        count += scale * c[i];
+        S[i] = count - 0.5 * (scale * left + f->A * lower[i] - f->B * upper[i]);
     }
     for (i = size - 1; i >= 0; i--) {
-        right = i < size - 1
-                    ? (right + 1.0) * exp(-lap_step(sample[i], sample[i + 1], alpha)) : 0.0;
+        right = i < size - 1 ? (right + c[i + 1]) * decay[i + 1] : 0.0;
         S[i] += 0.5 * scale * right;
     }
-    /* The error of the estimate at b is that of a mean of F((b - x)/alpha) over the sample. */
     for (middle = 0; middle < size - 1 && S[middle] < level;)
         middle++;
-    anchor = sample[middle];
+    /* The error of the estimate at b is that of a weighted mean of F((b - x)/alpha) - 1/2. */
+    for (i = 0; i < size; i++)
+        decay[i] = -fabs(sample[i] - sample[middle]) * rate;
+    table->exp(decay, size, decay);
     for (i = 0; i < size; i++) {
-        double t = lap_step(sample[i], anchor, alpha);
-        double value = 0.5 * expm1(-fabs(t)) * (t <= 0.0 ? 1.0 : -1.0); /* F - 1/2, if tiny too */
-        mean += value;
-        square += value * value;
+        lower[i] = i <= middle ? 0.5 - 0.5 * decay[i] : 0.5 * decay[i] - 0.5;
+        mean += c[i] * lower[i];
     }
-    mean /= size;
-    square = square / size - mean * mean;
-    spread = 4.0 * n * sqrt((square > 0.0 ? square : 0.0) / size);
+    mean /= all;
+    for (i = 0; i < size; i++)
+        square += c[i] * (lower[i] - mean) * (c[i] * (lower[i] - mean));
+    /* Two deviations: one bracket in twenty does not hold, and is put right for less than what a
+     * wider one would cost every time. */
+    spread = 2.0 * scale * sqrt(rest * square);
     /* A mean of few, or of nearly equal, values says little about its error. */
-    spread += 2.0 * scale * (lap_cdf(lap_step(sample[0], anchor, alpha)) -
-                             lap_cdf(lap_step(sample[size - 1], anchor, alpha)));
-    spread += 1e-14 * n;
+    spread += 2.0 * scale * c[middle] * (1.0 - 0.5 * (decay[0] + decay[size - 1]));
+    spread += 1e-14 * (weight + f->below.high);
     for (*first = -1; *first + 1 < size && S[*first + 1] < level - spread;)
         ++*first;
     for (*last = size; *last - 1 >= 0 && S[*last - 1] > level + spread;)
         --*last;
     /* A margin, so that a sample which misses the tail still gives a bracket that holds. */
-    if (*first >= 0 && *first < 1)
+    if (*first == 0)
         *first = -1;
-    if (*last < size && *last > size - 2)
+    if (*last == size - 1)
         *last = size;
     return middle;
 }
 
-/* Closed form over the few nodes that are left, the ends of the frame among them.  Returns 0 if the
- * level lies outside the frame; where that can only be by rounding (exact), it is solved at the end. */
-static int finish(double *nodes, ptrdiff_t m, const frame *f, double level, double alpha, int exact,
-                  lap_selected *selected)
+/* Sorts z and c, of at most SAMPLE entries. */
+static void sort(const lap_table *table, double *z, double *c, ptrdiff_t n)
+{
+    double z_sorted[SAMPLE], c_sorted[SAMPLE];
+    int place[SAMPLE];
+    ptrdiff_t i;
+    table->places(z, n, place);
+    for (i = 0; i < n; i++) {
+        z_sorted[place[i]] = z[i];
+        c_sorted[place[i]] = c[i];
+    }
+    memcpy(z, z_sorted, n * sizeof(double));
+    memcpy(c, c_sorted, n * sizeof(double));
+}
+
+/* Closed form over the few nodes that are left, the ends of the frame among them, which carry what
+ * was collapsed.  z and c have room for two more.  Returns 0 if the level lies outside the frame;
+ * where that can only be by rounding (exact), it is solved at the end, else *beyond says which. */
+static int finish(const lap_table *table, double *z, double *c, ptrdiff_t m, const frame *f,
+                  double level, double alpha, int exact, int *beyond, lap_selected *selected)
 {
     double A[SMALL + 2], B[SMALL + 2], gap[SMALL + 2], decay[SMALL + 3], high, low;
+    double weight_high[SMALL + 3], weight_low[SMALL + 3]; /* of what lies left of node i > 0 */
     ptrdiff_t i, first, last;
-    sort(nodes, m);
+    sort(table, z, c, m);
     if (f->has_lo) {
-        memmove(nodes + 1, nodes, m * sizeof(double));
-        nodes[0] = f->lo;
+        memmove(z + 1, z, m * sizeof(double));
+        memmove(c + 1, c, m * sizeof(double));
+        z[0] = f->lo;
+        c[0] = 0.0;
         m++;
     }
-    if (f->has_hi)
-        nodes[m++] = f->hi;
+    if (f->has_hi) {
+        z[m] = f->hi;
+        c[m++] = 0.0;
+    }
     if (m == 0)
         return 0;
-    for (i = 0; i < m; i++) {
-        gap[i] = i ? lap_step(nodes[i - 1], nodes[i], alpha) : INFINITY;
-        decay[i] = lap_decay(gap[i]);
-    }
+    for (i = 0; i < m; i++)
+        gap[i] = i ? lap_step(z[i - 1], z[i], alpha) : INFINITY;
+    table->decays(gap, m, decay);
     decay[m] = 0.0;
+    high = f->below.high;
+    low = f->below.low;
+    for (i = 0; i <= m; i++) {
+        weight_high[i] = high;
+        weight_low[i] = low;
+        if (i < m)
+            lap_add(c[i], &high, &low);
+    }
     high = low = 0.0;
     for (i = 0; i < m; i++) {
-        /* The ends carry the sums of what was collapsed, themselves included. */
         if (i == 0 && f->has_lo)
             high = f->A;
-        else if (i == m - 1 && f->has_hi)
-            break;
         else
-            lap_scan(1.0, decay[i], &high, &low);
+            lap_scan(c[i], decay[i], &high, &low);
         A[i] = high + low;
     }
     high = low = 0.0;
     for (i = m - 1; i >= 0; i--) {
         if (i == m - 1 && f->has_hi)
             high = f->B;
-        else if (i == 0 && f->has_lo)
-            break;
         else
-            lap_scan(1.0, decay[i + 1], &high, &low);
+            lap_scan(c[i], decay[i + 1], &high, &low);
         B[i] = high + low;
     }
-    /* first: smallest node with S >= level.  The weight of the nodes up to node i is below + i,
-     * counted from 1 where there is no collapsed end; S(x_i) needs the sums without the node. */
+    /* first: smallest node with S >= level. */
     first = 0;
     last = m;
     while (first < last) {
-        double weight, before, after;
+        double before, after, excess;
         i = (first + last) / 2;
         if (i == 0 && f->has_lo) {
-            weight = f->below;
+            excess = (level - f->below.high) - f->below.low;
             before = A[0];
             after = m > 1 ? B[1] * lap_decay_value(decay[1]) : 0.0;
         } else {
-            weight = f->below + (double)(f->has_lo ? i - 1 : i);
+            excess = (level - weight_high[i]) - weight_low[i];
             before = i ? A[i - 1] * lap_decay_value(decay[i]) : 0.0;
             after = B[i];
         }
-        if (level - weight > 0.5 * (after - before))
+        if (excess > 0.5 * (after - before))
             first = i + 1;
         else
             last = i;
     }
     i = first;
     if ((i == 0 && f->has_lo) || (i == m && f->has_hi)) {
-        if (!exact)
+        if (!exact) {
+            *beyond = i == 0 ? -1 : 1;
             return 0;
+        }
         i = i == 0 ? 1 : m - 1;
     }
     {
-        double excess = level - (f->below + (double)(f->has_lo ? i - 1 : i));
+        double excess = (level - weight_high[i]) - weight_low[i];
         if (i == 0)
             selected->root = lap_solve_below(level, B[0]);
         else if (i == m)
@@ -181,26 +219,81 @@ static int finish(double *nodes, ptrdiff_t m, const frame *f, double level, doub
         else
             selected->root = lap_solve_between(excess, A[i - 1], B[i], gap[i]);
     }
-    selected->left_node = i ? nodes[i - 1] : NAN;
-    selected->right_node = i < m ? nodes[i] : NAN;
+    selected->left_node = i ? z[i - 1] : NAN;
+    selected->right_node = i < m ? z[i] : NAN;
     return 1;
 }
 
+/* One pass over a lane: every part of it on its own, then put together in order. */
+typedef struct {
+    const lap_lane *lane;
+    double lo, hi, *inside, *inside_c;
+    ptrdiff_t sizes[PARTS];
+    lap_outside outside[PARTS];
+} collapsing;
+
+static void collapse_part(void *context, ptrdiff_t i)
+{
+    collapsing *all = context;
+    const lap_lane *lane = all->lane;
+    ptrdiff_t start = part_start(lane->n, i);
+    double *inside = all->inside ? all->inside + start : NULL;
+    double *inside_c = all->inside_c ? all->inside_c + start : NULL;
+    all->sizes[i] = lane->table->collapse(lane->x + start, lane->c ? lane->c + start : NULL,
+                                          part_size(lane->n, i), lane->sign, all->lo, all->hi,
+                                          lane->alpha, inside, inside_c, &all->outside[i]);
+}
+
+static ptrdiff_t collapse(const lap_lane *lane, double lo, double hi, double *inside,
+                          double *inside_c, lap_outside *outside)
+{
+    collapsing all;
+    ptrdiff_t i, m = 0, start;
+    all.lane = lane;
+    all.lo = lo;
+    all.hi = hi;
+    all.inside = inside;
+    all.inside_c = inside_c;
+    run(lane->runner, collapse_part, &all, parts(lane->n));
+    memset(outside, 0, sizeof(*outside));
+    for (i = 0; i < parts(lane->n); i++) {
+        if (all.sizes[i] < 0)
+            return -1;
+        add(&outside->below, all.outside[i].below);
+        add(&outside->above, all.outside[i].above);
+        add(&outside->A, all.outside[i].A);
+        add(&outside->B, all.outside[i].B);
+        start = part_start(lane->n, i);
+        if (inside)
+            memmove(inside + m, inside + start, all.sizes[i] * sizeof(double));
+        if (inside_c)
+            memmove(inside_c + m, inside_c + start, all.sizes[i] * sizeof(double));
+        m += all.sizes[i];
+    }
+    return m;
+}
+
+static double value(lap_pair sum)
+{
+    return sum.high + sum.low;
+}
+
 /* Collapses at the ends given by lo and hi where has_lo, has_hi; returns how many are left. */
-static ptrdiff_t narrow(const lap_table *table, const double *lane, ptrdiff_t m, int has_lo,
-                        double lo, int has_hi, double hi, double alpha, double *inside, frame *f)
+static ptrdiff_t narrow(const lap_lane *lane, int has_lo, double lo, int has_hi, double hi,
+                        double *inside, double *inside_c, frame *f)
 {
     lap_outside outside;
-    ptrdiff_t left = table->collapse(lane, m, has_lo ? lo : -INFINITY, has_hi ? hi : INFINITY,
-                                     alpha, inside, &outside);
+    ptrdiff_t left = collapse(lane, has_lo ? lo : -INFINITY, has_hi ? hi : INFINITY, inside,
+                              inside_c, &outside);
     if (has_lo) {
-        f->A = outside.A + (f->has_lo ? f->A * exp(-lap_step(f->lo, lo, alpha)) : 0.0);
-        f->below += outside.below;
+        f->A = value(outside.A) + (f->has_lo ? f->A * exp(-lap_step(f->lo, lo, lane->alpha)) : 0.0);
+        add(&f->below, outside.below);
         f->lo = lo;
         f->has_lo = 1;
     }
     if (has_hi) {
-        f->B = outside.B + (f->has_hi ? f->B * exp(-lap_step(hi, f->hi, alpha)) : 0.0);
+        f->B = value(outside.B) + (f->has_hi ? f->B * exp(-lap_step(hi, f->hi, lane->alpha)) : 0.0);
+        add(&f->above, outside.above);
         f->hi = hi;
         f->has_hi = 1;
     }
@@ -208,73 +301,197 @@ static ptrdiff_t narrow(const lap_table *table, const double *lane, ptrdiff_t m,
 }
 
 /* Keeps the side of the entry v on which the level lies, by the exact S(v). */
-static ptrdiff_t split(const lap_table *table, const double *lane, ptrdiff_t m, double v,
-                       double level, double alpha, double *inside, frame *f)
+static ptrdiff_t split(const lap_lane *lane, double v, double level, double *inside,
+                       double *inside_c, frame *f)
 {
-    double nothing, ties, A, B;
+    const double next = nextafter(v, INFINITY), alpha = lane->alpha;
     lap_outside at;
-    if (table->collapse(lane, m, v, v, alpha, &nothing, &at) < 0)
+    double A, B;
+    if (collapse(lane, v, next, NULL, NULL, &at) < 0)
         return -1;
-    ties = at.below + at.above - (double)m;
-    A = at.A + (f->has_lo ? f->A * exp(-lap_step(f->lo, v, alpha)) : 0.0);
-    B = at.B + (f->has_hi ? f->B * exp(-lap_step(v, f->hi, alpha)) : 0.0);
-    if (level > f->below + at.below - 0.5 * A + 0.5 * (B - ties))
-        return narrow(table, lane, m, 1, v, 0, 0.0, alpha, inside, f);
-    return narrow(table, lane, m, 0, 0.0, 1, v, alpha, inside, f);
+    A = value(at.A) + (f->has_lo ? f->A * exp(-lap_step(f->lo, v, alpha)) : 0.0);
+    B = value(at.B) * exp(-lap_step(v, next, alpha)) +
+        (f->has_hi ? f->B * exp(-lap_step(v, f->hi, alpha)) : 0.0);
+    add(&at.below, f->below);
+    if ((level - at.below.high) - at.below.low > 0.5 * (B - A))
+        return narrow(lane, 1, v, 0, 0.0, inside, inside_c, f);
+    return narrow(lane, 0, 0.0, 1, v, inside, inside_c, f);
 }
+
+/* Every so many entries of the lane, those of zero weight left out; returns how many. */
+static int draw(const lap_lane *lane, double *z, double *c)
+{
+    const ptrdiff_t n = lane->n;
+    const int size = n > 262144 ? SAMPLE : n > 65536 ? SAMPLE / 2 : n > 8192 ? SAMPLE / 4
+                     : n > 1024 ? SAMPLE / 8 : SAMPLE / 16;
+    const ptrdiff_t stride = n / size;
+    int i, m = 0;
+    for (i = 0; i < size; i++) {
+        /* Somewhere in the i-th stretch: even steps would meet every period of the data. */
+        const ptrdiff_t at = i * stride + (ptrdiff_t)(((i * 40503u & 0xffff) * (uint64_t)stride) >> 16);
+        c[m] = lane->c ? lane->c[at] : 1.0;
+        z[m] = lane->sign * lane->x[at];
+        if (!isfinite(z[m]))
+            return -1;
+        m += c[m] > 0.0;
+    }
+    return m;
+}
+
+/* What is known for certain of the threshold, from brackets that did not hold. */
+typedef struct {
+    int has_lo, has_hi;
+    double lo, hi;
+} bounds;
 
 /* One try: with brackets from the samples, or by splitting at their medians (exact). */
-static int attempt(const lap_table *table, const double *x, ptrdiff_t n, double level, double alpha,
-                   int exact, double *scratch, lap_selected *selected)
+static int attempt(const lap_lane *whole, double level, double total, int exact, bounds *known,
+                   double *scratch, double *scratch_c, lap_selected *selected)
 {
-    frame f = {0, 0, 0.0, 0.0, 0.0, 0.0, 0.0};
-    double nodes[SMALL + 2];
-    const double *lane = x;
-    ptrdiff_t m = n;
-    int round;
-    for (round = 0; m > SMALL; round++) {
-        double sample[SAMPLE];
-        int size = m > 64 * SAMPLE ? SAMPLE : m > 4 * SAMPLE ? SAMPLE / 4 : SAMPLE / 8, i, first, last, middle;
-        ptrdiff_t stride = m / size, left;
+    frame f = {0, 0, 0.0, 0.0, 0.0, 0.0, {0.0, 0.0}, {0.0, 0.0}};
+    double z[SMALL + 2], c[SMALL + 2];
+    lap_lane lane = *whole;
+    ptrdiff_t i, m, size;
+    int round, found, beyond = 0;
+    for (round = 0; lane.n > SMALL; round++) {
+        double sample[SAMPLE], sample_c[SAMPLE];
+        int first = -1, last, middle;
         if (round == ROUNDS)
             return -1;
-        for (i = 0; i < size; i++)
-            sample[i] = lane[i * stride + (i * 7919) % stride];
-        for (i = 0; i < size; i++)
-            if (!isfinite(sample[i]))
-                return -1;
-        sort(sample, size);
-        first = -1;
-        last = size;
-        middle = exact ? size / 2 : bracket(sample, size, m, &f, level, alpha, &first, &last);
-        if ((first < 0 && last >= size) ||
-            (first >= 0 && last < size && sample[first] == sample[last]))
-            left = split(table, lane, m, sample[middle], level, alpha, scratch, &f);
-        else
-            left = narrow(table, lane, m, first >= 0, first >= 0 ? sample[first] : 0.0,
-                          last < size, last < size ? sample[last] : 0.0, alpha, scratch, &f);
-        if (left < 0)
+        size = last = draw(&lane, sample, sample_c);
+        if (size < 0)
             return -1;
-        lane = scratch;
-        m = left;
-    }
-    for (round = 0; round < m; round++) {
-        if (!isfinite(lane[round]))
+        if (round == 0 && (known->has_lo || known->has_hi))
+            m = narrow(&lane, known->has_lo, known->lo, known->has_hi, known->hi, scratch,
+                       scratch_c, &f);
+        else if (size < 8)
+            m = narrow(&lane, 0, 0.0, 0, 0.0, scratch, scratch_c, &f); /* drops zero weights */
+        else {
+            sort(lane.table, sample, sample_c, size);
+            middle = size / 2;
+            if (!exact)
+                middle = bracket(lane.table, sample, sample_c, size, lane.n, &f, level,
+                                 total - f.below.high - f.above.high, lane.alpha, &first, &last);
+            if ((first < 0 && last >= size) ||
+                (first >= 0 && last < size && sample[first] == sample[last]))
+                m = split(&lane, sample[middle], level, scratch, scratch_c, &f);
+            else
+                m = narrow(&lane, first >= 0, first >= 0 ? sample[first] : 0.0, last < size,
+                           last < size ? sample[last] : 0.0, scratch, scratch_c, &f);
+        }
+        if (m < 0 || (size < 8 && m == lane.n))
             return -1;
-        nodes[round] = lane[round];
+        lane.x = scratch;
+        lane.c = whole->c ? scratch_c : NULL;
+        lane.n = m;
+        lane.sign = 1.0;
     }
-    return finish(nodes, m, &f, level, alpha, exact, selected);
+    for (i = m = 0; i < lane.n; i++) {
+        z[m] = lane.sign * lane.x[i];
+        c[m] = lane.c ? lane.c[i] : 1.0;
+        if (!isfinite(z[m]))
+            return -1;
+        m += c[m] > 0.0;
+    }
+    found = finish(lane.table, z, c, m, &f, level, lane.alpha, exact, &beyond, selected);
+    if (beyond < 0) {
+        known->has_hi = 1;
+        known->hi = f.lo;
+    } else if (beyond > 0) {
+        known->has_lo = 1;
+        known->lo = f.hi;
+    }
+    return found;
 }
 
-int lap_select(const lap_table *table, const double *x, ptrdiff_t n, double level, double alpha,
-               double *scratch, lap_selected *selected)
+int lap_select(const lap_lane *lane, double level, double total, double *scratch,
+               double *scratch_c, lap_selected *selected)
 {
-    int found;
-    if (!(LAP_SMALLEST <= alpha && alpha <= LAP_LARGEST))
+    bounds known = {0, 0, 0.0, 0.0};
+    int found = 0, tries;
+    if (!(LAP_SMALLEST <= lane->alpha && lane->alpha <= LAP_LARGEST))
         return 0;
-    found = attempt(table, x, n, level, alpha, 0, scratch, selected);
-    /* A sample that misses an outlier can mislead; medians take longer and cannot. */
-    if (!found)
-        found = attempt(table, x, n, level, alpha, 1, scratch, selected);
+    for (tries = 0; !found && tries <= TRIES; tries++)
+        found = attempt(lane, level, total, tries == TRIES, &known, scratch, scratch_c, selected);
     return found > 0;
+}
+
+/* The loops over entries, part by part. */
+typedef struct {
+    const lap_lane *lane;
+    const lap_anchored *b;
+    const double *bar;
+    double h, origin, *out;
+    lap_pulled sums[PARTS];
+} entries;
+
+static void cdf_part(void *context, ptrdiff_t i)
+{
+    entries *all = context;
+    const lap_lane *lane = all->lane;
+    const ptrdiff_t start = part_start(lane->n, i);
+    lane->table->cdf(lane->x + start, part_size(lane->n, i), lane->sign, all->b, lane->alpha,
+                     all->out + start);
+}
+
+void lap_lane_cdf(const lap_lane *lane, const lap_anchored *b, double *out)
+{
+    entries all;
+    all.lane = lane;
+    all.b = b;
+    all.out = out;
+    run(lane->runner, cdf_part, &all, parts(lane->n));
+}
+
+static void sums_part(void *context, ptrdiff_t i)
+{
+    entries *all = context;
+    const lap_lane *lane = all->lane;
+    const ptrdiff_t start = part_start(lane->n, i);
+    lane->table->pull_sums(lane->x + start, lane->c ? lane->c + start : NULL, all->bar + start,
+                           part_size(lane->n, i), lane->sign, all->b, lane->alpha,
+                           all->out + start, &all->sums[i]);
+}
+
+static void entries_part(void *context, ptrdiff_t i)
+{
+    entries *all = context;
+    const lap_lane *lane = all->lane;
+    const ptrdiff_t start = part_start(lane->n, i);
+    lane->table->pull_entries(lane->x + start, lane->c ? lane->c + start : NULL, all->bar + start,
+                              part_size(lane->n, i), lane->sign, all->b, lane->alpha, all->h,
+                              all->origin, all->out + start, &all->sums[i]);
+}
+
+void lap_lane_pull(const lap_lane *lane, const lap_anchored *b, const double *bar, double *x_bar,
+                   lap_pulled *sums)
+{
+    const ptrdiff_t tasks = parts(lane->n);
+    lap_pair rest = {0.0, 0.0};
+    entries all;
+    ptrdiff_t i;
+    all.lane = lane;
+    all.b = b;
+    all.bar = bar;
+    all.out = x_bar;
+    run(lane->runner, sums_part, &all, tasks);
+    *sums = all.sums[0];
+    for (i = 1; i < tasks; i++) {
+        add(&sums->h, all.sums[i].h);
+        if (all.sums[i].most > sums->most) {
+            sums->most = all.sums[i].most;
+            sums->pivot = part_start(lane->n, i) + all.sums[i].pivot;
+        }
+    }
+    all.h = value(sums->h);
+    all.origin = lane->sign * lane->x[sums->pivot];
+    /* The cotangents add up to zero, and where one share is near 1 only this is accurate. */
+    x_bar[sums->pivot] = 0.0;
+    run(lane->runner, entries_part, &all, tasks);
+    sums->along.high = sums->along.low = 0.0;
+    for (i = 0; i < tasks; i++) {
+        add(&rest, all.sums[i].h);
+        add(&sums->along, all.sums[i].along);
+    }
+    x_bar[sums->pivot] = -lane->sign * (value(rest) / lane->alpha);
 }

@@ -1,18 +1,43 @@
-/* The threshold of one lane of unit weights without sorting it. */
+/* The threshold of one lane by selection instead of sorting, and loops over a long lane in parts. */
 #ifndef LAPSUM_SELECTION_H
 #define LAPSUM_SELECTION_H
 
 #include "laplace.h"
 #include "loops.h"
 
+typedef void (*lap_task)(void *context, ptrdiff_t i);
+
+/* Calls task(context, i) for i below `tasks`, in any order, maybe from several threads. */
+typedef struct lap_runner {
+    void (*run)(const struct lap_runner *self, lap_task task, void *context, ptrdiff_t tasks);
+} lap_runner;
+
 typedef struct {
     lap_root root;
-    double left_node, right_node; /* neighbours of the threshold, NaN where there is none */
+    double left_node, right_node; /* neighbours of the threshold, NaN for none */
 } lap_selected;
 
-/* Solves S(b) = level for 0 < level < n; scratch holds n doubles.  Returns 0 if this lane has to be
- * sorted instead: an entry is not finite, or alpha is outside the range of the loops. */
-int lap_select(const lap_table *table, const double *x, ptrdiff_t n, double level, double alpha,
-               double *scratch, lap_selected *selected);
+/* Entries of a lane: x, or -x for sign = -1, with weights c (NULL for ones). */
+typedef struct {
+    const lap_table *table;
+    const lap_runner *runner; /* NULL: one part after another */
+    const double *x, *c;
+    ptrdiff_t n;
+    double sign, alpha;
+} lap_lane;
+
+/* Solves S(b) = level, 0 < level < total weight.  Returns 0 if the lane must be sorted instead: an
+ * entry is not finite, or alpha is too extreme.  scratch and, with weights, scratch_c hold n
+ * doubles. */
+int lap_select(const lap_lane *lane, double level, double total, double *scratch,
+               double *scratch_c, lap_selected *selected);
+
+/* F((b - z)/alpha) of all entries. */
+void lap_lane_cdf(const lap_lane *lane, const lap_anchored *b, double *out);
+
+/* x_bar for the cotangent bar of p = F((b - z)/alpha); sums->h and sums->along become sum bar f and
+ * the cotangent of alpha times -alpha. */
+void lap_lane_pull(const lap_lane *lane, const lap_anchored *b, const double *bar, double *x_bar,
+                   lap_pulled *sums);
 
 #endif

@@ -1,0 +1,334 @@
+/* The few vector operations that the loops are written in, for the level being compiled.
+ *
+ * `vec` holds LANES doubles and takes + - * /; a `mask` is the result of a comparison, false where
+ * a NaN is involved (but for v_not_less).  Three forms: AVX-512; the vectors of GNU C (AVX2, SSE2, NEON); plain doubles.
+ */
+#ifndef LAPSUM_VECTOR_H
+#define LAPSUM_VECTOR_H
+
+#include <math.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <string.h>
+
+#if defined(__AVX512F__)
+
+#include <immintrin.h>
+#define LANES 8
+typedef __m512d vec;
+typedef __mmask8 mask;
+#define v_all(a) _mm512_set1_pd(a)
+#define v_load(p) _mm512_loadu_pd(p)
+#define v_store(p, a) _mm512_storeu_pd(p, a)
+#define v_le(a, b) _mm512_cmp_pd_mask(a, b, _CMP_LE_OQ)
+#define v_lt(a, b) _mm512_cmp_pd_mask(a, b, _CMP_LT_OQ)
+#define v_not_less(a, b) _mm512_cmp_pd_mask(a, b, _CMP_NLT_UQ)
+#define v_and(m, k) ((mask)((m) & (k)))
+#define v_if(m, a, b) _mm512_mask_blend_pd(m, b, a)
+#define v_or(m, k) ((mask)((m) | (k)))
+#define v_count(m) __builtin_popcount(m)
+#define v_neither(m, k) ((mask)~((m) | (k)))
+#define v_add_if(m, a, b) _mm512_mask_add_pd(a, m, a, b)
+#define v_min(a, b) _mm512_min_pd(a, b)
+#define v_max(a, b) _mm512_max_pd(a, b) /* b where one is NaN */
+#define v_abs(a) _mm512_abs_pd(a)
+#define v_sqrt(a) _mm512_sqrt_pd(a)
+#define v_fma(a, b, c) _mm512_fmadd_pd(a, b, c)
+
+/* a 2^n in m, for whole numbers n, and 0 elsewhere. */
+static inline vec v_scale(mask m, vec a, vec n)
+{
+    return _mm512_maskz_scalef_pd(m, a, n);
+}
+
+/* m and e with x = m 2^e and sqrt(1/2) <= m < sqrt(2), for positive normal x. */
+static inline vec v_split(vec x, vec *e)
+{
+    vec m = _mm512_getmant_pd(x, _MM_MANT_NORM_p75_1p5, _MM_MANT_SIGN_src);
+    *e = _mm512_getexp_pd(x / m * 1.0000000001);
+    return m;
+}
+
+/* The first n < LANES doubles at p, and fill. */
+static inline vec v_load_part(const double *p, ptrdiff_t n, double fill)
+{
+    return _mm512_mask_loadu_pd(v_all(fill), (mask)((1 << n) - 1), p);
+}
+
+static inline void v_store_part(double *p, ptrdiff_t n, vec a)
+{
+    _mm512_mask_storeu_pd(p, (mask)((1 << n) - 1), a);
+}
+
+static inline mask v_first(ptrdiff_t n)
+{
+    return (mask)((1 << n) - 1);
+}
+
+/* Appends the lanes of a that are in m to p, which has room for `room`; returns how many. */
+static inline ptrdiff_t v_append(double *p, ptrdiff_t room, vec a, mask m)
+{
+    if (room >= LANES) /* faster, and what comes after is overwritten or never read */
+        _mm512_storeu_pd(p, _mm512_maskz_compress_pd(m, a));
+    else
+        _mm512_mask_compressstoreu_pd(p, m, a);
+    return __builtin_popcount(m);
+}
+
+#else
+
+#if defined(__GNUC__)
+#if defined(__AVX2__)
+#include <immintrin.h>
+#define LANES 4
+#else
+#define LANES 2
+#endif
+typedef double vec __attribute__((vector_size(8 * LANES)));
+typedef int64_t mask __attribute__((vector_size(8 * LANES)));
+#define v_le(a, b) ((mask)((a) <= (b)))
+#define v_lt(a, b) ((mask)((a) < (b)))
+#define V_BITS(a) ((mask)(a))
+#define V_FLOAT(a) ((vec)(a))
+#define V_LANE(a, i) ((a)[i])
+#else
+#define LANES 1
+typedef double vec;
+typedef int64_t mask;
+#define v_le(a, b) (-(int64_t)((a) <= (b)))
+#define v_lt(a, b) (-(int64_t)((a) < (b)))
+static inline mask V_BITS(vec a)
+{
+    mask bits;
+    memcpy(&bits, &a, 8);
+    return bits;
+}
+static inline vec V_FLOAT(mask bits)
+{
+    vec a;
+    memcpy(&a, &bits, 8);
+    return a;
+}
+#define V_LANE(a, i) (a)
+#endif
+
+static inline vec v_all(double a)
+{
+    return a - (vec){0.0};
+}
+
+static inline vec v_load(const double *p)
+{
+    vec a;
+    memcpy(&a, p, sizeof(vec));
+    return a;
+}
+
+static inline void v_store(double *p, vec a)
+{
+    memcpy(p, &a, sizeof(vec));
+}
+
+static inline mask v_and(mask m, mask k)
+{
+    return m & k;
+}
+
+static inline mask v_not_less(vec a, vec b)
+{
+    return ~v_lt(a, b);
+}
+
+static inline vec v_if(mask m, vec a, vec b)
+{
+    return V_FLOAT((m & V_BITS(a)) | (~m & V_BITS(b)));
+}
+
+static inline mask v_or(mask m, mask k)
+{
+    return m | k;
+}
+
+static inline mask v_neither(mask m, mask k)
+{
+    return ~(m | k);
+}
+
+static inline vec v_add_if(mask m, vec a, vec b)
+{
+    return a + v_if(m, b, v_all(0.0));
+}
+
+static inline int v_count(mask m)
+{
+#if defined(__AVX2__)
+    return __builtin_popcount(_mm256_movemask_pd((vec)m));
+#else
+    int i, count = 0;
+    for (i = 0; i < LANES; i++)
+        count -= (int)V_LANE(m, i);
+    return count;
+#endif
+}
+
+static inline vec v_min(vec a, vec b)
+{
+    return v_if(v_lt(a, b), a, b);
+}
+
+static inline vec v_max(vec a, vec b)
+{
+    return v_if(v_lt(b, a), a, b);
+}
+
+static inline vec v_abs(vec a)
+{
+    return V_FLOAT(V_BITS(a) & INT64_MAX);
+}
+
+static inline vec v_sqrt(vec a)
+{
+#if defined(__AVX2__)
+    return _mm256_sqrt_pd(a);
+#else
+    double each[LANES];
+    int i;
+    v_store(each, a);
+    for (i = 0; i < LANES; i++)
+        each[i] = sqrt(each[i]);
+    return v_load(each);
+#endif
+}
+
+static inline vec v_fma(vec a, vec b, vec c)
+{
+#if defined(__AVX2__)
+    return _mm256_fmadd_pd(a, b, c);
+#elif defined(__aarch64__) && defined(__GNUC__)
+    return vfmaq_f64(c, a, b);
+#else
+    return a * b + c; /* whoever calls does not rely on the single rounding */
+#endif
+}
+
+/* Two factors: one power of two would underflow before a 2^n does. */
+static inline vec v_scale(mask m, vec a, vec n)
+{
+    const vec shift = v_all(0x1.8p52);
+    vec first = n * 0.5 + shift, half = first - shift, second = (n - half) + shift;
+    a = a * V_FLOAT((V_BITS(first) + 1023) << 52) * V_FLOAT((V_BITS(second) + 1023) << 52);
+    return V_FLOAT(V_BITS(a) & m);
+}
+
+static inline vec v_split(vec x, vec *e)
+{
+    /* Counted from sqrt(1/2), the exponent field is that of a mantissa in [sqrt(1/2), sqrt(2)). */
+    mask bits = V_BITS(x) - 0x3fe6a09e667f3bcd, field = bits & ~(((int64_t)1 << 52) - 1);
+    /* field 2^-52 as a float, by way of the bits of 2^52 + 2^51 + number. */
+    mask unsigned_field = ((field ^ INT64_MIN) >> 52) & 0xfff;
+    *e = V_FLOAT(unsigned_field + V_BITS(v_all(0x1p52))) - v_all(0x1p52 + 2048.0);
+    return V_FLOAT(V_BITS(x) - field);
+}
+
+static inline vec v_load_part(const double *p, ptrdiff_t n, double fill)
+{
+    double each[LANES];
+    int i;
+    for (i = 0; i < LANES; i++)
+        each[i] = i < n ? p[i] : fill;
+    return v_load(each);
+}
+
+static inline void v_store_part(double *p, ptrdiff_t n, vec a)
+{
+    memcpy(p, &a, n * sizeof(double));
+}
+
+/* The first n lanes. */
+static inline mask v_first(ptrdiff_t n)
+{
+    int64_t each[LANES];
+    mask m;
+    int i;
+    for (i = 0; i < LANES; i++)
+        each[i] = -(int64_t)(i < n);
+    memcpy(&m, each, sizeof(mask));
+    return m;
+}
+
+static inline ptrdiff_t v_append(double *p, ptrdiff_t room, vec a, mask m)
+{
+    ptrdiff_t size = 0;
+    int i;
+    for (i = 0; i < LANES; i++) {
+        if (size < room)
+            p[size] = V_LANE(a, i);
+        size += V_LANE(m, i) != 0;
+    }
+    return size;
+}
+
+#endif
+
+/* The next lanes of n doubles, filled up at their end; and the way back. */
+static inline vec v_next(const double *p, ptrdiff_t n, double fill)
+{
+    return n >= LANES ? v_load(p) : v_load_part(p, n, fill);
+}
+
+static inline void v_put(double *p, ptrdiff_t n, vec a)
+{
+    if (n >= LANES)
+        v_store(p, a);
+    else
+        v_store_part(p, n, a);
+}
+
+/* The sum of the lanes, always in the same order. */
+static inline double v_sum(vec a)
+{
+    double each[LANES];
+    int i, half;
+    v_store(each, a);
+    for (half = LANES / 2; half; half /= 2)
+        for (i = 0; i < half; i++)
+            each[i] += each[i + half];
+    return each[0];
+}
+
+/* e^r - 1 and n for x = n log 2 + r, |r| <= log(2)/2: r + r^2 q(r) with a near-minimax q. */
+static inline vec v_reduce(vec x, vec *n)
+{
+    const vec shift = v_all(0x1.8p52);
+    vec r, r2, r4, a, b, c, d, e;
+    *n = v_fma(x, v_all(1.4426950408889634074), shift) - shift;
+    r = v_fma(*n, v_all(-6.93147180369123816490e-01), x);
+    r = v_fma(*n, v_all(-1.90821492927058770002e-10), r);
+    r2 = r * r;
+    r4 = r2 * r2;
+    a = v_fma(r, v_all(0.16666666666666669), v_all(0.5000000000000001));
+    b = v_fma(r, v_all(0.008333333333330051), v_all(0.04166666666662399));
+    c = v_fma(r, v_all(0.00019841269863105968), v_all(0.0013888888917281794));
+    d = v_fma(r, v_all(2.7557268378684192e-06), v_all(2.480152119021773e-05));
+    e = v_fma(r, v_all(2.5100424157005067e-08), v_all(2.7620138719733994e-07));
+    a = v_fma(r4, v_fma(r4, e, v_fma(r2, d, c)), v_fma(r2, b, a));
+    return v_fma(r2, a, r);
+}
+
+/* e^x for x <= 0, to about one unit in the last place; subnormal results are kept. */
+static inline vec v_exp(vec x)
+{
+    /* Forming the zeros by underflow would cost a hundred times more. */
+    const mask finite = v_not_less(x, v_all(-745.2));
+    vec n, p = v_reduce(v_if(finite, x, v_all(-1.0)), &n);
+    return v_scale(finite, p + 1.0, n);
+}
+
+/* e^x - 1 for -1/2 <= x <= 0. */
+static inline vec v_expm1(vec x)
+{
+    vec n, e = v_reduce(v_max(x, v_all(-0.5)), &n); /* n is 0 or -1 */
+    return v_if(v_lt(n, v_all(-0.5)), 0.5 * e - 0.5, e);
+}
+
+#endif
