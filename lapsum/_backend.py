@@ -49,8 +49,10 @@ def kernels_for(arguments: Mapping[str, Any], workers: int = 1) -> Any:
     TypeError
         For an array of a library without kernels here, and for arrays of two libraries.
     """
-    if not all(type(value) in _NUMBERS_AND_ARRAYS for value in arguments.values()):
-        _refuse_foreign(arguments)
+    for value in arguments.values():
+        if type(value) not in _NUMBERS_AND_ARRAYS:
+            _refuse_foreign(arguments)
+            break
     return _numpy.SERIAL if workers == 1 else _numpy.Kernels(workers)
 
 

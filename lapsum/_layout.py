@@ -54,16 +54,18 @@ class Layout:
 
     def pack(self, array: Any) -> Any:
         """Return `array` as float64 lanes: (lanes, n), or (lanes,) for scalars."""
-        xp = self.kernels.xp
         lanes = prod(self.batch)
         if self._plain:
-            return self.kernels.contiguous(array).reshape(lanes, self.size)
+            return self.kernels.contiguous(array).reshape(lanes, self.shape[-1])
+        xp = self.kernels.xp
         if self.flat:
             array = xp.broadcast_to(array.reshape(-1), (lanes, self.size))
             return self.kernels.contiguous(array)
         if self.axis is None:
             if not array.ndim:
-                return xp.full(lanes, array, dtype=xp.float64)
+                if lanes == 1 and array.dtype == xp.float64:
+                    return array.reshape(1)
+                return self.kernels.full(lanes, array.item())
             return self.kernels.contiguous(xp.broadcast_to(array, self.batch).reshape(-1))
         array = xp.moveaxis(array, self.axis, -1)
         array = xp.broadcast_to(array, (*self.batch, self.size))

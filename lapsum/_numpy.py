@@ -45,7 +45,9 @@ class Kernels:
     def _run(self, kernel: Any, shape: tuple[int, ...], *args: Any) -> None:
         """Call a kernel for all lanes of work of a shape, shared among the threads."""
         lanes = shape[0]
-        workers = min(self.workers, lanes) if prod(shape) >= GRAIN else 1
+        workers = self.workers
+        if workers > 1:
+            workers = min(workers, lanes) if prod(shape) >= GRAIN else 1
         if workers <= 1:
             kernel(*args, 0, lanes)
         else:
@@ -54,8 +56,7 @@ class Kernels:
 
     def _run_long(self, kernel: Any, x: Array, *args: Any) -> None:
         """Call a kernel that can also share the parts of each lane."""
-        few = len(x) < self.workers and x.size >= GRAIN
-        if few:
+        if len(x) < self.workers and x.size >= GRAIN:
             kernel(self._share, x, *args, 0, len(x))
         else:
             self._run(kernel, x.shape, None, x, *args)
@@ -72,9 +73,27 @@ class Kernels:
         """Return the key of lanes that are their own sources."""
         return np.arange(lanes, dtype=np.intp)
 
+    def full(self, lanes: int, value: float) -> Array:
+        """Return one number for every lane."""
+        out = np.empty(lanes)
+        out.fill(value)
+        return out
+
+    def every(self, flags: Array) -> bool:
+        """Return whether all flags are set."""
+        return bool(np.count_nonzero(flags) == flags.size)
+
+    def check_levels(self, levels: Array, totals: Array) -> tuple[Array, int]:
+        """Return levels, infinite from the total on, and the first that is not in [0, total].
+
+        The latter is -1 if there is none.  Above the total, a few roundings are allowed.
+        """
+        out = np.empty(len(levels))
+        return out, _kernels.check_levels(levels, totals, out)
+
     def contiguous(self, a: Array) -> Array:
         """Return `a` as C-contiguous float64, the same object where it is that already."""
-        return np.ascontiguousarray(a, dtype=np.float64)
+        return np.ascontiguousarray(a, np.float64)
 
     def own(self, a: Array) -> Array:
         """Return a copy of `a`, of the same dtype and in C order."""
@@ -85,7 +104,7 @@ class Kernels:
         return block[0]
 
     def room(self, own: Array) -> Array:
-        """Return the room beside what `own` has returned."""
+        """Return the room for a result beside what `own` has returned."""
         return own.base[1]
 
     def finish(self, a: Array, dtype: Any) -> Array:
@@ -103,24 +122,49 @@ class Kernels:
         owner.flags.writeable = a.flags.writeable = False
         return a.view()
 
-    def order(self, x: Array, weights: Array | None) -> tuple[Array, Array, Array | None]:
-        """Return the ascending order of the entries of non-zero weight, their number, bad lanes.
+    def order(self, x: Array, weights: Array | None) -> tuple[Array, Array, Array, Array | None]:
+        """Return the ascending order of the entries of non-zero weight.
 
-        Absent entries come last.  A lane with a NaN of non-zero weight counts no entry at all and
-        is True in the last result, which is None if there is no such lane.
+        Returns the order, the entries in it, how many there are, and the lanes, if any, that are
+        spoilt by a NaN of non-zero weight and count no entry.  Absent entries come last.
         """
-        keys = x if weights is None else np.where(weights == 0.0, np.nan, x)
-        permutation = np.argsort(keys, axis=-1)
         lanes, n = x.shape
-        count = np.full(lanes, n, dtype=np.intp)
-        nan = np.isnan(keys)
-        if not nan.any():
-            return permutation, count, None
-        count -= nan.sum(axis=-1)
-        spoilt = np.isnan(x) if weights is None else np.isnan(x) & (weights != 0.0)
-        invalid = spoilt.any(axis=-1)
-        count[invalid] = 0
-        return permutation, count, invalid if invalid.any() else None
+        # NumPy sorts integers much faster than it argsorts floats: the leading bits of the float
+        # and its index in one, and what these bits leave in disorder is mended.
+        width = max(n - 1, 1).bit_length()
+        keys, values = np.empty(x.shape, np.uint64), np.empty(x.shape)
+        order, count = np.empty(x.shape, np.intp), np.empty(lanes, np.intp)
+        invalid, unsorted = np.empty(lanes, np.uint8), np.empty(lanes, np.uint8)
+        self._run(_kernels.pack, x.shape, x, weights, width, keys, count, invalid)
+        self._sort(keys)
+        self._run(_kernels.unpack, x.shape, x, width, keys, order, values, unsorted)
+        if unsorted.any():
+            at = np.flatnonzero(unsorted)
+            order[at], values[at] = self._order_again(x[at], keys[at], width)
+        return order, values, count, invalid.view(np.bool_) if invalid.any() else None
+
+    def _order_again(self, x: Array, keys: Array, width: int) -> tuple[Array, Array]:
+        """Order lanes of which many entries agree in the leading bits of the sorted keys."""
+        mask = np.uint64((1 << width) - 1)
+        order = (keys & mask).view(np.intp)
+        if 3 * width > 64:
+            for lane, row, index in zip(x, keys >> width, order, strict=True):
+                present = np.searchsorted(row, np.uint64((1 << (64 - width)) - 1))
+                some = index[:present]
+                some[:] = some[np.argsort(lane[some])]
+            return order, self.sort(x, order)
+        # The place of the first that agrees, then the bits that were left out, then the index.
+        self._run(_kernels.repack, x.shape, self.sort(x, order), width, keys)
+        self._sort(keys)
+        values, unsorted = np.empty(x.shape), np.empty(len(x), np.uint8)
+        self._run(_kernels.unpack, x.shape, x, width, keys, order, values, unsorted)
+        return order, values
+
+    def _sort(self, keys: Array) -> None:
+        def sort(keys: Array, start: int, stop: int) -> None:
+            keys[start:stop].sort(axis=-1)
+
+        self._run(sort, keys.shape, keys)
 
     def sort(self, values: Array, permutation: Array) -> Array:
         """Return every lane of `values` in the order of `permutation`."""
@@ -166,6 +210,28 @@ class Kernels:
         """out[m] = values[m] + e^{-gap[m]} out[m-1], or its mirror; values None means ones."""
         out = np.empty(decay.shape if values is None else values.shape)  # type: ignore[union-attr]
         self._run(_kernels.scan, out.shape, decay, values, key, reverse, out)
+        return out
+
+    def scan_both(self, decay: Array, values: Array | None, key: Array) -> tuple[Array, Array]:
+        """Return the scan of values and its mirror."""
+        shape = decay.shape if values is None else values.shape
+        left, right = np.empty(shape), np.empty(shape)
+        self._run(_kernels.scan_both, shape, decay, values, key, left, right)
+        return left, right
+
+    def ranks(
+        self,
+        gap: Array,
+        order: Array,
+        weights: Array | None,
+        pairs: tuple[Array, Array] | None,
+        left: Array,
+        right: Array,
+    ) -> Array:
+        """1/2 + S at the sources, in the caller's order; all of them are present."""
+        out = np.empty_like(gap)
+        high, low = (None, None) if pairs is None else pairs
+        self._run(_kernels.ranks, gap.shape, gap, order, weights, high, low, left, right, out)
         return out
 
     def moments(self, decay: Array, step: Array, base: Array, key: Array, reverse: bool) -> Array:
@@ -238,6 +304,25 @@ class Kernels:
         )
         return index, side, u, factors
 
+    def solve_steps(
+        self,
+        gap: Array,
+        count: Array,
+        left: Array,
+        right: Array,
+        first: float,
+        steps: int,
+        full: bool,
+    ) -> tuple[Array, Array, Array, Array | None]:
+        """`solve` at the levels first, first + 1, ... of every lane, for unit weights."""
+        shape = (len(gap), steps)
+        index, side, u = np.empty(shape, np.intp), np.empty(shape, np.int8), np.empty(shape)
+        factors = np.empty((6, *shape)) if full else None
+        self._run(
+            _kernels.solve_steps, shape, gap, count, left, right, first, index, side, u, factors
+        )
+        return index, side, u, factors
+
     def select(
         self,
         x: Array,
@@ -246,17 +331,17 @@ class Kernels:
         levels: Array,
         totals: Array,
         alpha: Array,
-        scratch: Array,
-    ) -> tuple[Array, Array]:
-        """Return which lanes were solved by selection, and (8, lanes) of what `OneThreshold` holds.
+        room: Array | None,
+    ) -> tuple[Array, Array, Array]:
+        """Solve the lanes of sign * x that need no sorting.
 
-        The thresholds are those of sign * x; scratch, of the shape of x, is overwritten.
+        Returns which they are (2: but for absent entries that are not finite), (8, lanes) of what
+        `OneThreshold` holds, and F((b - sign x)/alpha).
         """
-        solved, out = np.empty(len(x), dtype=np.uint8), np.empty((8, len(x)))
-        self._run_long(
-            _kernels.select, x, weights, sign, levels, totals, alpha, scratch, solved, out
-        )
-        return solved.view(bool), out
+        p = np.empty(x.shape) if room is None else room.reshape(x.shape)
+        solved, out = np.empty(len(x), np.uint8), np.empty((8, len(x)))
+        self._run_long(_kernels.select, x, weights, sign, levels, totals, alpha, p, solved, out)
+        return solved, out, p
 
     def anchors(self, x: Array, index: Array, side: Array, key: Array) -> tuple[Array, Array]:
         """Return the two nodes that anchor each threshold."""
@@ -305,19 +390,10 @@ class Kernels:
         return out
 
     def probabilities(
-        self,
-        thresholds: Array,
-        x: Array,
-        sign: float,
-        alpha: Array,
-        plain: Array,
-        out: Array | None = None,
-    ) -> Array:
-        """F((b - sign x)/alpha) for one threshold a lane; `plain` says which lanes are finite."""
-        out = np.empty(x.shape) if out is None else out
-        plain = plain.view(np.uint8)
-        self._run_long(_kernels.probabilities, x, thresholds, sign, alpha, plain, out)
-        return out
+        self, thresholds: Array, x: Array, sign: float, alpha: Array, solved: Array, out: Array
+    ) -> None:
+        """Write F((b - sign x)/alpha) of the lanes that are not solved to `out`."""
+        self._run(_kernels.probabilities, x.shape, x, thresholds, sign, alpha, solved, out)
 
     def pull(
         self,
@@ -328,7 +404,7 @@ class Kernels:
         alpha: Array,
         bar: Array,
     ) -> tuple[Array, Array, Array]:
-        """Cotangents of x, of the level and of alpha for `bar`, that of plain `probabilities`."""
+        """Cotangents of x, of the level and of alpha for `bar`, that of F, in solved lanes."""
         x_bar, level_bar, alpha_bar = np.empty(x.shape), np.empty(len(x)), np.empty(len(x))
         self._run_long(
             _kernels.pull, x, thresholds, weights, sign, alpha, bar, x_bar, level_bar, alpha_bar

@@ -137,8 +137,7 @@ class LaneRule(Rule):
             check_weights(self.arrays["weights"])
         self.lanes = {name: layout.pack(self.arrays[name]) for name, layout in self.layouts.items()}
         if weights is None:
-            xp = self.kernels.xp
-            self.total = xp.full(self.lanes["alpha"].shape, float(x.shape[axis]))
+            self.total = self.kernels.full(len(self.lanes["alpha"]), x.shape[axis])
         else:
             self.total = self.kernels.totals(self.lanes["weights"])
             check_total(self.total)

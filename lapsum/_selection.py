@@ -24,8 +24,8 @@ class OneThreshold:
     alpha, levels, totals : array, shape (lanes,)
         Scales, levels and total weights.
     weights : array, shape (lanes, n), optional
-    scratch : array, shape (lanes, n), optional
-        Overwritten.
+    room : array, optional
+        Where p may be written.
 
     Attributes
     ----------
@@ -33,11 +33,13 @@ class OneThreshold:
         Of each threshold b = (lo + hi)/2 + alpha u: lo, hi, u, the entries next to it on both
         sides (NaN for none), the factors of the softmax weights left and right of it as in
         `Thresholds`, and alpha dS/db.
-    count : array of int, shape (lanes,)
-        How many entries a lane has: 0 where a NaN spoils it.
+    p : array, shape (lanes, n)
+        F((b - z)/alpha).
+    absent : array of bool, shape (lanes, 1), or None
+        Which lanes have no entries: those of zero weight, and those that a NaN spoils.
     invalid : array of bool, shape (lanes,), or None
-    selected : array of bool, shape (lanes,)
-        Which lanes were not sorted; all of their entries are finite.
+    solved : array of int, shape (lanes,)
+        0: by sorting; 1: by selection; 2: so too, but absent entries are not finite.
     """
 
     def __init__(
@@ -49,33 +51,32 @@ class OneThreshold:
         levels: Array,
         totals: Array,
         weights: Array | None = None,
-        scratch: Array | None = None,
+        room: Array | None = None,
     ) -> None:
         xp = kernels.xp
-        lanes, n = x.shape
-        self.count = xp.full(lanes, n, dtype=xp.intp)
+        self.absent: Array | None = None
         self.invalid: Array | None = None
-        self.selected, self.found = kernels.select(
-            x,
-            weights,
-            sign,
-            levels,
-            totals,
-            alpha,
-            xp.empty(x.shape) if scratch is None else scratch,
+        self.solved, self.found, self.p = kernels.select(
+            x, weights, sign, levels, totals, alpha, room
         )
-        if self.selected.all():
+        if kernels.every(self.solved):
             return
-        rest = ~self.selected
+        rest = self.solved == 0
         s = Sources(
             kernels, sign * x[rest], alpha[rest], None if weights is None else weights[rest]
         )
         b = s.solve(levels[rest, None], s.key, True)
         parts = (b.lo, b.hi, b.u, *b.nodes(), *b.softmax, b.density)
         self.found[:, rest] = xp.stack(parts)[:, :, 0]
-        self.count[rest] = s.count
+        if not s.count.all():
+            self.absent = xp.zeros((len(x), 1), dtype=bool)
+            self.absent[rest, 0] = s.count == 0
+            self.found[:3, self.absent[:, 0]] = xp.array([[0.0], [0.0], [-xp.inf]])
+        kernels.probabilities(self.found, x, sign, alpha, self.solved, self.p)
+        if self.absent is not None:
+            self.p[self.absent[:, 0]] = 0.0
         if s.invalid is not None:
-            self.invalid = xp.zeros(lanes, dtype=bool)
+            self.invalid = xp.zeros(len(x), dtype=bool)
             self.invalid[rest] = s.invalid
 
     @property

@@ -96,10 +96,7 @@ def soft_permutation(
 
 def integer_thresholds(sources: Sources, full: bool) -> Thresholds:
     """Return the n - 1 thresholds between neighbouring positions."""
-    xp = sources.kernels.xp
-    lanes, n = sources.shape
-    levels = xp.broadcast_to(xp.arange(1.0, max(n, 1)), (lanes, max(n - 1, 0)))
-    return sources.solve(sources.kernels.contiguous(levels), sources.key, full)
+    return sources.solve_steps(1.0, max(sources.shape[1] - 1, 0), full)
 
 
 @rule_of(soft_permutation)

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from ._rules import LaneRule, evaluate, rule_of
 from ._sources import Sources
+from ._targets import Targets
 from ._validation import Running
 
 if TYPE_CHECKING:
@@ -125,12 +127,18 @@ class _SoftRank(LaneRule):
         self.lanes["x"] = self.sign * self.lanes["x"]
         self.sources = Sources(self.kernels, **self.lanes)
         self.spoil(self.sources.invalid)
-        # Ranked here are all entries, in the sources' order; those absent, last, hold any value.
-        self.at = self.sources.locate(self.sources.x, None, None, self.sources.key)
+
+    @cached_property
+    def at(self) -> Targets:
+        """The entries as targets: all of them; absent ones, last, hold any value."""
+        s = self.sources
+        return s.locate(s.x, None, None, s.key)
 
     def value(self) -> Array:
-        s, at, xp = self.sources, self.at, self.kernels.xp
-        return s.unsort(xp.where(at.invalid, np.nan, 0.5 + at.level()))
+        s, xp = self.sources, self.kernels.xp
+        if s.everyone() is s:
+            return self.kernels.ranks(s.gap, s.order, s.weights, s.pairs, s.left, s.right)
+        return s.unsort(xp.where(self.at.invalid, np.nan, 0.5 + self.at.level()))
 
     def jvp(
         self,

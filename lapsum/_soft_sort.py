@@ -102,16 +102,10 @@ class _SoftSort(LaneRule):
         self.sources = Sources(self.kernels, **self.lanes)
         self.spoil(self.sources.invalid)
 
-    def levels(self) -> Array:
-        """Return 1/2, 3/2, ..., n - 1/2 for every lane."""
-        xp = self.kernels.xp
-        lanes, n = self.sources.shape
-        return self.kernels.contiguous(xp.broadcast_to(xp.arange(n) + 0.5, (lanes, n)))
-
     @cached_property
     def solved(self) -> Thresholds:
         """The thresholds with what derivatives need."""
-        return self.sources.solve(self.levels(), self.sources.key, True)
+        return self.sources.solve_steps(0.5, self.sources.shape[1], True)
 
     def turn(self, lanes: Array) -> Array:
         """Reverse the positions of a descending sort."""
@@ -119,7 +113,7 @@ class _SoftSort(LaneRule):
 
     def value(self) -> Array:
         s = self.sources
-        y = s.solve(self.levels(), s.key, False).value()
+        y = s.solve_steps(0.5, s.shape[1], False).value()
         self.kernels.climb(y)
         return self.turn(y)
 

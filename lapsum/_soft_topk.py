@@ -9,7 +9,7 @@ import numpy as np
 
 from ._rules import LaneRule, evaluate, rule_of, weight_exponent
 from ._selection import OneThreshold
-from ._validation import Running, clip_k
+from ._validation import Running, check_k
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
@@ -223,9 +223,8 @@ class _SoftTopk(LaneRule):
         self.x = self.lanes["x"]
         self.alpha = self.lanes["alpha"]
         self.weights = self.lanes.get("weights")
-        k = clip_k(self.lanes["k"], self.total)
         # A level of exactly the total is where the running sums must not decide.
-        levels = xp.where(k == self.total, xp.inf, k)
+        levels = check_k(self.kernels, self.lanes["k"], self.total)
         total = self.total
         self.exponent: Any = 0
         if self.weights is not None:
@@ -237,19 +236,14 @@ class _SoftTopk(LaneRule):
             self.exponent = self.exponent[:, None]
         # The largest are the smallest of -x, at the level k: W - k is never formed.
         self.sign = -1.0 if largest else 1.0
-        self.out = (
-            self.kernels.room(self.arrays["x"]).reshape(self.x.shape)
-            if running.keep and self.arrays["x"].dtype == xp.float64
-            else xp.empty(self.x.shape)
-        )
+        x = self.arrays["x"]
+        room = self.kernels.room(x) if running.keep and x.dtype == xp.float64 else None
         self.b = b = OneThreshold(
-            self.kernels, self.x, self.sign, self.alpha, levels, total, self.weights, self.out
+            self.kernels, self.x, self.sign, self.alpha, levels, total, self.weights, room
         )
         self.spoil(b.invalid)
-        self.absent = (b.count == 0)[:, None]
-        self.empty = self.absent.any()
-        if self.empty:
-            b.found[:3, b.count == 0] = [[0.0], [0.0], [-xp.inf]]
+        self.absent = b.absent
+        self.p = b.p
 
     @cached_property
     def z(self) -> Array:
@@ -260,14 +254,7 @@ class _SoftTopk(LaneRule):
     def t(self) -> Array:
         """(b - z)/alpha."""
         t = self.kernels.offsets(*self.b.anchors, self.z, self.alpha)
-        return self.kernels.xp.where(self.absent, -np.inf, t) if self.empty else t
-
-    @cached_property
-    def p(self) -> Array:
-        """The probabilities F(t)."""
-        b = self.b
-        p = self.kernels.probabilities(b.found, self.x, self.sign, self.alpha, b.selected, self.out)
-        return self.kernels.xp.where(self.absent, 0.0, p) if self.empty else p
+        return t if self.absent is None else self.kernels.xp.where(self.absent, -np.inf, t)
 
     def value(self) -> Array:
         return self.p
@@ -338,7 +325,8 @@ class _SoftTopk(LaneRule):
             out = out + self.kernels.times(k_dot, self.k_slope())
         if weights_dot is not None:
             out = out - self.weights_jvp(xp.ldexp(weights_dot, self.exponent))
-        return xp.where(self.absent, 0.0, xp.where(xp.isnan(self.z), np.nan, out))
+        out = xp.where(xp.isnan(self.z), np.nan, out)
+        return out if self.absent is None else xp.where(self.absent, 0.0, out)
 
     def vjp(self, bar: Array, wrt: frozenset[str]) -> dict[str, Array]:
         xp = self.kernels.xp
@@ -349,7 +337,9 @@ class _SoftTopk(LaneRule):
             return {name: zero if name in ("k", "alpha") else self.x for name in wrt}
         if self.plain():
             return self.pull(bar, wrt)
-        nothing = self.absent | xp.isnan(self.z)
+        nothing = xp.isnan(self.z)
+        if self.absent is not None:
+            nothing = nothing | self.absent
         bar = xp.where(nothing, 0.0, bar)
         slope = xp.where(nothing, 0.0, self.slope())
         h = bar * slope
@@ -374,7 +364,7 @@ class _SoftTopk(LaneRule):
 
     def plain(self) -> bool:
         """Return whether two passes over the entries are all that a vjp needs."""
-        return bool((self.b.selected & self.near).all())
+        return bool(((self.b.solved == 1) & self.near).all())
 
     def pull(self, bar: Array, wrt: frozenset[str]) -> dict[str, Array]:
         """Return the cotangents of `wrt` for plain lanes."""

@@ -36,8 +36,7 @@ class Sources:
         self.kernels = kernels
         self.given = x
         self.alpha = alpha
-        self.order, self.count, self.invalid = kernels.order(x, weights)
-        self.x = kernels.sort(x, self.order)
+        self.order, self.x, self.count, self.invalid = kernels.order(x, weights)
         self.weights = None if weights is None else kernels.sort(weights, self.order)
         self.key = kernels.identity(len(x))
         self.gap = kernels.gaps(self.x, self.count, alpha)
@@ -78,8 +77,8 @@ class Sources:
     def scan(self, values: Array | None, key: Array | None = None) -> Pair:
         """Return the decaying sums of sorted `values` from the left and from the right."""
         key = self.key if key is None else key
-        scan, decay = self.kernels.scan, self.decay
-        return scan(decay, values, key, False), scan(decay, values, key, True)
+        pair: Pair = self.kernels.scan_both(self.decay, values, key)
+        return pair
 
     def moments(self, step: Array, base: Pair, key: Array | None = None) -> Pair:
         """Return the scans of differences, see `lapsum._numpy.moments`."""
@@ -110,6 +109,14 @@ class Sources:
         )
         lo, hi = self.kernels.anchors(self.x, index, side, key)
         return Thresholds(self, key, index, lo, hi, u, factors)
+
+    def solve_steps(self, first: float, steps: int, full: bool) -> Thresholds:
+        """Return the thresholds at the levels first, first + 1, ..., without weights."""
+        index, side, u, factors = self.kernels.solve_steps(
+            self.gap, self.count, self.left, self.right, first, steps, full
+        )
+        lo, hi = self.kernels.anchors(self.x, index, side, self.key)
+        return Thresholds(self, self.key, index, lo, hi, u, factors)
 
     def falls(self) -> Array:
         """Return 1 - e^{-gap} to the source before, 0 where there is none."""

@@ -13,15 +13,19 @@ from ._backend import kernels_for
 from ._layout import Layout
 
 _FLOATS = (np.float16, np.float32, np.float64)
-_FLOAT64: np.dtype[Any] = np.dtype(np.float64)
+_FLOAT64: np.dtype[np.float64] = np.dtype(np.float64)
 
 
 def real_array(name: str, value: Any) -> Any:
     """Return `value` as an array of bool, integers or floats of at most 64 bits."""
     if type(value) is float:
         return np.asarray(value)
-    if isinstance(value, np.ndarray):
-        array = value if type(value) is np.ndarray else value.view(np.ndarray)
+    if type(value) is np.ndarray:
+        if value.dtype is _FLOAT64:
+            return value
+        array = value
+    elif isinstance(value, np.ndarray):
+        array = value.view(np.ndarray)
     else:
         try:
             array = np.asarray(float(value) if type(value) is int else value)
@@ -60,23 +64,25 @@ def arguments(
         values = {**values, "weights": weights}
     workers = running.workers
     kernels = kernels_for(values, 1 if workers is None else worker_count(workers))
-    arrays = {name: real_array(name, value) for name, value in values.items()}
+    arrays, dtypes = {}, {}
+    for name, value in values.items():
+        array = arrays[name] = real_array(name, value)
+        dtypes[name] = _FLOAT64 if type(value) is float else float_dtype(value, array)
     if running.keep:
         arrays = {
             name: kernels.own(array) if array.ndim else array.copy()
             for name, array in arrays.items()
         }
-    dtypes = {name: float_dtype(values[name], array) for name, array in arrays.items()}
     return kernels, arrays, dtypes
 
 
 def float_dtype(value: Any, array: Any) -> np.dtype[Any]:
     """Return the dtype that `value` counts as: floats as they are, everything else float64."""
-    if array.dtype == _FLOAT64 and type(value) is np.ndarray:
+    if array.dtype == _FLOAT64:
         return _FLOAT64
     python = isinstance(value, (list, tuple, float)) and not isinstance(value, np.floating)
     if array.dtype.kind == "f" and not python:
-        native: np.dtype[Any] = array.dtype.newbyteorder("=")
+        native: np.dtype[Any] = np.dtype(array.dtype.newbyteorder("="))
         return native
     return _FLOAT64
 
@@ -211,12 +217,15 @@ def check_q(q: Any) -> None:
         raise ValueError(f"`q` must lie strictly between 0 and 1, got {_first(q, bad)!r}")
 
 
-def clip_k(k: Any, total: Any) -> Any:
-    """Return k, one a lane, clipped to the total weight it may exceed by a few roundings."""
-    bad = ~((k >= 0) & (k <= total * (1 + 4 * np.finfo(float).eps)))
-    if bad.any():
+def check_k(kernels: Any, k: Any, total: Any) -> Any:
+    """Return the levels k, one a lane, infinite where they are the total weight.
+
+    They may exceed it by a few roundings.
+    """
+    levels, bad = kernels.check_levels(k, total)
+    if bad >= 0:
         raise ValueError(
-            f"`k` must lie between 0 and the total weight {_first(total, bad)!r}, got "
-            f"{_first(k, bad)!r}"
+            f"`k` must lie between 0 and the total weight {total[bad].item()!r}, got "
+            f"{k[bad].item()!r}"
         )
-    return np.minimum(k, total)
+    return levels

@@ -45,6 +45,9 @@ cdef extern from "loops.h" nogil:
         const char *name
         void (*exp)(const double*, ptrdiff_t, double*) noexcept nogil
         void (*decays)(const double*, ptrdiff_t, double*) noexcept nogil
+        void (*gaps)(const double*, ptrdiff_t, double, double*) noexcept nogil
+        void (*solve)(const double*, const double*, const double*, const ptrdiff_t*, ptrdiff_t,
+                      double, signed char*, double*, double*, ptrdiff_t) noexcept nogil
 
     const lap_table *lap_find_table(const char*)
 
@@ -70,7 +73,9 @@ cdef extern from "selection.h" nogil:
     void lap_lane_cdf(const lap_lane*, const lap_anchored*, double*)
     void lap_lane_pull(const lap_lane*, const lap_anchored*, const double*, double*, lap_pulled*)
 
+from libc.stdint cimport int64_t, uint64_t
 from libc.stdlib cimport free, malloc
+from libc.string cimport memcpy
 
 cdef extern from "math.h" nogil:
     double exp(double)
@@ -94,6 +99,93 @@ def choose(str level):
 
 # ------------------------------------------------------------------------------- sorted sources
 
+cdef inline uint64_t _ordered(double x) noexcept nogil:
+    """Bits that are ordered as x is, for x that is no NaN."""
+    cdef uint64_t bits
+    x += 0.0                            # -0.0 and 0.0 are a tie
+    memcpy(&bits, &x, 8)
+    return bits ^ (<uint64_t>(-<int64_t>(bits >> 63)) | (<uint64_t>1 << 63))
+
+
+def pack(
+    const double[:, ::1] x,             # IN
+    const double[:, ::1] weights,       # IN  None: ones
+    int width,                          # IN  bits of an index
+    uint64_t[:, ::1] keys,              # OUT leading bits of x, then its index; absent ones last
+    Py_ssize_t[::1] count,              # OUT entries of non-zero weight, 0 if one is NaN
+    unsigned char[::1] invalid,         # OUT whether one is NaN
+    Py_ssize_t start, Py_ssize_t stop,
+):
+    cdef Py_ssize_t l, i
+    cdef uint64_t mask = (<uint64_t>1 << width) - 1
+    cdef bint absent
+    with nogil:
+        for l in range(start, stop):
+            count[l] = invalid[l] = 0
+            for i in range(x.shape[1]):
+                absent = weights is not None and weights[l, i] == 0.0
+                if absent or x[l, i] != x[l, i]:
+                    invalid[l] |= not absent
+                    keys[l, i] = ~mask | i
+                else:
+                    count[l] += 1
+                    keys[l, i] = (_ordered(x[l, i]) & ~mask) | i
+            if invalid[l]:
+                count[l] = 0
+
+
+def repack(
+    const double[:, ::1] x,             # IN  in the order of keys
+    int width,                          # IN
+    uint64_t[:, ::1] keys,              # IN, OUT  where equal leading bits start, the others, index
+    Py_ssize_t start, Py_ssize_t stop,
+):
+    cdef Py_ssize_t l, m
+    cdef uint64_t mask = (<uint64_t>1 << width) - 1, bits, lead = 0, first = 0, index
+    with nogil:
+        for l in range(start, stop):
+            first = 0
+            for m in range(x.shape[1]):
+                index = keys[l, m] & mask
+                if m == 0 or keys[l, m] >> width != lead:
+                    first = m
+                    lead = keys[l, m] >> width
+                bits = mask if x[l, m] != x[l, m] else _ordered(x[l, m]) & mask
+                keys[l, m] = (((first << width) | bits) << width) | index
+
+
+def unpack(
+    const double[:, ::1] x,             # IN
+    int width,                          # IN
+    const uint64_t[:, ::1] keys,        # IN  sorted
+    Py_ssize_t[:, ::1] order,           # OUT the indices
+    double[:, ::1] out,                 # OUT x in that order
+    unsigned char[::1] unsorted,        # OUT whether the leading bits left much out of order
+    Py_ssize_t start, Py_ssize_t stop,
+):
+    cdef Py_ssize_t l, m, i, n = x.shape[1], moves
+    cdef uint64_t mask = (<uint64_t>1 << width) - 1
+    cdef Py_ssize_t index
+    cdef double v
+    with nogil:
+        for l in range(start, stop):
+            moves = n // 2 + 16
+            for m in range(n):
+                index = keys[l, m] & mask
+                v = x[l, index]
+                i = m
+                if m > 0 and v < out[l, m - 1] and keys[l, m] >> width == keys[l, m - 1] >> width:
+                    # All others with these leading bits are before it, and absent ones never meet.
+                    while i > 0 and v < out[l, i - 1] and moves > 0:
+                        out[l, i] = out[l, i - 1]
+                        order[l, i] = order[l, i - 1]
+                        i -= 1
+                        moves -= 1
+                out[l, i] = v
+                order[l, i] = index
+            unsorted[l] = moves == 0
+
+
 def gaps(
     const double[:, ::1] x,             # IN  sorted sources
     const Py_ssize_t[::1] count,        # IN
@@ -104,11 +196,11 @@ def gaps(
     cdef Py_ssize_t l, m
     with nogil:
         for l in range(start, stop):
-            for m in range(x.shape[1]):
-                if 0 < m < count[l]:
-                    out[l, m] = lap_step(x[l, m - 1], x[l, m], alpha[l])
-                else:
-                    out[l, m] = INFINITY
+            if count[l] > 0:
+                _table.gaps(&x[l, 0], count[l], alpha[l], &out[l, 0])
+                out[l, 0] = INFINITY
+            for m in range(count[l], x.shape[1]):
+                out[l, m] = INFINITY
 
 
 def decays(
@@ -148,6 +240,57 @@ def scan(
                         factor = decay[key[l], m + 1 if reverse else m]
                     lap_scan(value, factor, &high, &low)
                 out[l, m] = high + low
+
+
+def scan_both(
+    const double[:, ::1] decay,         # IN
+    const double[:, ::1] values,        # IN  None: ones
+    const Py_ssize_t[::1] key,          # IN  lane of decay
+    double[:, ::1] left,                # OUT scan(values), not reversed
+    double[:, ::1] right,               # OUT and reversed
+    Py_ssize_t start, Py_ssize_t stop,
+):
+    """The two directions do not wait for each other: together they take hardly longer than one."""
+    cdef Py_ssize_t l, m, k, n = left.shape[1]
+    cdef bint unit = values is None
+    cdef double high, low, other_high, other_low
+    with nogil:
+        for l in range(start, stop):
+            high = low = other_high = other_low = 0.0
+            for m in range(n):
+                k = n - 1 - m
+                lap_scan(1.0 if unit else values[l, m], decay[key[l], m] if m > 0 else 0.0,
+                         &high, &low)
+                lap_scan(1.0 if unit else values[l, k], decay[key[l], k + 1] if m > 0 else 0.0,
+                         &other_high, &other_low)
+                left[l, m] = high + low
+                right[l, k] = other_high + other_low
+
+
+def ranks(
+    const double[:, ::1] gap,           # IN
+    const Py_ssize_t[:, ::1] order,     # IN
+    const double[:, ::1] weights,       # IN  None: ones
+    const double[:, ::1] high,          # IN  running sums of the weights as pairs
+    const double[:, ::1] low,           # IN
+    const double[:, ::1] left,          # IN  scans of the weights
+    const double[:, ::1] right,         # IN
+    double[:, ::1] out,                 # OUT 1/2 + S at the sources, in the caller's order
+    Py_ssize_t start, Py_ssize_t stop,
+):
+    cdef Py_ssize_t l, m
+    cdef double y = 0.0
+    cdef bint unit = weights is None
+    with nogil:
+        for l in range(start, stop):
+            for m in range(gap.shape[1]):
+                if gap[l, m] != 0.0:    # else a tie, which has one rank
+                    if unit:
+                        y = (m + 1) + 0.5 * (right[l, m] - left[l, m])
+                    else:
+                        y = 0.5 * (((right[l, m] - weights[l, m]) - left[l, m]) + 1.0)
+                        y = high[l, m] + (low[l, m] + y)
+                out[l, order[l, m]] = y
 
 
 def moments(
@@ -385,6 +528,68 @@ def solve(
                     factors[5, l, i] = root.centre
 
 
+def solve_steps(
+    const double[:, ::1] gap,           # IN
+    const Py_ssize_t[::1] count,        # IN
+    const double[:, ::1] A,             # IN  scans of unit weights
+    const double[:, ::1] B,             # IN
+    double first,                       # IN  the levels are first + i, in (0, count)
+    Py_ssize_t[:, ::1] index,           # OUT as for `solve`
+    signed char[:, ::1] side,           # OUT
+    double[:, ::1] u,                   # OUT
+    double[:, :, ::1] factors,          # OUT
+    Py_ssize_t start, Py_ssize_t stop,
+):
+    cdef Py_ssize_t l, i, k, m, n, low, high, steps = index.shape[1]
+    cdef ptrdiff_t stride = 0 if factors is None else factors.shape[1] * steps
+    cdef double *rest
+    cdef lap_root root
+    with nogil:
+        for l in range(start, stop):
+            n = count[l]
+            m = 0
+            low = 0
+            high = 0
+            for i in range(steps):
+                if n == 0:
+                    index[l, i] = side[l, i] = 0
+                    u[l, i] = NAN
+                    if factors is not None:
+                        for k in range(6):
+                            factors[k, l, i] = 0.0
+                    continue
+                # S(x_m) - m - 1/2 = (B - A)/2: exact for whole and half levels.
+                while m < n and (first - m - 0.5) + i > 0.5 * (B[l, m] - A[l, m]):
+                    m += 1
+                index[l, i] = m
+                low += m == 0
+                high += m < n
+            if n == 0 or steps == 0:
+                continue
+            rest = NULL if factors is None else &factors[0, l, 0]
+            for i in range(steps):
+                if low <= i < high:
+                    continue
+                m = index[l, i]
+                if m == 0:
+                    root = lap_solve_below(first + i, B[l, 0])
+                else:
+                    root = lap_solve_above((first - m) + i, A[l, n - 1])
+                side[l, i] = root.side
+                u[l, i] = root.u
+                if rest is not NULL:
+                    rest[i] = root.left
+                    rest[stride + i] = root.right
+                    rest[2 * stride + i] = root.q_left
+                    rest[3 * stride + i] = root.q_right
+                    rest[4 * stride + i] = root.density
+                    rest[5 * stride + i] = root.centre
+            if low < high:
+                _table.solve(&A[l, 0], &B[l, 0], &gap[l, 0], <const ptrdiff_t*>&index[l, low], high - low,
+                             first + low, &side[l, low], &u[l, low],
+                             NULL if rest is NULL else rest + low, stride)
+
+
 def anchors(
     const double[:, ::1] x,             # IN  sorted sources
     const Py_ssize_t[:, ::1] index,     # IN
@@ -530,6 +735,20 @@ cdef inline lap_lane _lane(
     return lane
 
 
+def check_levels(
+    const double[::1] levels,           # IN
+    const double[::1] totals,           # IN
+    double[::1] out,                    # OUT levels, and infinity from the total on
+):
+    """Return the first lane whose level is not in [0, total], some roundings above allowed, or -1."""
+    cdef Py_ssize_t l
+    for l in range(levels.shape[0]):
+        if not 0.0 <= levels[l] <= totals[l] * (1.0 + 4.0 * 2.220446049250313e-16):
+            return l
+        out[l] = levels[l] if levels[l] < totals[l] else INFINITY
+    return -1
+
+
 def select(
     object run,                         # shares the parts of a lane among threads, or None
     const double[:, ::1] x,             # IN  entries in any order
@@ -538,17 +757,18 @@ def select(
     const double[::1] levels,           # IN
     const double[::1] totals,           # IN  sums of the weights
     const double[::1] alpha,            # IN
-    double[:, ::1] scratch,             # of the shape of x
-    unsigned char[::1] solved,          # OUT whether the lane need not be sorted
+    double[:, ::1] p,                   # OUT F((b - sign x)/alpha) of the lanes that are solved
+    unsigned char[::1] solved,          # OUT as lap_select returns it
     double[:, ::1] out,                 # OUT (8, lanes): lo, hi, u, the neighbours of the
     Py_ssize_t start, Py_ssize_t stop,  #     threshold, q_left, q_right, density
 ):
-    """Select one threshold a lane, where the lane allows it."""
+    """Select one threshold a lane, where the lane allows it; p holds the entries on the way."""
     cdef Py_ssize_t l, n = x.shape[1]
     cdef double *scratch_c = NULL
     cdef lap_lane lane
     cdef _threads threads
     cdef lap_selected s
+    cdef lap_anchored b
     cdef int found
     if weights is not None:
         scratch_c = <double*>malloc((n + 1) * sizeof(double))
@@ -560,13 +780,18 @@ def select(
             continue
         lane = _lane(x, weights, sign, alpha, l, &threads, run)
         with nogil:
-            found = lap_select(&lane, levels[l], totals[l], &scratch[l, 0], scratch_c, &s)
+            found = lap_select(&lane, levels[l], totals[l], &p[l, 0], scratch_c, &s)
+            if found:
+                b.lo = s.right_node if s.root.side > 0 else s.left_node
+                b.hi = s.left_node if s.root.side < 0 else s.right_node
+                b.u = s.root.u
+                lap_lane_cdf(&lane, &b, &p[l, 0])
         if not found:
             continue
-        solved[l] = 1
-        out[0, l] = s.right_node if s.root.side > 0 else s.left_node
-        out[1, l] = s.left_node if s.root.side < 0 else s.right_node
-        out[2, l] = s.root.u
+        solved[l] = found
+        out[0, l] = b.lo
+        out[1, l] = b.hi
+        out[2, l] = b.u
         out[3, l] = s.left_node
         out[4, l] = s.right_node
         out[5, l] = s.root.q_left
@@ -576,29 +801,24 @@ def select(
 
 
 def probabilities(
-    object run,                         # as for `select`
     const double[:, ::1] x,             # IN
     const double[:, ::1] thresholds,    # IN  as `select` leaves them
     double sign,                        # IN
     const double[::1] alpha,            # IN
-    const unsigned char[::1] plain,     # IN  whether the lane was selected: all of it finite
+    const unsigned char[::1] solved,    # IN  lanes to be left alone
     double[:, ::1] out,                 # OUT F((b - sign x)/alpha)
     Py_ssize_t start, Py_ssize_t stop,
 ):
-    cdef Py_ssize_t l, i, n = x.shape[1]
-    cdef lap_anchored b
-    cdef lap_lane lane
-    cdef _threads threads
-    for l in range(start, stop):
-        b.lo, b.hi, b.u = thresholds[0, l], thresholds[1, l], thresholds[2, l]
-        if plain[l]:
-            lane = _lane(x, None, sign, alpha, l, &threads, run)
-            with nogil:
-                lap_lane_cdf(&lane, &b, &out[l, 0])
-        else:
-            with nogil:
-                for i in range(n):
-                    out[l, i] = lap_cdf(lap_offset(b.lo, b.hi, b.u, sign * x[l, i], alpha[l]))
+    cdef Py_ssize_t l, i
+    cdef double t
+    with nogil:
+        for l in range(start, stop):
+            if solved[l]:
+                continue
+            for i in range(x.shape[1]):
+                t = lap_offset(thresholds[0, l], thresholds[1, l], thresholds[2, l],
+                               sign * x[l, i], alpha[l])
+                out[l, i] = lap_cdf(t)
 
 
 def pull(

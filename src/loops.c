@@ -71,7 +71,6 @@ INLINE ptrdiff_t collapse(const double *x, const double *c, ptrdiff_t n, double 
                 between = v_and(between, valid);
             }
             if (c) {
-                between = v_and(between, v_lt(zero, w));
                 kernel = w * kernel;
                 add(&below, v_if(is_below, w, zero));
                 add(&above, v_if(is_above, w, zero));
@@ -143,12 +142,81 @@ static void NAME(decays)(const double *gap, ptrdiff_t n, double *out)
     }
 }
 
+static void NAME(gaps)(const double *x, ptrdiff_t n, double alpha, double *out)
+{
+    const vec scale = v_all(alpha), infinite = v_all(INFINITY);
+    ptrdiff_t i, j;
+    for (i = 1; i < n; i += LANES) {
+        const ptrdiff_t left = n - i;
+        vec step = v_next(x + i, left, 0.0) - v_next(x + i - 1, left, 0.0);
+        v_put(out + i, left, step / scale);
+        if (v_count(v_lt(step, infinite)) < LANES) /* an overflow, or two infinities */
+            for (j = i; j < n && j < i + LANES; j++)
+                out[j] = lap_step(x[j - 1], x[j], alpha);
+    }
+}
+
+static void NAME(solve)(const double *A, const double *B, const double *gap, const ptrdiff_t *m,
+                        ptrdiff_t n, double first, signed char *side, double *u, double *factors,
+                        ptrdiff_t stride)
+{
+    const vec zero = v_all(0.0), half = v_all(0.5), one = v_all(1.0);
+    ptrdiff_t i;
+    int j;
+    for (i = 0; i < n; i += LANES) {
+        const ptrdiff_t left = n - i;
+        double a[LANES], b[LANES], g[LANES], d[LANES], sides[LANES];
+        vec excess, size, h, s, P, Q, large, small, ratio, skew, arg, root_A, root_B, distance;
+        mask far, up, level;
+        for (j = 0; j < LANES; j++) {
+            const ptrdiff_t at = m[j < left ? i + j : i];
+            a[j] = A[at - 1];
+            b[j] = B[at];
+            g[j] = gap[at];
+            d[j] = (first - at) + (j < left ? i + j : i);
+        }
+        excess = v_load(d);
+        size = v_abs(excess);
+        root_A = v_sqrt(v_load(a));
+        root_B = v_sqrt(v_load(b));
+        h = root_A * root_B * v_exp(-0.5 * v_load(g));
+        level = v_le(size, zero);
+        s = v_if(level, h, v_sqrt(v_fma(size, size, h * h))); /* if not, size is at least 1/2 */
+        large = 0.5 * (s + size);
+        small = v_if(v_lt(zero, large), 0.25 * h * (h / large), zero);
+        up = v_lt(zero, excess);
+        far = v_lt(h, size);
+        P = v_if(up, large, small);
+        Q = v_if(up, small, large);
+        /* u = log(2 P/B), -log(2 Q/A), or the mean of both. */
+        ratio = root_A / root_B;
+        skew = v_if(level, one, (s + size) / h);
+        arg = v_if(far, v_if(up, (2.0 * P) / v_load(b), v_load(a) / (2.0 * Q)),
+                   v_if(up, ratio * skew, ratio / skew));
+        v_put(u + i, left, v_log(arg));
+        v_store(sides, v_if(far, v_if(up, one, -one), zero));
+        for (j = 0; j < LANES && j < left; j++)
+            side[i + j] = (signed char)sides[j];
+        if (!factors)
+            continue;
+        v_put(factors + i, left, (2.0 * Q) / v_load(a));
+        v_put(factors + stride + i, left, (2.0 * P) / v_load(b));
+        v_put(factors + 2 * stride + i, left, v_if(v_lt(zero, s), Q / s, half) / v_load(a));
+        v_put(factors + 3 * stride + i, left, v_if(v_lt(zero, s), P / s, half) / v_load(b));
+        v_put(factors + 4 * stride + i, left, s);
+        distance = v_if(far, v_if(up, Q, -P), -0.5 * excess) / s;
+        distance = v_if(level, zero, distance);
+        distance = v_if(v_le(v_abs(distance), zero), zero, v_load(g) * distance);
+        v_put(factors + 5 * stride + i, left, v_log(arg) + distance);
+    }
+}
+
 /* (b - z)/alpha, as lap_offset. */
 INLINE vec offset(lap_anchored b, vec z, vec rate)
 {
     if (b.lo == b.hi)
         return v_fma(v_all(b.lo) - z, rate, v_all(b.u));
-    return 0.5 * ((v_all(b.lo) - z) * rate) + v_fma(v_all(b.hi) - z, 0.5 * rate, v_all(b.u));
+    return v_fma((v_all(b.lo) - z) + (v_all(b.hi) - z), 0.5 * rate, v_all(b.u));
 }
 
 static void NAME(cdf)(const double *x, ptrdiff_t n, double sign, const lap_anchored *threshold,
@@ -247,6 +315,7 @@ static void NAME(pull_entries)(const double *x, const double *c, const double *b
 }
 
 const lap_table NAME(lap_table) = {
-    TEXT(LAP_LEVEL), NAME(collapse), NAME(places), NAME(exp), NAME(decays), NAME(cdf),
+    TEXT(LAP_LEVEL), NAME(collapse), NAME(places), NAME(exp), NAME(decays), NAME(gaps),
+    NAME(solve), NAME(cdf),
     NAME(pull_sums), NAME(pull_entries),
 };

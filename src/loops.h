@@ -38,8 +38,8 @@ typedef struct {
 typedef struct {
     const char *name;
     /* Collapses what is <= lo and >= hi, moves what is between to inside (which may be x itself)
-     * and its weights to inside_c, returns how many there are; -1 if an entry is not finite.
-     * Entries of zero weight are left out; c is NULL for ones, inside where nothing is between. */
+     * and its weights c (NULL for ones) to inside_c, returns how many there are; -1 if an entry is
+     * not finite.  inside is NULL where nothing is between. */
     ptrdiff_t (*collapse)(const double *x, const double *c, ptrdiff_t n, double sign, double lo,
                           double hi, double alpha, double *inside, double *inside_c,
                           lap_outside *outside);
@@ -49,6 +49,14 @@ typedef struct {
     void (*exp)(const double *x, ptrdiff_t n, double *out);
     /* lap_decay. */
     void (*decays)(const double *gap, ptrdiff_t n, double *out);
+    /* (x[i] - x[i-1])/alpha for i from 1, x ascending. */
+    void (*gaps)(const double *x, ptrdiff_t n, double alpha, double *out);
+    /* For unit weights, the roots of lap_solve_between at the levels `first` + i, where m[i] sources
+     * lie below root i, some below and some above: side, u and, unless factors is NULL, at a
+     * distance of `stride`, left, right, q_left, q_right, density and centre. */
+    void (*solve)(const double *A, const double *B, const double *gap, const ptrdiff_t *m,
+                  ptrdiff_t n, double first, signed char *side, double *u, double *factors,
+                  ptrdiff_t stride);
     /* F((b - z)/alpha). */
     void (*cdf)(const double *x, ptrdiff_t n, double sign, const lap_anchored *b, double alpha,
                 double *out);

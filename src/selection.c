@@ -318,24 +318,23 @@ static ptrdiff_t split(const lap_lane *lane, double v, double level, double *ins
     return narrow(lane, 0, 0.0, 1, v, inside, inside_c, f);
 }
 
-/* Every so many entries of the lane, those of zero weight left out; returns how many. */
+/* Every so many entries of the lane; returns how many, -1 if one is not finite. */
 static int draw(const lap_lane *lane, double *z, double *c)
 {
     const ptrdiff_t n = lane->n;
     const int size = n > 262144 ? SAMPLE : n > 65536 ? SAMPLE / 2 : n > 8192 ? SAMPLE / 4
                      : n > 1024 ? SAMPLE / 8 : SAMPLE / 16;
     const ptrdiff_t stride = n / size;
-    int i, m = 0;
+    int i;
     for (i = 0; i < size; i++) {
         /* Somewhere in the i-th stretch: even steps would meet every period of the data. */
         const ptrdiff_t at = i * stride + (ptrdiff_t)(((i * 40503u & 0xffff) * (uint64_t)stride) >> 16);
-        c[m] = lane->c ? lane->c[at] : 1.0;
-        z[m] = lane->sign * lane->x[at];
-        if (!isfinite(z[m]))
+        c[i] = lane->c ? lane->c[at] : 1.0;
+        z[i] = lane->sign * lane->x[at];
+        if (!isfinite(z[i]))
             return -1;
-        m += c[m] > 0.0;
     }
-    return m;
+    return size;
 }
 
 /* What is known for certain of the threshold, from brackets that did not hold. */
@@ -364,8 +363,6 @@ static int attempt(const lap_lane *whole, double level, double total, int exact,
         if (round == 0 && (known->has_lo || known->has_hi))
             m = narrow(&lane, known->has_lo, known->lo, known->has_hi, known->hi, scratch,
                        scratch_c, &f);
-        else if (size < 8)
-            m = narrow(&lane, 0, 0.0, 0, 0.0, scratch, scratch_c, &f); /* drops zero weights */
         else {
             sort(lane.table, sample, sample_c, size);
             middle = size / 2;
@@ -379,21 +376,20 @@ static int attempt(const lap_lane *whole, double level, double total, int exact,
                 m = narrow(&lane, first >= 0, first >= 0 ? sample[first] : 0.0, last < size,
                            last < size ? sample[last] : 0.0, scratch, scratch_c, &f);
         }
-        if (m < 0 || (size < 8 && m == lane.n))
+        if (m < 0)
             return -1;
         lane.x = scratch;
         lane.c = whole->c ? scratch_c : NULL;
         lane.n = m;
         lane.sign = 1.0;
     }
-    for (i = m = 0; i < lane.n; i++) {
-        z[m] = lane.sign * lane.x[i];
-        c[m] = lane.c ? lane.c[i] : 1.0;
-        if (!isfinite(z[m]))
+    for (i = 0; i < lane.n; i++) {
+        z[i] = lane.sign * lane.x[i];
+        c[i] = lane.c ? lane.c[i] : 1.0;
+        if (!isfinite(z[i]))
             return -1;
-        m += c[m] > 0.0;
     }
-    found = finish(lane.table, z, c, m, &f, level, lane.alpha, exact, &beyond, selected);
+    found = finish(lane.table, z, c, lane.n, &f, level, lane.alpha, exact, &beyond, selected);
     if (beyond < 0) {
         known->has_hi = 1;
         known->hi = f.lo;
@@ -404,16 +400,39 @@ static int attempt(const lap_lane *whole, double level, double total, int exact,
     return found;
 }
 
-int lap_select(const lap_lane *lane, double level, double total, double *scratch,
+/* The entries that are present: those of zero weight influence nothing, not even a rounding.
+ * Returns whether the absent ones are finite. */
+static int present(const lap_lane *whole, double *scratch, double *scratch_c, lap_lane *lane)
+{
+    ptrdiff_t i, m = 0;
+    int finite = 1;
+    for (i = 0; i < whole->n; i++) {
+        scratch[m] = whole->sign * whole->x[i];
+        scratch_c[m] = whole->c[i];
+        finite &= whole->c[i] > 0.0 || isfinite(whole->x[i]);
+        m += whole->c[i] > 0.0;
+    }
+    lane->x = scratch;
+    lane->c = scratch_c;
+    lane->n = m;
+    lane->sign = 1.0;
+    return finite;
+}
+
+int lap_select(const lap_lane *whole, double level, double total, double *scratch,
                double *scratch_c, lap_selected *selected)
 {
     bounds known = {0, 0, 0.0, 0.0};
-    int found = 0, tries;
-    if (!(LAP_SMALLEST <= lane->alpha && lane->alpha <= LAP_LARGEST))
+    lap_lane lane = *whole;
+    int found = 0, tries, finite = 1;
+    if (!(LAP_SMALLEST <= lane.alpha && lane.alpha <= LAP_LARGEST))
         return 0;
-    for (tries = 0; !found && tries <= TRIES; tries++)
-        found = attempt(lane, level, total, tries == TRIES, &known, scratch, scratch_c, selected);
-    return found > 0;
+    for (tries = 0; !found && tries <= TRIES; tries++) {
+        if (whole->c)
+            finite = present(whole, scratch, scratch_c, &lane);
+        found = attempt(&lane, level, total, tries == TRIES, &known, scratch, scratch_c, selected);
+    }
+    return found > 0 ? (finite ? 1 : 2) : 0;
 }
 
 /* The loops over entries, part by part. */

@@ -26,9 +26,9 @@ typedef struct {
     double sign, alpha;
 } lap_lane;
 
-/* Solves S(b) = level, 0 < level < total weight.  Returns 0 if the lane must be sorted instead: an
- * entry is not finite, or alpha is too extreme.  scratch and, with weights, scratch_c hold n
- * doubles. */
+/* Solves S(b) = level, 0 < level < total weight.  Returns 0 if the lane must be sorted instead, since
+ * an entry is not finite or alpha is too extreme, and 2 if entries of zero weight, which do not
+ * matter, are not finite.  scratch and, with weights, scratch_c hold n doubles. */
 int lap_select(const lap_lane *lane, double level, double total, double *scratch,
                double *scratch_c, lap_selected *selected);
 

@@ -35,7 +35,7 @@ typedef __mmask8 mask;
 #define v_sqrt(a) _mm512_sqrt_pd(a)
 #define v_fma(a, b, c) _mm512_fmadd_pd(a, b, c)
 
-/* a 2^n in m, for whole numbers n, and 0 elsewhere. */
+/* a 2^floor(n) in m, and 0 elsewhere. */
 static inline vec v_scale(mask m, vec a, vec n)
 {
     return _mm512_maskz_scalef_pd(m, a, n);
@@ -44,9 +44,11 @@ static inline vec v_scale(mask m, vec a, vec n)
 /* m and e with x = m 2^e and sqrt(1/2) <= m < sqrt(2), for positive normal x. */
 static inline vec v_split(vec x, vec *e)
 {
-    vec m = _mm512_getmant_pd(x, _MM_MANT_NORM_p75_1p5, _MM_MANT_SIGN_src);
-    *e = _mm512_getexp_pd(x / m * 1.0000000001);
-    return m;
+    /* Counted from sqrt(1/2), the exponent field is that of a mantissa in [sqrt(1/2), sqrt(2)). */
+    __m512i bits = _mm512_sub_epi64((__m512i)x, _mm512_set1_epi64(0x3fe6a09e667f3bcd));
+    __m512i field = _mm512_srai_epi64(bits, 52);
+    *e = _mm512_cvtepi64_pd(field);
+    return (vec)_mm512_sub_epi64((__m512i)x, _mm512_slli_epi64(field, 52));
 }
 
 /* The first n < LANES doubles at p, and fill. */
@@ -222,7 +224,6 @@ static inline vec v_scale(mask m, vec a, vec n)
 
 static inline vec v_split(vec x, vec *e)
 {
-    /* Counted from sqrt(1/2), the exponent field is that of a mantissa in [sqrt(1/2), sqrt(2)). */
     mask bits = V_BITS(x) - 0x3fe6a09e667f3bcd, field = bits & ~(((int64_t)1 << 52) - 1);
     /* field 2^-52 as a float, by way of the bits of 2^52 + 2^51 + number. */
     mask unsigned_field = ((field ^ INT64_MIN) >> 52) & 0xfff;
@@ -315,13 +316,37 @@ static inline vec v_reduce(vec x, vec *n)
     return v_fma(r2, a, r);
 }
 
+#if defined(__AVX512F__)
+/* 2^(j/16), read by one permutation of two registers: the polynomial is half as long. */
+static const double V_ROOTS[16] = {
+    0x1.0000000000000p+0, 0x1.0b5586cf9890fp+0, 0x1.172b83c7d517bp+0, 0x1.2387a6e756238p+0,
+    0x1.306fe0a31b715p+0, 0x1.3dea64c123422p+0, 0x1.4bfdad5362a27p+0, 0x1.5ab07dd485429p+0,
+    0x1.6a09e667f3bcdp+0, 0x1.7a11473eb0187p+0, 0x1.8ace5422aa0dbp+0, 0x1.9c49182a3f090p+0,
+    0x1.ae89f995ad3adp+0, 0x1.c199bdd85529cp+0, 0x1.d5818dcfba487p+0, 0x1.ea4afa2a490dap+0,
+};
+#endif
+
 /* e^x for x <= 0, to about one unit in the last place; subnormal results are kept. */
 static inline vec v_exp(vec x)
 {
     /* Forming the zeros by underflow would cost a hundred times more. */
     const mask finite = v_not_less(x, v_all(-745.2));
+#if defined(__AVX512F__)
+    const vec shift = v_all(0x1.8p52);
+    vec shifted = v_fma(v_if(finite, x, v_all(-1.0)), v_all(16 * 1.4426950408889634074), shift);
+    vec n = shifted - shift, r, r2, q, root;
+    r = v_fma(n, v_all(-6.93147180369123816490e-01 / 16), x);
+    r = v_fma(n, v_all(-1.90821492927058770002e-10 / 16), r);
+    r2 = r * r;
+    q = v_fma(r2, v_all(0.0013889034639665864),
+              v_fma(r, v_all(0.008333449934107185), v_all(0.04166666666495362)));
+    q = v_fma(r2, q, v_fma(r, v_all(0.16666666665296223), v_all(0.5)));
+    root = _mm512_permutex2var_pd(v_load(V_ROOTS), (__m512i)shifted, v_load(V_ROOTS + 8));
+    return v_scale(finite, v_fma(root, v_fma(r2, q, r), root), n * 0.0625);
+#else
     vec n, p = v_reduce(v_if(finite, x, v_all(-1.0)), &n);
     return v_scale(finite, p + 1.0, n);
+#endif
 }
 
 /* e^x - 1 for -1/2 <= x <= 0. */
@@ -329,6 +354,21 @@ static inline vec v_expm1(vec x)
 {
     vec n, e = v_reduce(v_max(x, v_all(-0.5)), &n); /* n is 0 or -1 */
     return v_if(v_lt(n, v_all(-0.5)), 0.5 * e - 0.5, e);
+}
+
+/* log x for positive normal x: absolute errors of about one unit of 1 + |log x|. */
+static inline vec v_log(vec x)
+{
+    vec e, m = v_split(x, &e), f = m - 1.0, s = f / (2.0 + f), z = s * s, q;
+    /* log m = 2 s + s^3 q(s^2), near minimax. */
+    q = v_fma(z, v_all(0.146171283998073), v_all(0.15331666676597175));
+    q = v_fma(z, q, v_all(0.1818289077802613));
+    q = v_fma(z, q, v_all(0.22222211112104948));
+    q = v_fma(z, q, v_all(0.2857142862611452));
+    q = v_fma(z, q, v_all(0.399999999998992));
+    q = v_fma(z, q, v_all(0.666666666666667));
+    q = v_fma(s * z, q, e * 1.90821492927058770002e-10);
+    return v_fma(e, v_all(6.93147180369123816490e-01), v_fma(v_all(2.0), s, q));
 }
 
 #endif

@@ -59,8 +59,8 @@ def test_selection_agrees_with_sorting(level, name, rng):
         scale = np.full(len(KS), alpha)
         b = OneThreshold(kernels, x, 1.0, scale, k, np.full(len(KS), float(N)))
         # No bad day: a sort is what is left where a lane cannot be bracketed at all.
-        assert b.selected.all()
-        p = kernels.probabilities(b.found, x, 1.0, scale, b.selected)
+        assert b.solved.all()
+        p = b.p
         t, expected = by_sorting(x, k, scale)
         assert (
             np.abs(p - expected) <= 16 * EPS * expected * (1 + np.minimum(np.abs(t), 1e4)) + 1e-320
@@ -93,12 +93,19 @@ def test_lanes_that_are_not_finite_are_sorted(level, rng):
 @pytest.mark.skipif(np.finfo(np.longdouble).eps > 1e-18, reason="long double is double here")
 def test_the_exponential_is_good_to_about_one_unit(level):
     t = -np.concatenate([np.linspace(0, 745.5, 200_001), np.logspace(-300, 0, 1001), [800, 1e300]])
-    zero, one, plain = np.zeros((8, 1)), np.ones(1), np.array([True])
-    p = kernels.probabilities(zero, -t[None], 1.0, one, plain)[0]
     exact = np.exp(t.astype(np.longdouble)) / 2
-    error = np.abs(p - exact)
-    assert (error <= 1.5 * np.spacing(exact.astype(float))).all()
-    assert (kernels.probabilities(zero, t[None], 1.0, one, plain)[0] >= 0.5).all()
+    p = kernels.pdf(t[None])[0]
+    assert (np.abs(p - exact) <= 1.5 * np.spacing(exact.astype(float))).all()
+
+
+@pytest.mark.skipif(np.finfo(np.longdouble).eps > 1e-18, reason="long double is double here")
+def test_decays_are_good_to_about_one_unit(level):
+    gap = np.concatenate([np.linspace(0, 1, 100_001), np.logspace(-320, 3, 5001), [0.0, np.inf]])
+    decay = kernels.decays(gap[None])[0]
+    near = gap < 0.5
+    assert (np.signbit(decay) == near).all()
+    exact = np.where(near, np.expm1(-gap.astype(np.longdouble)), np.exp(-gap.astype(np.longdouble)))
+    assert (np.abs(decay - exact) <= 1.5 * np.spacing(np.abs(exact).astype(float))).all()
 
 
 def test_a_level_can_be_forced_and_only_one_that_exists():
