@@ -43,9 +43,9 @@ def level(request):
     _kernels.choose(BEST)
 
 
-def by_sorting(x, k, alpha):
+def by_sorting(x, k, alpha, weights=None):
     """The thresholds' offsets t and the probabilities, without selection."""
-    s = Sources(kernels, x, alpha)
+    s = Sources(kernels, x, alpha, weights)
     b = s.solve(k[:, None], s.key, True)
     t = kernels.offsets(b.lo, b.hi, b.u, x, alpha)
     return t, kernels.cdf(t)
@@ -66,6 +66,41 @@ def test_selection_agrees_with_sorting(level, name, rng):
             np.abs(p - expected) <= 16 * EPS * expected * (1 + np.minimum(np.abs(t), 1e4)) + 1e-320
         ).all()
         np.testing.assert_allclose(p.sum(axis=-1), k, rtol=1e-12)
+
+
+@pytest.mark.parametrize("name", LANES)
+def test_selection_of_weighted_lanes_agrees_with_sorting(level, name, rng):
+    x = np.tile(LANES[name](rng), (3, 1))
+    weights = np.stack(
+        [rng.uniform(0.5, 2.0, N), 10.0 ** rng.uniform(-8, 8, N), rng.integers(0, 3, N) * 1.0]
+    )
+    total = kernels.totals(weights)
+    for share in (1e-7, 0.3, 0.9):
+        for alpha in (1e-6, 0.3, 1e6):
+            scale = np.full(3, alpha)
+            b = OneThreshold(kernels, x, 1.0, scale, share * total, total, weights)
+            assert b.solved.all()
+            t, expected = by_sorting(x, share * total, scale, weights)
+            error = np.abs(b.p - expected)
+            bound = 16 * EPS * expected * (1 + np.minimum(np.abs(t), 1e4)) + 1e-320
+            assert (error <= bound)[weights > 0].all()
+
+
+@pytest.mark.parametrize("n", [2, 3, 9, 40, 1000])
+@pytest.mark.parametrize("first", [0.5, 1.0])
+def test_thresholds_at_whole_steps_are_those_of_any_levels(level, n, first, rng):
+    steps = n if first == 0.5 else n - 1
+    levels = np.tile(first + np.arange(steps), (2, 1))
+    x = np.stack([rng.normal(size=n), np.round(rng.normal(size=n), 1)])
+    for alpha in (1e-9, 1e-3, 0.1, 1.0, 100.0, 1e9):
+        s = Sources(kernels, x, np.full(2, alpha))
+        stepwise = s.solve_steps(first, steps, True)
+        expected = s.solve(levels, s.key, True)
+        np.testing.assert_array_equal(stepwise.index, expected.index)
+        np.testing.assert_allclose(stepwise.u, expected.u, rtol=8 * EPS, atol=8 * EPS)
+        for got, exact in zip(stepwise.factors[:5], expected.factors[:5], strict=True):
+            np.testing.assert_allclose(got, exact, rtol=1e-13)
+        np.testing.assert_allclose(stepwise.centre, expected.centre, rtol=1e-12, atol=1e-12)
 
 
 @pytest.mark.parametrize("n", [1, 2, 3, 63, 64, 65, 127, 128, 129, 1000, 4097])

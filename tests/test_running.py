@@ -1,0 +1,111 @@
+"""`workers=` and `out=`: how a call is run changes no result."""
+
+import os
+
+import numpy as np
+import pytest
+from contract import contracts
+
+import lapsum
+
+EVERY = {c.name: c for c in contracts()}
+WITH_OUT = ["lap_sum", "soft_rank", "soft_sort", "soft_topk", "log_soft_topk", "soft_permute"]
+
+
+def call(name, rng, shape, weighted=False):
+    """Arguments of an operator on data of a shape, enough of it to be shared."""
+    contract = EVERY[name]
+    x = rng.normal(size=shape)
+    lanes = {contract.data: x}
+    lanes.update(
+        {k: rng.normal(size=shape) for k in contract.lanes if k not in (contract.data, "weights")}
+    )
+    if name == "lap_sum_inv":
+        lanes["w"] = rng.uniform(0, shape[-1] / 2, size=shape)
+    if "k" in contract.scalars:
+        lanes["k"] = shape[-1] / 3
+    if name == "soft_quantile":
+        lanes["q"] = [0.1, 0.5]
+    if weighted:
+        lanes["weights"] = rng.uniform(1.0, 2.0, shape)
+    return getattr(lapsum, name), {**lanes, "alpha": 0.1}
+
+
+@pytest.mark.parametrize(
+    ("name", "weighted"),
+    [(c.name, w) for c in EVERY.values() for w in (False, True) if c.weighted or not w],
+)
+@pytest.mark.parametrize("shape", [(40, 1100), (2, 20_000), (200_001,)], ids=str)
+def test_results_are_the_same_bits_for_any_number_of_workers(name, shape, weighted, rng):
+    if EVERY[name].core == "matrix":
+        shape = (40, 40)
+    func, arguments = call(name, rng, shape, weighted)
+    one = lapsum.linearize(func, **arguments)
+    bar = rng.normal(size=one.value.shape)
+    for workers in (2, 3, -1):
+        np.testing.assert_array_equal(func(**arguments, workers=workers), one.value)
+        lin = lapsum.linearize(func, **arguments, workers=workers)
+        np.testing.assert_array_equal(lin.value, one.value)
+        for got, expected in zip(lin.vjp(bar), one.vjp(bar), strict=True):
+            np.testing.assert_array_equal(got, expected)
+
+
+@pytest.mark.parametrize("name", EVERY)
+def test_workers_are_checked(name, rng):
+    func, arguments = call(name, rng, (2, 5))
+    with pytest.raises(ValueError, match="^`workers` must be positive.*got 0"):
+        func(**arguments, workers=0)
+    with pytest.raises(ValueError, match="^`workers`"):
+        func(**arguments, workers=-(os.cpu_count() or 1) - 1)
+    for wrong in (1.0, "2"):
+        with pytest.raises(TypeError, match="^`workers` must be an integer or None"):
+            func(**arguments, workers=wrong)
+    with pytest.raises(ValueError, match="^`workers`"):
+        lapsum.linearize(func, **arguments, workers=0)
+
+
+@pytest.mark.parametrize("name", WITH_OUT)
+def test_out_receives_the_result(name, rng):
+    func, arguments = call(name, rng, (3, 7))
+    expected = func(**arguments)
+    for out in (np.empty((3, 7)), np.empty((7, 3)).T, np.empty((3, 14))[:, ::2]):
+        assert func(**arguments, out=out) is out
+        np.testing.assert_array_equal(out, expected)
+    data = EVERY[name].data if name != "soft_permute" else "values"
+    assert func(**arguments, out=arguments[data]) is arguments[data]
+    np.testing.assert_array_equal(arguments[data], expected)
+
+
+@pytest.mark.parametrize("name", WITH_OUT)
+def test_out_is_checked_and_untouched_by_errors(name, rng):
+    func, arguments = call(name, rng, (3, 7))
+    for wrong in (np.zeros((3, 6)), np.zeros((3, 7), np.float32), np.zeros((1, 3, 7))):
+        with pytest.raises(ValueError, match=r"^`out` must have shape \(3, 7\) and dtype float64"):
+            func(**arguments, out=wrong)
+        assert not wrong.any()
+    frozen = np.zeros((3, 7))
+    frozen.flags.writeable = False
+    with pytest.raises(ValueError, match="^`out` must be writeable"):
+        func(**arguments, out=frozen)
+    with pytest.raises(TypeError, match="^`out` must be an array"):
+        func(**arguments, out=[[0.0] * 7] * 3)
+    out = np.zeros((3, 7))
+    with pytest.raises(ValueError, match="^`alpha`"):
+        func(**{**arguments, "alpha": -1.0}, out=out)
+    assert not out.any()
+    with pytest.raises(TypeError, match="^linearize takes no `out`"):
+        lapsum.linearize(func, **arguments, out=out)
+
+
+def test_out_of_half_precision(rng):
+    x = rng.normal(size=(3, 7)).astype(np.float16)
+    out = np.empty_like(x)
+    assert lapsum.soft_rank(x, 0.1, out=out) is out
+    np.testing.assert_array_equal(out, lapsum.soft_rank(x, 0.1))
+
+
+def test_operators_without_out_take_none(rng):
+    for name in set(EVERY) - set(WITH_OUT):
+        func, arguments = call(name, rng, (3, 7))
+        with pytest.raises(TypeError, match="out"):
+            func(**arguments, out=np.empty((3, 7)))
