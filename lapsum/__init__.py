@@ -15,6 +15,7 @@ tends to the hard operator of the same name.
 `soft_permute`            its product with an array, without the matrix
 `SoftPermutation`         the matrix as a linear operator
 `linearize`               value, jvp, vjp and Jacobian of an operator at a point
+`Linearization`           what `linearize` returns
 `jvp`, `vjp`              the two in one call
 ========================  ===============================================================
 """

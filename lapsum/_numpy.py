@@ -409,15 +409,18 @@ class Kernels:
         totals: Array,
         alpha: Array,
         room: Array | None,
+        fill: bool,
     ) -> tuple[Array, Array, Array]:
         """Solve the lanes of sign * x that need no sorting.
 
         Returns which they are (2: but for absent entries that are not finite), (8, lanes) of what
-        `OneThreshold` holds, and F((b - sign x)/alpha).
+        `OneThreshold` holds, and, if `fill`, F((b - sign x)/alpha), in `room` if that is given.
         """
         p = np.empty(x.shape) if room is None else room.reshape(x.shape)
         solved, out = np.empty(len(x), np.uint8), np.empty((8, len(x)))
-        self._run_long(_kernels.select, x, weights, sign, levels, totals, alpha, p, solved, out)
+        self._run_long(
+            _kernels.select, x, weights, sign, levels, totals, alpha, fill, p, solved, out
+        )
         return solved, out, p
 
     def anchors(self, x: Array, index: Array, side: Array, key: Array) -> tuple[Array, Array]:

@@ -122,6 +122,7 @@ class LaneRule(Rule):
         self.batch = batch = batch_of("x", x.shape, axis)
         self.result = Layout(self.kernels, x.shape, axis, batch)
         self.layouts = {"x": self.result}
+        number = Layout(self.kernels, (), None, batch)
         for name, array in self.arrays.items():
             if name == "x":
                 continue
@@ -130,7 +131,7 @@ class LaneRule(Rule):
             elif name == "q":
                 layout = Layout(self.kernels, array.shape, None, batch, flat=True)
             else:
-                layout = scalar_layout(self.kernels, name, array, batch)
+                layout = scalar_layout(self.kernels, name, array, batch) if array.ndim else number
             self.layouts[name] = layout
         check_alpha(self.arrays["alpha"])
         if weights is not None:

@@ -26,6 +26,8 @@ class OneThreshold:
     weights : array, shape (lanes, n), optional
     room : array, optional
         Where p may be written.
+    fill : bool, optional
+        Whether p is asked for.
 
     Attributes
     ----------
@@ -52,12 +54,13 @@ class OneThreshold:
         totals: Array,
         weights: Array | None = None,
         room: Array | None = None,
+        fill: bool = True,
     ) -> None:
         xp = kernels.xp
         self.absent: Array | None = None
         self.invalid: Array | None = None
         self.solved, self.found, self.p = kernels.select(
-            x, weights, sign, levels, totals, alpha, room
+            x, weights, sign, levels, totals, alpha, room, fill
         )
         if kernels.every(self.solved):
             return
@@ -72,9 +75,10 @@ class OneThreshold:
             self.absent = xp.zeros((len(x), 1), dtype=bool)
             self.absent[rest, 0] = s.count == 0
             self.found[:3, self.absent[:, 0]] = xp.array([[0.0], [0.0], [-xp.inf]])
-        kernels.probabilities(self.found, x, sign, alpha, self.solved, self.p)
-        if self.absent is not None:
-            self.p[self.absent[:, 0]] = 0.0
+        if fill:
+            kernels.probabilities(self.found, x, sign, alpha, self.solved, self.p)
+            if self.absent is not None:
+                self.p[self.absent[:, 0]] = 0.0
         if s.invalid is not None:
             self.invalid = xp.zeros(len(x), dtype=bool)
             self.invalid[rest] = s.invalid

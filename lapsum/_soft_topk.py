@@ -84,11 +84,11 @@ def soft_topk(
        + \frac{l_i}{\sum_j c_j l_j} \Bigl(\dot k - \sum_j p_j \dot c_j\Bigr)
        + s\,l_i \frac{x_i - \sum_j q_j x_j}{\alpha}\dot\alpha .
 
-    Without weights the threshold is found by selection, in O(n) expected time; with weights by
-    one sort. The Jacobian in x is a diagonal plus a matrix of rank one; products with it are
-    O(n). Every entry, the small ones included, has a relative error of a few units in the last
-    place times :math:`1 + |b - x_i|/\alpha`: the threshold b is never rounded to a float. A NaN
-    of non-zero weight makes its lane NaN; -inf is never chosen by ``largest=True`` while k is
+    The threshold of finite entries is found by selection, in O(n) expected time; lanes with
+    infinite ones are sorted. The Jacobian in x is a diagonal plus a matrix of rank one; products
+    with it are O(n). Every entry, the small ones included, has a relative error of a few units in
+    the last place times :math:`1 + |b - x_i|/\alpha`: the threshold b is never rounded to a float.
+    A NaN of non-zero weight makes its lane NaN; -inf is never chosen by ``largest=True`` while k is
     at most the weight of the other entries. At k = 0 and k = W derivatives are the one-sided
     limits.
 

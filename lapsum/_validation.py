@@ -20,11 +20,7 @@ def real_array(name: str, value: Any) -> Any:
     """Return `value` as an array of bool, integers or floats of at most 64 bits."""
     if type(value) is float:
         return np.asarray(value)
-    if type(value) is np.ndarray:
-        if value.dtype is _FLOAT64:
-            return value
-        array = value
-    elif isinstance(value, np.ndarray):
+    if isinstance(value, np.ndarray):
         array = value.view(np.ndarray)
     else:
         try:
@@ -67,10 +63,14 @@ def arguments(
         values = {**values, "weights": weights}
     workers = running.workers
     kernels = kernels_for(values, 1 if workers is None else worker_count(workers))
-    arrays, dtypes = {}, {}
+    arrays: dict[str, Any] = {}
+    dtypes: dict[str, Any] = {}
     for name, value in values.items():
-        array = arrays[name] = real_array(name, value)
-        dtypes[name] = _FLOAT64 if type(value) is float else float_dtype(value, array)
+        if type(value) is np.ndarray and value.dtype is _FLOAT64:
+            arrays[name], dtypes[name] = value, _FLOAT64
+        else:
+            arrays[name] = array = real_array(name, value)
+            dtypes[name] = float_dtype(value, array)
     if running.keep:
         for name in arrays.keys() - set(running.spare):
             arrays[name] = kernels.own(arrays[name])
@@ -156,8 +156,6 @@ def joint_batch(first: str, a: tuple[int, ...], second: str, b: tuple[int, ...])
 
 def scalar_layout(kernels: Any, name: str, array: Any, batch: tuple[int, ...]) -> Layout:
     """Return the layout of one scalar a lane, which must broadcast to `batch`."""
-    if not array.shape:
-        return Layout(kernels, (), None, batch)
     try:
         fits = np.broadcast_shapes(array.shape, batch) == batch
     except ValueError:

@@ -1044,7 +1044,8 @@ def select(
     const double[::1] levels,           # IN
     const double[::1] totals,           # IN  sums of the weights
     const double[::1] alpha,            # IN
-    double[:, ::1] p,                   # OUT F((b - sign x)/alpha) of the lanes that are solved
+    bint fill,                          # IN
+    double[:, ::1] p,                   # OUT if fill, F((b - sign x)/alpha) of solved lanes
     unsigned char[::1] solved,          # OUT as lap_select returns it
     double[:, ::1] out,                 # OUT (8, lanes): lo, hi, u, the neighbours of the
     Py_ssize_t start, Py_ssize_t stop,  #     threshold, q_left, q_right, density
@@ -1072,7 +1073,8 @@ def select(
                 b.lo = s.right_node if s.root.side > 0 else s.left_node
                 b.hi = s.left_node if s.root.side < 0 else s.right_node
                 b.u = s.root.u
-                lap_lane_cdf(&lane, &b, &p[l, 0])
+                if fill:
+                    lap_lane_cdf(&lane, &b, &p[l, 0])
         if not found:
             continue
         solved[l] = found
