@@ -84,8 +84,9 @@ def soft_quantile(
        + \frac{\dot q W + \sum_j (q - F((y - x_j)/\alpha))\,\dot c_j}{\sum_j c_j l_j} .
 
     Up to eight levels of finite entries are found by selection, in O(n) expected time each, more by
-    one sort; products with the Jacobian take one sort, and O(n) from then on.  The error is a few units in the last place of
-    :math:`|y| + \alpha`.  A NaN of non-zero weight makes its lane NaN, and so does W = 0.
+    one sort; products with the Jacobian take one sort, and O(n) from then on.  The error is a few
+    units in the last place of :math:`|y| + \alpha`.  A NaN of non-zero weight makes its lane
+    NaN, and so does W = 0.
 
     References
     ----------

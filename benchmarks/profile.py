@@ -1,0 +1,94 @@
+"""Where the time of one call goes, kernel by kernel, as multiples of np.exp of the same array.
+
+python benchmarks/profile.py [--n 1000000]
+"""
+
+import argparse
+import time
+from collections import defaultdict
+
+import numpy as np
+from numpy.random import default_rng
+
+import lapsum
+from lapsum import _numpy
+
+RUNS = 7
+
+
+def cases(x, bar):
+    """Calls to look into, by name."""
+    half = x.size / 2
+    topk = lapsum.linearize(lapsum.soft_topk, x, half, 0.1)
+    rank = lapsum.linearize(lapsum.soft_rank, x, 0.1)
+    order = lapsum.linearize(lapsum.soft_sort, x, 0.1)
+    matrix = lapsum.SoftPermutation(x, 0.1)
+    small = x[:2000]
+    return {
+        "soft_topk": lambda: lapsum.soft_topk(x, half, 0.1),
+        "its vjp": lambda: topk.vjp(bar),
+        "log_soft_topk": lambda: lapsum.log_soft_topk(x, half, 0.1),
+        "soft_quantile, one level": lambda: lapsum.soft_quantile(x, 0.5, 0.1),
+        "soft_rank": lambda: lapsum.soft_rank(x, 0.1),
+        "its vjp ": lambda: rank.vjp(bar),
+        "soft_sort": lambda: lapsum.soft_sort(x, 0.1),
+        "its vjp  ": lambda: order.vjp(bar),
+        "SoftPermutation(x)": lambda: lapsum.SoftPermutation(x, 0.1),
+        "its @ v": lambda: matrix @ bar,
+        "its .T @ v": lambda: matrix.T @ bar,
+        "soft_permutation, n = 2000": lambda: lapsum.soft_permutation(small, 0.1),
+        "lap_sum, sorted targets": lambda: lapsum.lap_sum(np.sort(bar), x, 0.1),
+    }
+
+
+def median(call):
+    """Median seconds of a call."""
+    call()
+    times = []
+    for _ in range(RUNS):
+        start = time.perf_counter()
+        call()
+        times.append(time.perf_counter() - start)
+    return float(np.median(times))
+
+
+def by_kernel(call):
+    """Median seconds of each kernel in a call."""
+    run, turns = _numpy.Kernels._run, []
+
+    def timed(self, kernel, shape, *args):
+        start = time.perf_counter()
+        run(self, kernel, shape, *args)
+        turns[-1][kernel.__name__] += time.perf_counter() - start
+
+    _numpy.Kernels._run = timed
+    try:
+        for _ in range(RUNS):
+            turns.append(defaultdict(float))
+            call()
+    finally:
+        _numpy.Kernels._run = run
+    return {name: float(np.median([turn[name] for turn in turns])) for name in turns[0]}
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--n", type=int, default=1_000_000)
+    n = parser.parse_args().n
+    rng = default_rng(0)
+    x, bar = rng.normal(size=n), rng.normal(size=n)
+    unit = median(lambda: np.exp(x))
+    print(f"np.exp of {n} numbers: {1e3 * unit:.2f} ms; np.sort", end=" ")
+    print(f"{median(lambda: np.sort(x)) / unit:.1f}, np.argsort", end=" ")
+    print(f"{median(lambda: np.argsort(x)) / unit:.1f} times that\n")
+    print("| call | in all | kernels | the rest |\n| --- | --- | --- | --- |")
+    for name, call in cases(x, bar).items():
+        whole = median(call) / unit
+        parts = {kernel: seconds / unit for kernel, seconds in by_kernel(call).items()}
+        listed = ", ".join(f"{kernel} {time:.1f}" for kernel, time in parts.items() if time >= 0.05)
+        rest = max(whole - sum(parts.values()), 0.0)
+        print(f"| {name.strip()} | {whole:.1f} | {listed} | {rest:.1f} |")
+
+
+if __name__ == "__main__":
+    main()
