@@ -143,6 +143,18 @@ class LaneRule(Rule):
             self.total = self.kernels.totals(self.lanes["weights"])
             check_total(self.total)
 
+    def blend(
+        self, quick: Array, one: Mapping[str, Array], other: Mapping[str, Array]
+    ) -> dict[str, Array]:
+        """Return `one` where `quick` says so, else `other`: no lane may depend on the others."""
+        xp = self.kernels.xp
+        return {
+            name: xp.where(
+                quick if other[name].ndim == 1 else quick[:, None], one[name], other[name]
+            )
+            for name in other
+        }
+
     def forget(self, name: str) -> None:
         """Let go of an argument that is not needed any more: it may change from now on."""
         del self.arrays[name], self.lanes[name]

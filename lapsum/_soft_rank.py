@@ -141,9 +141,12 @@ class _SoftRank(LaneRule):
 
     def value(self) -> Array:
         s, xp = self.sources, self.kernels.xp
+        y = self.kernels.ranks(s.gap, s.order, s.weights, s.pairs, s.left, s.right)
         if s.everyone() is s:
-            return self.kernels.ranks(s.gap, s.order, s.weights, s.pairs, s.left, s.right)
-        return s.unsort(xp.where(self.at.invalid, np.nan, 0.5 + self.at.level()))
+            return y
+        some_absent = (s.weights == 0.0).any(axis=-1)[:, None]
+        at_all = s.unsort(xp.where(self.at.invalid, np.nan, 0.5 + self.at.level()))
+        return xp.where(some_absent, at_all, y)
 
     def jvp(
         self,
@@ -168,11 +171,14 @@ class _SoftRank(LaneRule):
     def vjp(self, bar: Array, wrt: frozenset[str]) -> dict[str, Array]:
         s, xp = self.sources, self.kernels.xp
         base = s.left, s.right
-        if s.weights is None and xp.isfinite(bar).all():
-            x_bar, alpha_bar = self.kernels.pull_ranks(
+        quick: Array = xp.isfinite(bar).all(axis=-1) & (s.weights is None)
+        pulled = {}
+        if quick.any():
+            pulled["x"], pulled["alpha"] = self.kernels.pull_ranks(
                 s.x, s.gap, s.order, s.count, base, s.alpha, self.sign, bar
             )
-            return {"x": x_bar, "alpha": alpha_bar}
+        if quick.all() and pulled:
+            return pulled
         others = s.neighbours()
         two_alpha = 2.0 * s.alpha
         bar = xp.where(self.at.invalid, 0.0, s.sort(bar))
@@ -188,4 +194,4 @@ class _SoftRank(LaneRule):
             bars["alpha"] = -(bar * others.moment(base)).sum(axis=-1) / two_alpha
         if "weights" in wrt:
             bars["weights"] = self.at.cdf_transpose(bar)
-        return bars
+        return self.blend(quick, pulled, bars) if pulled else bars

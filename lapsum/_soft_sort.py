@@ -130,15 +130,17 @@ class _SoftSort(LaneRule):
 
     def vjp(self, bar: Array, wrt: frozenset[str]) -> dict[str, Array]:
         s, bar = self.sources, self.turn(bar)
-        if self.kernels.xp.isfinite(bar).all():
-            x_bar, alpha_bar = self.kernels.pull_sorted(
-                s.x, s.gap, s.order, s.count, (s.left, s.right), 0.5, bar
-            )
-            return {"x": x_bar, "alpha": alpha_bar}
+        quick = self.kernels.xp.isfinite(bar).all(axis=-1)
+        x_bar, alpha_bar = self.kernels.pull_sorted(
+            s.x, s.gap, s.order, s.count, (s.left, s.right), 0.5, bar
+        )
+        pulled = {"x": x_bar, "alpha": alpha_bar}
+        if quick.all():
+            return pulled
         y = self.solved
         bars = {}
         if "x" in wrt:
             bars["x"] = self.sources.cotangent(y.average_transpose(bar))
         if "alpha" in wrt:
             bars["alpha"] = (bar * y.slope()).sum(axis=-1)
-        return bars
+        return self.blend(quick, pulled, bars)

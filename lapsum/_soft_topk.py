@@ -335,12 +335,13 @@ class _SoftTopk(LaneRule):
         if not self.x.shape[1]:
             zero = xp.zeros(alpha.shape)
             return {name: zero if name in ("k", "alpha") else self.x for name in wrt}
-        if self.plain():
+        plain = self.plain()
+        if plain.all():
             return self.pull(bar, wrt)
         nothing = xp.isnan(self.z)
         if self.absent is not None:
             nothing = nothing | self.absent
-        bar = xp.where(nothing, 0.0, bar)
+        given, bar = bar, xp.where(nothing, 0.0, bar)
         slope = xp.where(nothing, 0.0, self.slope())
         h = bar * slope
         q, pivot = self.softmax()
@@ -360,11 +361,11 @@ class _SoftTopk(LaneRule):
         if "weights" in wrt:
             weights_bar = -xp.where(nothing, 0.0, self.weights_vjp(bar))
             bars["weights"] = self.rescale(weights_bar)
-        return bars
+        return self.blend(plain, self.pull(given, wrt), bars) if plain.any() else bars
 
-    def plain(self) -> bool:
-        """Return whether two passes over the entries are all that a vjp needs."""
-        return bool(((self.b.solved == 1) & self.near).all())
+    def plain(self) -> Array:
+        """Return in which lanes two passes over the entries are all that a vjp needs."""
+        return (self.b.solved == 1) & self.near
 
     def pull(self, bar: Array, wrt: frozenset[str]) -> dict[str, Array]:
         """Return the cotangents of `wrt` for plain lanes."""
@@ -424,8 +425,8 @@ class _LogSoftTopk(_SoftTopk):
     def value(self) -> Array:
         return self.kernels.logcdf(self.t)
 
-    def plain(self) -> bool:
-        return False
+    def plain(self) -> Array:
+        return self.kernels.xp.zeros(len(self.x), dtype=bool)
 
     def slope(self) -> Array:
         # Where -inf entries give log p = -inf the derivatives are 0, not those of the limit.

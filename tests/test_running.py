@@ -109,3 +109,39 @@ def test_operators_without_out_take_none(rng):
         func, arguments = call(name, rng, (3, 7))
         with pytest.raises(TypeError, match="out"):
             func(**arguments, out=np.empty((3, 7)))
+
+
+@pytest.mark.parametrize(
+    ("name", "weighted"),
+    [(c.name, w) for c in EVERY.values() for w in (False, True) if c.weighted or not w],
+)
+def test_a_lane_does_not_depend_on_what_the_others_hold(name, weighted, rng):
+    func, arguments = call(name, rng, (3, 40), weighted)
+    data, clean = EVERY[name].data, lapsum.linearize(func, **arguments)
+    bar = rng.normal(size=clean.value.shape)
+    first = (lambda a: a[..., 0]) if EVERY[name].core == "first" else (lambda a: a[0])
+    expected = [first(clean.value), *(v[0] for v in clean.vjp(bar)[:1])]
+
+    def check(arguments, bar):
+        lin = lapsum.linearize(func, **arguments)
+        with np.errstate(invalid="ignore"):
+            got = [first(lin.value), *(v[0] for v in lin.vjp(bar)[:1])]
+        for a, b in zip(got, expected, strict=True):
+            np.testing.assert_array_equal(a, b)
+
+    for bad in (np.nan, np.inf, -np.inf):
+        spoilt = {**arguments, data: arguments[data].copy()}
+        spoilt[data][1, 3] = bad
+        check(spoilt, bar)
+    far = {**arguments, data: arguments[data].copy()}
+    far[data][2] *= 1e6
+    check(far, bar)
+    if weighted:
+        absent = {**arguments, "weights": arguments["weights"].copy()}
+        absent["weights"][1, :5] = 0.0
+        check(absent, bar)
+    odd = bar.copy()
+    odd[..., -1] = np.inf if EVERY[name].core == "first" else odd[..., -1]
+    if EVERY[name].core != "first":
+        odd[1] = np.inf
+    check(arguments, odd)
