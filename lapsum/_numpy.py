@@ -409,12 +409,13 @@ class Kernels:
         totals: Array,
         alpha: Array,
         room: Array | None,
-        fill: bool,
+        fill: int,
     ) -> tuple[Array, Array, Array]:
         """Solve the lanes of sign * x that need no sorting.
 
         Returns which they are (2: but for absent entries that are not finite), (8, lanes) of what
-        `OneThreshold` holds, and, if `fill`, F((b - sign x)/alpha), in `room` if that is given.
+        `OneThreshold` holds, and F((b - sign x)/alpha) if `fill` is 1, its logarithm if it is 2, in
+        `room` if that is given.
         """
         p = np.empty(x.shape) if room is None else room.reshape(x.shape)
         solved, out = np.empty(len(x), np.uint8), np.empty((8, len(x)))
@@ -486,10 +487,27 @@ class Kernels:
         return out
 
     def probabilities(
-        self, thresholds: Array, x: Array, sign: float, alpha: Array, solved: Array, out: Array
+        self,
+        thresholds: Array,
+        x: Array,
+        sign: float,
+        alpha: Array,
+        solved: Array,
+        logarithm: bool,
+        out: Array,
     ) -> None:
-        """Write F((b - sign x)/alpha) of the lanes that are not solved to `out`."""
-        self._run(_kernels.probabilities, x.shape, x, thresholds, sign, alpha, solved, out)
+        """Write F((b - sign x)/alpha), or its logarithm, of the lanes not solved to `out`."""
+        self._run(
+            _kernels.probabilities,
+            x.shape,
+            x,
+            thresholds,
+            sign,
+            alpha,
+            solved,
+            logarithm,
+            out,
+        )
 
     def pull(
         self,
@@ -523,12 +541,6 @@ class Kernels:
         """f(t)."""
         out = np.empty_like(t)
         self._run(_kernels.pdf, out.shape, t, out)
-        return out
-
-    def logcdf(self, t: Array) -> Array:
-        """Log F(t)."""
-        out = np.empty_like(t)
-        self._run(_kernels.logcdf, out.shape, t, out)
         return out
 
     def logcdf_slope(self, t: Array) -> Array:

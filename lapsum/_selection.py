@@ -26,8 +26,8 @@ class OneThreshold:
     weights : array, shape (lanes, n), optional
     room : array, optional
         Where p may be written.
-    fill : bool, optional
-        Whether p is asked for.
+    fill : int, optional
+        Whether p is asked for: 0 for no, 1 for F, 2 for its logarithm.
 
     Attributes
     ----------
@@ -36,7 +36,7 @@ class OneThreshold:
         sides (NaN for none), the factors of the softmax weights left and right of it as in
         `Thresholds`, and alpha dS/db.
     p : array, shape (lanes, n)
-        F((b - z)/alpha).
+        F((b - z)/alpha), or its logarithm.
     absent : array of bool, shape (lanes, 1), or None
         Which lanes have no entries: those of zero weight, and those that a NaN spoils.
     invalid : array of bool, shape (lanes,), or None
@@ -54,7 +54,7 @@ class OneThreshold:
         totals: Array,
         weights: Array | None = None,
         room: Array | None = None,
-        fill: bool = True,
+        fill: int = 1,
     ) -> None:
         xp = kernels.xp
         self.absent: Array | None = None
@@ -76,9 +76,9 @@ class OneThreshold:
             self.absent[rest, 0] = s.count == 0
             self.found[:3, self.absent[:, 0]] = xp.array([[0.0], [0.0], [-xp.inf]])
         if fill:
-            kernels.probabilities(self.found, x, sign, alpha, self.solved, self.p)
+            kernels.probabilities(self.found, x, sign, alpha, self.solved, fill == 2, self.p)
             if self.absent is not None:
-                self.p[self.absent[:, 0]] = 0.0
+                self.p[self.absent[:, 0]] = -xp.inf if fill == 2 else 0.0
         if s.invalid is not None:
             self.invalid = xp.zeros(len(x), dtype=bool)
             self.invalid[rest] = s.invalid

@@ -146,7 +146,7 @@ class _SoftQuantile(LaneRule):
                 self.kernels.contiguous(levels),
                 self.total[:, 0],
                 self.weights,
-                fill=False,
+                fill=0,
             )
             for levels in self.levels.T
         ]

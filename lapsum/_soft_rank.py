@@ -144,7 +144,7 @@ class _SoftRank(LaneRule):
         y = self.kernels.ranks(s.gap, s.order, s.weights, s.pairs, s.left, s.right)
         if s.everyone() is s:
             return y
-        some_absent = (s.weights == 0.0).any(axis=-1)[:, None]
+        some_absent = xp.equal(s.weights, 0.0).any(axis=-1)[:, None]
         at_all = s.unsort(xp.where(self.at.invalid, np.nan, 0.5 + self.at.level()))
         return xp.where(some_absent, at_all, y)
 
@@ -171,7 +171,9 @@ class _SoftRank(LaneRule):
     def vjp(self, bar: Array, wrt: frozenset[str]) -> dict[str, Array]:
         s, xp = self.sources, self.kernels.xp
         base = s.left, s.right
-        quick: Array = xp.isfinite(bar).all(axis=-1) & (s.weights is None)
+        quick: Array = xp.isfinite(bar).all(axis=-1)
+        if s.weights is not None:
+            quick = xp.zeros_like(quick)
         pulled = {}
         if quick.any():
             pulled["x"], pulled["alpha"] = self.kernels.pull_ranks(

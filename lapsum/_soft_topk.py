@@ -207,6 +207,8 @@ def log_soft_topk(
 
 @rule_of(soft_topk)
 class _SoftTopk(LaneRule):
+    fill = 1
+
     def __init__(
         self,
         running: Running,
@@ -239,11 +241,18 @@ class _SoftTopk(LaneRule):
         x = self.arrays["x"]
         room = self.kernels.room(x) if running.keep and x.dtype == xp.float64 else None
         self.b = b = OneThreshold(
-            self.kernels, self.x, self.sign, self.alpha, levels, total, self.weights, room
+            self.kernels,
+            self.x,
+            self.sign,
+            self.alpha,
+            levels,
+            total,
+            self.weights,
+            room,
+            self.fill,
         )
         self.spoil(b.invalid)
         self.absent = b.absent
-        self.p = b.p
 
     @cached_property
     def z(self) -> Array:
@@ -256,8 +265,13 @@ class _SoftTopk(LaneRule):
         t = self.kernels.offsets(*self.b.anchors, self.z, self.alpha)
         return t if self.absent is None else self.kernels.xp.where(self.absent, -np.inf, t)
 
+    @property
+    def p(self) -> Array:
+        """The probabilities F(t)."""
+        return self.b.p
+
     def value(self) -> Array:
-        return self.p
+        return self.b.p
 
     def slope(self) -> Array:
         """Return alpha times the derivative of the value in the threshold b."""
@@ -422,8 +436,12 @@ class _SoftTopk(LaneRule):
 
 @rule_of(log_soft_topk)
 class _LogSoftTopk(_SoftTopk):
-    def value(self) -> Array:
-        return self.kernels.logcdf(self.t)
+    fill = 2
+
+    @cached_property
+    def p(self) -> Array:
+        """The probabilities F(t)."""
+        return self.kernels.cdf(self.t)
 
     def plain(self) -> Array:
         return self.kernels.xp.zeros(len(self.x), dtype=bool)

@@ -73,7 +73,7 @@ cdef extern from "selection.h" nogil:
         double sign, alpha
 
     int lap_select(const lap_lane*, double, double, double*, double*, lap_selected*)
-    void lap_lane_cdf(const lap_lane*, const lap_anchored*, double*)
+    void lap_lane_cdf(const lap_lane*, const lap_anchored*, int, double*)
     void lap_lane_pull(const lap_lane*, const lap_anchored*, const double*, double*, lap_pulled*)
 
 from libc.stdint cimport int64_t, uint64_t
@@ -1044,7 +1044,7 @@ def select(
     const double[::1] levels,           # IN
     const double[::1] totals,           # IN  sums of the weights
     const double[::1] alpha,            # IN
-    bint fill,                          # IN
+    int fill,                           # IN  1: with F, 2: with its logarithm
     double[:, ::1] p,                   # OUT if fill, F((b - sign x)/alpha) of solved lanes
     unsigned char[::1] solved,          # OUT as lap_select returns it
     double[:, ::1] out,                 # OUT (8, lanes): lo, hi, u, the neighbours of the
@@ -1074,7 +1074,7 @@ def select(
                 b.hi = s.left_node if s.root.side < 0 else s.right_node
                 b.u = s.root.u
                 if fill:
-                    lap_lane_cdf(&lane, &b, &p[l, 0])
+                    lap_lane_cdf(&lane, &b, fill == 2, &p[l, 0])
         if not found:
             continue
         solved[l] = found
@@ -1095,7 +1095,8 @@ def probabilities(
     double sign,                        # IN
     const double[::1] alpha,            # IN
     const unsigned char[::1] solved,    # IN  lanes to be left alone
-    double[:, ::1] out,                 # OUT F((b - sign x)/alpha)
+    bint logarithm,                     # IN
+    double[:, ::1] out,                 # OUT F((b - sign x)/alpha), or its logarithm
     Py_ssize_t start, Py_ssize_t stop,
 ):
     cdef Py_ssize_t l, i
@@ -1107,7 +1108,7 @@ def probabilities(
             for i in range(x.shape[1]):
                 t = lap_offset(thresholds[0, l], thresholds[1, l], thresholds[2, l],
                                sign * x[l, i], alpha[l])
-                out[l, i] = lap_cdf(t)
+                out[l, i] = lap_logcdf(t) if logarithm else lap_cdf(t)
 
 
 def pull(
@@ -1191,14 +1192,6 @@ def pdf(const double[:, ::1] t, double[:, ::1] out, Py_ssize_t start, Py_ssize_t
                 _table.exp(&out[l, 0], t.shape[1], &out[l, 0])
             for i in range(t.shape[1]):
                 out[l, i] *= 0.5
-
-
-def logcdf(const double[:, ::1] t, double[:, ::1] out, Py_ssize_t start, Py_ssize_t stop):
-    cdef Py_ssize_t l, i
-    with nogil:
-        for l in range(start, stop):
-            for i in range(t.shape[1]):
-                out[l, i] = lap_logcdf(t[l, i])
 
 
 def logcdf_slope(const double[:, ::1] t, double[:, ::1] out, Py_ssize_t start, Py_ssize_t stop):

@@ -242,16 +242,30 @@ INLINE vec offset(lap_anchored b, vec z, vec rate)
     return v_fma((v_all(b.lo) - z) + (v_all(b.hi) - z), 0.5 * rate, v_all(b.u));
 }
 
-static void NAME(cdf)(const double *x, ptrdiff_t n, double sign, const lap_anchored *threshold,
-                      double alpha, double *out)
+INLINE void cdf(const double *x, ptrdiff_t n, double sign, lap_anchored b, double alpha,
+                int logarithm, double *out)
 {
-    const lap_anchored b = *threshold;
-    const vec rate = v_all(1.0 / alpha), s = v_all(sign);
-    ptrdiff_t i;
+    const vec zero = v_all(0.0), rate = v_all(1.0 / alpha), s = v_all(sign);
+    ptrdiff_t i, j;
     for (i = 0; i < n; i += LANES) {
         vec t = offset(b, s * v_next(x + i, n - i, 0.0), rate), tail = 0.5 * v_exp(-v_abs(t));
-        v_put(out + i, n - i, v_if(v_le(t, v_all(0.0)), tail, 1.0 - tail));
+        if (logarithm) {
+            v_put(out + i, n - i, v_if(v_le(t, zero), t - LAP_LOG2, v_log1p(-tail)));
+            if (v_count(v_lt(v_abs(t), v_all(INFINITY))) < LANES)
+                for (j = i; j < n && j < i + LANES; j++) /* a difference that overflows */
+                    out[j] = lap_logcdf(lap_offset(b.lo, b.hi, b.u, sign * x[j], alpha));
+        } else
+            v_put(out + i, n - i, v_if(v_le(t, zero), tail, 1.0 - tail));
     }
+}
+
+static void NAME(cdf)(const double *x, ptrdiff_t n, double sign, const lap_anchored *b,
+                      double alpha, int logarithm, double *out)
+{
+    if (logarithm)
+        cdf(x, n, sign, *b, alpha, 1, out);
+    else
+        cdf(x, n, sign, *b, alpha, 0, out);
 }
 
 INLINE void pull_sums(const double *x, const double *c, const double *bar, ptrdiff_t n, double sign,

@@ -57,9 +57,9 @@ typedef struct {
     void (*solve)(const double *A, const double *B, const double *gap, const ptrdiff_t *m,
                   ptrdiff_t n, double first, signed char *side, double *u, double *factors,
                   int rows, ptrdiff_t stride);
-    /* F((b - z)/alpha). */
+    /* F((b - z)/alpha), or its logarithm. */
     void (*cdf)(const double *x, ptrdiff_t n, double sign, const lap_anchored *b, double alpha,
-                double *out);
+                int logarithm, double *out);
     /* Two passes over the entries of a vector-Jacobian product of p = F((b - z)/alpha).  The first
      * leaves the densities f in x_bar; the second needs the sums of the first over all entries. */
     void (*pull_sums)(const double *x, const double *c, const double *bar, ptrdiff_t n, double sign,

@@ -441,6 +441,7 @@ typedef struct {
     const lap_anchored *b;
     const double *bar;
     double h, origin, *out;
+    int logarithm;
     lap_pulled sums[PARTS];
 } entries;
 
@@ -450,14 +451,15 @@ static void cdf_part(void *context, ptrdiff_t i)
     const lap_lane *lane = all->lane;
     const ptrdiff_t start = part_start(lane->n, i);
     lane->table->cdf(lane->x + start, part_size(lane->n, i), lane->sign, all->b, lane->alpha,
-                     all->out + start);
+                     all->logarithm, all->out + start);
 }
 
-void lap_lane_cdf(const lap_lane *lane, const lap_anchored *b, double *out)
+void lap_lane_cdf(const lap_lane *lane, const lap_anchored *b, int logarithm, double *out)
 {
     entries all;
     all.lane = lane;
     all.b = b;
+    all.logarithm = logarithm;
     all.out = out;
     run(lane->runner, cdf_part, &all, parts(lane->n));
 }

@@ -32,8 +32,8 @@ typedef struct {
 int lap_select(const lap_lane *lane, double level, double total, double *scratch,
                double *scratch_c, lap_selected *selected);
 
-/* F((b - z)/alpha) of all entries. */
-void lap_lane_cdf(const lap_lane *lane, const lap_anchored *b, double *out);
+/* F((b - z)/alpha) of all entries, or its logarithm. */
+void lap_lane_cdf(const lap_lane *lane, const lap_anchored *b, int logarithm, double *out);
 
 /* x_bar for the cotangent bar of p = F((b - z)/alpha); sums->h and sums->along become sum bar f and
  * the cotangent of alpha times -alpha. */

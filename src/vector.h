@@ -393,4 +393,11 @@ static inline vec v_log(vec x)
     return v_fma(e, v_all(6.93147180369123816490e-01), v_fma(v_all(2.0), s, q));
 }
 
+/* log(1 + x) for -1/2 <= x <= 0, to about two units in the last place. */
+static inline vec v_log1p(vec x)
+{
+    vec sum = 1.0 + x;
+    return v_log(sum) + (x - (sum - 1.0)) / sum;
+}
+
 #endif
