@@ -11,7 +11,7 @@
 #define SAMPLE 512 /* entries of the largest sample */
 #define SMALL 64   /* entries that are sorted and solved */
 #define ROUNDS 80
-#define TRIES 4 /* with samples, before the medians */
+#define TRIES 2 /* with samples, before the medians */
 #define PART 65536 /* entries of a part of a long lane */
 #define PARTS 128
 
