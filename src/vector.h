@@ -210,8 +210,12 @@ static inline vec v_fma(vec a, vec b, vec c)
 {
 #if defined(__AVX2__)
     return _mm256_fmadd_pd(a, b, c);
-#elif defined(__aarch64__) && defined(__GNUC__)
-    return vfmaq_f64(c, a, b);
+#elif defined(__FP_FAST_FMA)
+    vec out;
+    int i;
+    for (i = 0; i < LANES; i++)
+        V_LANE(out, i) = fma(V_LANE(a, i), V_LANE(b, i), V_LANE(c, i));
+    return out;
 #else
     return a * b + c; /* whoever calls does not rely on the single rounding */
 #endif

@@ -1,6 +1,6 @@
 """Where the time of one call goes, kernel by kernel, as multiples of np.exp of the same array.
 
-python benchmarks/profile.py [--n 1000000]
+python benchmarks/breakdown.py [--n 1000000]
 """
 
 import argparse
