@@ -246,13 +246,17 @@ INLINE void cdf(const double *x, ptrdiff_t n, double sign, lap_anchored b, doubl
                 int logarithm, double *out)
 {
     const vec zero = v_all(0.0), rate = v_all(1.0 / alpha), s = v_all(sign);
+    double each[LANES];
     ptrdiff_t i, j;
     for (i = 0; i < n; i += LANES) {
         vec t = offset(b, s * v_next(x + i, n - i, 0.0), rate), tail = 0.5 * v_exp(-v_abs(t));
         if (logarithm) {
             v_put(out + i, n - i, v_if(v_le(t, zero), t - LAP_LOG2, v_log1p(-tail)));
-            if (v_count(v_lt(v_abs(t), v_all(INFINITY))) < LANES)
-                for (j = i; j < n && j < i + LANES; j++) /* a difference that overflows */
+            if (v_count(v_lt(v_abs(t), v_all(INFINITY))) == LANES)
+                continue;
+            v_store(each, t);
+            for (j = i; j < n && j < i + LANES; j++) /* a difference that overflows */
+                if (isinf(each[j - i]))
                     out[j] = lap_logcdf(lap_offset(b.lo, b.hi, b.u, sign * x[j], alpha));
         } else
             v_put(out + i, n - i, v_if(v_le(t, zero), tail, 1.0 - tail));
