@@ -69,6 +69,10 @@ class Kernels:
             for _ in pool.map(task, range(tasks)):
                 pass
 
+    def quiet(self) -> Any:
+        """Return a context in which NumPy neither warns nor raises for floating-point events."""
+        return np.errstate(all="ignore")
+
     def identity(self, lanes: int) -> Array:
         """Return the key of lanes that are their own sources."""
         return np.arange(lanes, dtype=np.intp)

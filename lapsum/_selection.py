@@ -56,7 +56,6 @@ class OneThreshold:
         room: Array | None = None,
         fill: int = 1,
     ) -> None:
-        xp = kernels.xp
         self.absent: Array | None = None
         self.invalid: Array | None = None
         self.solved, self.found, self.p = kernels.select(
@@ -64,6 +63,21 @@ class OneThreshold:
         )
         if kernels.every(self.solved):
             return
+        with kernels.quiet():
+            self._sort(kernels, x, sign, alpha, levels, weights, fill)
+
+    def _sort(
+        self,
+        kernels: Any,
+        x: Array,
+        sign: float,
+        alpha: Array,
+        levels: Array,
+        weights: Array | None,
+        fill: int,
+    ) -> None:
+        """Solve the lanes that are left by sorting them."""
+        xp = kernels.xp
         rest = self.solved == 0
         s = Sources(
             kernels, sign * x[rest], alpha[rest], None if weights is None else weights[rest]

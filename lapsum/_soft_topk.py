@@ -208,6 +208,7 @@ def log_soft_topk(
 @rule_of(soft_topk)
 class _SoftTopk(LaneRule):
     fill = 1
+    calm = True
 
     def __init__(
         self,
@@ -230,11 +231,12 @@ class _SoftTopk(LaneRule):
         total = self.total
         self.exponent: Any = 0
         if self.weights is not None:
-            self.exponent = weight_exponent(xp, total)
-            if self.exponent.any():
-                levels = xp.ldexp(levels, self.exponent)
-                total = xp.ldexp(total, self.exponent)
-                self.weights = xp.ldexp(self.weights, self.exponent[:, None])
+            with self.kernels.quiet():
+                self.exponent = weight_exponent(xp, total)
+                if self.exponent.any():
+                    levels = xp.ldexp(levels, self.exponent)
+                    total = xp.ldexp(total, self.exponent)
+                    self.weights = xp.ldexp(self.weights, self.exponent[:, None])
             self.exponent = self.exponent[:, None]
         # The largest are the smallest of -x, at the level k: W - k is never formed.
         self.sign = -1.0 if largest else 1.0
