@@ -40,8 +40,8 @@ def lap_sum(
 ) -> Any:
     r"""Sum of the Laplace CDFs of sources, at targets.
 
-    .. math:: S(x_i) = \sum_j c_j F\Bigl(\frac{x_i - r_j}{\alpha}\Bigr), \qquad
-       F(t) = \begin{cases} e^t/2 & t \le 0 \\ 1 - e^{-t}/2 & t > 0 \end{cases}
+    .. math:: & S(x_i) = \sum_j c_j F\Bigl(\frac{x_i - r_j}{\alpha}\Bigr), \\
+       & F(t) = \begin{cases} e^t/2 & t \le 0 \\ 1 - e^{-t}/2 & t > 0 \end{cases}
 
     As alpha tends to zero this is the weight of the sources below :math:`x_i`, half of those at it.
 
@@ -86,9 +86,9 @@ def lap_sum(
     -----
     With :math:`K_{ij} = e^{-|x_i - r_j|/\alpha}/(2\alpha)` the derivative is
 
-    .. math:: \dot S_i = \sum_j c_j K_{ij} \Bigl(\dot x_i - \dot r_j
-       - \frac{x_i - r_j}{\alpha}\dot\alpha\Bigr)
-       + \sum_j F\Bigl(\frac{x_i - r_j}{\alpha}\Bigr) \dot c_j .
+    .. math:: \dot S_i = {} & \sum_j c_j K_{ij} \Bigl(\dot x_i - \dot r_j
+       - \frac{x_i - r_j}{\alpha}\dot\alpha\Bigr) \\
+       & + \sum_j F\Bigl(\frac{x_i - r_j}{\alpha}\Bigr) \dot c_j .
 
     One sort of the sources, then O(log n) for each target (O(1) for sorted ones); products with the
     Jacobian are O(n).  Relative accuracy is a few units in the last place, times

@@ -28,8 +28,9 @@ def lap_sum_inv(
 ) -> Any:
     r"""Inverse of the Lap-Sum: where the sum of the sources' Laplace CDFs reaches a level.
 
-    .. math:: S^{-1}(w) = b \quad\text{with}\quad
-       S(b) = \sum_j c_j F\Bigl(\frac{b - r_j}{\alpha}\Bigr) = w, \qquad 0 < w < W = \sum_j c_j
+    .. math:: & S^{-1}(w) = b \quad\text{with} \\
+       & S(b) = \sum_j c_j F\Bigl(\frac{b - r_j}{\alpha}\Bigr) = w, \\
+       & 0 < w < W = \sum_j c_j
 
     As alpha tends to zero this is the weighted quantile of the sources at :math:`w/W`.
 
@@ -74,13 +75,13 @@ def lap_sum_inv(
     On the interval between two neighbouring sources, :math:`S(b) = w` is a quadratic equation in
     :math:`e^{b/\alpha}` with one root.  With the softmax weights
 
-    .. math:: q_j = \frac{c_j e^{-|b - r_j|/\alpha}}{\sum_k c_k e^{-|b - r_k|/\alpha}}, \qquad
-       l_j = \frac{e^{-|b - r_j|/\alpha}}{2\alpha},
+    .. math:: & q_j = \frac{c_j e^{-|b - r_j|/\alpha}}{\sum_k c_k e^{-|b - r_k|/\alpha}}, \\
+       & l_j = \frac{e^{-|b - r_j|/\alpha}}{2\alpha},
 
     the derivative is
 
-    .. math:: \dot b = \sum_j q_j \dot r_j + \frac{b - \sum_j q_j r_j}{\alpha}\dot\alpha
-       + \frac{\dot w - \sum_j F((b - r_j)/\alpha)\,\dot c_j}{\sum_j c_j l_j} .
+    .. math:: \dot b = {} & \sum_j q_j \dot r_j + \frac{b - \sum_j q_j r_j}{\alpha}\dot\alpha \\
+       & + \frac{\dot w - \sum_j F((b - r_j)/\alpha)\,\dot c_j}{\sum_j c_j l_j} .
 
     In a wide gap the last denominator underflows, and the derivative is rightly infinite; a zero
     tangent or cotangent times it is zero.  One sort of the sources, then O(log n) for each level

@@ -19,9 +19,9 @@ Array = Any
 class SoftPermutation:
     r"""Soft permutation matrix of a 1-D array as a linear operator, of O(n) memory.
 
-    .. math:: P_{ij} = F\Bigl(\frac{b_i - x_j}{\alpha}\Bigr)
-       - F\Bigl(\frac{b_{i-1} - x_j}{\alpha}\Bigr), \qquad b_i = S^{-1}(i), \quad
-       b_0 = -\infty, \quad b_n = \infty
+    .. math:: & P_{ij} = F\Bigl(\frac{b_i - x_j}{\alpha}\Bigr)
+       - F\Bigl(\frac{b_{i-1} - x_j}{\alpha}\Bigr), \\
+       & b_i = S^{-1}(i), \quad b_0 = -\infty, \quad b_n = \infty
 
     Parameters
     ----------

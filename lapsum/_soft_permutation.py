@@ -27,9 +27,9 @@ def soft_permutation(
 ) -> Any:
     r"""Soft permutation matrix: to what extent each entry is at each position of the sorted order.
 
-    .. math:: P_{ij} = F\Bigl(\frac{b_i - x_j}{\alpha}\Bigr)
-       - F\Bigl(\frac{b_{i-1} - x_j}{\alpha}\Bigr), \qquad b_i = S^{-1}(i), \quad
-       b_0 = -\infty, \quad b_n = \infty
+    .. math:: & P_{ij} = F\Bigl(\frac{b_i - x_j}{\alpha}\Bigr)
+       - F\Bigl(\frac{b_{i-1} - x_j}{\alpha}\Bigr), \\
+       & b_i = S^{-1}(i), \quad b_0 = -\infty, \quad b_n = \infty
 
     with :math:`S(b) = \sum_j F((b - x_j)/\alpha)`.  As alpha tends to zero this is the permutation
     matrix with ``P @ x = np.sort(x)``; it is doubly stochastic for every alpha.

@@ -39,8 +39,8 @@ def soft_permute(
 ) -> Any:
     r"""Order one thing by another: the soft permutation of the keys, times the values.
 
-    .. math:: y_i = \sum_j P_{ij} v_j = G(b_i) - G(b_{i-1}), \qquad
-       G(b) = \sum_j v_j F\Bigl(\frac{b - x_j}{\alpha}\Bigr)
+    .. math:: & y_i = \sum_j P_{ij} v_j = G(b_i) - G(b_{i-1}), \\
+       & G(b) = \sum_j v_j F\Bigl(\frac{b - x_j}{\alpha}\Bigr)
 
     with P and b as in `soft_permutation`, and P never formed.  As alpha tends to zero this is
     ``values[np.argsort(x)]``.
@@ -87,9 +87,9 @@ def soft_permute(
     With :math:`l_{ij} = e^{-|b_i - x_j|/\alpha}/(2\alpha)` and :math:`q_{ij}` the softmax weights
     of :math:`-|b_i - x_j|/\alpha` over j,
 
-    .. math:: \dot G_i = \sum_j F\Bigl(\frac{b_i - x_j}{\alpha}\Bigr)\dot v_j
-       + \sum_j v_j l_{ij} \Bigl(\sum_k q_{ik} \dot x_k - \dot x_j
-       + \frac{x_j - \sum_k q_{ik} x_k}{\alpha}\dot\alpha\Bigr) .
+    .. math:: \dot G_i = {} & \sum_j F\Bigl(\frac{b_i - x_j}{\alpha}\Bigr)\dot v_j \\
+       & + \sum_j v_j l_{ij} \Bigl(\sum_k q_{ik} \dot x_k - \dot x_j \\
+       & \qquad + \frac{x_j - \sum_k q_{ik} x_k}{\alpha}\dot\alpha\Bigr) .
 
     One sort; products and derivatives are O(n).  The error is a few units in the last place of
     :math:`\sum_j P_{ij} |v_j|`, times :math:`1 + \alpha/(b_i - b_{i-1})`.  A NaN among keys or

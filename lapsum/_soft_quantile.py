@@ -34,7 +34,8 @@ def soft_quantile(
 ) -> Any:
     r"""Soft quantiles: the inverse Lap-Sum at fractions of the total weight.
 
-    .. math:: y = S^{-1}(q W), \qquad S(b) = \sum_j c_j F\Bigl(\frac{b - x_j}{\alpha}\Bigr), \quad
+    .. math:: & y = S^{-1}(q W), \\
+       & S(b) = \sum_j c_j F\Bigl(\frac{b - x_j}{\alpha}\Bigr), \quad
        W = \sum_j c_j
 
     As alpha tends to zero this is ``np.quantile(x, q, method="averaged_inverted_cdf")``.
@@ -80,8 +81,8 @@ def soft_quantile(
     those of `lap_sum_inv` with :math:`\dot w = \dot q W + q \sum_j \dot c_j`: with :math:`q_j` the
     softmax weights of :math:`-|y - x_j|/\alpha` and :math:`l_j = e^{-|y - x_j|/\alpha}/(2\alpha)`,
 
-    .. math:: \dot y = \sum_j q_j \dot x_j + \frac{y - \sum_j q_j x_j}{\alpha}\dot\alpha
-       + \frac{\dot q W + \sum_j (q - F((y - x_j)/\alpha))\,\dot c_j}{\sum_j c_j l_j} .
+    .. math:: \dot y = {} & \sum_j q_j \dot x_j + \frac{y - \sum_j q_j x_j}{\alpha}\dot\alpha \\
+       & + \frac{\dot q W + \sum_j (q - F((y - x_j)/\alpha))\,\dot c_j}{\sum_j c_j l_j} .
 
     Up to eight levels of finite entries are found by selection, in O(n) expected time each, more by
     one sort; products with the Jacobian take one sort, and O(n) from then on.  The error is a few

@@ -76,9 +76,9 @@ def soft_rank(
     -----
     With :math:`K_{ij} = e^{-|x_i - x_j|/\alpha}/(2\alpha)` the derivative is, ascending,
 
-    .. math:: \dot y_i = \sum_j c_j K_{ij} \Bigl(\dot x_i - \dot x_j
-       - \frac{x_i - x_j}{\alpha}\dot\alpha\Bigr)
-       + \sum_j F\Bigl(\frac{x_i - x_j}{\alpha}\Bigr)\dot c_j ,
+    .. math:: \dot y_i = {} & \sum_j c_j K_{ij} \Bigl(\dot x_i - \dot x_j
+       - \frac{x_i - x_j}{\alpha}\dot\alpha\Bigr) \\
+       & + \sum_j F\Bigl(\frac{x_i - x_j}{\alpha}\Bigr)\dot c_j ,
 
     a graph Laplacian in :math:`\dot x`, symmetric for unit weights.  One sort; products with the
     Jacobian are O(n).  The relative error is a few units in the last place at any n.  Tied entries

@@ -27,8 +27,8 @@ def soft_sort(
 ) -> Any:
     r"""Soft sorting: the inverse Lap-Sum at the half-integer levels.
 
-    .. math:: y_i = S^{-1}(i - \tfrac12), \quad i = 1, \dots, n, \qquad
-       S(b) = \sum_j F\Bigl(\frac{b - x_j}{\alpha}\Bigr)
+    .. math:: & y_i = S^{-1}(i - \tfrac12), \quad i = 1, \dots, n, \\
+       & S(b) = \sum_j F\Bigl(\frac{b - x_j}{\alpha}\Bigr)
 
     As alpha tends to zero this is ``np.sort(x)``.
 

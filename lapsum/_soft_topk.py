@@ -30,8 +30,8 @@ def soft_topk(
 ) -> Any:
     r"""Soft top-k selection: to what extent each entry is among the k largest.
 
-    .. math:: p_i = F\Bigl(\frac{b - x_i}{\alpha}\Bigr), \qquad
-       \sum_j c_j F\Bigl(\frac{b - x_j}{\alpha}\Bigr) = k
+    .. math:: & p_i = F\Bigl(\frac{b - x_i}{\alpha}\Bigr), \\
+       & \sum_j c_j F\Bigl(\frac{b - x_j}{\alpha}\Bigr) = k
 
     for the k smallest; for the k largest the same of -x.  As alpha tends to zero this is the
     indicator of the k smallest, or largest, entries.
@@ -80,9 +80,9 @@ def soft_topk(
     With :math:`l_i = e^{-|b - x_i|/\alpha}/(2\alpha)`, :math:`q = c\,l/\sum_j c_j l_j` and s = 1
     for the smallest, -1 for the largest,
 
-    .. math:: \dot p_i = s\,l_i \Bigl(\sum_j q_j \dot x_j - \dot x_i\Bigr)
-       + \frac{l_i}{\sum_j c_j l_j} \Bigl(\dot k - \sum_j p_j \dot c_j\Bigr)
-       + s\,l_i \frac{x_i - \sum_j q_j x_j}{\alpha}\dot\alpha .
+    .. math:: \dot p_i = {} & s\,l_i \Bigl(\sum_j q_j \dot x_j - \dot x_i\Bigr) \\
+       & + \frac{l_i}{\sum_j c_j l_j} \Bigl(\dot k - \sum_j p_j \dot c_j\Bigr) \\
+       & + s\,l_i \frac{x_i - \sum_j q_j x_j}{\alpha}\dot\alpha .
 
     The threshold of finite entries is found by selection, in O(n) expected time; lanes with
     infinite ones are sorted. The Jacobian in x is a diagonal plus a matrix of rank one; products
@@ -131,8 +131,8 @@ def log_soft_topk(
 ) -> Any:
     r"""Logarithm of soft top-k selection, computed as such.
 
-    .. math:: \log p_i = \log F\Bigl(\frac{b - x_i}{\alpha}\Bigr), \qquad
-       \sum_j c_j F\Bigl(\frac{b - x_j}{\alpha}\Bigr) = k
+    .. math:: & \log p_i = \log F\Bigl(\frac{b - x_i}{\alpha}\Bigr), \\
+       & \sum_j c_j F\Bigl(\frac{b - x_j}{\alpha}\Bigr) = k
 
     for the k smallest; for the k largest the same of -x.
 
