@@ -60,9 +60,11 @@ def lap_sum(
     axis : int, optional
         Axis of `r` along which the sum is taken.
     workers : int, optional
-        Number of threads; one by default, and negative numbers count from the CPUs.
+        Number of threads: one by default; negative numbers count from the CPUs, and 0 is a
+        ValueError.
     out : ndarray, optional
-        Receives the result, of exactly its shape and dtype; may be `x` itself.
+        Receives the result; of exactly its shape and dtype, else a ValueError.  May be `x`
+        itself.
 
     Returns
     -------

@@ -49,7 +49,8 @@ def lap_sum_inv(
     axis : int, optional
         Axis of `r` along which the sum is taken.
     workers : int, optional
-        Number of threads; one by default, and negative numbers count from the CPUs.
+        Number of threads: one by default; negative numbers count from the CPUs, and 0 is a
+        ValueError.
 
     Returns
     -------

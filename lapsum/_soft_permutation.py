@@ -46,7 +46,8 @@ def soft_permutation(
     descending : bool, optional
         Whether the first position is that of the largest entry: the rows are reversed.
     workers : int, optional
-        Number of threads; one by default, and negative numbers count from the CPUs.
+        Number of threads: one by default; negative numbers count from the CPUs, and 0 is a
+        ValueError.
 
     Returns
     -------

@@ -61,9 +61,11 @@ def soft_permute(
     transpose : bool, optional
         Whether to take ``P.T @ values``: back from positions to entries.
     workers : int, optional
-        Number of threads; one by default, and negative numbers count from the CPUs.
+        Number of threads: one by default; negative numbers count from the CPUs, and 0 is a
+        ValueError.
     out : ndarray, optional
-        Receives the result, of exactly its shape and dtype; may be `values` itself.
+        Receives the result; of exactly its shape and dtype, else a ValueError.  May be `values`
+        itself.
 
     Returns
     -------

@@ -56,7 +56,8 @@ def soft_quantile(
     keepdims : bool, optional
         Whether `axis` stays in the result, with length 1.
     workers : int, optional
-        Number of threads; one by default, and negative numbers count from the CPUs.
+        Number of threads: one by default; negative numbers count from the CPUs, and 0 is a
+        ValueError.
 
     Returns
     -------

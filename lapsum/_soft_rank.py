@@ -49,9 +49,11 @@ def soft_rank(
     descending : bool, optional
         Whether the largest entry has the smallest rank.
     workers : int, optional
-        Number of threads; one by default, and negative numbers count from the CPUs.
+        Number of threads: one by default; negative numbers count from the CPUs, and 0 is a
+        ValueError.
     out : ndarray, optional
-        Receives the result, of exactly its shape and dtype; may be `x` itself.
+        Receives the result; of exactly its shape and dtype, else a ValueError.  May be `x`
+        itself.
 
     Returns
     -------

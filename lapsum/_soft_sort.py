@@ -44,9 +44,11 @@ def soft_sort(
     descending : bool, optional
         Whether the largest value comes first.
     workers : int, optional
-        Number of threads; one by default, and negative numbers count from the CPUs.
+        Number of threads: one by default; negative numbers count from the CPUs, and 0 is a
+        ValueError.
     out : ndarray, optional
-        Receives the result, of exactly its shape and dtype; may be `x` itself.
+        Receives the result; of exactly its shape and dtype, else a ValueError.  May be `x`
+        itself.
 
     Returns
     -------

@@ -53,9 +53,11 @@ def soft_topk(
     largest : bool, optional
         Whether to choose the largest entries or the smallest.
     workers : int, optional
-        Number of threads; one by default, and negative numbers count from the CPUs.
+        Number of threads: one by default; negative numbers count from the CPUs, and 0 is a
+        ValueError.
     out : ndarray, optional
-        Receives the result, of exactly its shape and dtype; may be `x` itself.
+        Receives the result; of exactly its shape and dtype, else a ValueError.  May be `x`
+        itself.
 
     Returns
     -------
@@ -152,9 +154,11 @@ def log_soft_topk(
     largest : bool, optional
         Whether to choose the largest entries or the smallest.
     workers : int, optional
-        Number of threads; one by default, and negative numbers count from the CPUs.
+        Number of threads: one by default; negative numbers count from the CPUs, and 0 is a
+        ValueError.
     out : ndarray, optional
-        Receives the result, of exactly its shape and dtype; may be `x` itself.
+        Receives the result; of exactly its shape and dtype, else a ValueError.  May be `x`
+        itself.
 
     Returns
     -------
