@@ -62,7 +62,8 @@ INLINE ptrdiff_t collapse(const double *x, const double *c, ptrdiff_t n, double 
             ptrdiff_t left = stop - i;
             vec v = s * v_next(x + i, left, 0.0), w = c ? v_next(c + i, left, 0.0) : one;
             vec near_lo = v - low, near_hi = high - v;
-            vec kernel = v_exp(v_min(near_lo, near_hi) * rate); /* of no use where between */
+            /* Of no use where between.  Beside a kernel of one, subnormals, which are slow, vanish. */
+            vec kernel = v_exp_from(c ? -745.2 : -708.0, v_min(near_lo, near_hi) * rate);
             mask is_below = v_le(near_lo, zero), is_above = v_le(near_hi, zero);
             mask between = v_neither(is_below, is_above);
             wrong = v_fma(v, zero, wrong);

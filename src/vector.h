@@ -352,11 +352,10 @@ static const double V_ROOTS[16] = {
 };
 #endif
 
-/* e^x for x <= 0, to about one unit in the last place; subnormal results are kept. */
-static inline vec v_exp(vec x)
+/* e^x for x <= 0, to about one unit in the last place, and 0 below `least`. */
+static inline vec v_exp_from(double least, vec x)
 {
-    /* Forming the zeros by underflow would cost a hundred times more. */
-    const mask finite = v_not_less(x, v_all(-745.2));
+    const mask finite = v_not_less(x, v_all(least));
 #if defined(__AVX512F__)
     const vec shift = v_all(0x1.8p52);
     vec shifted = v_fma(v_if(finite, x, v_all(-1.0)), v_all(16 * 1.4426950408889634074), shift);
@@ -373,6 +372,12 @@ static inline vec v_exp(vec x)
     vec n, p = v_reduce(v_if(finite, x, v_all(-1.0)), &n);
     return v_scale(finite, p + 1.0, n);
 #endif
+}
+
+/* With subnormal results; but forming the zeros by underflow would cost a hundred times more. */
+static inline vec v_exp(vec x)
+{
+    return v_exp_from(-745.2, x);
 }
 
 /* e^x - 1 for -1/2 <= x <= 0. */
