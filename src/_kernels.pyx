@@ -23,7 +23,6 @@ cdef extern from "laplace.h" nogil:
     double lap_logcdf_slope(double)
     double lap_cdf_across(double, double)
     double lap_cdf_difference(double, double, double)
-    double lap_decay(double)
     double lap_decay_value(double)
     double lap_decay_less_one(double)
     void lap_add(double, double*, double*)

@@ -98,8 +98,8 @@ static int bracket(const lap_table *table, const double *sample, const double *c
     mean /= all;
     for (i = 0; i < size; i++)
         square += c[i] * (lower[i] - mean) * (c[i] * (lower[i] - mean));
-    /* Two deviations: one bracket in twenty does not hold, and is put right for less than what a
-     * wider one would cost every time. */
+    /* Two deviations: a bracket that does not hold, in about one lane of a hundred, is put right by
+     * another try, for less than what a wider one would cost every time. */
     spread = 2.0 * scale * sqrt(rest * square);
     /* A mean of few, or of nearly equal, values says little about its error. */
     spread += 2.0 * scale * c[middle] * (1.0 - 0.5 * (decay[0] + decay[size - 1]));
@@ -357,13 +357,13 @@ static int attempt(const lap_lane *whole, double level, double total, int exact,
         int first = -1, last, middle;
         if (round == ROUNDS)
             return -1;
-        size = last = draw(&lane, sample, sample_c);
-        if (size < 0)
-            return -1;
         if (round == 0 && (known->has_lo || known->has_hi))
             m = narrow(&lane, known->has_lo, known->lo, known->has_hi, known->hi, scratch,
                        scratch_c, &f);
         else {
+            size = last = draw(&lane, sample, sample_c);
+            if (size < 0)
+                return -1;
             sort(lane.table, sample, sample_c, size);
             middle = size / 2;
             if (!exact)

@@ -141,7 +141,8 @@ def test_a_lane_does_not_depend_on_what_the_others_hold(name, weighted, rng):
         absent["weights"][1, :5] = 0.0
         check(absent, bar)
     odd = bar.copy()
-    odd[..., -1] = np.inf if EVERY[name].core == "first" else odd[..., -1]
-    if EVERY[name].core != "first":
+    if EVERY[name].core == "first":
+        odd[..., 1] = np.inf
+    else:
         odd[1] = np.inf
     check(arguments, odd)
