@@ -10,6 +10,8 @@ import numpy as np
 
 from . import _numpy
 
+SERIAL = _numpy.SERIAL
+
 # What the arrays of other libraries have and NumPy's guests (scalars, sequences, pandas) have not.
 _FOREIGN = (
     "__array_namespace__",
@@ -51,13 +53,21 @@ def kernels_for(arguments: Mapping[str, Any], workers: int = 1) -> Any:
     """
     for value in arguments.values():
         if type(value) not in _NUMBERS_AND_ARRAYS:
-            _refuse_foreign(arguments)
+            if _on_device(arguments):
+                from . import _cupy
+
+                return _cupy.Kernels()
             break
-    return _numpy.SERIAL if workers == 1 else _numpy.Kernels(workers)
+    return SERIAL if workers == 1 else _numpy.Kernels(workers)
 
 
-def _refuse_foreign(arguments: Mapping[str, Any]) -> None:
+def _on_device(arguments: Mapping[str, Any]) -> bool:
+    """Return whether the arrays are CuPy's; refuse those of any library but it and NumPy."""
     kinds = {name: kind for name, value in arguments.items() if (kind := _kind(value)) is not None}
+    cupy = sys.modules.get("cupy")
+    if cupy is not None and any(issubclass(kind, cupy.ndarray) for kind in kinds.values()):
+        _refuse_mixtures(arguments, cupy.ndarray)
+        return True
     foreign = {name: kind for name, kind in kinds.items() if kind is not np.ndarray}
     if foreign:
         name, kind = next(iter(foreign.items()))
@@ -67,6 +77,24 @@ def _refuse_foreign(arguments: Mapping[str, Any]) -> None:
             f"`{name}` is an array of type {_full_name(kind)}{beside}, for which lapsum has no "
             "kernels; convert it to a numpy.ndarray first"
         )
+    return False
+
+
+def _refuse_mixtures(arguments: Mapping[str, Any], ours: Any) -> None:
+    """Raise TypeError unless all arrays are of one type, `ours`, and on one device."""
+    arrays = {name: value for name, value in arguments.items() if isinstance(value, ours)}
+    for name, value in arguments.items():
+        if name in arrays or isinstance(value, np.generic):
+            continue
+        if _kind(value) is not None or hasattr(value, "__array__"):
+            beside = f" beside `{next(iter(arrays))}`" if arrays else ""
+            raise TypeError(
+                f"`{name}` is a {_full_name(type(value))}{beside}, and {_full_name(ours)} is what "
+                "the arrays of this call must be; convert it first"
+            )
+    devices = {str(array.device): name for name, array in arrays.items()}
+    if len(devices) > 1:
+        raise TypeError(f"arrays are on several devices: {', '.join(sorted(devices))}")
 
 
 def _full_name(kind: type) -> str:

@@ -8,9 +8,10 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
-from ._backend import kernels_for
+import numpy as np
+
 from ._rules import RULES, Rule, quiet
-from ._validation import Running, real_array
+from ._validation import Running, array_beside
 
 Array = Any
 
@@ -136,8 +137,6 @@ class Linearization:
         """
         from math import prod
 
-        from scipy.sparse.linalg import LinearOperator
-
         if name not in self.parameters:
             raise ValueError(f"`name` must be one of {self.parameters}, got {name!r}")
         at = self.parameters.index(name)
@@ -151,14 +150,13 @@ class Linearization:
         def rmatvec(v: Any) -> Any:
             return xp.ravel(self.vjp(v.reshape(self._shape), wrt=(name,))[at])
 
-        dtype = xp.result_type(self._rule.dtype, self._rule.dtypes[name])
-        return LinearOperator((prod(self._shape), prod(shape)), matvec, rmatvec, dtype=dtype)
+        dtype = np.result_type(self._rule.dtype, self._rule.dtypes[name])
+        shape_of_matrix = prod(self._shape), prod(shape)
+        return self._rule.kernels.linear_operator(shape_of_matrix, matvec, rmatvec, dtype)
 
 
 def _checked(rule: Rule, name: str, value: Any, shape: tuple[int, ...]) -> Array:
-    if kernels_for({name: value}).xp is not rule.kernels.xp:
-        raise TypeError(f"`{name}` is a {type(value).__name__}, unlike the linearized arrays")
-    array = real_array(name, value)
+    array = array_beside(rule.kernels, name, value)
     if array.shape != shape:
         raise ValueError(f"`{name}` must have shape {shape}, got {array.shape}")
     return array

@@ -16,7 +16,9 @@ from ._validation import (
     check_alpha,
     check_total,
     check_weights,
+    either,
     joint_batch,
+    mend,
     normalize_axis,
     scalar_layout,
     weights_layout,
@@ -147,6 +149,7 @@ class TargetsRule(Rule):
         check_alpha(alpha)
         self.key = key_of(self.kernels, sources, batch)
         lanes = {n: layout.pack(arrays[n]) for n, layout in self.layouts.items()}
+        refused = mend(self.kernels, arrays, lanes)
         self.targets = lanes.pop(self.target)
         xp = self.kernels.xp
         if weights is None:
@@ -163,7 +166,7 @@ class TargetsRule(Rule):
             at = len(batch) + 1 + axis
             shape = (*batch[:at], x.shape[x_axis], *batch[at:])
             self.result = Layout(self.kernels, shape, axis, batch)
-        invalid = self.sources.invalid
+        invalid = either(self.sources.invalid, refused)
         if invalid is not None:
             for layout in self.layouts.values():
                 layout.invalid = invalid

@@ -63,18 +63,19 @@ class Layout:
             return self.kernels.contiguous(array)
         if self.axis is None:
             if not array.ndim:
-                if lanes == 1 and array.dtype == xp.float64:
-                    return array.reshape(1)
-                return self.kernels.full(lanes, array.item())
+                return self.kernels.every_lane(array, lanes)
             return self.kernels.contiguous(xp.broadcast_to(array, self.batch).reshape(-1))
         array = xp.moveaxis(array, self.axis, -1)
         array = xp.broadcast_to(array, (*self.batch, self.size))
         return self.kernels.contiguous(array.reshape(lanes, self.size))
 
-    def unpack(self, lanes: Any) -> Any:
-        """Return the transpose of `pack`: lanes that share an entry are added up."""
+    def unpack(self, lanes: Any, spoil: bool = True) -> Any:
+        """Return the transpose of `pack`: lanes that share an entry are added up.
+
+        Invalid lanes become NaN, unless they are so already and `spoil` says no.
+        """
         xp = self.kernels.xp
-        if self.invalid is not None:
+        if spoil and self.invalid is not None:
             spoilt = self.invalid.reshape(-1, *(1,) * (lanes.ndim - 1))
             lanes = xp.where(spoilt, xp.nan, lanes)
         if self._plain:

@@ -38,6 +38,9 @@ class Kernels:
     """
 
     xp = np
+    on_host = True
+    # Derivatives of ranks and sorts by two walks along each lane.
+    walks = True
 
     def __init__(self, workers: int = 1) -> None:
         self.workers = workers
@@ -77,11 +80,25 @@ class Kernels:
         """Return the key of lanes that are their own sources."""
         return np.arange(lanes, dtype=np.intp)
 
+    def holds(self, value: Any) -> bool:
+        """Return whether `value` is an array of this backend."""
+        return isinstance(value, np.ndarray)
+
+    def every_lane(self, number: Array, lanes: int) -> Array:
+        """Return a 0-d array as one number for every lane."""
+        if lanes == 1 and number.dtype == np.float64:
+            return number.reshape(1)
+        return self.full(lanes, number.item())
+
     def full(self, lanes: int, value: float) -> Array:
         """Return one number for every lane."""
         out = np.empty(lanes)
         out.fill(value)
         return out
+
+    def any(self, flags: Array) -> bool:
+        """Return whether a flag is set."""
+        return bool(flags.any())
 
     def every(self, flags: Array) -> bool:
         """Return whether all flags are set."""
@@ -238,6 +255,7 @@ class Kernels:
 
     def ranks(
         self,
+        x: Array,
         gap: Array,
         order: Array,
         weights: Array | None,
@@ -414,19 +432,20 @@ class Kernels:
         alpha: Array,
         room: Array | None,
         fill: int,
-    ) -> tuple[Array, Array, Array]:
+        dtype: Any = None,
+    ) -> tuple[Array, Array, Array, None, None]:
         """Solve the lanes of sign * x that need no sorting.
 
         Returns which they are (2: but for absent entries that are not finite), (8, lanes) of what
         `OneThreshold` holds, and F((b - sign x)/alpha) if `fill` is 1, its logarithm if it is 2, in
-        `room` if that is given.
+        `room` if that is given; then None twice, since no lane that is spoilt or empty is solved.
         """
         p = np.empty(x.shape) if room is None else room.reshape(x.shape)
         solved, out = np.empty(len(x), np.uint8), np.empty((8, len(x)))
         self._run_long(
             _kernels.select, x, weights, sign, levels, totals, alpha, fill, p, solved, out
         )
-        return solved, out, p
+        return solved, out, p, None, None
 
     def anchors(self, x: Array, index: Array, side: Array, key: Array) -> tuple[Array, Array]:
         """Return the two nodes that anchor each threshold."""
@@ -662,6 +681,12 @@ class Kernels:
             alpha_bar,
         )
         return b_bar, x_bar, alpha_bar
+
+    def linear_operator(self, shape: Any, matvec: Any, rmatvec: Any, dtype: Any) -> Any:
+        """Return a LinearOperator of scipy."""
+        from scipy.sparse.linalg import LinearOperator
+
+        return LinearOperator(shape, matvec, rmatvec, dtype=dtype)
 
     def insides(
         self, x: Array, count: Array, index: Array, lo: Array, hi: Array, u: Array, alpha: Array

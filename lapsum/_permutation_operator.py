@@ -6,12 +6,19 @@ from typing import Any
 
 import numpy as np
 
-from ._backend import kernels_for
 from ._rules import quiet
 from ._soft_permutation import soft_permutation
 from ._soft_permute import Product
 from ._sources import Sources
-from ._validation import Running, arguments, check_alpha, float_dtype, real_array
+from ._validation import (
+    Running,
+    arguments,
+    array_beside,
+    check_alpha,
+    either,
+    float_dtype,
+    mend,
+)
 
 Array = Any
 
@@ -91,15 +98,12 @@ class SoftPermutation:
         self._transposed = False
         self.shape = (x.size, x.size)
         self.dtype = dtypes["x"]
+        lanes = {"x": kernels.contiguous(x[None, :]), "alpha": kernels.every_lane(alpha, 1)}
+        refused = mend(kernels, arrays, lanes)
         with quiet():
-            self._product = Product(
-                Sources(
-                    kernels,
-                    kernels.contiguous(x[None, :]),
-                    kernels.contiguous(alpha.reshape(1)),
-                ),
-                full=False,
-            )
+            sources = Sources(kernels, **lanes)
+            self._product = Product(sources, full=False)
+        self._invalid = either(sources.invalid, refused)
 
     def __repr__(self) -> str:
         n, _ = self.shape
@@ -158,10 +162,8 @@ class SoftPermutation:
         return out.astype(self.dtype, copy=False)
 
     def _operand(self, v: Any) -> Array:
-        if kernels_for({"v": v}).xp is not self._kernels.xp:
-            raise TypeError(f"`v` is a {type(v).__name__}, unlike the array that was ordered")
-        array = real_array("v", v)
-        return array if isinstance(v, np.ndarray) else array.astype(float_dtype(v, array))
+        array = array_beside(self._kernels, "v", v)
+        return array if self._kernels.holds(v) else array.astype(float_dtype(v, array))
 
     def _multiply(self, v: Array) -> Array:
         """Multiply the columns of `v`, all of them lanes of the one permutation."""
@@ -171,8 +173,6 @@ class SoftPermutation:
         n, _ = self.shape
         with quiet():
             lanes = kernels.contiguous(v.reshape(n, -1).T) if n else xp.zeros((v.size and 1, 0))
-            if s.invalid is not None:
-                return kernels.finish(xp.full(v.shape, np.nan), dtype)
             spoilt = xp.isnan(lanes).any(axis=-1)
             lanes = xp.where(spoilt[:, None], 0.0, lanes)
             key = xp.zeros(len(lanes), dtype=np.intp)
@@ -184,5 +184,7 @@ class SoftPermutation:
             else:
                 out = product.apply_limits(kernels.sort(lanes, order), key, transpose=False)
                 out = out[:, ::-1] if self._descending else out
+            if self._invalid is not None:
+                spoilt = spoilt | self._invalid
             out = xp.where(spoilt[:, None], np.nan, out)
             return kernels.finish(out.T.reshape(v.shape), dtype)

@@ -18,6 +18,8 @@ from ._validation import (
     check_out,
     check_total,
     check_weights,
+    either,
+    mend,
     normalize_axis,
     scalar_layout,
     weights_layout,
@@ -108,6 +110,8 @@ class LaneRule(Rule):
         The arguments.
     lanes : dict of str to array
         The same as float64 lanes.
+    refused : array of bool, shape (lanes,), or None
+        Lanes with arguments that are not allowed, as `mend` returns them.
     total : array, shape (lanes,)
         Correctly rounded sums of the weights, or the number of entries.
     """
@@ -141,6 +145,7 @@ class LaneRule(Rule):
         if weights is not None:
             check_weights(self.arrays["weights"])
         self.lanes = {name: layout.pack(self.arrays[name]) for name, layout in self.layouts.items()}
+        self.refused = mend(self.kernels, self.arrays, self.lanes)
         if weights is None:
             self.total = self.kernels.full(len(self.lanes["alpha"]), x.shape[axis])
         else:
@@ -164,7 +169,8 @@ class LaneRule(Rule):
         del self.arrays[name], self.lanes[name]
 
     def spoil(self, invalid: Array | None) -> None:
-        """Make the results and cotangents of invalid lanes NaN."""
+        """Make the results and cotangents of invalid lanes NaN, and of those refused."""
+        invalid = either(invalid, self.refused)
         for layout in self.layouts.values():
             layout.invalid = invalid
 
@@ -194,5 +200,5 @@ def evaluate(
                 value = call.kernels.finish(value, call.dtype)
     if out is None:
         return value
-    check_out(out, value)[...] = value
+    check_out(call.kernels, out, value)[...] = value
     return out

@@ -28,6 +28,8 @@ class OneThreshold:
         Where p may be written.
     fill : int, optional
         Whether p is asked for: 0 for no, 1 for F, 2 for its logarithm.
+    dtype : dtype, optional
+        What p may be rounded to; float64 by default.
 
     Attributes
     ----------
@@ -40,8 +42,9 @@ class OneThreshold:
     absent : array of bool, shape (lanes, 1), or None
         Which lanes have no entries: those of zero weight, and those that a NaN spoils.
     invalid : array of bool, shape (lanes,), or None
-    solved : array of int, shape (lanes,)
-        0: by sorting; 1: by selection; 2: so too, but absent entries are not finite.
+    solved : array of int, shape (lanes,), or None
+        0: by sorting; 1: by selection; 2: so too, but absent entries are not finite.  None: all by
+        selection, with nothing known of their entries.
     """
 
     def __init__(
@@ -55,13 +58,12 @@ class OneThreshold:
         weights: Array | None = None,
         room: Array | None = None,
         fill: int = 1,
+        dtype: Any = None,
     ) -> None:
-        self.absent: Array | None = None
-        self.invalid: Array | None = None
-        self.solved, self.found, self.p = kernels.select(
-            x, weights, sign, levels, totals, alpha, room, fill
+        self.solved, self.found, self.p, self.invalid, self.absent = kernels.select(
+            x, weights, sign, levels, totals, alpha, room, fill, dtype
         )
-        if kernels.every(self.solved):
+        if self.solved is None or kernels.every(self.solved):
             return
         with kernels.quiet():
             self._sort(kernels, x, sign, alpha, levels, weights, fill)

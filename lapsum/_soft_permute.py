@@ -15,7 +15,9 @@ from ._validation import (
     arguments,
     batch_of,
     check_alpha,
+    either,
     joint_batch,
+    mend,
     normalize_axis,
     scalar_layout,
 )
@@ -237,14 +239,15 @@ class _SoftPermute(Rule):
         self.result = Layout(self.kernels, shape, axis, batch)
         self.key = key_of(self.kernels, keys, batch)
         self.descending, self.transpose = descending, transpose
-        self.sources = Sources(
-            self.kernels, self.layouts["x"].pack(x), self.layouts["alpha"].pack(alpha)
-        )
+        lanes = {name: self.layouts[name].pack(arrays[name]) for name in ("x", "alpha")}
+        refused = mend(self.kernels, arrays, lanes)
+        self.sources = Sources(self.kernels, **lanes)
         self.product = Product(self.sources, running.keep)
         self.values = self.layouts["values"].pack(values)
         invalid = xp.isnan(self.values).any(axis=-1)
-        if self.sources.invalid is not None:
-            invalid = invalid | self.sources.invalid[self.key]
+        spoilt = either(self.sources.invalid, refused)
+        if spoilt is not None:
+            invalid = invalid | spoilt[self.key]
         if invalid.any():
             self.layouts["values"].invalid = self.result.invalid = invalid
             self.values = xp.where(invalid[:, None], 0.0, self.values)

@@ -128,11 +128,13 @@ class _SoftQuantile(LaneRule):
         self.shape = (*self.arrays["q"].shape, *self.batch[:at], *kept, *self.batch[at:])
         self.q = self.lanes.pop("q")
         xp = self.kernels.xp
-        self.exponent = weight_exponent(xp, self.total)[:, None]
-        if self.exponent.any():
-            self.lanes["weights"] = xp.ldexp(self.lanes["weights"], self.exponent)
-        self.total = xp.ldexp(self.total[:, None], self.exponent)
         self.weights = self.lanes.get("weights")
+        self.total = self.total[:, None]
+        if self.weights is not None:
+            self.exponent = weight_exponent(xp, self.total)
+            if self.kernels.any(self.exponent):
+                self.weights = self.lanes["weights"] = xp.ldexp(self.weights, self.exponent)
+                self.total = xp.ldexp(self.total, self.exponent)
         self.levels = self.q * self.total
         self.chosen = self.select() if 0 < self.levels.shape[1] <= FEW else None
         self.spoil(self.chosen[0].invalid if self.chosen else self.sources.invalid)

@@ -143,10 +143,12 @@ class _SoftRank(LaneRule):
 
     def value(self) -> Array:
         s, xp = self.sources, self.kernels.xp
-        y = self.kernels.ranks(s.gap, s.order, s.weights, s.pairs, s.left, s.right)
-        if s.everyone() is s:
+        y = self.kernels.ranks(s.x, s.gap, s.order, s.weights, s.pairs, s.left, s.right)
+        if s.weights is None:
             return y
-        some_absent = xp.equal(s.weights, 0.0).any(axis=-1)[:, None]
+        some_absent = (s.weights == 0.0).any(axis=-1)[:, None]
+        if not self.kernels.any(some_absent):
+            return y
         at_all = s.unsort(xp.where(self.at.invalid, np.nan, 0.5 + self.at.level()))
         return xp.where(some_absent, at_all, y)
 
@@ -173,16 +175,15 @@ class _SoftRank(LaneRule):
     def vjp(self, bar: Array, wrt: frozenset[str]) -> dict[str, Array]:
         s, xp = self.sources, self.kernels.xp
         base = s.left, s.right
-        quick: Array = xp.isfinite(bar).all(axis=-1)
-        if s.weights is not None:
-            quick = xp.zeros_like(quick)
-        pulled = {}
-        if quick.any():
-            pulled["x"], pulled["alpha"] = self.kernels.pull_ranks(
-                s.x, s.gap, s.order, s.count, base, s.alpha, self.sign, bar
-            )
-        if quick.all() and pulled:
-            return pulled
+        quick, pulled = None, {}
+        if s.weights is None and self.kernels.walks:
+            quick = xp.isfinite(bar).all(axis=-1)
+            if quick.any():
+                pulled["x"], pulled["alpha"] = self.kernels.pull_ranks(
+                    s.x, s.gap, s.order, s.count, base, s.alpha, self.sign, bar
+                )
+            if pulled and quick.all():
+                return pulled
         others = s.neighbours()
         two_alpha = 2.0 * s.alpha
         bar = xp.where(self.at.invalid, 0.0, s.sort(bar))

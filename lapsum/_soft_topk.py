@@ -9,7 +9,7 @@ import numpy as np
 
 from ._rules import LaneRule, evaluate, rule_of, weight_exponent
 from ._selection import OneThreshold
-from ._validation import Running, check_k
+from ._validation import Running, check_k, either
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
@@ -231,13 +231,17 @@ class _SoftTopk(LaneRule):
         self.alpha = self.lanes["alpha"]
         self.weights = self.lanes.get("weights")
         # A level of exactly the total is where the running sums must not decide.
-        levels = check_k(self.kernels, self.lanes["k"], self.total)
+        number = self.x.shape[1] if weights is None else None
+        levels = check_k(self.kernels, self.arrays["k"], self.lanes["k"], self.total, number)
+        unseen = number is None or self.kernels.holds(self.arrays["k"])
+        if unseen and not self.kernels.on_host:
+            self.refused = either(self.refused, xp.isnan(levels))
         total = self.total
         self.exponent: Any = 0
         if self.weights is not None:
             with self.kernels.quiet():
                 self.exponent = weight_exponent(xp, total)
-                if self.exponent.any():
+                if self.kernels.any(self.exponent):
                     levels = xp.ldexp(levels, self.exponent)
                     total = xp.ldexp(total, self.exponent)
                     self.weights = xp.ldexp(self.weights, self.exponent[:, None])
@@ -256,6 +260,7 @@ class _SoftTopk(LaneRule):
             self.weights,
             room,
             self.fill,
+            None if running.keep else self.dtype,
         )
         self.spoil(b.invalid)
         self.absent = b.absent
@@ -278,6 +283,11 @@ class _SoftTopk(LaneRule):
 
     def value(self) -> Array:
         return self.b.p
+
+    def place(self, lanes: Array) -> Array:
+        """Return the lanes of a result in the caller's shape."""
+        # On a device the lanes that are invalid have a threshold that is NaN.
+        return self.result.unpack(lanes, spoil=self.kernels.on_host)
 
     def slope(self) -> Array:
         """Return alpha times the derivative of the value in the threshold b."""
@@ -385,6 +395,8 @@ class _SoftTopk(LaneRule):
 
     def plain(self) -> Array:
         """Return in which lanes two passes over the entries are all that a vjp needs."""
+        if self.b.solved is None:
+            return self.kernels.xp.zeros(len(self.x), dtype=bool)
         return (self.b.solved == 1) & self.near
 
     def pull(self, bar: Array, wrt: frozenset[str]) -> dict[str, Array]:

@@ -277,7 +277,7 @@ class Thresholds(Targets):
         s = self.sources
         xp = s.kernels.xp
         density = xp.where(self.invalid, xp.inf, self.density)
-        least = s.kernels.min_lanes(density.min(axis=-1, initial=xp.inf), self.key, len(s.x))
+        least = s.kernels.min_lanes(density.min(axis=-1), self.key, len(s.x))
         ours = least[self.key][:, None]
         return least[:, None], xp.where(density == ours, 1.0, ours / density)
 

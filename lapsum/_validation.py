@@ -9,19 +9,24 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ._backend import kernels_for
+from ._backend import SERIAL, kernels_for
 from ._layout import Layout
 
 _FLOATS = (np.float16, np.float32, np.float64)
 _FLOAT64: np.dtype[np.float64] = np.dtype(np.float64)
 
 
-def real_array(name: str, value: Any) -> Any:
-    """Return `value` as an array of bool, integers or floats of at most 64 bits."""
+def real_array(kernels: Any, name: str, value: Any) -> Any:
+    """Return `value` as an array of bool, integers or floats of at most 64 bits.
+
+    Numbers, which have no place on a device, are NumPy's.
+    """
     if type(value) is float:
         return np.asarray(value)
-    if isinstance(value, np.ndarray):
+    if isinstance(value, np.ndarray) and kernels.on_host:
         array = value.view(np.ndarray)
+    elif kernels.holds(value):
+        array = value
     else:
         try:
             array = np.asarray(float(value) if type(value) is int else value)
@@ -34,7 +39,18 @@ def real_array(name: str, value: Any) -> Any:
             f"`{name}` must be real numbers of at most 64 bits, got {type(value).__name__} of "
             f"dtype {array.dtype}"
         )
+    if array.ndim and not kernels.holds(array):
+        return kernels.xp.asarray(array)
     return array
+
+
+def array_beside(kernels: Any, name: str, value: Any) -> Any:
+    """Return `value` as an array of the library that `kernels` are for, if it is not another's."""
+    theirs = kernels_for({name: value})
+    number = isinstance(value, np.generic)
+    if theirs.xp is not kernels.xp and hasattr(value, "__array__") and not number:
+        raise TypeError(f"`{name}` is a {type(value).__name__}, unlike the arrays it goes with")
+    return real_array(kernels, name, value)
 
 
 class Running(NamedTuple):
@@ -69,7 +85,7 @@ def arguments(
         if type(value) is np.ndarray and value.dtype is _FLOAT64:
             arrays[name], dtypes[name] = value, _FLOAT64
         else:
-            arrays[name] = array = real_array(name, value)
+            arrays[name] = array = real_array(kernels, name, value)
             dtypes[name] = float_dtype(value, array)
     if running.keep:
         for name in arrays.keys() - set(running.spare):
@@ -104,16 +120,16 @@ def worker_count(workers: Any) -> int:
     return count
 
 
-def check_out(out: Any, result: Any) -> Any:
+def check_out(kernels: Any, out: Any, result: Any) -> Any:
     """Return `out` if it can hold `result`: an array of exactly its shape and dtype."""
-    if not isinstance(out, np.ndarray):
+    if not kernels.holds(out):
         raise TypeError(f"`out` must be an array like the result, got {type(out).__name__}")
     if out.shape != result.shape or out.dtype != result.dtype:
         raise ValueError(
             f"`out` must have shape {result.shape} and dtype {result.dtype}, got shape "
             f"{out.shape} and dtype {out.dtype}"
         )
-    if not out.flags.writeable:
+    if kernels.on_host and not out.flags.writeable:
         raise ValueError("`out` must be writeable, got a read-only array")
     return out
 
@@ -186,7 +202,9 @@ def _first(array: Any, bad: Any) -> Any:
 
 
 def check_alpha(alpha: Any) -> None:
-    """Raise ValueError unless every alpha is positive and finite."""
+    """Raise ValueError unless every alpha on the host is positive and finite."""
+    if type(alpha) is not np.ndarray:
+        return
     if not alpha.ndim and 0.0 < alpha.item() < float("inf"):
         return
     bad = ~((alpha > 0) & np.isfinite(alpha))
@@ -197,7 +215,9 @@ def check_alpha(alpha: Any) -> None:
 
 
 def check_weights(weights: Any) -> None:
-    """Raise ValueError unless every weight is non-negative and finite."""
+    """Raise ValueError unless every weight on the host is non-negative and finite."""
+    if type(weights) is not np.ndarray:
+        return
     bad = ~((weights >= 0) & np.isfinite(weights))
     if bad.any():
         raise ValueError(f"`weights` must be non-negative and finite, got {_first(weights, bad)!r}")
@@ -205,26 +225,59 @@ def check_weights(weights: Any) -> None:
 
 def check_total(total: Any) -> None:
     """Raise ValueError if the weights of a lane add up to more than the largest float."""
-    if not np.isfinite(total).all():
+    if type(total) is np.ndarray and not np.isfinite(total).all():
         raise ValueError("`weights` must have a finite sum, got one that overflows")
 
 
 def check_q(q: Any) -> None:
-    """Raise ValueError unless every q lies strictly between 0 and 1."""
+    """Raise ValueError unless every q on the host lies strictly between 0 and 1."""
+    if type(q) is not np.ndarray:
+        return
     bad = ~((q > 0) & (q < 1))
     if bad.any():
         raise ValueError(f"`q` must lie strictly between 0 and 1, got {_first(q, bad)!r}")
 
 
-def check_k(kernels: Any, k: Any, total: Any) -> Any:
+def check_k(kernels: Any, given: Any, k: Any, total: Any, number: int | None) -> Any:
     """Return the levels k, one a lane, infinite where they are the total weight.
 
-    They may exceed it by a few roundings.
+    They may exceed it by a few roundings.  On a device, what is not in [0, total] becomes NaN, but
+    for one number k `given` on the host beside a known number of entries.
     """
     levels, bad = kernels.check_levels(k, total)
+    if number is not None and not kernels.on_host and not kernels.holds(given):
+        k, total = np.array([given], float), np.array([number], float)
+        _, bad = SERIAL.check_levels(k, total)
     if bad >= 0:
         raise ValueError(
             f"`k` must lie between 0 and the total weight {total[bad].item()!r}, got "
             f"{k[bad].item()!r}"
         )
     return levels
+
+
+def either(a: Any, b: Any) -> Any:
+    """Return the flags set in one of two arrays, of which each may be None for no flags."""
+    return b if a is None else a if b is None else a | b
+
+
+def mend(kernels: Any, arrays: Mapping[str, Any], lanes: dict[str, Any]) -> Any:
+    """Return the lanes with an argument that no check has seen and none would pass, or None.
+
+    What is on a device is not looked at from the host.  In `lanes` such arguments are replaced by
+    others that do no harm, and a q outside (0, 1) by NaN.
+    """
+    xp = kernels.xp
+    wrong = None
+    if kernels.on_host:
+        return None
+    if kernels.holds(arrays["alpha"]):
+        wrong = ~((lanes["alpha"] > 0.0) & xp.isfinite(lanes["alpha"]))
+        lanes["alpha"] = xp.where(wrong, 1.0, lanes["alpha"])
+    if "weights" in arrays:
+        bad = ~((lanes["weights"] >= 0.0) & xp.isfinite(lanes["weights"]))
+        lanes["weights"] = xp.where(bad, 0.0, lanes["weights"])
+        wrong = either(wrong, bad.any(axis=-1))
+    if "q" in arrays and kernels.holds(arrays["q"]):
+        lanes["q"] = xp.where((lanes["q"] > 0.0) & (lanes["q"] < 1.0), lanes["q"], xp.nan)
+    return wrong

@@ -8,6 +8,10 @@
 
 #if defined(__CUDACC__) || defined(__CUDACC_RTC__)
 #define LAP_FUNCTION __device__ __forceinline__
+#undef INFINITY /* NVRTC has none, and elsewhere they are floats */
+#undef NAN
+#define INFINITY __longlong_as_double(0x7ff0000000000000LL)
+#define NAN __longlong_as_double(0x7ff8000000000000LL)
 #else
 #include <math.h>
 #define LAP_FUNCTION static inline

@@ -21,7 +21,8 @@ LAYERS = [
     ["_sources"],
     ["_targets", "_validation"],
     ["_layout", "_backend"],
-    ["_numpy"],
+    ["_cupy"],
+    ["_cuda", "_numpy"],
     ["_kernels"],
 ]
 RANK = {module: rank for rank, row in enumerate(LAYERS) for module in row}

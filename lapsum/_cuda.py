@@ -1,0 +1,689 @@
+"""The CUDA kernels of the CuPy backend: a thread for each element, all lanes in one launch.
+
+Arrays are (lanes, length), C-contiguous; raw ones are read at `lane * length + m`.  The formulas
+are those of `laplace.h`, the very text that the CPU compiles.
+"""
+
+from __future__ import annotations
+
+from importlib.resources import files
+from typing import Any
+
+import cupy
+
+_FORMULAS = files("lapsum").joinpath("laplace.h").read_text()
+
+_DEVICE = r"""
+/* The first entry equal to entry m of the sorted lane that begins at `start`. */
+template <typename X> __device__ ptrdiff_t lap_first(const X &x, ptrdiff_t start, ptrdiff_t m)
+{
+    ptrdiff_t low = 0, high = m;
+    if (m == 0 || x[start + m - 1] != x[start + m])
+        return m;
+    while (low < high) {
+        const ptrdiff_t middle = (low + high) / 2;
+        if (x[start + middle] < x[start + m])
+            low = middle + 1;
+        else
+            high = middle;
+    }
+    return low;
+}
+
+/* How many entries of an ascending lane are at most `value`. */
+template <typename X, typename V>
+__device__ ptrdiff_t lap_up_to(const X &x, ptrdiff_t start, ptrdiff_t length, V value)
+{
+    ptrdiff_t low = 0, high = length;
+    while (low < high) {
+        const ptrdiff_t middle = (low + high) / 2;
+        if (x[start + middle] <= value)
+            low = middle + 1;
+        else
+            high = middle;
+    }
+    return low;
+}
+
+/* lap_scan for pairs, where a decay to nothing ends an infinite sum and no decay keeps it. */
+__device__ void lap_carry(double value, double value_low, double gap, double &high, double &low)
+{
+    const double decay = lap_decay(gap);
+    if (gap == 0.0)
+        lap_add(value, &high, &low);
+    else if (decay == 0.0) {
+        high = value;
+        low = 0.0;
+    } else
+        lap_scan(value, decay, &high, &low);
+    low += value_low;
+}
+
+/* (b_m - x)/alpha with b_{-1} = -inf and b_steps = inf around the thresholds of a lane. */
+template <typename X>
+__device__ double lap_bound(const X &lo, const X &hi, const X &u, ptrdiff_t start, ptrdiff_t m,
+                            ptrdiff_t steps, double x, double alpha)
+{
+    if (m < 0)
+        return -INFINITY;
+    if (m >= steps)
+        return INFINITY;
+    return lap_offset(lo[start + m], hi[start + m], u[start + m], x, alpha);
+}
+
+/* A float's bits as an integer of the same order; a NaN comes after all numbers. */
+__device__ long long lap_ordered(double x)
+{
+    const long long bits = __double_as_longlong(x + 0.0);
+    return isnan(x) ? 0x7ffffffffffffffeLL : bits ^ ((bits >> 63) & 0x7fffffffffffffffLL);
+}
+
+__device__ int lap_ordered(float x)
+{
+    const int bits = __float_as_int(x + 0.0f);
+    return isnan(x) ? 0x7ffffffe : bits ^ ((bits >> 31) & 0x7fffffff);
+}
+"""
+
+
+def _elementwise(name: str, inputs: str, outputs: str, body: str) -> Any:
+    return cupy.ElementwiseKernel(
+        inputs, outputs, body, f"lapsum_{name}", preamble=_FORMULAS + _DEVICE
+    )
+
+
+# ------------------------------------------------------------------------------------ in order
+
+KEYS = _elementwise(
+    "keys",
+    "T x, raw float64 weights, bool weighted",
+    "K key",
+    """
+    // Absent entries come last.
+    key = weighted && weights[i] == 0.0 ? ~(K(1) << (8 * sizeof(K) - 1)) : K(lap_ordered(x));
+    """,
+)
+
+ARRANGE = _elementwise(
+    "arrange",
+    "raw T x, int64 at, int64 length",
+    "float64 sorted",
+    "sorted = (double)x[i / length * length + at];",
+)
+
+PRESENT = _elementwise(
+    "present",
+    "raw float64 sorted, raw float64 weights, raw int64 order, int64 length, bool weighted",
+    "int64 count, bool invalid",
+    """
+    // The entries of some weight come first, and among them a NaN last.
+    ptrdiff_t low = weighted ? 0 : length, high = length;
+    while (low < high) {
+        const ptrdiff_t middle = (low + high) / 2;
+        if (weights[i * length + order[i * length + middle]] != 0.0)
+            low = middle + 1;
+        else
+            high = middle;
+    }
+    invalid = low > 0 && isnan(sorted[i * length + low - 1]);
+    count = invalid ? 0 : low;
+    """,
+)
+
+UNSORT = _elementwise(
+    "unsort",
+    "T value, int64 at, int64 length",
+    "raw T out",
+    "out[i / length * length + at] = value;",
+)
+
+GAPS = _elementwise(
+    "gaps",
+    "raw float64 x, raw int64 count, raw float64 alpha, int64 length",
+    "float64 gap",
+    """
+    const ptrdiff_t lane = i / length, m = i % length;
+    gap = m > 0 && m < count[lane] ? lap_step(x[i - 1], x[i], alpha[lane]) : INFINITY;
+    """,
+)
+
+# What both passes of a scan share: the lane and direction of a thread, and its chunk of elements.
+_CHUNK = """
+    const ptrdiff_t row = i / chunks, lane = row % lanes, start = i % chunks * chunk;
+    const ptrdiff_t stop = start + chunk < length ? start + chunk : length;
+    const bool reverse = backward || row >= lanes;
+    for (ptrdiff_t j = start; j < stop; ++j) {
+        const ptrdiff_t m = reverse ? length - 1 - j : j;
+        const double value = unit ? 1.0 : high[lane * length + m];
+        const double rest = pairs ? low[lane * length + m] : 0.0;
+        double step = 0.0;
+        if (j == 0)
+            step = INFINITY;
+        else if (!plain)
+            step = gap[key[lane] * length + (reverse ? m + 1 : m)];
+"""
+_CHUNKS = (
+    "raw float64 gap, raw float64 high, raw float64 low, raw int64 key, int64 lanes, int64 length, "
+    "int64 chunks, int64 chunk, bool unit, bool pairs, bool plain, bool backward"
+)
+
+SCAN_UP = _elementwise(
+    "scan_up",
+    _CHUNKS,
+    "float64 total, float64 total_low, float64 span",
+    "double sum = 0.0, sum_low = 0.0, far = 0.0, far_low = 0.0;"
+    + _CHUNK
+    + """
+        lap_carry(value, rest, j == start ? INFINITY : step, sum, sum_low);
+        lap_add(step, &far, &far_low);
+    }
+    total = sum;
+    total_low = sum_low;
+    span = far + far_low;
+    """,
+)
+
+SCAN_DOWN = _elementwise(
+    "scan_down",
+    _CHUNKS + ", raw float64 before, raw float64 before_low, bool apart",
+    "raw float64 out, raw float64 out_low",
+    "double sum = 0.0, sum_low = 0.0;"
+    "if (i % chunks > 0) { sum = before[i - 1]; sum_low = before_low[i - 1]; }"
+    + _CHUNK
+    + """
+        lap_carry(value, rest, step, sum, sum_low);
+        out[row * length + m] = apart ? sum : sum + sum_low;
+        if (apart)
+            out_low[row * length + m] = sum_low;
+    }
+    """,
+)
+
+LARGEST_UP = _elementwise(
+    "largest_up",
+    "raw float64 values, int64 length, int64 chunks, int64 chunk",
+    "float64 largest",
+    """
+    const ptrdiff_t start = i % chunks * chunk, lane = i / chunks * length;
+    const ptrdiff_t stop = start + chunk < length ? start + chunk : length;
+    largest = values[lane + start];
+    for (ptrdiff_t m = start + 1; m < stop; ++m)
+        if (!(values[lane + m] < largest))
+            largest = values[lane + m];
+    """,
+)
+
+LARGEST_DOWN = _elementwise(
+    "largest_down",
+    "raw float64 values, raw float64 before, int64 length, int64 chunks, int64 chunk",
+    "raw float64 out",
+    """
+    const ptrdiff_t start = i % chunks * chunk, lane = i / chunks * length;
+    const ptrdiff_t stop = start + chunk < length ? start + chunk : length;
+    double largest = i % chunks > 0 ? before[i - 1] : values[lane + start];
+    for (ptrdiff_t m = start; m < stop; ++m) {
+        if (!(values[lane + m] < largest))
+            largest = values[lane + m];
+        out[lane + m] = largest;
+    }
+    """,
+)
+
+RANKS = _elementwise(
+    "ranks",
+    "raw float64 x, int64 at, raw float64 weights, raw float64 high, raw float64 low, "
+    "raw float64 left, raw float64 right, int64 length, bool weighted",
+    "raw float64 out",
+    """
+    // Equal entries have the rank of the first of them.
+    const ptrdiff_t start = i / length * length, m = lap_first(x, start, i - start);
+    const ptrdiff_t f = start + m;
+    if (weighted)
+        out[start + at] =
+            high[f] + (low[f] + 0.5 * (((right[f] - weights[f]) - left[f]) + 1.0));
+    else
+        out[start + at] = (m + 1) + 0.5 * (right[f] - left[f]);
+    """,
+)
+
+MOMENTS = _elementwise(
+    "moments",
+    "raw float64 gap, raw float64 step, raw float64 base, raw int64 key, int64 length, "
+    "bool reverse",
+    "float64 value",
+    """
+    const ptrdiff_t m = i % length, near = reverse ? m + 1 : m, other = reverse ? i + 1 : i - 1;
+    value = 0.0;
+    if (reverse ? m + 1 < length : m > 0) {
+        const ptrdiff_t at = key[i / length] * length + near;
+        const double factor = lap_decay_value(lap_decay(gap[at]));
+        if (factor != 0.0)
+            value = factor * step[at] * base[other];
+    }
+    """,
+)
+
+LEVEL_TIES = _elementwise(
+    "level_ties",
+    "raw float64 x, raw float64 values, raw int64 key, int64 length",
+    "float64 out",
+    """
+    const ptrdiff_t lane = i / length, m = i % length;
+    out = values[lane * length + lap_first(x, key[lane] * length, m)];
+    """,
+)
+
+# ------------------------------------------------------------------------- targets and thresholds
+
+LOCATE = _elementwise(
+    "locate",
+    "raw float64 x, raw int64 count, raw float64 alpha, float64 lo, float64 hi, float64 u, "
+    "raw int64 key, int64 length, int64 steps, bool plain",
+    "int64 index, float64 left, float64 right",
+    """
+    const ptrdiff_t lane = key[i / steps], start = lane * length;
+    ptrdiff_t low = 0, high = count[lane];
+    index = 0;
+    left = right = NAN;
+    if (!isnan(lo) && (plain || !isnan(u))) {
+        while (low < high) {
+            const ptrdiff_t middle = (low + high) / 2;
+            const double source = x[start + middle];
+            if (plain ? source <= lo : lap_offset(lo, hi, u, source, alpha[lane]) >= 0.0)
+                low = middle + 1;
+            else
+                high = middle;
+        }
+        index = low;
+        left = right = INFINITY;
+        if (low > 0)
+            left = plain ? lap_step(x[start + low - 1], lo, alpha[lane])
+                         : lap_offset(lo, hi, u, x[start + low - 1], alpha[lane]);
+        if (low < count[lane])
+            right = plain ? lap_step(lo, x[start + low], alpha[lane])
+                          : -lap_offset(lo, hi, u, x[start + low], alpha[lane]);
+    }
+    """,
+)
+
+SOLVE = _elementwise(
+    "solve",
+    "raw float64 gap, raw int64 count, raw float64 weights, raw float64 high, raw float64 low, "
+    "raw float64 A, raw float64 B, float64 level, raw int64 key, int64 length, int64 steps, "
+    "bool weighted, int32 rows",
+    "int64 index, int8 side, float64 u, raw float64 factors",
+    """
+    const ptrdiff_t lane = key[i / steps], start = lane * length, size = _ind.size();
+    ptrdiff_t below = 0, above = count[lane];
+    index = side = 0;
+    u = NAN;
+    if (above == 0 || isnan(level)) {
+        for (int r = 0; r < rows; ++r)
+            factors[r * size + i] = above == 0 ? 0.0 : NAN;
+    } else {
+        const ptrdiff_t nodes = above;
+        double excess = level;
+        while (below < above) {
+            const ptrdiff_t m = (below + above) / 2;
+            excess = level;
+            if (m > 0)
+                excess = weighted ? (level - high[start + m - 1]) - low[start + m - 1] : level - m;
+            const double c = weighted ? weights[start + m] : 1.0;
+            // Not S itself, which would round the small levels away.
+            if (excess > 0.5 * ((B[start + m] - A[start + m]) + c))
+                below = m + 1;
+            else
+                above = m;
+        }
+        const ptrdiff_t m = below;
+        excess = level;
+        if (m > 0)
+            excess = weighted ? (level - high[start + m - 1]) - low[start + m - 1] : level - m;
+        const lap_root root = m == 0 ? lap_solve_below(level, B[start])
+            : m == nodes ? lap_solve_above(excess, A[start + m - 1])
+            : lap_solve_between(excess, A[start + m - 1], B[start + m], gap[start + m]);
+        const double all[6] = {root.left, root.right, root.q_left, root.q_right, root.density,
+                               root.centre};
+        index = m;
+        side = root.side;
+        u = root.u;
+        for (int r = 0; r < rows; ++r)
+            factors[r * size + i] = all[r];
+    }
+    """,
+)
+
+ANCHORS = _elementwise(
+    "anchors",
+    "raw float64 x, int64 index, int8 side, raw int64 key, int64 length, int64 steps",
+    "float64 lo, float64 hi",
+    """
+    const ptrdiff_t at = key[i / steps] * length + index;
+    lo = hi = NAN;
+    if (index > 0 || side != 0) {
+        lo = x[side > 0 ? at : at - 1];
+        hi = x[side < 0 ? at - 1 : at];
+    }
+    """,
+)
+
+THRESHOLDS = _elementwise(
+    "thresholds",
+    "float64 lo, float64 hi, float64 u, raw float64 alpha, raw int64 key, int64 steps",
+    "float64 b",
+    "b = lap_threshold(lo, hi, u, alpha[key[i / steps]]);",
+)
+
+GATHER = _elementwise(
+    "gather",
+    "raw float64 left, raw float64 right, raw int64 key, raw int64 left_at, raw int64 right_at, "
+    "raw float64 left_by, raw float64 right_by, raw int64 lane, int64 length, int64 steps",
+    "float64 out",
+    """
+    const ptrdiff_t start = key[i / steps] * length, at = lane[i / steps] * steps + i % steps;
+    out = 0.0;
+    if (left_at[at] >= 0 && left_at[at] < length && left_by[at] != 0.0)
+        out += left_by[at] * left[start + left_at[at]];
+    if (right_at[at] >= 0 && right_at[at] < length && right_by[at] != 0.0)
+        out += right_by[at] * right[start + right_at[at]];
+    """,
+)
+
+# The transpose of `gather` adds up what reaches one node in a fixed order: by node, then by target.
+SHARES_OF_NODES = _elementwise(
+    "shares_of_nodes",
+    "raw float64 values, raw int64 left_at, raw int64 right_at, raw float64 left_by, "
+    "raw float64 right_by, raw int64 lane, raw int64 key, int64 length, int64 steps, int64 nodes",
+    "int64 node, float64 share",
+    """
+    const ptrdiff_t size = _ind.size() / 2, side = i / size, target = i % size;
+    const ptrdiff_t at = lane[target / steps] * steps + target % steps;
+    const ptrdiff_t m = side == 0 ? left_at[at] : right_at[at];
+    const double by = side == 0 ? left_by[at] : right_by[at];
+    node = nodes; // none
+    share = 0.0;
+    if (m >= 0 && m < length && by != 0.0 && values[target] != 0.0) {
+        node = key[target / steps] * length + m;
+        share = by * values[target];
+    }
+    """,
+)
+
+BREAKS = _elementwise(
+    "breaks",
+    "raw int64 node, raw int64 key, int64 length",
+    "float64 gap",
+    """
+    const ptrdiff_t at = key[i / length] * length + i % length;
+    gap = i % length > 0 && node[at - 1] == node[at] ? 0.0 : INFINITY;
+    """,
+)
+
+LAST_OF_NODE = _elementwise(
+    "last_of_node",
+    "raw int64 node, raw float64 sums, raw int64 key, int64 length, int64 nodes",
+    "float64 out",
+    """
+    // The running sum where the node's entries end, if it has any.
+    const ptrdiff_t lane = i / nodes, start = key[lane] * length;
+    const ptrdiff_t end = lap_up_to(node, start, length, i % nodes);
+    out = end > 0 && node[start + end - 1] == i % nodes ? sums[lane * length + end - 1] : 0.0;
+    """,
+)
+
+SUM_LANES = _elementwise(
+    "sum_lanes",
+    "raw float64 values, raw int64 order, raw int64 key, int64 lanes, int64 width, bool smallest",
+    "float64 out",
+    """
+    // The lanes of one key, in the order they have.
+    const ptrdiff_t own = i / width, column = i % width;
+    const ptrdiff_t stop = lap_up_to(key, 0, lanes, own);
+    double high = smallest ? INFINITY : 0.0, low = 0.0;
+    for (ptrdiff_t m = lap_up_to(key, 0, lanes, own - 1); m < stop; ++m) {
+        const double value = values[order[m] * width + column];
+        if (!smallest)
+            lap_add(value, &high, &low);
+        else if (value < high)
+            high = value;
+    }
+    out = high + low;
+    """,
+)
+
+# ------------------------------------------------------------------------------ entries of a lane
+
+LEVELS = _elementwise(
+    "levels",
+    "float64 level, float64 total",
+    "float64 out",
+    """
+    out = NAN;
+    if (level >= 0.0 && level <= total * (1.0 + 4.0 * 2.220446049250313e-16))
+        out = level < total ? level : INFINITY;
+    """,
+)
+
+PROBABILITIES = _elementwise(
+    "probabilities",
+    "T x, raw float64 found, raw float64 alpha, raw bool absent, float64 sign, int64 length, "
+    "int64 lanes, bool logarithm",
+    "U p",
+    """
+    const ptrdiff_t lane = i / length;
+    const double t = absent[lane] ? -INFINITY
+        : lap_offset(found[lane], found[lanes + lane], found[2 * lanes + lane], sign * (double)x,
+                     alpha[lane]);
+    p = (U)(logarithm ? lap_logcdf(t) : lap_cdf(t));
+    """,
+)
+
+OFFSETS = _elementwise(
+    "offsets",
+    "raw float64 lo, raw float64 hi, raw float64 u, T x, raw float64 alpha, int64 length, bool one",
+    "float64 t",
+    """
+    const ptrdiff_t at = one ? i / length : i;
+    t = lap_offset(lo[at], hi[at], u[at], (double)x, alpha[i / length]);
+    """,
+)
+
+STEPS = _elementwise(
+    "steps",
+    "raw T origin, T x, raw float64 alpha, int64 length",
+    "float64 t",
+    "t = lap_step((double)origin[i / length], (double)x, alpha[i / length]);",
+)
+
+CDF = _elementwise("cdf", "float64 t", "float64 out", "out = lap_cdf(t);")
+PDF = _elementwise("pdf", "float64 t", "float64 out", "out = lap_pdf(t);")
+LOGCDF_SLOPE = _elementwise(
+    "logcdf_slope", "float64 t", "float64 out", "out = lap_logcdf_slope(t);"
+)
+TIMES = _elementwise(
+    "times", "float64 a, float64 b", "float64 out", "out = a == 0.0 || b == 0.0 ? 0.0 : a * b;"
+)
+
+SHARES = _elementwise(
+    "shares",
+    "raw float64 left, raw float64 right, raw float64 q_left, raw float64 q_right, "
+    "raw float64 density, T x, float64 t, raw float64 alpha, int64 length",
+    "float64 out",
+    """
+    const ptrdiff_t l = i / length;
+    const double z = (double)x;
+    const bool has_left = q_left[l] != 0.0, has_right = q_right[l] != 0.0;
+    // Measured from the nodes: |t| - min |t| would lose every digit in a wide gap.  Beyond them are
+    // only entries of zero weight.
+    if (!has_left && !has_right)
+        out = 0.0;
+    else if (isnan(z))
+        out = NAN;
+    else if (has_left && (z <= left[l] || (t > 0.0 && !(has_right && z >= right[l]))))
+        out = q_left[l] * exp(lap_step(left[l], z, alpha[l]));
+    else if (has_right && (z >= right[l] || t <= 0.0))
+        out = q_right[l] * exp(lap_step(z, right[l], alpha[l]));
+    else
+        out = lap_pdf(t) / density[l];
+    """,
+)
+
+# ----------------------------------------------------------------------------------- permutations
+
+WIDTHS = _elementwise(
+    "widths",
+    "raw float64 lo, raw float64 hi, raw float64 u, raw float64 alpha, int64 length",
+    "float64 width",
+    """
+    const ptrdiff_t lane = i / length, m = i % length, b = lane * (length - 1) + m;
+    width = INFINITY;
+    if (m > 0 && m < length - 1)
+        width = lap_width(lo[b - 1], hi[b - 1], u[b - 1], lo[b], hi[b], u[b], alpha[lane]);
+    """,
+)
+
+PERMUTATION = _elementwise(
+    "permutation",
+    "raw float64 x, raw int64 order, raw float64 lo, raw float64 hi, raw float64 u, "
+    "raw float64 width, raw float64 alpha, int64 length",
+    "raw float64 out",
+    """
+    const ptrdiff_t lane = i / (length * length), row = i / length % length, m = i % length;
+    const ptrdiff_t start = lane * length, b = lane * (length - 1);
+    const double z = x[start + m];
+    out[(start + row) * length + order[start + m]] = lap_cdf_difference(
+        lap_bound(lo, hi, u, b, row - 1, length - 1, z, alpha[lane]),
+        lap_bound(lo, hi, u, b, row, length - 1, z, alpha[lane]), width[start + row]);
+    """,
+)
+
+# What threshold b, of n - 1 a lane, changes in F((b - x)/alpha), times alpha: its kernel at x, and
+# (x - sum_k q_k x_k)/alpha from the neighbour of b on the side of x.
+_KERNEL = """
+    const double kernel = lap_pdf(lap_offset(lo[b], hi[b], u[b], z, alpha[lane]));
+    double away = 0.0;
+    if (kernel != 0.0) {
+        const ptrdiff_t side = z <= nodes[b] ? b : b + lanes * (length - 1);
+        away = deviation[side] + lap_step(nodes[side], z, alpha[lane]);
+    }
+"""
+
+PERMUTATION_JVP = _elementwise(
+    "permutation_jvp",
+    "raw float64 x, raw float64 lo, raw float64 hi, raw float64 u, raw float64 alpha, "
+    "raw float64 x_dot, raw float64 b_dot, raw float64 alpha_dot, raw float64 nodes, "
+    "raw float64 deviation, int64 lanes, int64 length, bool along_x, bool along_alpha",
+    "float64 out",
+    """
+    const ptrdiff_t lane = i / (length * length), row = i / length % length, m = i % length;
+    const double z = x[lane * length + m];
+    out = 0.0;
+    for (ptrdiff_t end = 0; end < 2; ++end) {
+        if (row == (end ? 0 : length - 1))
+            continue;
+        const ptrdiff_t b = lane * (length - 1) + row - end;
+        double change = 0.0;
+    """
+    + _KERNEL
+    + """
+        if (kernel != 0.0 && along_x)
+            change += kernel * (b_dot[b] - x_dot[lane * length + m]);
+        if (kernel != 0.0 && along_alpha)
+            change += kernel * alpha_dot[lane] * away;
+        out += end ? -change : change;
+    }
+    out /= alpha[lane]; // last, since two overflowing rows have no difference
+    """,
+)
+
+PERMUTATION_VJP = _elementwise(
+    "permutation_vjp",
+    "raw float64 x, raw float64 lo, raw float64 hi, raw float64 u, raw float64 alpha, "
+    "raw float64 nodes, raw float64 deviation, raw float64 bar, int64 lanes, int64 length",
+    "float64 value, float64 along",
+    """
+    const ptrdiff_t lane = i / ((length - 1) * length), row = i / length % (length - 1);
+    const ptrdiff_t m = i % length, b = lane * (length - 1) + row;
+    const ptrdiff_t at = (lane * length + row) * length + m;
+    const double z = x[lane * length + m];
+    """
+    + _KERNEL
+    + """
+    value = along = 0.0;
+    if (kernel != 0.0) {
+        value = (bar[at] - bar[at + length]) * kernel;
+        along = value * away;
+    }
+    """,
+)
+
+INSIDES = _elementwise(
+    "insides",
+    "raw float64 x, raw int64 count, raw int64 index, raw float64 lo, raw float64 hi, "
+    "raw float64 u, raw float64 alpha, int64 length",
+    "int64 row, float64 inside",
+    """
+    const ptrdiff_t lane = i / length, m = i % length, b = lane * (length - 1);
+    row = 0;
+    inside = 0.0;
+    if (m < count[lane]) {
+        row = lap_up_to(index, b, length - 1, m);
+        const double t0 = lap_bound(lo, hi, u, b, row - 1, length - 1, x[i], alpha[lane]);
+        const double t1 = lap_bound(lo, hi, u, b, row, length - 1, x[i], alpha[lane]);
+        inside = lap_cdf_across(t0 < 0.0 ? t0 : 0.0, t1 > 0.0 ? t1 : 0.0);
+    }
+    """,
+)
+
+ROWS = _elementwise(
+    "rows",
+    "raw int64 index, raw float64 lo, raw float64 hi, raw float64 u, raw float64 alpha, "
+    "raw float64 factors, int64 lanes, int64 length",
+    "int64 left_at, int64 right_at, float64 left_by, float64 right_by",
+    """
+    // From outside an interval: the kernel at its near end times (1 - e^{-width})/2.
+    const ptrdiff_t lane = i / length, m = i % length, b = lane * (length - 1) + m;
+    const bool first = m == 0, last = m == length - 1;
+    double half = 0.5;
+    if (!first && !last)
+        half = -0.5
+            * expm1(-lap_width(lo[b - 1], hi[b - 1], u[b - 1], lo[b], hi[b], u[b], alpha[lane]));
+    left_at = first ? -1 : index[b - 1] - 1;
+    left_by = first ? 0.0 : half * factors[b - 1];
+    right_at = last ? -1 : index[b];
+    right_by = last ? 0.0 : half * factors[lanes * (length - 1) + b];
+    """,
+)
+
+WEIGH = _elementwise(
+    "weigh",
+    "raw float64 values, raw float64 inside, raw int64 key, int64 length",
+    "float64 out",
+    "out = inside[key[i / length] * length + i % length] * values[i];",
+)
+
+SPREAD = _elementwise(
+    "spread",
+    "raw float64 values, raw float64 inside, raw int64 row, raw int64 key, float64 given, "
+    "int64 length",
+    "float64 out",
+    """
+    const ptrdiff_t at = key[i / length] * length + i % length;
+    out = given + inside[at] * values[i / length * length + row[at]];
+    """,
+)
+
+# ----------------------------------------------------------------------------- one threshold a lane
+
+_SELECT = files("lapsum").joinpath("select.cuh").read_text()
+
+
+def select_kernel(real: str, weighted: bool) -> Any:
+    """Return the kernel of `select.cuh` for entries of the type `real`.
+
+    A round needs the sums of eight buckets from all threads of a block, and in the last launch goes
+    on until nothing is left to do: neither an elementwise nor a reduction kernel has the shared
+    memory and the barriers for that.
+    """
+    head = f"typedef {real} real;\n#define LAP_WEIGHTED {int(weighted)}\n"
+    return cupy.RawKernel(_FORMULAS + head + _SELECT, "lap_select")

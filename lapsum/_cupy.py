@@ -1,0 +1,684 @@
+"""The kernels for CuPy arrays, with the names and meanings of `lapsum._numpy`.
+
+Sums along a lane go through `Kernels._scan`: threads walk along chunks, the same is done with the
+sums of the chunks, and the chunks are walked again with what came before them.  The order of all
+additions is fixed, so results are the same in every run.  Nothing here waits for the device.
+"""
+
+from __future__ import annotations
+
+from contextlib import nullcontext
+from functools import cache
+from math import prod
+from typing import Any
+
+import cupy
+import numpy as np
+
+from . import _cuda
+
+Array = Any
+
+CHUNK = 32  # elements that one thread of a scan walks along
+
+# Up to here one block solves a lane for its threshold; of longer ones, if few, many blocks do.
+LONG = 32_768
+FEW_LANES = 512
+MOST_BLOCKS = 256  # of one lane; what each leaves behind is read by all of the next round
+LEAST_ENTRIES = 2048  # of one block
+ROUNDS = 5
+
+_THREADS, _FEW_THREADS = 128, 32  # of a block, and of one for a short lane
+_BRACKET, _PART = 20, 225  # doubles of lap_bracket and of lap_part
+_REALS = {"f": "float", "d": "double"}
+
+_select_kernel = cache(_cuda.select_kernel)
+
+
+class Kernels:
+    """The kernels for arrays on the current device, run on its current stream."""
+
+    xp = cupy
+    on_host = False
+    # Derivatives of ranks and sorts are put together from scans.
+    walks = False
+
+    def quiet(self) -> Any:
+        """Return a context in which nothing warns: a device never does."""
+        return nullcontext()
+
+    def holds(self, value: Any) -> bool:
+        """Return whether `value` is an array of this backend."""
+        return isinstance(value, cupy.ndarray)
+
+    def identity(self, lanes: int) -> Array:
+        """Return the key of lanes that are their own sources."""
+        return cupy.arange(lanes, dtype=np.int64)
+
+    def full(self, lanes: int, value: float) -> Array:
+        """Return one number for every lane."""
+        return cupy.full(lanes, value, dtype=np.float64)
+
+    def every_lane(self, number: Array, lanes: int) -> Array:
+        """Return a 0-d array as one number for every lane."""
+        if isinstance(number, cupy.ndarray):
+            number = cupy.broadcast_to(number.reshape(1), (lanes,))
+            return cupy.ascontiguousarray(number, np.float64)
+        return self.full(lanes, number.item())
+
+    def any(self, flags: Array) -> bool:
+        """Return whether a flag may be set; to look would mean to wait for the device."""
+        return True
+
+    def check_levels(self, levels: Array, totals: Array) -> tuple[Array, int]:
+        """Return levels, infinite from the total on and NaN outside [0, total]."""
+        return _cuda.LEVELS(levels, totals), -1
+
+    def contiguous(self, a: Array) -> Array:
+        """Return `a` as C-contiguous float64, the same object where it is that already."""
+        return cupy.ascontiguousarray(a, np.float64)
+
+    def entries(self, a: Array) -> Array:
+        """Return `a` C-contiguous, and as float32 if it is that."""
+        return cupy.ascontiguousarray(a, np.float32 if a.dtype == np.float32 else np.float64)
+
+    def own(self, a: Array) -> Array:
+        """Return a copy of `a`, of the same dtype and in C order."""
+        return a.copy(order="C")
+
+    def room(self, own: Array) -> None:
+        """Return no room for a result: memory of a device comes from a pool."""
+        return
+
+    def finish(self, a: Array, dtype: Any) -> Array:
+        """Return `a` rounded once to `dtype`."""
+        return a.astype(dtype, copy=False)
+
+    def freeze(self, a: Array) -> Array:
+        """Return a copy of `a`, for want of arrays that cannot be written to."""
+        return a.copy()
+
+    def block(self, arrays: int, shape: tuple[int, int]) -> Array:
+        """Return several arrays in one."""
+        return cupy.empty((arrays, *shape))
+
+    def linear_operator(self, shape: Any, matvec: Any, rmatvec: Any, dtype: Any) -> Any:
+        """Return a LinearOperator of cupyx."""
+        from cupyx.scipy.sparse.linalg import LinearOperator
+
+        return LinearOperator(shape, matvec, rmatvec, dtype=dtype)
+
+    # ---------------------------------------------------------------------------------- in order
+
+    def order(
+        self, x: Array, weights: Array | None, values: Array
+    ) -> tuple[Array, Array, Array | None]:
+        """Write the entries in ascending order, those of zero weight last, to `values`.
+
+        Returns the order, how many are present, and which lanes are spoilt by a NaN of non-zero
+        weight and count no entry.
+        """
+        n = x.shape[1]
+        bits = np.int32 if x.dtype == np.float32 else np.int64
+        keys = cupy.empty(x.shape, bits)
+        _cuda.KEYS(x, _or_nothing(weights), weights is not None, keys)
+        order = cupy.argsort(keys, axis=-1)
+        _cuda.ARRANGE(x, order, n, values)
+        return order, *self._present(values, weights, order)
+
+    def ascending(self, x: Array, values: Array) -> tuple[Array, Array | None]:
+        """Do the same without the order."""
+        values[...] = cupy.sort(x, axis=-1)
+        return self._present(values, None, self.identity(1))
+
+    def _present(self, values: Array, weights: Array | None, order: Array) -> tuple[Array, Array]:
+        lanes, n = values.shape
+        count, invalid = cupy.empty(lanes, np.int64), cupy.empty(lanes, bool)
+        _cuda.PRESENT(values, _or_nothing(weights), order, n, weights is not None, count, invalid)
+        return count, invalid
+
+    def sort(self, values: Array, permutation: Array) -> Array:
+        """Return every lane of `values` in the order of `permutation`."""
+        return cupy.take_along_axis(values, permutation, axis=-1)
+
+    def unsort(self, values: Array, permutation: Array) -> Array:
+        """Undo `sort`."""
+        out = cupy.empty(values.shape, values.dtype)
+        _cuda.UNSORT(values, permutation, values.shape[1], out)
+        return out
+
+    def sum_lanes(self, values: Array, key: Array, lanes: int) -> Array:
+        """Add up the lanes of `values` that share a key."""
+        return self._join_lanes(values, key, lanes, smallest=False)
+
+    def min_lanes(self, values: Array, key: Array, lanes: int) -> Array:
+        """Return the smallest of the values that share a key."""
+        return self._join_lanes(values, key, lanes, smallest=True)
+
+    def _join_lanes(self, values: Array, key: Array, lanes: int, smallest: bool) -> Array:
+        if len(values) == lanes:  # then each lane has a key of its own
+            return values
+        values = cupy.ascontiguousarray(values, np.float64)
+        out = cupy.empty((lanes, *values.shape[1:]))
+        order = cupy.argsort(key)
+        width = prod(values.shape[1:])
+        _cuda.SUM_LANES(values, order, key[order], len(values), width, smallest, out)
+        return out
+
+    def times(self, a: Array, b: Array) -> Array:
+        """Return a * b, where nothing times an infinity is nothing."""
+        return _cuda.TIMES(a, b)
+
+    def gaps(self, x: Array, count: Array, alpha: Array, out: Array) -> None:
+        """(x[m] - x[m-1])/alpha between neighbours, infinite where there is no pair."""
+        _cuda.GAPS(x, count, alpha, x.shape[1], out)
+
+    def decays(self, gap: Array) -> Array:
+        """Return the gaps, which is what `scan` takes here."""
+        return gap
+
+    def scan(self, decay: Array | None, values: Array | None, key: Array, reverse: bool) -> Array:
+        """out[m] = values[m] + e^{-gap[m]} out[m-1], or its mirror; values None means ones."""
+        return self._scan(decay, values, None, key, backward=reverse)[0][0]
+
+    def scan_both(
+        self, gap: Array, values: Array | None, key: Array, out: Array | None = None
+    ) -> tuple[Array, Array]:
+        """Return the scan of values and its mirror."""
+        left, right = self._scan(gap, values, None, key, both=True)[0]
+        return left, right
+
+    def cumulate(self, values: Array) -> tuple[Array, Array]:
+        """Return running sums as unevaluated pairs."""
+        key = self.identity(len(values))
+        (high,), (low,) = self._scan(None, values, None, key, apart=True)
+        return high, low
+
+    def totals(self, values: Array) -> Array:
+        """Return sums of the lanes, rounded once from twice the precision."""
+        high, low = values, None
+        while high.shape[1] > 1 or low is None:
+            high, low, _ = self._sum_chunks(None, high, low, self.identity(1), chunk=256)
+        return (high + low)[:, 0] if values.shape[1] else cupy.zeros(len(values))
+
+    @staticmethod
+    def _shape(gap: Any, high: Any, key: Array) -> tuple[int, int]:
+        """Return the lanes and length of a scan of `high`, or of ones along `gap`."""
+        return (len(key), gap.shape[1]) if high is None else high.shape
+
+    def _sum_chunks(
+        self,
+        gap: Array | None,
+        high: Array | None,
+        low: Array | None,
+        key: Array,
+        both: bool = False,
+        backward: bool = False,
+        chunk: int = CHUNK,
+    ) -> Any:
+        """Return the sum of each chunk as a pair, and the gap from the last of the one before."""
+        lanes, n = self._shape(gap, high, key)
+        chunks = -(-n // chunk)
+        total, total_low, span = cupy.empty((3, lanes * (1 + both), chunks))
+        flags = high is None, low is not None, gap is None, backward
+        inputs = _or_nothing(gap), _or_nothing(high), _or_nothing(low), key
+        _cuda.SCAN_UP(*inputs, lanes, n, chunks, chunk, *flags, total, total_low, span)
+        return total, total_low, span
+
+    def _scan(
+        self,
+        gap: Array | None,
+        high: Array | None,
+        low: Array | None,
+        key: Array,
+        both: bool = False,
+        backward: bool = False,
+        apart: bool = False,
+    ) -> tuple[Array, Array]:
+        """Return scans of high + low as (1 or 2, lanes, n), and what they lack if kept `apart`."""
+        lanes, n = shape = self._shape(gap, high, key)
+        out = cupy.empty((1 + both, *shape))
+        out_low = cupy.empty(out.shape if apart else 1)
+        chunks = -(-n // CHUNK)
+        before = before_low = _or_nothing(None)
+        if chunks > 1:
+            total, total_low, span = self._sum_chunks(gap, high, low, key, both, backward)
+            before, before_low = self._scan(
+                span, total, total_low, self.identity(len(total)), apart=True
+            )
+        flags = high is None, low is not None, gap is None, backward
+        inputs = _or_nothing(gap), _or_nothing(high), _or_nothing(low), key
+        _cuda.SCAN_DOWN(
+            *inputs,
+            lanes,
+            n,
+            chunks,
+            CHUNK,
+            *flags,
+            before,
+            before_low,
+            apart,
+            out,
+            out_low,
+            size=(1 + both) * lanes * chunks,
+        )
+        return out, out_low
+
+    def _running_largest(self, values: Array) -> Array:
+        lanes, n = values.shape
+        out = cupy.empty(values.shape)
+        chunks = -(-n // CHUNK)
+        before = _or_nothing(None)
+        if chunks > 1:
+            largest = cupy.empty((lanes, chunks))
+            _cuda.LARGEST_UP(values, n, chunks, CHUNK, largest)
+            before = self._running_largest(largest)
+        _cuda.LARGEST_DOWN(values, before, n, chunks, CHUNK, out, size=lanes * chunks)
+        return out
+
+    def ranks(
+        self,
+        x: Array,
+        gap: Array,
+        order: Array,
+        weights: Array | None,
+        pairs: tuple[Array, Array] | None,
+        left: Array,
+        right: Array,
+    ) -> Array:
+        """1/2 + S at the sources, in the caller's order; all of them are present."""
+        out = cupy.empty(gap.shape)
+        high, low = pairs or (_or_nothing(None), _or_nothing(None))
+        weighted = weights is not None
+        _cuda.RANKS(
+            x,
+            order,
+            _or_nothing(weights),
+            high,
+            low,
+            left,
+            right,
+            gap.shape[1],
+            weighted,
+            out,
+        )
+        return out
+
+    def moments(self, decay: Array, step: Array, base: Array, key: Array, reverse: bool) -> Array:
+        """sum_j w_j e^{-|x_m - x_j|/alpha} (v_m - v_j) over j < m, or of (v_j - v_m) over j > m."""
+        values = cupy.empty(base.shape)
+        _cuda.MOMENTS(decay, step, base, key, base.shape[1], reverse, values)
+        return self.scan(decay, values, key, reverse)
+
+    def level_ties(self, x: Array, key: Array, values: Array) -> None:
+        """Give equal sources the result of the first of them, in place."""
+        out = cupy.empty(values.shape)
+        _cuda.LEVEL_TIES(x, values, key, values.shape[1], out)
+        values[...] = out
+
+    # ---------------------------------------------------------------------- targets and thresholds
+
+    def locate(
+        self,
+        x: Array,
+        count: Array,
+        alpha: Array,
+        lo: Array,
+        hi: Array | None,
+        u: Array | None,
+        key: Array,
+    ) -> tuple[Array, Array, Array]:
+        """How many sources are <= each target, and the distances over alpha to both neighbours."""
+        index = cupy.empty(lo.shape, np.int64)
+        left, right = cupy.empty((2, *lo.shape))
+        plain = u is None
+        ends = (lo, lo, lo) if plain else (lo, hi, u)
+        n, steps = x.shape[1], lo.shape[1]
+        _cuda.LOCATE(x, count, alpha, *ends, key, n, steps, plain, index, left, right)
+        return index, left, right
+
+    def solve(
+        self,
+        gap: Array,
+        count: Array,
+        weights: Array | None,
+        pairs: tuple[Array, Array] | None,
+        left: Array,
+        right: Array,
+        levels: Array,
+        key: Array,
+        full: bool,
+        rows: int | None = None,
+    ) -> tuple[Array, Array, Array, Array | None]:
+        """Roots of S(b) = level: nodes below, side of the anchor, offset, factors if `full`."""
+        rows = rows or (6 if full else 0)
+        shape = levels.shape
+        index, side = cupy.empty(shape, np.int64), cupy.empty(shape, np.int8)
+        u, factors = cupy.empty(shape), cupy.empty((max(rows, 1), *shape))
+        high, low = pairs or (_or_nothing(None), _or_nothing(None))
+        _cuda.SOLVE(
+            gap,
+            count,
+            _or_nothing(weights),
+            high,
+            low,
+            left,
+            right,
+            levels,
+            key,
+            gap.shape[1],
+            shape[1],
+            weights is not None,
+            rows,
+            index,
+            side,
+            u,
+            factors,
+        )
+        return index, side, u, factors if rows else None
+
+    def solve_steps(
+        self,
+        gap: Array,
+        count: Array,
+        left: Array,
+        right: Array,
+        first: float,
+        steps: int,
+        rows: int,
+    ) -> Any:
+        """`solve` at the levels first, first + 1, ... of every lane, for unit weights."""
+        lanes = len(gap)
+        levels = cupy.broadcast_to(cupy.arange(steps) + first, (lanes, steps))
+        key = self.identity(lanes)
+        return self.solve(gap, count, None, None, left, right, levels, key, True, rows)
+
+    def sorted_values(
+        self,
+        x: Array,
+        gap: Array,
+        count: Array,
+        left: Array,
+        right: Array,
+        alpha: Array,
+        first: float,
+        steps: int,
+    ) -> Array:
+        """Return the roots that `solve_steps` gives, rounded, but never descending."""
+        key = self.identity(len(x))
+        index, side, u, _ = self.solve_steps(gap, count, left, right, first, steps, 0)
+        lo, hi = self.anchors(x, index, side, key)
+        return self._running_largest(self.thresholds(lo, hi, u, alpha, key))
+
+    def anchors(self, x: Array, index: Array, side: Array, key: Array) -> tuple[Array, Array]:
+        """Return the two nodes that anchor each threshold."""
+        lo, hi = cupy.empty((2, *index.shape))
+        _cuda.ANCHORS(x, index, side, key, x.shape[1], index.shape[1], lo, hi)
+        return lo, hi
+
+    def thresholds(self, lo: Array, hi: Array, u: Array, alpha: Array, key: Array) -> Array:
+        """(lo + hi)/2 + alpha u, rounded."""
+        out = cupy.empty(u.shape)
+        _cuda.THRESHOLDS(lo, hi, u, alpha, key, u.shape[1], out)
+        return out
+
+    def gather(
+        self,
+        nodes: tuple[Array, Array],
+        key: Array,
+        at: tuple[Array, Array],
+        by: tuple[Array, Array],
+        lane: Array,
+    ) -> Array:
+        """by[0] nodes[0][at[0]] + by[1] nodes[1][at[1]] at every target."""
+        steps = at[0].shape[1]
+        out = cupy.empty((len(key), steps))
+        _cuda.GATHER(*nodes, key, *at, *by, lane, nodes[0].shape[1], steps, out)
+        return out
+
+    def scatter(
+        self,
+        values: Array,
+        at: tuple[Array, Array],
+        by: tuple[Array, Array],
+        lane: Array,
+        key: Array,
+        shape: tuple[int, int],
+    ) -> tuple[Array, Array]:
+        """Apply the transpose of `gather`."""
+        lanes, n = shape
+        share = cupy.empty((2, values.size))
+        node = cupy.empty(share.shape, np.int64)
+        steps = values.shape[1]
+        _cuda.SHARES_OF_NODES(values, *at, *by, lane, key, n, steps, lanes * n, node, share)
+        order = cupy.argsort(node, axis=-1)
+        node, share = self.sort(node, order), self.sort(share, order)
+        left, right = self._sums_of_runs(node, share, self.identity(2), lanes * n)
+        return left.reshape(shape), right.reshape(shape)
+
+    def _sums_of_runs(self, node: Array, share: Array, key: Array, nodes: int) -> Array:
+        """Return, for each node, the sum of the shares beside it in ascending lanes of nodes."""
+        lanes, n = share.shape
+        gap, out = cupy.empty(share.shape), cupy.zeros((lanes, nodes))
+        if not share.size or not out.size:
+            return out
+        _cuda.BREAKS(node, key, n, gap)
+        sums = self.scan(gap, share, self.identity(lanes), False)
+        _cuda.LAST_OF_NODE(node, sums, key, n, nodes, out)
+        return out
+
+    # ---------------------------------------------------------------------------- entries of a lane
+
+    def offsets(self, lo: Array, hi: Array, u: Array, x: Array, alpha: Array) -> Array:
+        """(b - x)/alpha for one threshold a lane, or for as many as there are x."""
+        out = cupy.empty(x.shape)
+        _cuda.OFFSETS(lo, hi, u, x, alpha, x.shape[1], u.shape[1] == 1, out)
+        return out
+
+    def steps(self, origin: Array, x: Array, alpha: Array) -> Array:
+        """(x - origin)/alpha for one origin a lane."""
+        out = cupy.empty(x.shape)
+        _cuda.STEPS(origin, x, alpha, x.shape[1], out)
+        return out
+
+    def cdf(self, t: Array) -> Array:
+        """F(t)."""
+        return _cuda.CDF(t)
+
+    def pdf(self, t: Array) -> Array:
+        """f(t)."""
+        return _cuda.PDF(t)
+
+    def logcdf_slope(self, t: Array) -> Array:
+        """f(t)/F(t)."""
+        return _cuda.LOGCDF_SLOPE(t)
+
+    def shares(
+        self,
+        nodes: tuple[Array, Array],
+        q: tuple[Array, Array],
+        density: Array,
+        x: Array,
+        t: Array,
+        alpha: Array,
+    ) -> Array:
+        """e^{-|t_i|}/sum_j c_j e^{-|t_j|} for one threshold a lane."""
+        out = cupy.empty(x.shape)
+        _cuda.SHARES(*nodes, *q, density, x, t, alpha, x.shape[1], out)
+        return out
+
+    # --------------------------------------------------------------------------------- permutations
+
+    def widths(self, lo: Array, hi: Array, u: Array, alpha: Array, n: int) -> Array:
+        """(b_i - b_{i-1})/alpha of the n intervals between n - 1 thresholds."""
+        out = cupy.empty((len(lo), n))
+        _cuda.WIDTHS(lo, hi, u, alpha, n, out)
+        return out
+
+    def permutation(
+        self,
+        x: Array,
+        order: Array,
+        count: Array,
+        index: Array,
+        anchors: tuple[Array, Array, Array],
+        width: Array,
+        alpha: Array,
+    ) -> Array:
+        """F(t_ij) - F(t_{i-1,j}) of sorted sources, one matrix a lane, columns as in `order`."""
+        lanes, n = x.shape
+        out = cupy.empty((lanes, n, n))
+        _cuda.PERMUTATION(x, order, *anchors, width, alpha, n, out, size=out.size)
+        return out
+
+    def permutation_jvp(
+        self,
+        x: Array,
+        lo: Array,
+        hi: Array,
+        u: Array,
+        alpha: Array,
+        x_dot: Array | None,
+        b_dot: Array | None,
+        alpha_dot: Array | None,
+        nodes: Array,
+        deviation: Array,
+    ) -> Array:
+        """Return the tangent of `permutation`."""
+        lanes, n = x.shape
+        out = cupy.empty((lanes, n, n))
+        _cuda.PERMUTATION_JVP(
+            x,
+            lo,
+            hi,
+            u,
+            alpha,
+            _or_nothing(x_dot),
+            _or_nothing(b_dot),
+            _or_nothing(alpha_dot),
+            nodes,
+            deviation,
+            lanes,
+            n,
+            x_dot is not None,
+            alpha_dot is not None,
+            out,
+        )
+        return out
+
+    def permutation_vjp(
+        self,
+        x: Array,
+        lo: Array,
+        hi: Array,
+        u: Array,
+        alpha: Array,
+        nodes: Array,
+        deviation: Array,
+        bar: Array,
+    ) -> tuple[Array, Array, Array]:
+        """Cotangents, times alpha, of the thresholds, of x at fixed thresholds, and of alpha."""
+        lanes, n = x.shape
+        value, along = cupy.empty((2, lanes, max(n - 1, 0), n))
+        _cuda.PERMUTATION_VJP(x, lo, hi, u, alpha, nodes, deviation, bar, lanes, n, value, along)
+        return value.sum(axis=-1), -value.sum(axis=1), along.sum(axis=(1, 2))
+
+    def insides(
+        self, x: Array, count: Array, index: Array, lo: Array, hi: Array, u: Array, alpha: Array
+    ) -> tuple[Array, Array]:
+        """Return the interval that holds each node, and the share of its mass in it."""
+        row, out = cupy.empty(x.shape, np.int64), cupy.empty(x.shape)
+        _cuda.INSIDES(x, count, index, lo, hi, u, alpha, x.shape[1], row, out)
+        return row, out
+
+    def rows(
+        self,
+        index: Array,
+        anchors: tuple[Array, Array, Array],
+        alpha: Array,
+        factors: Array,
+        n: int,
+    ) -> tuple[Array, Array]:
+        """Return the nodes next to the n intervals between thresholds, and what they contribute."""
+        lanes = len(index)
+        at, by = cupy.empty((2, lanes, n), np.int64), cupy.empty((2, lanes, n))
+        _cuda.ROWS(index, *anchors, alpha, factors, lanes, n, *at, *by)
+        return at, by
+
+    def collect(self, values: Array, inside: Array, row: Array, key: Array, out: Array) -> None:
+        """Add inside * values to `out`, by row."""
+        n = values.shape[1]
+        share = cupy.empty(values.shape)
+        _cuda.WEIGH(values, inside, key, n, share)
+        out += self._sums_of_runs(row, share, key, n)
+
+    def spread(self, values: Array, inside: Array, row: Array, key: Array, out: Array) -> None:
+        """Add the transpose of `collect` to `out`."""
+        _cuda.SPREAD(values, inside, row, key, out, out.shape[1], out)
+
+    # ------------------------------------------------------------------------- one threshold a lane
+
+    def select(
+        self,
+        x: Array,
+        weights: Array | None,
+        sign: float,
+        levels: Array,
+        totals: Array,
+        alpha: Array,
+        room: Array | None,
+        fill: int,
+        dtype: Any = np.float64,
+    ) -> Any:
+        """Solve every lane of sign * x, whatever its entries are.
+
+        Returns None, (8, lanes) of what `OneThreshold` holds, F((b - sign x)/alpha) if `fill` is 1,
+        its logarithm if it is 2, as `dtype`, which lanes a NaN spoils, and which have no entries.
+        """
+        lanes, n = x.shape
+        found = cupy.empty((8, lanes))
+        invalid, absent = cupy.empty((2, lanes), bool)
+        kernel = _select_kernel(_REALS[x.dtype.char], weights is not None)
+        threads = _THREADS if n > _FEW_THREADS else _FEW_THREADS
+        blocks = 1
+        if n >= LONG and lanes < FEW_LANES:
+            blocks = min(n // LEAST_ENTRIES, MOST_BLOCKS)
+        rounds = ROUNDS if blocks > 1 else 0
+        shapes = (2, lanes, _BRACKET), (2, lanes, blocks, _PART)
+        brackets, parts = (cupy.empty(shape if rounds else (2, 1)) for shape in shapes)
+        for turn in range(rounds + 1 if lanes else 0):
+            last = turn == rounds
+            here = 1 if last else blocks
+            kernel(
+                (lanes * here,),
+                (threads,),
+                (
+                    x,
+                    x if weights is None else weights,
+                    np.int64(n),
+                    np.float64(sign),
+                    alpha,
+                    levels,
+                    np.int64(lanes),
+                    np.int32(turn == 0),
+                    np.int32(last),
+                    np.int32(here),
+                    np.int32(blocks),
+                    brackets[turn % 2],
+                    parts[turn % 2],
+                    brackets[1 - turn % 2],
+                    parts[1 - turn % 2],
+                    found,
+                    invalid,
+                    absent,
+                ),
+            )
+        p = cupy.empty(x.shape, dtype)
+        if fill:
+            _cuda.PROBABILITIES(x, found, alpha, absent, sign, n, lanes, fill == 2, p)
+        return None, found, p, invalid, absent[:, None]
+
+
+def _or_nothing(array: Array | None) -> Array:
+    """Return `array`, or what a kernel takes in its place and does not look at."""
+    return cupy.empty(1) if array is None else array
