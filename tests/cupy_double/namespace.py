@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from . import compiler, loops, raw
+from . import compiler, extras, loops, raw
 from .array import Device, apply, arrays_in, check_kind, memory_of, ndarray, unwrap, wrap
 from .names import real, signature
 from .recorder import note_launch, note_sync, note_upload
@@ -353,8 +353,16 @@ def _make() -> tuple[Any, dict[str, Any]]:
     module.cuda = cuda
     module.exceptions = np.exceptions
     modules = {"cupy": module, "cupy.cuda": cuda}
+    inner: Any = None
+    for name in ("cupyx.scipy.sparse.linalg", "cupyx.scipy.sparse", "cupyx.scipy", "cupyx"):
+        modules[name] = one = _Module(name)
+        one.__path__ = []
+        if inner is not None:
+            setattr(one, inner.__name__.rpartition(".")[2], inner)
+        inner = one
+    modules["cupyx.scipy.sparse.linalg"].LinearOperator = extras.LinearOperator
     for name, one in modules.items():
-        one.__spec__ = ModuleSpec(name, None, is_package=name == "cupy")
+        one.__spec__ = ModuleSpec(name, None, is_package=hasattr(one, "__path__"))
     return module, modules
 
 
@@ -388,7 +396,7 @@ def installed() -> Iterator[Any]:
     before = {
         name: module
         for name, module in list(sys.modules.items())
-        if name == "cupy" or name.startswith("cupy.")
+        if name.partition(".")[0] in ("cupy", "cupyx")
     }
     held = set(_holders())
     for name in before:

@@ -19,10 +19,10 @@ _DYNAMIC = re.compile(r"extern\s+__shared__\s+([\w\s]+?)\s+(\w+)\s*\[\s*\]\s*;")
 
 # What is asked of the kernel's own signature: CUDA takes any bytes for any parameter.
 _SIGNATURE = """
-template <class T> struct CudaReal { enum { real = 0 }; };
-template <> struct CudaReal<double> { enum { real = 1 }; };
-template <> struct CudaReal<float> { enum { real = 1 }; };
-template <> struct CudaReal<float16> { enum { real = 1 }; };
+template <class T> struct CudaReal { enum { real = 0, compound = __is_class(T) }; };
+template <> struct CudaReal<double> { enum { real = 1, compound = 0 }; };
+template <> struct CudaReal<float> { enum { real = 1, compound = 0 }; };
+template <> struct CudaReal<float16> { enum { real = 1, compound = 0 }; };
 template <class T> struct CudaParameter : CudaReal<T> {
   enum { pointer = 0, constant = 0, size = sizeof(T) };
 };
@@ -35,7 +35,8 @@ template <class T> struct CudaParameter<const T *> : CudaReal<T> {
 template <class... P> static int cuda_describe(void (*)(P...), int *out)
 {
   const int all[] = {(CudaParameter<P>::pointer | CudaParameter<P>::constant << 1
-                      | CudaParameter<P>::real << 2 | CudaParameter<P>::size << 3)..., 0};
+                      | CudaParameter<P>::real << 2 | CudaParameter<P>::compound << 3
+                      | CudaParameter<P>::size << 4)..., 0};
   for (size_t k = 0; k < sizeof...(P); ++k) out[k] = all[k];
   return sizeof...(P);
 }
@@ -238,7 +239,9 @@ class RawKernel:
 
     def _check(self, at: int, value: np.ndarray, array: bool, word: int) -> None:
         """Raise TypeError unless the argument has the type of its parameter."""
-        pointer, real, size = word & 1, word >> 2 & 1, word >> 3
+        pointer, real, compound, size = word & 1, word >> 2 & 1, word >> 3 & 1, word >> 4
+        if compound and array and pointer:  # a struct in plain memory
+            return
         if bool(pointer) != array or size != value.itemsize or (value.dtype.kind == "f") != real:
             kind = f"{'floating' if real else 'integer'} type of {8 * size} bits"
             raise TypeError(
