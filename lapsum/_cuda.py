@@ -478,6 +478,41 @@ PROBABILITIES = _elementwise(
     """,
 )
 
+# The cotangent of F((b - z)/alpha): densities first, then what is left of their weighted mean.
+DENSITIES = _elementwise(
+    "densities",
+    "T x, float64 bar, raw float64 weights, raw float64 found, raw float64 alpha, float64 sign, "
+    "int64 length, int64 lanes, bool weighted",
+    "float64 mass, float64 flow",
+    """
+    const ptrdiff_t lane = i / length;
+    const double z = sign * (double)x;
+    double f = 0.0;
+    if (!isnan(z) && !isinf(z))
+        f = lap_pdf(lap_offset(found[lane], found[lanes + lane], found[2 * lanes + lane], z,
+                               alpha[lane]));
+    mass = weighted ? weights[i] * f : f;
+    flow = f == 0.0 ? 0.0 : bar * f;
+    """,
+)
+
+PULL = _elementwise(
+    "pull",
+    "T x, raw T entries, float64 mass, float64 flow, raw float64 total, raw int64 pivot, "
+    "raw float64 density, raw float64 alpha, float64 sign, int64 length",
+    "float64 x_bar, float64 along",
+    """
+    // That of the entry with the largest share is known better from the others.
+    const ptrdiff_t lane = i / length;
+    x_bar = along = 0.0;
+    if (i % length != pivot[lane])
+        x_bar = sign * (mass / density[lane] * total[lane] - flow) / alpha[lane];
+    if (x_bar != 0.0)
+        along = x_bar
+            * lap_step((double)entries[lane * length + pivot[lane]], (double)x, alpha[lane]);
+    """,
+)
+
 OFFSETS = _elementwise(
     "offsets",
     "raw float64 lo, raw float64 hi, raw float64 u, T x, raw float64 alpha, int64 length, bool one",

@@ -678,6 +678,27 @@ class Kernels:
             _cuda.PROBABILITIES(x, found, alpha, absent, sign, n, lanes, fill == 2, p)
         return None, found, p, invalid, absent[:, None]
 
+    def pull(
+        self,
+        thresholds: Array,
+        x: Array,
+        weights: Array | None,
+        sign: float,
+        alpha: Array,
+        bar: Array,
+    ) -> tuple[Array, Array, Array]:
+        """Cotangents of x, of the level and of alpha for `bar`, that of F, in plain lanes."""
+        lanes, n = x.shape
+        density = cupy.ascontiguousarray(thresholds[7])
+        mass, flow, x_bar, along = cupy.empty((4, *x.shape))
+        weighted = weights is not None
+        inputs = x, bar, _or_nothing(weights), thresholds, alpha
+        _cuda.DENSITIES(*inputs, sign, n, lanes, weighted, mass, flow)
+        total, pivot = flow.sum(axis=-1), cupy.argmax(mass, axis=-1)
+        _cuda.PULL(x, x, mass, flow, total, pivot, density, alpha, sign, n, x_bar, along)
+        cupy.put_along_axis(x_bar, pivot[:, None], -x_bar.sum(axis=-1)[:, None], axis=-1)
+        return x_bar, total / density, -along.sum(axis=-1)
+
 
 def _or_nothing(array: Array | None) -> Array:
     """Return `array`, or what a kernel takes in its place and does not look at."""

@@ -146,11 +146,11 @@ class _SoftRank(LaneRule):
         y = self.kernels.ranks(s.x, s.gap, s.order, s.weights, s.pairs, s.left, s.right)
         if s.weights is None:
             return y
-        some_absent = (s.weights == 0.0).any(axis=-1)[:, None]
-        if not self.kernels.any(some_absent):
+        absent = self.lanes["weights"] == 0.0
+        if not self.kernels.any(absent):
             return y
         at_all = s.unsort(xp.where(self.at.invalid, np.nan, 0.5 + self.at.level()))
-        return xp.where(some_absent, at_all, y)
+        return xp.where(absent, at_all, y)
 
     def jvp(
         self,

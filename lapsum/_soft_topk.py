@@ -395,9 +395,10 @@ class _SoftTopk(LaneRule):
 
     def plain(self) -> Array:
         """Return in which lanes two passes over the entries are all that a vjp needs."""
-        if self.b.solved is None:
-            return self.kernels.xp.zeros(len(self.x), dtype=bool)
-        return (self.b.solved == 1) & self.near
+        b = self.b
+        if b.solved is None:
+            return self.kernels.xp.isfinite(b.found[:3]).all(axis=0) & self.near
+        return (b.solved == 1) & self.near
 
     def pull(self, bar: Array, wrt: frozenset[str]) -> dict[str, Array]:
         """Return the cotangents of `wrt` for plain lanes."""
@@ -408,7 +409,8 @@ class _SoftTopk(LaneRule):
         if "k" in wrt:
             bars["k"] = self.rescale(k_bar[:, None])[:, 0]
         if "weights" in wrt:
-            bars["weights"] = self.rescale(-self.p * k_bar[:, None])
+            p = self.p if self.b.solved is not None else self.chosen()
+            bars["weights"] = self.rescale(-p * k_bar[:, None])
         return bars
 
     def rescale(self, lanes: Array) -> Array:

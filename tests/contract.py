@@ -6,7 +6,7 @@ through `lapsum.__all__`.  Bounds are in units of eps = 2**-52, see docs/numeric
 
 import itertools
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from importlib import import_module
 from typing import Any
 
@@ -14,6 +14,7 @@ import numpy as np
 import oracle
 import oracle_jacobian
 import pytest
+from backends import BACKENDS, Host
 from mpmath import mp, mpf
 
 import lapsum
@@ -42,6 +43,7 @@ class Contract:
     unbounded : whether outputs may be infinite
     exact : `exact(**arguments, digits)` in mpmath; the oracle's function of that name by default
     jacobian : `jacobian(**arguments)` in mpmath; the oracle's by default
+    backend : where it is run
     """
 
     func: Callable[..., Any]
@@ -60,10 +62,32 @@ class Contract:
     unbounded: bool = False
     exact: Callable[..., Any] | None = None
     jacobian: Callable[..., Any] | None = None
+    backend: Host = BACKENDS[0]
 
     @property
     def name(self):
         return self.func.__name__
+
+    def call(self, *args, **arguments):
+        """The value."""
+        return self.backend.call(self.func, *args, **arguments)
+
+    def jvp(self, primals, tangents, **arguments):
+        """The value and its tangent."""
+        return self.backend.call(lapsum.jvp, self.func, primals, tangents, **arguments)
+
+    def vjp(self, **arguments):
+        """The value and the pullback."""
+        lin = self.linearize(**arguments)
+        return lin.value, lin.vjp
+
+    def linearize(self, **arguments):
+        """The Linearization."""
+        return self.backend.linearize(self.func, **arguments)
+
+    def on(self, backend):
+        """The same contract elsewhere."""
+        return replace(self, backend=backend)
 
     def lane(self, rng, x, alpha, weights=None):
         """All arguments for one lane."""
@@ -170,13 +194,38 @@ def permutation_scales(x, alpha):
         ]
 
 
-CASES = [
-    pytest.param(c, options, weighted, id="-".join([c.name, *options, *["weighted"] * weighted]))
-    for c in contracts()
-    for options in c.options
-    for weighted in ([False, True] if c.weighted else [False])
-]
-every_case = pytest.mark.parametrize(("contract", "options", "weighted"), CASES)
+def cases(*backends):
+    """Every operator, with every option, with and without weights, on these backends."""
+    return [
+        pytest.param(
+            c.on(backend),
+            options,
+            weighted,
+            id="-".join([backend.name, c.name, *options, *["weighted"] * weighted]),
+            marks=backend.marks,
+        )
+        for backend in backends
+        for c in contracts()
+        for options in c.options
+        for weighted in ([False, True] if c.weighted else [False])
+    ]
+
+
+every_case = pytest.mark.parametrize(("contract", "options", "weighted"), cases(*BACKENDS))
+every_host_case = pytest.mark.parametrize(("contract", "options", "weighted"), cases(BACKENDS[0]))
+
+
+def every_contract(*backends, where=lambda contract: True):
+    """Parametrize by the contracts for which `where` is true, on these backends."""
+    return pytest.mark.parametrize(
+        "contract",
+        [
+            pytest.param(c.on(b), id=f"{b.name}-{c.name}", marks=b.marks)
+            for b in backends
+            for c in contracts()
+            if where(c)
+        ],
+    )
 
 
 def batch_of(contract, lanes):

@@ -5,19 +5,17 @@ import threading
 
 import numpy as np
 import pytest
-from contract import batch_of, every_case, lane_of, tangents_for
-
-import lapsum
+from contract import batch_of, every_case, every_host_case, lane_of, tangents_for
 
 
 @every_case
 def test_axes_strides_and_byte_orders_change_no_bit(contract, options, weighted, rng):
     lanes = [contract.random(rng, 5, weighted) for _ in range(3)]
     arguments = batch_of(contract, lanes)
-    expected = contract.func(**arguments, **options)
+    expected = contract.call(**arguments, **options)
     for at, lane in enumerate(lanes):
         np.testing.assert_array_equal(
-            lane_of(contract, expected, at), contract.func(**lane, **options)
+            lane_of(contract, expected, at), contract.call(**lane, **options)
         )
 
     def changed(change):
@@ -31,27 +29,27 @@ def test_axes_strides_and_byte_orders_change_no_bit(contract, options, weighted,
         lambda v: v.tolist(),
     ):
         np.testing.assert_array_equal(
-            contract.func(**changed(layout), **options), expected, strict=True
+            contract.call(**changed(layout), **options), expected, strict=True
         )
-    first = contract.func(**changed(np.transpose), **options, axis=0)
+    first = contract.call(**changed(np.transpose), **options, axis=0)
     if contract.core == "vector":
         first = first.T
     np.testing.assert_array_equal(first, expected)
-    lin = lapsum.linearize(contract.func, **changed(np.transpose), **options, axis=-2)
+    lin = contract.linearize(**changed(np.transpose), **options, axis=-2)
     assert lin.value.shape == (expected.T if contract.core == "vector" else expected).shape
     for bar, name in zip(lin.vjp(np.ones(lin.value.shape)), lin.parameters, strict=True):
         turned = arguments[name].T if name in contract.lanes else arguments[name]
         assert np.shape(bar) == np.shape(turned)
 
 
-@every_case
+@every_host_case
 def test_read_only_inputs_are_accepted_and_never_changed(contract, options, weighted, rng):
     arguments = contract.random(rng, 5, weighted)
     for value in arguments.values():
         if isinstance(value, np.ndarray):
             value.flags.writeable = False
     before = {name: np.copy(v) for name, v in arguments.items()}
-    lin = lapsum.linearize(contract.func, **arguments, **options)
+    lin = contract.linearize(**arguments, **options)
     bar = np.ones(lin.value.shape)
     bar.flags.writeable = False
     lin.vjp(bar)
@@ -61,13 +59,13 @@ def test_read_only_inputs_are_accepted_and_never_changed(contract, options, weig
     assert (bar == 1).all()
 
 
-@every_case
+@every_host_case
 def test_a_linearization_keeps_copies(contract, options, weighted, rng):
     arguments = contract.random(rng, 5, weighted)
     arguments = {name: np.array(v) for name, v in arguments.items()}
-    plain = contract.func(**arguments, **options)
-    lin = lapsum.linearize(contract.func, **arguments, **options)
-    bars = lapsum.linearize(contract.func, **arguments, **options).vjp(np.ones(plain.shape))
+    plain = contract.call(**arguments, **options)
+    lin = contract.linearize(**arguments, **options)
+    bars = contract.linearize(**arguments, **options).vjp(np.ones(plain.shape))
     for v in arguments.values():
         v[...] = 0.3
     np.testing.assert_array_equal(lin.value, plain, strict=True)
@@ -91,10 +89,10 @@ def test_small_floats_are_computed_in_double_and_rounded_once(
         for name, v in arguments.items()
     }
     wide = {name: np.asarray(v, float) for name, v in small.items()}
-    value = contract.func(**small, **options)
+    value = contract.call(**small, **options)
     assert value.dtype == dtype
-    np.testing.assert_array_equal(value, contract.func(**wide, **options).astype(dtype))
-    lin = lapsum.linearize(contract.func, **small, **options)
+    np.testing.assert_array_equal(value, contract.call(**wide, **options).astype(dtype))
+    lin = contract.linearize(**small, **options)
     for bar, name in zip(lin.vjp(np.ones(value.shape)), lin.parameters, strict=True):
         given_as = np.asarray(small[name]).dtype
         assert bar.dtype == given_as
@@ -104,19 +102,19 @@ def test_small_floats_are_computed_in_double_and_rounded_once(
 def test_integers_count_as_double(contract, options, weighted, rng):
     arguments = contract.random(rng, 5, weighted)
     arguments[contract.data] = np.arange(5)
-    value = contract.func(**arguments, **options)
+    value = contract.call(**arguments, **options)
     assert value.dtype == np.float64
     arguments[contract.data] = np.arange(5.0)
-    np.testing.assert_array_equal(value, contract.func(**arguments, **options))
+    np.testing.assert_array_equal(value, contract.call(**arguments, **options))
 
 
 @every_case
 def test_a_nan_spoils_its_lane_alone(contract, options, weighted, rng):
     lanes = [contract.random(rng, 5, weighted) for _ in range(3)]
-    clean = contract.func(**batch_of(contract, lanes), **options)
+    clean = contract.call(**batch_of(contract, lanes), **options)
     lanes[1][contract.data][2] = np.nan
     arguments = batch_of(contract, lanes)
-    lin = lapsum.linearize(contract.func, **arguments, **options)
+    lin = contract.linearize(**arguments, **options)
     assert np.isnan(lane_of(contract, lin.value, 1)).all()
     for at in (0, 2):
         np.testing.assert_array_equal(
@@ -138,7 +136,7 @@ def test_empty_batches_and_empty_axes(contract, options, weighted, rng):
         name: v[:0] if name in (*contract.lanes, *contract.scalars) else v
         for name, v in batch_of(contract, lanes).items()
     }
-    lin = lapsum.linearize(contract.func, **arguments, **options)
+    lin = contract.linearize(**arguments, **options)
     assert lin.value.size == 0
     assert lin.jvp(*(arguments[name] for name in lin.parameters)).shape == lin.value.shape
     for bar, name in zip(lin.vjp(lin.value), lin.parameters, strict=True):
@@ -149,7 +147,7 @@ def test_empty_batches_and_empty_axes(contract, options, weighted, rng):
     }
     if "k" in empty:
         empty["k"] = 0.0
-    lin = lapsum.linearize(contract.func, **empty, **options)
+    lin = contract.linearize(**empty, **options)
     for bar, name in zip(lin.vjp(np.ones(lin.value.shape)), lin.parameters, strict=True):
         assert np.shape(bar) == np.shape(empty[name])
     assert lin.jvp(*(empty[name] for name in lin.parameters)).shape == lin.value.shape
@@ -160,12 +158,12 @@ def test_alpha_is_checked_and_never_enlarges(contract, options, weighted, rng):
     arguments = {**contract.random(rng, 3, weighted), **options}
     for bad in (0, -0.5, np.nan, np.inf):
         with pytest.raises(ValueError, match=r"^`alpha` must be positive and finite, got"):
-            contract.func(**{**arguments, "alpha": bad})
+            contract.call(**{**arguments, "alpha": bad})
     with pytest.raises(ValueError, match=r"^`alpha` of shape \(2,\) does not broadcast"):
-        contract.func(**{**arguments, "alpha": [0.1, 0.2]})
+        contract.call(**{**arguments, "alpha": [0.1, 0.2]})
     for bad in ("1", None, 1j, [object()]):
         with pytest.raises(TypeError, match="^`alpha` must be real numbers"):
-            contract.func(**{**arguments, "alpha": bad})
+            contract.call(**{**arguments, "alpha": bad})
 
 
 class Foreign:
@@ -177,7 +175,7 @@ class Foreign:
     __array__ = __array_namespace__
 
 
-@every_case
+@every_host_case
 def test_types_that_are_not_arrays_of_reals(contract, options, weighted, rng):
     arguments = {**contract.random(rng, 3, weighted), **options}
     data = contract.data
@@ -189,9 +187,9 @@ def test_types_that_are_not_arrays_of_reals(contract, options, weighted, rng):
         np.array([1.0]).view(np.matrix),
     ):
         with pytest.raises(TypeError, match=rf"^`{data}` is an array of type .*lapsum has no"):
-            contract.func(**{**arguments, data: bad})
+            contract.call(**{**arguments, data: bad})
         with pytest.raises(TypeError, match=rf"^`{data}` is an array of type"):
-            lapsum.linearize(contract.func, **{**arguments, data: bad})
+            contract.linearize(**{**arguments, data: bad})
     for bad in (
         "abc",
         None,
@@ -202,9 +200,9 @@ def test_types_that_are_not_arrays_of_reals(contract, options, weighted, rng):
         {1: 2},
     ):
         with pytest.raises(TypeError, match=rf"^`{data}` must be real numbers"):
-            contract.func(**{**arguments, data: bad})
+            contract.call(**{**arguments, data: bad})
     with pytest.raises(ValueError, match=rf"^`{data}` is not an array"):
-        contract.func(**{**arguments, data: [[1.0], [1.0, 2.0]]})
+        contract.call(**{**arguments, data: [[1.0], [1.0, 2.0]]})
 
 
 @every_case
@@ -212,11 +210,11 @@ def test_axis_is_one_integer(contract, options, weighted, rng):
     arguments = {**contract.random(rng, 3, weighted), **options}
     for bad in (None, (0,), 1.0, "0"):
         with pytest.raises(TypeError, match="^`axis` must be one integer"):
-            contract.func(**arguments, axis=bad)
+            contract.call(**arguments, axis=bad)
     with pytest.raises(np.exceptions.AxisError):
-        contract.func(**arguments, axis=1)
+        contract.call(**arguments, axis=1)
     with pytest.raises(ValueError, match=rf"^`{contract.data}` must have at least one dimension"):
-        contract.func(**{**arguments, contract.data: 1.0})
+        contract.call(**{**arguments, contract.data: 1.0})
 
 
 @every_case
@@ -228,26 +226,24 @@ def test_binding_by_position_or_keyword(contract, options, weighted, rng):
         if p.kind is p.POSITIONAL_OR_KEYWORD
     ]
     rest = {k: v for k, v in arguments.items() if k not in positional} | options
-    by_position = contract.func(*(arguments[name] for name in positional), **rest)
-    np.testing.assert_array_equal(by_position, contract.func(**arguments, **options))
+    by_position = contract.call(*(arguments[name] for name in positional), **rest)
+    np.testing.assert_array_equal(by_position, contract.call(**arguments, **options))
     tangents = tangents_for(rng, arguments, [*positional, *(["weights"] if weighted else [])])
-    value, tangent = lapsum.jvp(
-        contract.func, [arguments[name] for name in positional], tangents, **rest
-    )
-    lin = lapsum.linearize(contract.func, **arguments, **options)
+    value, tangent = contract.jvp([arguments[name] for name in positional], tangents, **rest)
+    lin = contract.linearize(**arguments, **options)
     np.testing.assert_array_equal(value, by_position)
     np.testing.assert_array_equal(tangent, lin.jvp(*tangents))
-    value, pullback = lapsum.vjp(contract.func, **arguments, **options)
+    value, pullback = contract.vjp(**arguments, **options)
     np.testing.assert_array_equal(value, by_position)
     assert len(pullback(value)) == len(tangents)
 
 
-@every_case
+@every_host_case
 def test_concurrent_calls_agree(contract, options, weighted, rng):
     arguments = {**contract.random(rng, 200, weighted), **options}
-    expected, results = contract.func(**arguments), []
+    expected, results = contract.call(**arguments), []
     threads = [
-        threading.Thread(target=lambda: results.append(contract.func(**arguments)))
+        threading.Thread(target=lambda: results.append(contract.call(**arguments)))
         for _ in range(4)
     ]
     for thread in threads:
