@@ -154,7 +154,9 @@ _CHUNK = """
     const bool reverse = backward || row >= lanes;
     for (ptrdiff_t j = start; j < stop; ++j) {
         const ptrdiff_t m = reverse ? length - 1 - j : j;
-        const double value = unit ? 1.0 : high[lane * length + m];
+        double value = unit ? 1.0 : high[lane * length + m];
+        if (weights && !(value >= 0.0))
+            value = NAN;
         const double rest = pairs ? low[lane * length + m] : 0.0;
         double step = 0.0;
         if (j == 0)
@@ -164,7 +166,7 @@ _CHUNK = """
 """
 _CHUNKS = (
     "raw float64 gap, raw float64 high, raw float64 low, raw int64 key, int64 lanes, int64 length, "
-    "int64 chunks, int64 chunk, bool unit, bool pairs, bool plain, bool backward"
+    "int64 chunks, int64 chunk, bool unit, bool pairs, bool plain, bool backward, bool weights"
 )
 
 SCAN_UP = _elementwise(
@@ -462,6 +464,26 @@ LEVELS = _elementwise(
     if (level >= 0.0 && level <= total * (1.0 + 4.0 * 2.220446049250313e-16))
         out = level < total ? level : INFINITY;
     """,
+)
+
+WEIGHT_EXPONENT = _elementwise(
+    "weight_exponent",
+    "float64 total",
+    "int32 exponent",
+    """
+    exponent = 0;
+    if (total > 0.0 && (total < 0x1p-960 || total > 0x1p1000)) {
+        frexp(total, &exponent);
+        exponent = -exponent;
+    }
+    """,
+)
+
+TOTALS = _elementwise(
+    "totals",
+    "float64 high, float64 low",
+    "float64 total",
+    "total = isinf(high) ? NAN : high + low;",
 )
 
 PROBABILITIES = _elementwise(

@@ -43,6 +43,9 @@ class Kernels:
     # Derivatives of ranks and sorts are put together from scans.
     walks = False
 
+    def __init__(self) -> None:
+        self._identities: dict[int, Array] = {}
+
     def quiet(self) -> Any:
         """Return a context in which nothing warns: a device never does."""
         return nullcontext()
@@ -53,7 +56,9 @@ class Kernels:
 
     def identity(self, lanes: int) -> Array:
         """Return the key of lanes that are their own sources."""
-        return cupy.arange(lanes, dtype=np.int64)
+        if lanes not in self._identities:
+            self._identities[lanes] = cupy.arange(lanes, dtype=np.int64)
+        return self._identities[lanes]
 
     def full(self, lanes: int, value: float) -> Array:
         """Return one number for every lane."""
@@ -73,6 +78,10 @@ class Kernels:
     def check_levels(self, levels: Array, totals: Array) -> tuple[Array, int]:
         """Return levels, infinite from the total on and NaN outside [0, total]."""
         return _cuda.LEVELS(levels, totals), -1
+
+    def weight_exponent(self, total: Array) -> Array:
+        """Return the power of two by which the weights of each lane are to be multiplied."""
+        return _cuda.WEIGHT_EXPONENT(total)
 
     def contiguous(self, a: Array) -> Array:
         """Return `a` as C-contiguous float64, the same object where it is that already."""
@@ -195,11 +204,17 @@ class Kernels:
         return high, low
 
     def totals(self, values: Array) -> Array:
-        """Return sums of the lanes, rounded once from twice the precision."""
+        """Return sums of the lanes, rounded once from twice the precision.
+
+        Of a lane with a weight that is negative, infinite or NaN the sum is NaN.
+        """
+        lanes, n = values.shape
         high, low = values, None
-        while high.shape[1] > 1 or low is None:
-            high, low, _ = self._sum_chunks(None, high, low, self.identity(1), chunk=256)
-        return (high + low)[:, 0] if values.shape[1] else cupy.zeros(len(values))
+        while low is None or high.shape[1] > 1:
+            high, low, _ = self._sum_chunks(
+                None, high, low, self.identity(lanes), chunk=256, weights=low is None
+            )
+        return _cuda.TOTALS(high[:, 0], low[:, 0]) if n else cupy.zeros(lanes)
 
     @staticmethod
     def _shape(gap: Any, high: Any, key: Array) -> tuple[int, int]:
@@ -215,12 +230,13 @@ class Kernels:
         both: bool = False,
         backward: bool = False,
         chunk: int = CHUNK,
+        weights: bool = False,
     ) -> Any:
         """Return the sum of each chunk as a pair, and the gap from the last of the one before."""
         lanes, n = self._shape(gap, high, key)
         chunks = -(-n // chunk)
         total, total_low, span = cupy.empty((3, lanes * (1 + both), chunks))
-        flags = high is None, low is not None, gap is None, backward
+        flags = high is None, low is not None, gap is None, backward, weights
         inputs = _or_nothing(gap), _or_nothing(high), _or_nothing(low), key
         _cuda.SCAN_UP(*inputs, lanes, n, chunks, chunk, *flags, total, total_low, span)
         return total, total_low, span
@@ -246,7 +262,7 @@ class Kernels:
             before, before_low = self._scan(
                 span, total, total_low, self.identity(len(total)), apart=True
             )
-        flags = high is None, low is not None, gap is None, backward
+        flags = high is None, low is not None, gap is None, backward, False
         inputs = _or_nothing(gap), _or_nothing(high), _or_nothing(low), key
         _cuda.SCAN_DOWN(
             *inputs,
@@ -389,7 +405,7 @@ class Kernels:
     ) -> Any:
         """`solve` at the levels first, first + 1, ... of every lane, for unit weights."""
         lanes = len(gap)
-        levels = cupy.broadcast_to(cupy.arange(steps) + first, (lanes, steps))
+        levels = cupy.broadcast_to(cupy.arange(first, first + steps), (lanes, steps))
         key = self.identity(lanes)
         return self.solve(gap, count, None, None, left, right, levels, key, True, rows)
 
@@ -676,7 +692,8 @@ class Kernels:
         p = cupy.empty(x.shape, dtype)
         if fill:
             _cuda.PROBABILITIES(x, found, alpha, absent, sign, n, lanes, fill == 2, p)
-        return None, found, p, invalid, absent[:, None]
+        some_absent = weights is not None or not n
+        return None, found, p, invalid, absent[:, None] if some_absent else None
 
     def pull(
         self,

@@ -156,7 +156,7 @@ class TargetsRule(Rule):
             self.total = xp.full(lanes["alpha"].shape, float(r.shape[axis]))
         else:
             self.total = self.kernels.totals(lanes["weights"])
-            check_total(self.total)
+            refused = either(refused, check_total(self.kernels, self.total))
             lanes["weights"] = self.scale(lanes["weights"])
         self.sources = Sources(self.kernels, lanes.pop("r"), **lanes)
         if x_axis is None:

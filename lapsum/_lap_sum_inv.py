@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ._lap_sum import TargetsRule
-from ._rules import evaluate, rule_of, weight_exponent
+from ._rules import evaluate, rule_of
 from ._targets import Thresholds
 
 if TYPE_CHECKING:
@@ -116,12 +116,12 @@ class _LapSumInv(TargetsRule):
         self.total = self.total[self.key][:, None]
         inside = (self.targets >= 0.0) & (self.targets <= self.total)
         self.given = xp.where(inside, self.targets, np.nan)
-        self.exponent = weight_exponent(xp, self.total)
+        self.exponent = self.kernels.weight_exponent(self.total)
         self.levels = xp.ldexp(self.given, self.exponent)
 
     def scale(self, weights: Array) -> Array:
         xp = self.kernels.xp
-        self.source_exponent = weight_exponent(xp, self.total)[:, None]
+        self.source_exponent = self.kernels.weight_exponent(self.total)[:, None]
         return xp.ldexp(weights, self.source_exponent)
 
     @cached_property

@@ -58,6 +58,8 @@ class Layout:
         if self._plain:
             return self.kernels.contiguous(array).reshape(lanes, self.shape[-1])
         xp = self.kernels.xp
+        if self.flat and not array.ndim:
+            return self.kernels.every_lane(array, lanes).reshape(lanes, 1)
         if self.flat:
             array = xp.broadcast_to(array.reshape(-1), (lanes, self.size))
             return self.kernels.contiguous(array)

@@ -112,6 +112,15 @@ class Kernels:
         out = np.empty(len(levels))
         return out, _kernels.check_levels(levels, totals, out)
 
+    def weight_exponent(self, total: Array) -> Array:
+        """Return the power of two by which the weights of each lane are to be multiplied.
+
+        Only their proportions matter to thresholds, but products of subnormal weights, or of
+        weights near the largest float, do not keep them.
+        """
+        extreme = (total > 0.0) & ((total < 2.0**-960) | (total > 2.0**1000))
+        return np.where(extreme, -np.frexp(total)[1], 0)
+
     def contiguous(self, a: Array) -> Array:
         """Return `a` as C-contiguous float64, the same object where it is that already."""
         return np.ascontiguousarray(a, np.float64)

@@ -82,16 +82,6 @@ class Rule(ABC):
         return self.result.pack(array)
 
 
-def weight_exponent(xp: Any, total: Array) -> Array:
-    """Return, for each lane, the power of two by which tiny or huge weights are to be multiplied.
-
-    Only the weights' proportions matter to thresholds, but products of subnormal weights, or of
-    weights near the largest float, do not keep them.
-    """
-    extreme = (total > 0.0) & ((total < 2.0**-960) | (total > 2.0**1000))
-    return xp.where(extreme, -xp.frexp(total)[1], 0)
-
-
 class LaneRule(Rule):
     """What operators on the entries of one array share: shapes, checks, lanes and total weights.
 
@@ -150,7 +140,7 @@ class LaneRule(Rule):
             self.total = self.kernels.full(len(self.lanes["alpha"]), x.shape[axis])
         else:
             self.total = self.kernels.totals(self.lanes["weights"])
-            check_total(self.total)
+            self.refused = either(self.refused, check_total(self.kernels, self.total))
 
     def blend(
         self, quick: Array, one: Mapping[str, Array], other: Mapping[str, Array]

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ._rules import LaneRule, evaluate, rule_of, weight_exponent
+from ._rules import LaneRule, evaluate, rule_of
 from ._selection import OneThreshold
 from ._sources import Sources
 from ._targets import Thresholds
@@ -131,7 +131,7 @@ class _SoftQuantile(LaneRule):
         self.weights = self.lanes.get("weights")
         self.total = self.total[:, None]
         if self.weights is not None:
-            self.exponent = weight_exponent(xp, self.total)
+            self.exponent = self.kernels.weight_exponent(self.total)
             if self.kernels.any(self.exponent):
                 self.weights = self.lanes["weights"] = xp.ldexp(self.weights, self.exponent)
                 self.total = xp.ldexp(self.total, self.exponent)
@@ -189,7 +189,7 @@ class _SoftQuantile(LaneRule):
         for b in self.chosen:
             y = kernels.thresholds(*b.anchors, alpha, key)
             columns.append(y if b.absent is None else xp.where(b.absent, np.nan, y))
-        return xp.concatenate(columns, axis=-1)
+        return columns[0] if len(columns) == 1 else xp.concatenate(columns, axis=-1)
 
     def jvp(
         self,

@@ -128,7 +128,8 @@ class _SoftRank(LaneRule):
             running = running._replace(spare=("x",))
         super().__init__(running, {"x": x, "alpha": alpha}, weights, axis)
         self.sign = -1.0 if descending else 1.0
-        self.lanes["x"] = self.sign * self.lanes["x"]
+        if descending:
+            self.lanes["x"] = -self.lanes["x"]
         self.sources = Sources(self.kernels, **self.lanes)
         self.spoil(self.sources.invalid)
         if weights is None:

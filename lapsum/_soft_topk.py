@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ._rules import LaneRule, evaluate, rule_of, weight_exponent
+from ._rules import LaneRule, evaluate, rule_of
 from ._selection import OneThreshold
 from ._validation import Running, check_k, either
 
@@ -240,7 +240,7 @@ class _SoftTopk(LaneRule):
         self.exponent: Any = 0
         if self.weights is not None:
             with self.kernels.quiet():
-                self.exponent = weight_exponent(xp, total)
+                self.exponent = self.kernels.weight_exponent(total)
                 if self.kernels.any(self.exponent):
                     levels = xp.ldexp(levels, self.exponent)
                     total = xp.ldexp(total, self.exponent)

@@ -223,10 +223,16 @@ def check_weights(weights: Any) -> None:
         raise ValueError(f"`weights` must be non-negative and finite, got {_first(weights, bad)!r}")
 
 
-def check_total(total: Any) -> None:
-    """Raise ValueError if the weights of a lane add up to more than the largest float."""
-    if type(total) is np.ndarray and not np.isfinite(total).all():
+def check_total(kernels: Any, total: Any) -> Any:
+    """Raise ValueError if the weights of a lane add up to more than the largest float.
+
+    On a device, return which lanes have weights that the host would refuse.
+    """
+    if not kernels.on_host:
+        return kernels.xp.isnan(total)
+    if not np.isfinite(total).all():
         raise ValueError("`weights` must have a finite sum, got one that overflows")
+    return None
 
 
 def check_q(q: Any) -> None:
@@ -264,8 +270,8 @@ def either(a: Any, b: Any) -> Any:
 def mend(kernels: Any, arrays: Mapping[str, Any], lanes: dict[str, Any]) -> Any:
     """Return the lanes with an argument that no check has seen and none would pass, or None.
 
-    What is on a device is not looked at from the host.  In `lanes` such arguments are replaced by
-    others that do no harm, and a q outside (0, 1) by NaN.
+    What is on a device is not looked at from the host.  In `lanes` such an alpha is replaced by one
+    that does no harm, and a q outside (0, 1) by NaN; weights are left to `check_total`.
     """
     xp = kernels.xp
     wrong = None
@@ -274,10 +280,6 @@ def mend(kernels: Any, arrays: Mapping[str, Any], lanes: dict[str, Any]) -> Any:
     if kernels.holds(arrays["alpha"]):
         wrong = ~((lanes["alpha"] > 0.0) & xp.isfinite(lanes["alpha"]))
         lanes["alpha"] = xp.where(wrong, 1.0, lanes["alpha"])
-    if "weights" in arrays:
-        bad = ~((lanes["weights"] >= 0.0) & xp.isfinite(lanes["weights"]))
-        lanes["weights"] = xp.where(bad, 0.0, lanes["weights"])
-        wrong = either(wrong, bad.any(axis=-1))
     if "q" in arrays and kernels.holds(arrays["q"]):
         lanes["q"] = xp.where((lanes["q"] > 0.0) & (lanes["q"] < 1.0), lanes["q"], xp.nan)
     return wrong
