@@ -88,7 +88,7 @@ class Kernels:
         return cupy.ascontiguousarray(a, np.float64)
 
     def entries(self, a: Array) -> Array:
-        """Return `a` C-contiguous, and as float32 if it is that."""
+        """Do the same for what `select` and `pull` read: float32 stays as it is."""
         return cupy.ascontiguousarray(a, np.float32 if a.dtype == np.float32 else np.float64)
 
     def own(self, a: Array) -> Array:
@@ -644,12 +644,12 @@ class Kernels:
         alpha: Array,
         room: Array | None,
         fill: int,
-        dtype: Any = np.float64,
     ) -> Any:
-        """Solve every lane of sign * x, whatever its entries are.
+        """Solve every lane of sign * x, as `entries` returns it, whatever its entries are.
 
         Returns None, (8, lanes) of what `OneThreshold` holds, F((b - sign x)/alpha) if `fill` is 1,
-        its logarithm if it is 2, as `dtype`, which lanes a NaN spoils, and which have no entries.
+        its logarithm if it is 2, of the dtype of x; then which lanes a NaN spoils, and which have
+        no entries, None if none can be without.
         """
         lanes, n = x.shape
         found = cupy.empty((8, lanes))
@@ -670,7 +670,7 @@ class Kernels:
                 (threads,),
                 (
                     x,
-                    x if weights is None else weights,
+                    _or_nothing(weights),
                     np.int64(n),
                     np.float64(sign),
                     alpha,
@@ -689,8 +689,9 @@ class Kernels:
                     absent,
                 ),
             )
-        p = cupy.empty(x.shape, dtype)
+        p = None
         if fill:
+            p = cupy.empty(x.shape, x.dtype)
             _cuda.PROBABILITIES(x, found, alpha, absent, sign, n, lanes, fill == 2, p)
         some_absent = weights is not None or not n
         return None, found, p, invalid, absent[:, None] if some_absent else None
@@ -709,7 +710,7 @@ class Kernels:
         density = cupy.ascontiguousarray(thresholds[7])
         mass, flow, x_bar, along = cupy.empty((4, *x.shape))
         weighted = weights is not None
-        inputs = x, bar, _or_nothing(weights), thresholds, alpha
+        inputs = x, self.contiguous(bar), _or_nothing(weights), thresholds, alpha
         _cuda.DENSITIES(*inputs, sign, n, lanes, weighted, mass, flow)
         total, pivot = flow.sum(axis=-1), cupy.argmax(mass, axis=-1)
         _cuda.PULL(x, x, mass, flow, total, pivot, density, alpha, sign, n, x_bar, along)

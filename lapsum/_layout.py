@@ -52,24 +52,28 @@ class Layout:
             return prod(self.shape)
         return 1 if self.axis is None else self.shape[self.axis]
 
-    def pack(self, array: Any) -> Any:
-        """Return `array` as float64 lanes: (lanes, n), or (lanes,) for scalars."""
+    def pack(self, array: Any, entries: bool = False) -> Any:
+        """Return `array` as float64 lanes: (lanes, n), or (lanes,) for scalars.
+
+        With `entries` float32 stays float32, for the kernels that read it as it is.
+        """
         lanes = prod(self.batch)
+        contiguous = self.kernels.entries if entries else self.kernels.contiguous
         if self._plain:
-            return self.kernels.contiguous(array).reshape(lanes, self.shape[-1])
+            return contiguous(array).reshape(lanes, self.shape[-1])
         xp = self.kernels.xp
         if self.flat and not array.ndim:
             return self.kernels.every_lane(array, lanes).reshape(lanes, 1)
         if self.flat:
             array = xp.broadcast_to(array.reshape(-1), (lanes, self.size))
-            return self.kernels.contiguous(array)
+            return contiguous(array)
         if self.axis is None:
             if not array.ndim:
                 return self.kernels.every_lane(array, lanes)
-            return self.kernels.contiguous(xp.broadcast_to(array, self.batch).reshape(-1))
+            return contiguous(xp.broadcast_to(array, self.batch).reshape(-1))
         array = xp.moveaxis(array, self.axis, -1)
         array = xp.broadcast_to(array, (*self.batch, self.size))
-        return self.kernels.contiguous(array.reshape(lanes, self.size))
+        return contiguous(array.reshape(lanes, self.size))
 
     def unpack(self, lanes: Any, spoil: bool = True) -> Any:
         """Return the transpose of `pack`: lanes that share an entry are added up.

@@ -20,6 +20,11 @@ Array = Any
 # Fewer entries than this are not worth a thread.
 GRAIN = 32_768
 
+# The loops that read entries, by the entries' dtype.
+_KINDS = {np.dtype(np.float32): "float", np.dtype(np.float64): "double"}
+_SELECT = {dtype: _kernels.select[kind] for dtype, kind in _KINDS.items()}
+_PULL = {dtype: _kernels.pull[kind] for dtype, kind in _KINDS.items()}
+
 simd = _kernels.choose(os.environ.get("LAPSUM_SIMD", ""))
 if simd is None:
     raise ImportError(
@@ -124,6 +129,10 @@ class Kernels:
     def contiguous(self, a: Array) -> Array:
         """Return `a` as C-contiguous float64, the same object where it is that already."""
         return np.ascontiguousarray(a, np.float64)
+
+    def entries(self, a: Array) -> Array:
+        """Do the same for what `select` and `pull` read: float32 stays as it is."""
+        return np.ascontiguousarray(a) if a.dtype == np.float32 else self.contiguous(a)
 
     def own(self, a: Array) -> Array:
         """Return a copy of `a`, of the same dtype and in C order."""
@@ -441,18 +450,20 @@ class Kernels:
         alpha: Array,
         room: Array | None,
         fill: int,
-        dtype: Any = None,
-    ) -> tuple[Array, Array, Array, None, None]:
-        """Solve the lanes of sign * x that need no sorting.
+    ) -> tuple[Array, Array, Array | None, None, None]:
+        """Solve the lanes of sign * x, as `entries` returns it, that need no sorting.
 
         Returns which they are (2: but for absent entries that are not finite), (8, lanes) of what
-        `OneThreshold` holds, and F((b - sign x)/alpha) if `fill` is 1, its logarithm if it is 2, in
-        `room` if that is given; then None twice, since no lane that is spoilt or empty is solved.
+        `OneThreshold` holds, and F((b - sign x)/alpha) if `fill` is 1, its logarithm if it is 2, of
+        the dtype of x and in `room` if that is given; then None twice, since no lane that is
+        spoilt or empty is solved.
         """
-        p = np.empty(x.shape) if room is None else room.reshape(x.shape)
+        p = None
+        if fill:
+            p = np.empty(x.shape, x.dtype) if room is None else room.reshape(x.shape)
         solved, out = np.empty(len(x), np.uint8), np.empty((8, len(x)))
         self._run_long(
-            _kernels.select, x, weights, sign, levels, totals, alpha, fill, p, solved, out
+            _SELECT[x.dtype], x, weights, sign, levels, totals, alpha, fill, p, solved, out
         )
         return solved, out, p, None, None
 
@@ -550,10 +561,15 @@ class Kernels:
         alpha: Array,
         bar: Array,
     ) -> tuple[Array, Array, Array]:
-        """Cotangents of x, of the level and of alpha for `bar`, that of F, in solved lanes."""
-        x_bar, level_bar, alpha_bar = np.empty(x.shape), np.empty(len(x)), np.empty(len(x))
+        """Cotangents of x, of the level and of alpha for `bar`, that of F, in solved lanes.
+
+        x and `bar` are as `entries` returns them; that of x is float32 if both are.
+        """
+        if x.dtype != bar.dtype:
+            x, bar = self.contiguous(x), self.contiguous(bar)
+        x_bar, level_bar, alpha_bar = np.empty_like(x), np.empty(len(x)), np.empty(len(x))
         self._run_long(
-            _kernels.pull, x, thresholds, weights, sign, alpha, bar, x_bar, level_bar, alpha_bar
+            _PULL[x.dtype], x, thresholds, weights, sign, alpha, bar, x_bar, level_bar, alpha_bar
         )
         return x_bar, level_bar, alpha_bar
 

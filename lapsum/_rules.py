@@ -99,12 +99,14 @@ class LaneRule(Rule):
     arrays : dict of str to array
         The arguments.
     lanes : dict of str to array
-        The same as float64 lanes.
+        The same as float64 lanes; with `single`, x may be float32.
     refused : array of bool, shape (lanes,), or None
         Lanes with arguments that are not allowed, as `mend` returns them.
     total : array, shape (lanes,)
         Correctly rounded sums of the weights, or the number of entries.
     """
+
+    single = False
 
     def __init__(
         self,
@@ -134,7 +136,10 @@ class LaneRule(Rule):
         check_alpha(self.arrays["alpha"])
         if weights is not None:
             check_weights(self.arrays["weights"])
-        self.lanes = {name: layout.pack(self.arrays[name]) for name, layout in self.layouts.items()}
+        self.lanes = {
+            name: layout.pack(self.arrays[name], self.single and name == "x")
+            for name, layout in self.layouts.items()
+        }
         self.refused = mend(self.kernels, self.arrays, self.lanes)
         if weights is None:
             self.total = self.kernels.full(len(self.lanes["alpha"]), x.shape[axis])

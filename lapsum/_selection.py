@@ -19,6 +19,7 @@ class OneThreshold:
     ----------
     kernels : Kernels
     x : array, shape (lanes, n)
+        As `kernels.entries` returns it.
     sign : float
         1 or -1: the thresholds are those of z = sign x.
     alpha, levels, totals : array, shape (lanes,)
@@ -28,8 +29,6 @@ class OneThreshold:
         Where p may be written.
     fill : int, optional
         Whether p is asked for: 0 for no, 1 for F, 2 for its logarithm.
-    dtype : dtype, optional
-        What p may be rounded to; float64 by default.
 
     Attributes
     ----------
@@ -38,7 +37,7 @@ class OneThreshold:
         sides (NaN for none), the factors of the softmax weights left and right of it as in
         `Thresholds`, and alpha dS/db.
     p : array, shape (lanes, n)
-        F((b - z)/alpha), or its logarithm.
+        F((b - z)/alpha), or its logarithm, of the dtype of x.
     absent : array of bool, shape (lanes, 1), or None
         Which lanes have no entries: those of zero weight, and those that a NaN spoils.
     invalid : array of bool, shape (lanes,), or None
@@ -58,10 +57,9 @@ class OneThreshold:
         weights: Array | None = None,
         room: Array | None = None,
         fill: int = 1,
-        dtype: Any = None,
     ) -> None:
         self.solved, self.found, self.p, self.invalid, self.absent = kernels.select(
-            x, weights, sign, levels, totals, alpha, room, fill, dtype
+            x, weights, sign, levels, totals, alpha, room, fill
         )
         if self.solved is None or kernels.every(self.solved):
             return
@@ -81,9 +79,8 @@ class OneThreshold:
         """Solve the lanes that are left by sorting them."""
         xp = kernels.xp
         rest = self.solved == 0
-        s = Sources(
-            kernels, sign * x[rest], alpha[rest], None if weights is None else weights[rest]
-        )
+        z = sign * kernels.contiguous(x[rest])
+        s = Sources(kernels, z, alpha[rest], None if weights is None else weights[rest])
         b = s.solve(levels[rest, None], s.key, True)
         parts = (b.lo, b.hi, b.u, *b.nodes(), *b.softmax, b.density)
         self.found[:, rest] = xp.stack(parts)[:, :, 0]
@@ -92,7 +89,10 @@ class OneThreshold:
             self.absent[rest, 0] = s.count == 0
             self.found[:3, self.absent[:, 0]] = xp.array([[0.0], [0.0], [-xp.inf]])
         if fill:
-            kernels.probabilities(self.found, x, sign, alpha, self.solved, fill == 2, self.p)
+            p = xp.empty(s.shape)
+            found, solved = xp.ascontiguousarray(self.found[:, rest]), self.solved[rest]
+            kernels.probabilities(found, z, 1.0, s.alpha, solved, fill == 2, p)
+            self.p[rest] = p
             if self.absent is not None:
                 self.p[self.absent[:, 0]] = -xp.inf if fill == 2 else 0.0
         if s.invalid is not None:

@@ -110,6 +110,8 @@ def soft_quantile(
 
 @rule_of(soft_quantile)
 class _SoftQuantile(LaneRule):
+    single = True
+
     def __init__(
         self,
         running: Running,
@@ -158,7 +160,8 @@ class _SoftQuantile(LaneRule):
     @cached_property
     def sources(self) -> Sources:
         """The sorted entries, for derivatives and for many levels."""
-        return Sources(self.kernels, **self.lanes)
+        x = self.kernels.contiguous(self.lanes["x"])
+        return Sources(self.kernels, **{**self.lanes, "x": x})
 
     @cached_property
     def invalid(self) -> Array:

@@ -225,6 +225,8 @@ class _SoftTopk(LaneRule):
         axis: int = -1,
         largest: bool = True,
     ) -> None:
+        # For the cotangents of weights p must not be rounded.
+        self.single = weights is None or not running.keep
         super().__init__(running, {"x": x, "k": k, "alpha": alpha}, weights, axis)
         xp = self.kernels.xp
         self.x = self.lanes["x"]
@@ -249,7 +251,7 @@ class _SoftTopk(LaneRule):
         # The largest are the smallest of -x, at the level k: W - k is never formed.
         self.sign = -1.0 if largest else 1.0
         x = self.arrays["x"]
-        room = self.kernels.room(x) if running.keep and x.dtype == xp.float64 else None
+        room = self.kernels.room(x) if running.keep and x.dtype == self.x.dtype else None
         self.b = b = OneThreshold(
             self.kernels,
             self.x,
@@ -260,7 +262,6 @@ class _SoftTopk(LaneRule):
             self.weights,
             room,
             self.fill,
-            None if running.keep else self.dtype,
         )
         self.spoil(b.invalid)
         self.absent = b.absent
@@ -268,7 +269,7 @@ class _SoftTopk(LaneRule):
     @cached_property
     def z(self) -> Array:
         """The entries, negative where the largest are sought."""
-        return self.sign * self.x
+        return self.sign * self.kernels.contiguous(self.x)
 
     @cached_property
     def t(self) -> Array:
@@ -288,6 +289,9 @@ class _SoftTopk(LaneRule):
         """Return the lanes of a result in the caller's shape."""
         # On a device the lanes that are invalid have a threshold that is NaN.
         return self.result.unpack(lanes, spoil=self.kernels.on_host)
+
+    def take(self, array: Array) -> Array:
+        return self.result.pack(array, self.x.dtype == self.kernels.xp.float32)
 
     def slope(self) -> Array:
         """Return alpha times the derivative of the value in the threshold b."""
@@ -371,7 +375,7 @@ class _SoftTopk(LaneRule):
         nothing = xp.isnan(self.z)
         if self.absent is not None:
             nothing = nothing | self.absent
-        given, bar = bar, xp.where(nothing, 0.0, bar)
+        given, bar = bar, xp.where(nothing, 0.0, self.kernels.contiguous(bar))
         slope = xp.where(nothing, 0.0, self.slope())
         h = bar * slope
         q, pivot = self.softmax()

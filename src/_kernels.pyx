@@ -66,14 +66,15 @@ cdef extern from "selection.h" nogil:
     ctypedef struct lap_lane:
         const lap_table *table
         const lap_runner *runner
-        const double *x
+        const void *x
+        int single
         const double *c
         ptrdiff_t n
         double sign, alpha
 
-    int lap_select(const lap_lane*, double, double, double*, double*, lap_selected*)
-    void lap_lane_cdf(const lap_lane*, const lap_anchored*, int, double*)
-    void lap_lane_pull(const lap_lane*, const lap_anchored*, const double*, double*, lap_pulled*)
+    int lap_select(const lap_lane*, double, double, void*, double*, lap_selected*)
+    void lap_lane_cdf(const lap_lane*, const lap_anchored*, int, void*)
+    void lap_lane_pull(const lap_lane*, const lap_anchored*, const void*, void*, lap_pulled*)
 
 from libc.stdint cimport int64_t, uint64_t
 from libc.stdlib cimport free, malloc
@@ -974,6 +975,11 @@ def scatter(
 
 # ------------------------------------------------------------------------------ one threshold a lane
 
+ctypedef fused entry:                   # floats are read as they are, and results rounded once
+    float
+    double
+
+
 cdef struct _threads:
     lap_runner runner
     void *run                           # a callable: run(task, tasks)
@@ -1001,13 +1007,14 @@ cdef void _share(
 
 
 cdef inline lap_lane _lane(
-    const double[:, ::1] x, const double[:, ::1] weights, double sign, const double[::1] alpha,
+    const entry[:, ::1] x, const double[:, ::1] weights, double sign, const double[::1] alpha,
     Py_ssize_t l, _threads *threads, object run,
 ):
     cdef lap_lane lane
     lane.table = _table
     lane.runner = NULL
     lane.x = &x[l, 0]
+    lane.single = entry is float
     lane.c = NULL
     if weights is not None:
         lane.c = &weights[l, 0]
@@ -1037,29 +1044,35 @@ def check_levels(
 
 def select(
     object run,                         # shares the parts of a lane among threads, or None
-    const double[:, ::1] x,             # IN  entries in any order
+    const entry[:, ::1] x,              # IN  entries in any order
     const double[:, ::1] weights,       # IN  None: ones
     double sign,                        # IN  1: solved for x, -1: for -x
     const double[::1] levels,           # IN
     const double[::1] totals,           # IN  sums of the weights
     const double[::1] alpha,            # IN
     int fill,                           # IN  1: with F, 2: with its logarithm
-    double[:, ::1] p,                   # OUT if fill, F((b - sign x)/alpha) of solved lanes
+    entry[:, ::1] p,                    # OUT if fill, F((b - sign x)/alpha) of solved lanes
     unsigned char[::1] solved,          # OUT as lap_select returns it
     double[:, ::1] out,                 # OUT (8, lanes): lo, hi, u, the neighbours of the
     Py_ssize_t start, Py_ssize_t stop,  #     threshold, q_left, q_right, density
 ):
-    """Select one threshold a lane, where the lane allows it; p holds the entries on the way."""
+    """Select one threshold a lane, where the lane allows it; p, if any, holds entries on the way."""
     cdef Py_ssize_t l, n = x.shape[1]
+    cdef entry *scratch = NULL
     cdef double *scratch_c = NULL
     cdef lap_lane lane
     cdef _threads threads
     cdef lap_selected s
     cdef lap_anchored b
     cdef int found
+    if not fill:
+        scratch = <entry*>malloc((n + 1) * sizeof(entry))
+        if scratch is NULL:
+            raise MemoryError
     if weights is not None:
         scratch_c = <double*>malloc((n + 1) * sizeof(double))
         if scratch_c is NULL:
+            free(scratch)
             raise MemoryError
     for l in range(start, stop):
         solved[l] = 0
@@ -1067,7 +1080,8 @@ def select(
             continue
         lane = _lane(x, weights, sign, alpha, l, &threads, run)
         with nogil:
-            found = lap_select(&lane, levels[l], totals[l], &p[l, 0], scratch_c, &s)
+            found = lap_select(&lane, levels[l], totals[l], &p[l, 0] if fill else scratch,
+                               scratch_c, &s)
             if found:
                 b.lo = s.right_node if s.root.side > 0 else s.left_node
                 b.hi = s.left_node if s.root.side < 0 else s.right_node
@@ -1085,6 +1099,7 @@ def select(
         out[5, l] = s.root.q_left
         out[6, l] = s.root.q_right
         out[7, l] = s.root.density
+    free(scratch)
     free(scratch_c)
 
 
@@ -1112,13 +1127,13 @@ def probabilities(
 
 def pull(
     object run,                         # as for `select`
-    const double[:, ::1] x,             # IN
+    const entry[:, ::1] x,              # IN
     const double[:, ::1] thresholds,    # IN  as `select` leaves them, for lanes it solved
     const double[:, ::1] weights,       # IN
     double sign,                        # IN
     const double[::1] alpha,            # IN
-    const double[:, ::1] bar,           # IN  cotangent of `probabilities`
-    double[:, ::1] x_bar,               # OUT
+    const entry[:, ::1] bar,            # IN  cotangent of `probabilities`
+    entry[:, ::1] x_bar,                # OUT
     double[::1] level_bar,              # OUT
     double[::1] alpha_bar,              # OUT
     Py_ssize_t start, Py_ssize_t stop,

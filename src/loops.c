@@ -46,8 +46,8 @@ INLINE lap_pair reduce(pair sum)
     return out;
 }
 
-INLINE ptrdiff_t collapse(const double *x, const double *c, ptrdiff_t n, double sign, double lo,
-                          double hi, double alpha, double *inside, double *inside_c,
+INLINE ptrdiff_t collapse(const void *x, int single, const double *c, ptrdiff_t n, double sign,
+                          double lo, double hi, double alpha, void *inside, double *inside_c,
                           lap_outside *outside)
 {
     const vec zero = v_all(0.0), one = v_all(1.0), rate = v_all(1.0 / alpha), s = v_all(sign);
@@ -60,7 +60,7 @@ INLINE ptrdiff_t collapse(const double *x, const double *c, ptrdiff_t n, double 
         vec a = zero, b = zero, less = zero, more = zero;
         for (i = start; i < stop; i += LANES) {
             ptrdiff_t left = stop - i;
-            vec v = s * v_next(x + i, left, 0.0), w = c ? v_next(c + i, left, 0.0) : one;
+            vec v = s * v_read(x, single, i, left), w = c ? v_next(c + i, left, 0.0) : one;
             vec near_lo = v - low, near_hi = high - v;
             /* Of no use where between.  Beside a kernel of one, subnormals, which are slow, vanish. */
             vec kernel = v_exp_from(c ? -745.2 : -708.0, v_min(near_lo, near_hi) * rate);
@@ -84,9 +84,9 @@ INLINE ptrdiff_t collapse(const double *x, const double *c, ptrdiff_t n, double 
             a = v_add_if(is_below, a, kernel);
             b = v_add_if(is_above, b, kernel);
             if (c && inside)
-                v_append(inside_c + m, n - m, w, between);
+                v_append(inside_c, 0, m, n, w, between);
             if (inside)
-                m += v_append(inside + m, n - m, v, between);
+                m = v_append(inside, single, m, n, v, between);
         }
         add(&A, a);
         add(&B, b);
@@ -102,13 +102,18 @@ INLINE ptrdiff_t collapse(const double *x, const double *c, ptrdiff_t n, double 
     return v_sum(wrong) == 0.0 ? m : -1;
 }
 
-static ptrdiff_t NAME(collapse)(const double *x, const double *c, ptrdiff_t n, double sign,
-                                double lo, double hi, double alpha, double *inside,
+/* Calls a loop with constants for its options, so that each of them has code of its own. */
+#define BY_CASE(loop, x, single, c, ...)           \
+    (single ? c ? loop(x, 1, c, __VA_ARGS__)       \
+                : loop(x, 1, NULL, __VA_ARGS__)    \
+     : c    ? loop(x, 0, c, __VA_ARGS__)           \
+            : loop(x, 0, NULL, __VA_ARGS__))
+
+static ptrdiff_t NAME(collapse)(const void *x, int single, const double *c, ptrdiff_t n,
+                                double sign, double lo, double hi, double alpha, void *inside,
                                 double *inside_c, lap_outside *outside)
 {
-    if (c)
-        return collapse(x, c, n, sign, lo, hi, alpha, inside, inside_c, outside);
-    return collapse(x, NULL, n, sign, lo, hi, alpha, inside, NULL, outside);
+    return BY_CASE(collapse, x, single, c, n, sign, lo, hi, alpha, inside, inside_c, outside);
 }
 
 static void NAME(places)(const double *x, ptrdiff_t n, int *place)
@@ -243,38 +248,56 @@ INLINE vec offset(lap_anchored b, vec z, vec rate)
     return v_fma((v_all(b.lo) - z) + (v_all(b.hi) - z), 0.5 * rate, v_all(b.u));
 }
 
-INLINE void cdf(const double *x, ptrdiff_t n, double sign, lap_anchored b, double alpha,
-                int logarithm, double *out)
+INLINE void cdf(const void *x, int single, ptrdiff_t n, double sign, lap_anchored b, double alpha,
+                int logarithm, void *out)
 {
     const vec zero = v_all(0.0), rate = v_all(1.0 / alpha), s = v_all(sign);
-    double each[LANES];
-    ptrdiff_t i, j;
+    ptrdiff_t i;
     for (i = 0; i < n; i += LANES) {
-        vec t = offset(b, s * v_next(x + i, n - i, 0.0), rate), tail = 0.5 * v_exp(-v_abs(t));
+        vec z = s * v_read(x, single, i, n - i);
+        vec t = offset(b, z, rate), tail = 0.5 * v_exp(-v_abs(t)), p;
         if (logarithm) {
-            v_put(out + i, n - i, v_if(v_le(t, zero), t - LAP_LOG2, v_log1p(-tail)));
-            if (v_count(v_lt(v_abs(t), v_all(INFINITY))) == LANES)
-                continue;
-            v_store(each, t);
-            for (j = i; j < n && j < i + LANES; j++) /* a difference that overflows */
-                if (isinf(each[j - i]))
-                    out[j] = lap_logcdf(lap_offset(b.lo, b.hi, b.u, sign * x[j], alpha));
+            p = v_if(v_le(t, zero), t - LAP_LOG2, v_log1p(-tail));
+            if (v_count(v_lt(v_abs(t), v_all(INFINITY))) < LANES) { /* a difference that overflows */
+                double entry[LANES], offset[LANES], value[LANES];
+                int j;
+                v_store(entry, z);
+                v_store(offset, t);
+                v_store(value, p);
+                for (j = 0; j < LANES; j++)
+                    if (isinf(offset[j]))
+                        value[j] = lap_logcdf(lap_offset(b.lo, b.hi, b.u, entry[j], alpha));
+                p = v_load(value);
+            }
         } else
-            v_put(out + i, n - i, v_if(v_le(t, zero), tail, 1.0 - tail));
+            p = v_if(v_le(t, zero), tail, 1.0 - tail);
+        v_write(out, single, i, n - i, p);
     }
 }
 
-static void NAME(cdf)(const double *x, ptrdiff_t n, double sign, const lap_anchored *b,
-                      double alpha, int logarithm, double *out)
+static void NAME(cdf)(const void *x, int single, ptrdiff_t n, double sign, const lap_anchored *b,
+                      double alpha, int logarithm, void *out)
 {
-    if (logarithm)
-        cdf(x, n, sign, *b, alpha, 1, out);
+    if (logarithm && single)
+        cdf(x, 1, n, sign, *b, alpha, 1, out);
+    else if (logarithm)
+        cdf(x, 0, n, sign, *b, alpha, 1, out);
+    else if (single)
+        cdf(x, 1, n, sign, *b, alpha, 0, out);
     else
-        cdf(x, n, sign, *b, alpha, 0, out);
+        cdf(x, 0, n, sign, *b, alpha, 0, out);
 }
 
-INLINE void pull_sums(const double *x, const double *c, const double *bar, ptrdiff_t n, double sign,
-                      lap_anchored b, double alpha, double *x_bar, lap_pulled *sums)
+/* f((b - z)/alpha) of the entries from i on. */
+INLINE vec density(const void *x, int single, ptrdiff_t i, ptrdiff_t left, vec s, lap_anchored b,
+                   vec rate)
+{
+    return 0.5 * v_exp(-v_abs(offset(b, s * v_read(x, single, i, left), rate)));
+}
+
+INLINE void pull_sums(const void *x, int single, const double *c, const void *bar, ptrdiff_t n,
+                      double sign, const lap_anchored *b, double alpha, void *x_bar,
+                      lap_pulled *sums)
 {
     const vec zero = v_all(0.0), rate = v_all(1.0 / alpha), s = v_all(sign);
     pair h = {zero, zero};
@@ -286,9 +309,10 @@ INLINE void pull_sums(const double *x, const double *c, const double *bar, ptrdi
         vec most = zero, sum = zero;
         for (i = start; i < stop; i += LANES) {
             ptrdiff_t left = stop - i;
-            vec f = 0.5 * v_exp(-v_abs(offset(b, s * v_next(x + i, left, 0.0), rate)));
-            sum = sum + v_next(bar + i, left, 0.0) * f;
-            v_put(x_bar + i, left, f);
+            vec f = density(x, single, i, left, s, *b, rate);
+            sum = sum + v_read(bar, single, i, left) * f;
+            if (!single)
+                v_put((double *)x_bar + i, left, f);
             if (left < LANES)
                 f = v_if(v_first(left), f, zero);
             if (c)
@@ -304,24 +328,28 @@ INLINE void pull_sums(const double *x, const double *c, const double *bar, ptrdi
             }
     }
     sums->h = reduce(h);
-    for (i = best; i < n - 1 && !((c ? c[i] : 1.0) * x_bar[i] == sums->most);)
-        i++;
-    sums->pivot = i;
+    sums->pivot = n - 1;
+    for (i = best; i < n && sums->pivot == n - 1; i += LANES) {
+        vec f = density(x, single, i, n - i, s, *b, rate);
+        if (c)
+            f = f * v_next(c + i, n - i, 0.0);
+        v_store(each, f);
+        for (j = 0; j < LANES && i + j < sums->pivot; j++)
+            if (each[j] == sums->most)
+                sums->pivot = i + j;
+    }
 }
 
-static void NAME(pull_sums)(const double *x, const double *c, const double *bar, ptrdiff_t n,
-                            double sign, const lap_anchored *b, double alpha, double *x_bar,
-                            lap_pulled *sums)
+static void NAME(pull_sums)(const void *x, int single, const double *c, const void *bar,
+                            ptrdiff_t n, double sign, const lap_anchored *b, double alpha,
+                            void *x_bar, lap_pulled *sums)
 {
-    if (c)
-        pull_sums(x, c, bar, n, sign, *b, alpha, x_bar, sums);
-    else
-        pull_sums(x, NULL, bar, n, sign, *b, alpha, x_bar, sums);
+    BY_CASE(pull_sums, x, single, c, bar, n, sign, b, alpha, x_bar, sums);
 }
 
-INLINE void pull_entries(const double *x, const double *c, const double *bar, ptrdiff_t n,
-                         double sign, const lap_anchored *b, double alpha, double h, double origin,
-                         double *x_bar, lap_pulled *sums)
+INLINE void pull_entries(const void *x, int single, const double *c, const void *bar, ptrdiff_t n,
+                         double sign, const lap_anchored *b, double alpha, double h,
+                         ptrdiff_t pivot, double origin, void *x_bar, lap_pulled *sums)
 {
     const vec zero = v_all(0.0), rate = v_all(1.0 / alpha), s = v_all(sign);
     const vec share = v_all(h / b->density), from = v_all(origin);
@@ -332,12 +360,18 @@ INLINE void pull_entries(const double *x, const double *c, const double *bar, pt
         vec sum = zero, moment = zero;
         for (i = start; i < stop; i += LANES) {
             ptrdiff_t left = stop - i;
-            vec f = v_next(x_bar + i, left, 0.0), cotangent = v_next(bar + i, left, 0.0);
-            vec step = (s * v_next(x + i, left, origin * sign) - from) * rate;
+            vec z = s * v_read(x, single, i, left), cotangent = v_read(bar, single, i, left);
+            vec f = single ? density(x, 1, i, left, s, *b, rate)
+                           : v_next((double *)x_bar + i, left, 0.0);
+            vec step = (z - from) * rate;
             vec w = c ? v_next(c + i, left, 0.0) : v_all(1.0), z_bar = f * (share * w - cotangent);
+            if (single && left < LANES)
+                z_bar = v_if(v_first(left), z_bar, zero);
+            if (i <= pivot && pivot < i + LANES)
+                z_bar = v_if(v_first(pivot - i), z_bar, v_if(v_first(pivot - i + 1), zero, z_bar));
             sum = sum + z_bar;
             moment = moment + v_if(v_le(v_abs(z_bar), zero), zero, step * z_bar);
-            v_put(x_bar + i, left, s * z_bar * rate);
+            v_write(x_bar, single, i, left, s * z_bar * rate);
         }
         add(&rest, sum);
         add(&along, moment);
@@ -346,14 +380,12 @@ INLINE void pull_entries(const double *x, const double *c, const double *bar, pt
     sums->along = reduce(along);
 }
 
-static void NAME(pull_entries)(const double *x, const double *c, const double *bar, ptrdiff_t n,
-                               double sign, const lap_anchored *b, double alpha, double h,
-                               double origin, double *x_bar, lap_pulled *sums)
+static void NAME(pull_entries)(const void *x, int single, const double *c, const void *bar,
+                               ptrdiff_t n, double sign, const lap_anchored *b, double alpha,
+                               double h, ptrdiff_t pivot, double origin, void *x_bar,
+                               lap_pulled *sums)
 {
-    if (c)
-        pull_entries(x, c, bar, n, sign, b, alpha, h, origin, x_bar, sums);
-    else
-        pull_entries(x, NULL, bar, n, sign, b, alpha, h, origin, x_bar, sums);
+    BY_CASE(pull_entries, x, single, c, bar, n, sign, b, alpha, h, pivot, origin, x_bar, sums);
 }
 
 const lap_table NAME(lap_table) = {

@@ -2,7 +2,9 @@
  *
  * Loops over the entries x of a lane see z = sign x, sign being 1 or -1.  Their lanes are finite
  * and alpha is between LAP_SMALLEST and LAP_LARGEST, so that 1/alpha is a float and a difference
- * that overflows is one that does not matter; whoever calls checks.
+ * that overflows is one that does not matter; whoever calls checks.  Where `single`, these entries,
+ * the results of the same shape and the cotangents are floats, else doubles: floats are widened in
+ * registers, and the result is rounded once.
  */
 #ifndef LAPSUM_LOOPS_H
 #define LAPSUM_LOOPS_H
@@ -40,8 +42,8 @@ typedef struct {
     /* Collapses what is <= lo and >= hi, moves what is between to inside (which may be x itself)
      * and its weights c (NULL for ones) to inside_c, returns how many there are; -1 if an entry is
      * not finite.  inside is NULL where nothing is between. */
-    ptrdiff_t (*collapse)(const double *x, const double *c, ptrdiff_t n, double sign, double lo,
-                          double hi, double alpha, double *inside, double *inside_c,
+    ptrdiff_t (*collapse)(const void *x, int single, const double *c, ptrdiff_t n, double sign,
+                          double lo, double hi, double alpha, void *inside, double *inside_c,
                           lap_outside *outside);
     /* The place of each of a few hundred numbers in ascending order, equal ones in order. */
     void (*places)(const double *x, ptrdiff_t n, int *place);
@@ -58,15 +60,17 @@ typedef struct {
                   ptrdiff_t n, double first, signed char *side, double *u, double *factors,
                   int rows, ptrdiff_t stride);
     /* F((b - z)/alpha), or its logarithm. */
-    void (*cdf)(const double *x, ptrdiff_t n, double sign, const lap_anchored *b, double alpha,
-                int logarithm, double *out);
-    /* Two passes over the entries of a vector-Jacobian product of p = F((b - z)/alpha).  The first
-     * leaves the densities f in x_bar; the second needs the sums of the first over all entries. */
-    void (*pull_sums)(const double *x, const double *c, const double *bar, ptrdiff_t n, double sign,
-                      const lap_anchored *b, double alpha, double *x_bar, lap_pulled *sums);
-    void (*pull_entries)(const double *x, const double *c, const double *bar, ptrdiff_t n,
-                         double sign, const lap_anchored *b, double alpha, double h, double origin,
-                         double *x_bar, lap_pulled *sums);
+    void (*cdf)(const void *x, int single, ptrdiff_t n, double sign, const lap_anchored *b,
+                double alpha, int logarithm, void *out);
+    /* Two passes over the entries of a vector-Jacobian product of p = F((b - z)/alpha).  The second
+     * needs sums of the first over all entries, and the densities that it leaves in x_bar, if these
+     * are doubles, and gives nothing to the entry `pivot`, at z = origin. */
+    void (*pull_sums)(const void *x, int single, const double *c, const void *bar, ptrdiff_t n,
+                      double sign, const lap_anchored *b, double alpha, void *x_bar,
+                      lap_pulled *sums);
+    void (*pull_entries)(const void *x, int single, const double *c, const void *bar, ptrdiff_t n,
+                         double sign, const lap_anchored *b, double alpha, double h,
+                         ptrdiff_t pivot, double origin, void *x_bar, lap_pulled *sums);
 } lap_table;
 
 /* The table of a level, or NULL if the processor or this build lacks it; "" is the best there is. */

@@ -47,6 +47,25 @@ static ptrdiff_t part_size(ptrdiff_t n, ptrdiff_t i)
     return i == parts(n) - 1 ? n - part_start(n, i) : n / parts(n);
 }
 
+/* Reads and writes of arrays like the entries of a lane. */
+static double get(const lap_lane *lane, const void *array, ptrdiff_t i)
+{
+    return lane->single ? ((const float *)array)[i] : ((const double *)array)[i];
+}
+
+static void set(const lap_lane *lane, void *array, ptrdiff_t i, double value)
+{
+    if (lane->single)
+        ((float *)array)[i] = (float)value;
+    else
+        ((double *)array)[i] = value;
+}
+
+static void *from(const lap_lane *lane, const void *array, ptrdiff_t start)
+{
+    return (char *)array + start * (ptrdiff_t)(lane->single ? sizeof(float) : sizeof(double));
+}
+
 /* What is collapsed at both ends of the lane that is left; its ends are entries of the lane. */
 typedef struct {
     int has_lo, has_hi;
@@ -227,7 +246,9 @@ static int finish(const lap_table *table, double *z, double *c, ptrdiff_t m, con
 /* One pass over a lane: every part of it on its own, then put together in order. */
 typedef struct {
     const lap_lane *lane;
-    double lo, hi, *inside, *inside_c;
+    double lo, hi;
+    void *inside;
+    double *inside_c;
     ptrdiff_t sizes[PARTS];
     lap_outside outside[PARTS];
 } collapsing;
@@ -237,14 +258,15 @@ static void collapse_part(void *context, ptrdiff_t i)
     collapsing *all = context;
     const lap_lane *lane = all->lane;
     ptrdiff_t start = part_start(lane->n, i);
-    double *inside = all->inside ? all->inside + start : NULL;
+    void *inside = all->inside ? from(lane, all->inside, start) : NULL;
     double *inside_c = all->inside_c ? all->inside_c + start : NULL;
-    all->sizes[i] = lane->table->collapse(lane->x + start, lane->c ? lane->c + start : NULL,
-                                          part_size(lane->n, i), lane->sign, all->lo, all->hi,
-                                          lane->alpha, inside, inside_c, &all->outside[i]);
+    all->sizes[i] = lane->table->collapse(
+        from(lane, lane->x, start), lane->single, lane->c ? lane->c + start : NULL,
+        part_size(lane->n, i), lane->sign, all->lo, all->hi, lane->alpha, inside, inside_c,
+        &all->outside[i]);
 }
 
-static ptrdiff_t collapse(const lap_lane *lane, double lo, double hi, double *inside,
+static ptrdiff_t collapse(const lap_lane *lane, double lo, double hi, void *inside,
                           double *inside_c, lap_outside *outside)
 {
     collapsing all;
@@ -265,7 +287,8 @@ static ptrdiff_t collapse(const lap_lane *lane, double lo, double hi, double *in
         add(&outside->B, all.outside[i].B);
         start = part_start(lane->n, i);
         if (inside)
-            memmove(inside + m, inside + start, all.sizes[i] * sizeof(double));
+            memmove(from(lane, inside, m), from(lane, inside, start),
+                    (char *)from(lane, inside, all.sizes[i]) - (char *)inside);
         if (inside_c)
             memmove(inside_c + m, inside_c + start, all.sizes[i] * sizeof(double));
         m += all.sizes[i];
@@ -280,7 +303,7 @@ static double value(lap_pair sum)
 
 /* Collapses at the ends given by lo and hi where has_lo, has_hi; returns how many are left. */
 static ptrdiff_t narrow(const lap_lane *lane, int has_lo, double lo, int has_hi, double hi,
-                        double *inside, double *inside_c, frame *f)
+                        void *inside, double *inside_c, frame *f)
 {
     lap_outside outside;
     ptrdiff_t left = collapse(lane, has_lo ? lo : -INFINITY, has_hi ? hi : INFINITY, inside,
@@ -301,7 +324,7 @@ static ptrdiff_t narrow(const lap_lane *lane, int has_lo, double lo, int has_hi,
 }
 
 /* Keeps the side of the entry v on which the level lies, by the exact S(v). */
-static ptrdiff_t split(const lap_lane *lane, double v, double level, double *inside,
+static ptrdiff_t split(const lap_lane *lane, double v, double level, void *inside,
                        double *inside_c, frame *f)
 {
     const double next = nextafter(v, INFINITY), alpha = lane->alpha;
@@ -330,7 +353,7 @@ static int draw(const lap_lane *lane, double *z, double *c)
         /* Somewhere in the i-th stretch: even steps would meet every period of the data. */
         const ptrdiff_t at = i * stride + (ptrdiff_t)(((i * 40503u & 0xffff) * (uint64_t)stride) >> 16);
         c[i] = lane->c ? lane->c[at] : 1.0;
-        z[i] = lane->sign * lane->x[at];
+        z[i] = lane->sign * get(lane, lane->x, at);
         if (!isfinite(z[i]))
             return -1;
     }
@@ -345,7 +368,7 @@ typedef struct {
 
 /* One try: with brackets from the samples, or by splitting at their medians (exact). */
 static int attempt(const lap_lane *whole, double level, double total, int exact, bounds *known,
-                   double *scratch, double *scratch_c, lap_selected *selected)
+                   void *scratch, double *scratch_c, lap_selected *selected)
 {
     frame f = {0, 0, 0.0, 0.0, 0.0, 0.0, {0.0, 0.0}, {0.0, 0.0}};
     double z[SMALL + 2], c[SMALL + 2];
@@ -384,7 +407,7 @@ static int attempt(const lap_lane *whole, double level, double total, int exact,
         lane.sign = 1.0;
     }
     for (i = 0; i < lane.n; i++) {
-        z[i] = lane.sign * lane.x[i];
+        z[i] = lane.sign * get(&lane, lane.x, i);
         c[i] = lane.c ? lane.c[i] : 1.0;
         if (!isfinite(z[i]))
             return -1;
@@ -402,14 +425,15 @@ static int attempt(const lap_lane *whole, double level, double total, int exact,
 
 /* The entries that are present: those of zero weight influence nothing, not even a rounding.
  * Returns whether the absent ones are finite. */
-static int present(const lap_lane *whole, double *scratch, double *scratch_c, lap_lane *lane)
+static int present(const lap_lane *whole, void *scratch, double *scratch_c, lap_lane *lane)
 {
     ptrdiff_t i, m = 0;
     int finite = 1;
     for (i = 0; i < whole->n; i++) {
-        scratch[m] = whole->sign * whole->x[i];
+        const double x = get(whole, whole->x, i);
+        set(whole, scratch, m, whole->sign * x);
         scratch_c[m] = whole->c[i];
-        finite &= whole->c[i] > 0.0 || isfinite(whole->x[i]);
+        finite &= whole->c[i] > 0.0 || isfinite(x);
         m += whole->c[i] > 0.0;
     }
     lane->x = scratch;
@@ -419,7 +443,7 @@ static int present(const lap_lane *whole, double *scratch, double *scratch_c, la
     return finite;
 }
 
-int lap_select(const lap_lane *whole, double level, double total, double *scratch,
+int lap_select(const lap_lane *whole, double level, double total, void *scratch,
                double *scratch_c, lap_selected *selected)
 {
     bounds known = {0, 0, 0.0, 0.0};
@@ -439,8 +463,10 @@ int lap_select(const lap_lane *whole, double level, double total, double *scratc
 typedef struct {
     const lap_lane *lane;
     const lap_anchored *b;
-    const double *bar;
-    double h, origin, *out;
+    const void *bar;
+    void *out;
+    double h, origin;
+    ptrdiff_t pivot;
     int logarithm;
     lap_pulled sums[PARTS];
 } entries;
@@ -450,11 +476,11 @@ static void cdf_part(void *context, ptrdiff_t i)
     entries *all = context;
     const lap_lane *lane = all->lane;
     const ptrdiff_t start = part_start(lane->n, i);
-    lane->table->cdf(lane->x + start, part_size(lane->n, i), lane->sign, all->b, lane->alpha,
-                     all->logarithm, all->out + start);
+    lane->table->cdf(from(lane, lane->x, start), lane->single, part_size(lane->n, i), lane->sign,
+                     all->b, lane->alpha, all->logarithm, from(lane, all->out, start));
 }
 
-void lap_lane_cdf(const lap_lane *lane, const lap_anchored *b, int logarithm, double *out)
+void lap_lane_cdf(const lap_lane *lane, const lap_anchored *b, int logarithm, void *out)
 {
     entries all;
     all.lane = lane;
@@ -469,9 +495,10 @@ static void sums_part(void *context, ptrdiff_t i)
     entries *all = context;
     const lap_lane *lane = all->lane;
     const ptrdiff_t start = part_start(lane->n, i);
-    lane->table->pull_sums(lane->x + start, lane->c ? lane->c + start : NULL, all->bar + start,
+    lane->table->pull_sums(from(lane, lane->x, start), lane->single,
+                           lane->c ? lane->c + start : NULL, from(lane, all->bar, start),
                            part_size(lane->n, i), lane->sign, all->b, lane->alpha,
-                           all->out + start, &all->sums[i]);
+                           from(lane, all->out, start), &all->sums[i]);
 }
 
 static void entries_part(void *context, ptrdiff_t i)
@@ -479,12 +506,14 @@ static void entries_part(void *context, ptrdiff_t i)
     entries *all = context;
     const lap_lane *lane = all->lane;
     const ptrdiff_t start = part_start(lane->n, i);
-    lane->table->pull_entries(lane->x + start, lane->c ? lane->c + start : NULL, all->bar + start,
+    lane->table->pull_entries(from(lane, lane->x, start), lane->single,
+                              lane->c ? lane->c + start : NULL, from(lane, all->bar, start),
                               part_size(lane->n, i), lane->sign, all->b, lane->alpha, all->h,
-                              all->origin, all->out + start, &all->sums[i]);
+                              all->pivot - start, all->origin, from(lane, all->out, start),
+                              &all->sums[i]);
 }
 
-void lap_lane_pull(const lap_lane *lane, const lap_anchored *b, const double *bar, double *x_bar,
+void lap_lane_pull(const lap_lane *lane, const lap_anchored *b, const void *bar, void *x_bar,
                    lap_pulled *sums)
 {
     const ptrdiff_t tasks = parts(lane->n);
@@ -505,14 +534,14 @@ void lap_lane_pull(const lap_lane *lane, const lap_anchored *b, const double *ba
         }
     }
     all.h = value(sums->h);
-    all.origin = lane->sign * lane->x[sums->pivot];
-    /* The cotangents add up to zero, and where one share is near 1 only this is accurate. */
-    x_bar[sums->pivot] = 0.0;
+    all.pivot = sums->pivot;
+    all.origin = lane->sign * get(lane, lane->x, all.pivot);
     run(lane->runner, entries_part, &all, tasks);
     sums->along.high = sums->along.low = 0.0;
     for (i = 0; i < tasks; i++) {
         add(&rest, all.sums[i].h);
         add(&sums->along, all.sums[i].along);
     }
-    x_bar[sums->pivot] = -lane->sign * (value(rest) / lane->alpha);
+    /* The cotangents add up to zero, and where one share is near 1 only this is accurate. */
+    set(lane, x_bar, all.pivot, -lane->sign * (value(rest) / lane->alpha));
 }

@@ -17,27 +17,31 @@ typedef struct {
     double left_node, right_node; /* neighbours of the threshold, NaN for none */
 } lap_selected;
 
-/* Entries of a lane: x, or -x for sign = -1, with weights c (NULL for ones). */
+/* Entries of a lane: x, floats where `single` and else doubles, or -x for sign = -1, with weights c
+ * (NULL for ones). */
 typedef struct {
     const lap_table *table;
     const lap_runner *runner; /* NULL: one part after another */
-    const double *x, *c;
+    const void *x;
+    int single;
+    const double *c;
     ptrdiff_t n;
     double sign, alpha;
 } lap_lane;
 
 /* Solves S(b) = level, 0 < level < total weight.  Returns 0 if the lane must be sorted instead, since
  * an entry is not finite or alpha is too extreme, and 2 if entries of zero weight, which do not
- * matter, are not finite.  scratch and, with weights, scratch_c hold n doubles. */
-int lap_select(const lap_lane *lane, double level, double total, double *scratch,
+ * matter, are not finite.  scratch has room for n entries like x, and scratch_c for n weights if
+ * there are any. */
+int lap_select(const lap_lane *lane, double level, double total, void *scratch,
                double *scratch_c, lap_selected *selected);
 
 /* F((b - z)/alpha) of all entries, or its logarithm. */
-void lap_lane_cdf(const lap_lane *lane, const lap_anchored *b, int logarithm, double *out);
+void lap_lane_cdf(const lap_lane *lane, const lap_anchored *b, int logarithm, void *out);
 
 /* x_bar for the cotangent bar of p = F((b - z)/alpha); sums->h and sums->along become sum bar f and
  * the cotangent of alpha times -alpha. */
-void lap_lane_pull(const lap_lane *lane, const lap_anchored *b, const double *bar, double *x_bar,
+void lap_lane_pull(const lap_lane *lane, const lap_anchored *b, const void *bar, void *x_bar,
                    lap_pulled *sums);
 
 #endif

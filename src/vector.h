@@ -71,14 +71,24 @@ static inline mask v_first(ptrdiff_t n)
     return (mask)((1 << n) - 1);
 }
 
-/* Appends the lanes of a that are in m to p, which has room for `room`; returns how many. */
-static inline ptrdiff_t v_append(double *p, ptrdiff_t room, vec a, mask m)
+/* The same for floats, widened and rounded on the way. */
+static inline vec v_load_floats(const float *p, ptrdiff_t n)
 {
-    if (room >= LANES) /* faster, and what comes after is overwritten or never read */
-        _mm512_storeu_pd(p, _mm512_maskz_compress_pd(m, a));
+    return _mm512_cvtps_pd(n >= LANES ? _mm256_loadu_ps(p) : _mm256_maskz_loadu_ps(v_first(n), p));
+}
+
+static inline void v_store_floats(float *p, ptrdiff_t n, vec a)
+{
+    if (n >= LANES)
+        _mm256_storeu_ps(p, _mm512_cvtpd_ps(a));
     else
-        _mm512_mask_compressstoreu_pd(p, m, a);
-    return __builtin_popcount(m);
+        _mm256_mask_storeu_ps(p, v_first(n), _mm512_cvtpd_ps(a));
+}
+
+/* The lanes of a that are in m, in order, then anything. */
+static inline vec v_compress(vec a, mask m)
+{
+    return _mm512_maskz_compress_pd(m, a);
 }
 
 #else
@@ -283,16 +293,41 @@ static inline mask v_first(ptrdiff_t n)
     return m;
 }
 
-static inline ptrdiff_t v_append(double *p, ptrdiff_t room, vec a, mask m)
+static inline vec v_load_floats(const float *p, ptrdiff_t n)
 {
-    ptrdiff_t size = 0;
+    double each[LANES];
     int i;
+#if defined(__AVX2__)
+    if (n >= LANES)
+        return _mm256_cvtps_pd(_mm_loadu_ps(p));
+#endif
+    for (i = 0; i < LANES; i++)
+        each[i] = i < n ? p[i] : 0.0;
+    return v_load(each);
+}
+
+static inline void v_store_floats(float *p, ptrdiff_t n, vec a)
+{
+    int i;
+#if defined(__AVX2__)
+    if (n >= LANES) {
+        _mm_storeu_ps(p, _mm256_cvtpd_ps(a));
+        return;
+    }
+#endif
+    for (i = 0; i < LANES && i < n; i++)
+        p[i] = (float)V_LANE(a, i);
+}
+
+static inline vec v_compress(vec a, mask m)
+{
+    double each[LANES + 1];
+    int i, size = 0;
     for (i = 0; i < LANES; i++) {
-        if (size < room)
-            p[size] = V_LANE(a, i);
+        each[size] = V_LANE(a, i);
         size += V_LANE(m, i) != 0;
     }
-    return size;
+    return v_load(each);
 }
 
 #endif
@@ -309,6 +344,29 @@ static inline void v_put(double *p, ptrdiff_t n, vec a)
         v_store(p, a);
     else
         v_store_part(p, n, a);
+}
+
+/* The same from entry i on of an array of doubles, or of floats where `single`; filled with 0. */
+static inline vec v_read(const void *p, int single, ptrdiff_t i, ptrdiff_t n)
+{
+    return single ? v_load_floats((const float *)p + i, n) : v_next((const double *)p + i, n, 0.0);
+}
+
+static inline void v_write(void *p, int single, ptrdiff_t i, ptrdiff_t n, vec a)
+{
+    if (single)
+        v_store_floats((float *)p + i, n, a);
+    else
+        v_put((double *)p + i, n, a);
+}
+
+/* Appends the lanes of a that are in m to the first `size` of an array that has room for `room`;
+ * returns how many there are then. */
+static inline ptrdiff_t v_append(void *p, int single, ptrdiff_t size, ptrdiff_t room, vec a, mask m)
+{
+    /* What is stored in excess is overwritten or never read. */
+    v_write(p, single, size, room - size, v_compress(a, m));
+    return size + v_count(m);
 }
 
 /* The sum of the lanes, always in the same order. */

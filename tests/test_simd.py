@@ -158,3 +158,30 @@ def test_a_level_can_be_forced_and_only_one_that_exists():
     for level in LEVELS:
         assert run(level).stdout.strip() == level
     assert "ImportError: LAPSUM_SIMD='sse9' is not a level" in run("sse9").stderr
+
+
+@pytest.mark.parametrize("shape", [(3, 10), (4, 1000), (2, N)])
+@pytest.mark.parametrize("func", [lapsum.soft_topk, lapsum.log_soft_topk])
+def test_float32_is_float64_rounded_once(level, func, shape, rng):
+    x, bar = rng.normal(size=(2, *shape)).astype(np.float32)
+    x[-1, 0] = np.inf  # a lane that is sorted
+    weights = rng.integers(0, 3, shape) * rng.uniform(0.5, 2.0, shape)
+    for options in ({}, {"largest": False}, {"weights": weights}):
+        lin = lapsum.linearize(func, x, shape[1] / 3, 0.1, **options)
+        wide = lapsum.linearize(func, x.astype(float), shape[1] / 3, 0.1, **options)
+        with np.errstate(over="ignore"):
+            np.testing.assert_array_equal(lin.value, wide.value.astype(np.float32))
+            np.testing.assert_array_equal(func(x, shape[1] / 3, 0.1, **options), lin.value)
+            for cotangent in (bar, bar.astype(float)):
+                for ours, theirs in zip(lin.vjp(cotangent), wide.vjp(cotangent), strict=True):
+                    np.testing.assert_array_equal(ours, theirs.astype(ours.dtype))
+
+
+@pytest.mark.parametrize("n", [10, 1000, N])
+def test_float32_quantiles_are_float64_rounded_once(level, n, rng):
+    x = rng.normal(size=n).astype(np.float32)
+    q = lapsum.soft_quantile(x, [0.01, 0.5], 0.1)
+    assert q.dtype == np.float32
+    np.testing.assert_array_equal(
+        q, lapsum.soft_quantile(x.astype(float), [0.01, 0.5], 0.1).astype(np.float32)
+    )
