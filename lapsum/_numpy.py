@@ -176,6 +176,7 @@ class Kernels:
         non-zero weight and count no entry.
         """
         lanes, n = x.shape
+        x = self.contiguous(x)
         # NumPy sorts integers much faster than it argsorts floats: the leading bits of the float
         # and its index in one, and what these bits leave in disorder is mended.
         width = max(n - 1, 1).bit_length()

@@ -102,6 +102,8 @@ def integer_thresholds(sources: Sources, full: bool) -> Thresholds:
 
 @rule_of(soft_permutation)
 class _SoftPermutation(LaneRule):
+    single = True
+
     def __init__(
         self, running: Running, x: Any, alpha: Any, *, axis: int = -1, descending: bool = False
     ) -> None:

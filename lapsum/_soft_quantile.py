@@ -160,8 +160,7 @@ class _SoftQuantile(LaneRule):
     @cached_property
     def sources(self) -> Sources:
         """The sorted entries, for derivatives and for many levels."""
-        x = self.kernels.contiguous(self.lanes["x"])
-        return Sources(self.kernels, **{**self.lanes, "x": x})
+        return Sources(self.kernels, **self.lanes)
 
     @cached_property
     def invalid(self) -> Array:

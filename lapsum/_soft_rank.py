@@ -114,6 +114,8 @@ def soft_rank(
 
 @rule_of(soft_rank)
 class _SoftRank(LaneRule):
+    single = True
+
     def __init__(
         self,
         running: Running,
@@ -134,7 +136,7 @@ class _SoftRank(LaneRule):
         self.spoil(self.sources.invalid)
         if weights is None:
             self.forget("x")
-            del self.sources.given
+            del self.sources.entries
 
     @cached_property
     def at(self) -> Targets:

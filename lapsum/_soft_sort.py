@@ -96,6 +96,8 @@ def soft_sort(
 
 @rule_of(soft_sort)
 class _SoftSort(LaneRule):
+    single = True
+
     def __init__(
         self, running: Running, x: Any, alpha: Any, *, axis: int = -1, descending: bool = False
     ) -> None:
@@ -106,7 +108,7 @@ class _SoftSort(LaneRule):
         self.sources = Sources(self.kernels, **self.lanes, ordered=running.keep)
         self.spoil(self.sources.invalid)
         self.forget("x")
-        del self.sources.given
+        del self.sources.entries
 
     @cached_property
     def solved(self) -> Thresholds:

@@ -28,7 +28,8 @@ class Sources:
     kernels : module
         The backend.
     x : array, shape (lanes, n)
-        Sources; entries of zero weight are absent, whatever they hold.
+        Sources, as `kernels.entries` returns them; entries of zero weight are absent, whatever they
+        hold.
     alpha : array, shape (lanes,)
     weights : array, shape (lanes, n), optional
     ordered : bool, optional
@@ -44,7 +45,7 @@ class Sources:
         ordered: bool = True,
     ) -> None:
         self.kernels = kernels
-        self.given = x
+        self.entries = x
         self.alpha = alpha
         self.key = kernels.identity(len(x))
         self.x, self.gap, *scans = kernels.block(4, x.shape)
@@ -56,6 +57,11 @@ class Sources:
         kernels.gaps(self.x, self.count, alpha, self.gap)
         self.left, self.right = kernels.scan_both(self.gap, self.weights, self.key, scans)
         self.pairs = None if weights is None else kernels.cumulate(self.weights)
+
+    @cached_property
+    def given(self) -> Array:
+        """The sources in the caller's order."""
+        return self.kernels.contiguous(self.entries)
 
     @cached_property
     def decay(self) -> Array:
