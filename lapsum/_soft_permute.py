@@ -180,7 +180,8 @@ class Product:
         xp = self.sources.kernels.xp
         product = self.apply_transpose if transpose else self.apply
         infinite = xp.isinf(values)
-        finite = xp.where(infinite, 0.0, values) if infinite.any() else values
+        bounded = not infinite.any()
+        finite = values if bounded else xp.where(infinite, 0.0, values)
         # The sums on the way may overflow though the averages they make do not.
         large = (xp.abs(finite) > 2.0**900).any(axis=-1)[:, None]
         shift = xp.where(large, -200, 0)
@@ -189,7 +190,7 @@ class Product:
             if large.any()
             else product(finite, key)
         )
-        if not infinite.any():
+        if bounded:
             return out
         pull = product(xp.where(infinite, xp.sign(values), 0.0), key)
         return xp.where(pull == 0.0, out, xp.copysign(np.inf, pull))

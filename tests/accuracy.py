@@ -9,10 +9,9 @@ import zlib
 
 import numpy as np
 import oracle
+from backends import BACKENDS
 from contract import contracts
 from mpmath import mp, mpf
-
-import lapsum
 
 SIZES = (1, 2, 3, 9)
 # Many digits are slow where exponents are huge.
@@ -71,10 +70,10 @@ def lanes(contract, regime, weights="", sizes=None):
             yield {**arguments, "k": float(k)}
 
 
-def value_units(contract, regime, weights=""):
-    """Worst error of the values, in units of the bound."""
+def value_units(contract, regime, weights="", backends=BACKENDS[:1]):
+    """Worst error of the values on these backends, in units of the bound."""
     return max(
-        contract.units(contract.func(**arguments), **arguments)
+        contract.units(*(contract.on(b).call(**arguments) for b in backends), **arguments)
         for arguments in lanes(contract, regime, weights)
     )
 
@@ -87,7 +86,7 @@ def derivative_error(contract, regime, weights=""):
         # Between exact and rounded levels there is alpha eps, which no derivative can know.
         more = {"rounded": False} if contract.name == "soft_quantile" else {}
         exact = contract.exact_jacobian(**arguments, **more)
-        lin = lapsum.linearize(contract.func, **arguments)
+        lin = contract.linearize(**arguments)
         bar = rng.normal(size=np.shape(lin.value))
         bars = lin.vjp(bar)
         for at, name in enumerate(lin.parameters):

@@ -112,3 +112,5 @@ class Matrix:
 
 BACKENDS = (Host(), Double(), Gpu())
 EVERYWHERE = [pytest.param(b, id=b.name, marks=b.marks) for b in BACKENDS]
+# Those that need no device; the double only where there is a compiler.
+ON_CPU = BACKENDS[: 1 + cupy_double.available()]

@@ -120,13 +120,13 @@ class Contract:
         # Permutation entries are differences of F, and 1 - tiny would eat the tails.
         return 400 if self.core == "matrix" or "values" in self.lanes else 60
 
-    def units(self, computed, **arguments):
+    def units(self, *computed, **arguments):
         """Worst error of `computed`, in units of its bound; a few denormals are always free."""
         exact = self.exact_value(**arguments)
         with mp.workdps(60):
             floor = mpf(2) ** -1020
             scale = [s + floor for s in self.bound(exact, **arguments)]
-        return oracle.units(computed, exact, scale)
+        return max(oracle.units(values, exact, scale) for values in computed)
 
 
 def contracts():
