@@ -511,7 +511,7 @@ class ReductionKernel(_LoopKernel):
         they whole words or not, and has no indexers.
         """
         map_expr, post_map_expr = self.map_expr, self.post_map_expr
-        names = [p.name for p in (*self.in_params, *self.out_params)]
+        names = written = [p.name for p in (*self.in_params, *self.out_params)]
         indexers = "const CIndexer _in_ind(_outer * _inner), _out_ind(_outer);"
         extra = ""
         if block:
@@ -536,7 +536,14 @@ class ReductionKernel(_LoopKernel):
                 trials.append(f"{p.ctype} {name} = {p.ctype}();")
                 scale = f"((double *)_words[{5 * (self.nargs + at - self.nin)}])[_i]"
                 scales.append(f"{scale} = max({scale}, cuda_magnitude((double){name}));")
-        limit = "static_assert(sizeof(_type_reduce) <= 32);" if block else ""
+        limit = ""
+        if block:
+            # With these very names CuPy forgets to define the types.
+            extra = "" if names == written else extra
+            limit = (
+                "static_assert(sizeof(_type_reduce) <= 32);\n"
+                "typedef type_in0_raw type_mid_in; typedef type_out0_raw type_mid_out;"
+            )
         return f"""#include "device.h"
 typedef long long IndexT;
 {self._typedefs(types)}{extra}

@@ -251,10 +251,19 @@ def get_array_module(*args: Any) -> Any:
 # --- Kernels -------------------------------------------------------------------------------------
 
 
+# Every kernel that was made, and the file and line of the call that made it.
+CREATED: list[tuple[Any, str, int]] = []
+
+
 class _OnDevice:
     """Kernels for arrays of the double, which tell the recorders of each launch."""
 
     name: str
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        caller = sys._getframe(1)
+        CREATED.append((self, caller.f_code.co_filename, caller.f_lineno))
 
     def _array(self, argument: Any) -> np.ndarray | None:
         if isinstance(argument, ndarray):

@@ -56,7 +56,8 @@ static void guarded(void (*call)(void *), void *data, double seconds, Fault *fau
     static char stack[65536];
     struct sigaction action, old[SIGNALS];
     stack_t own, before;
-    itimerval limit = {{0, 0}, {(time_t)seconds, 0}}, none = {{0, 0}, {0, 0}};
+    itimerval limit = {{0, 0}, {(time_t)seconds, (suseconds_t)((seconds - (time_t)seconds) * 1e6)}},
+              none = {{0, 0}, {0, 0}};
     memset(&action, 0, sizeof action);
     action.sa_sigaction = on_signal;
     /* SA_NODEFER: the handler leaves by a jump, which must not leave the signal blocked. */
