@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from .array import ndarray
+from .arrays import ndarray
 
 
 class LinearOperator:

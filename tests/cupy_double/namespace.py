@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from . import compiler, extras, loops, raw
-from .array import Device, apply, arrays_in, check_kind, memory_of, ndarray, unwrap, wrap
+from .arrays import Device, apply, arrays_in, check_kind, memory_of, ndarray, unwrap, wrap
 from .names import real, signature
 from .recorder import note_launch, note_sync, note_upload
 
