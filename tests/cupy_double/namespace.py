@@ -378,18 +378,14 @@ def _make() -> tuple[Any, dict[str, Any]]:
 cupy, _MODULES = _make()
 # Modules that have imported the double are set aside with it, for the next time.
 _ASIDE: dict[str, Any] = {}
+# The names of modules that have not, or that may keep it.
+_FREE: set[str] = set()
 
 
 def _holders() -> dict[str, Any]:
-    return {
-        name: module
-        for name, module in list(sys.modules.items())
-        if name not in _MODULES
-        and not name.startswith(f"{__package__}.")
-        and isinstance(module, types.ModuleType)
-        and vars(module).get("cupy") is cupy
-        and module.__name__ != "__main__"
-    }
+    """Return the new modules that have imported the double."""
+    new = {name: sys.modules[name] for name in sys.modules.keys() - _FREE - _MODULES.keys()}
+    return {n: m for n, m in new.items() if getattr(m, "__dict__", {}).get("cupy") is cupy}
 
 
 @contextmanager
@@ -402,24 +398,26 @@ def installed() -> Iterator[Any]:
     if sys.modules.get("cupy") is cupy:  # nested
         yield cupy
         return
-    before = {
-        name: module
-        for name, module in list(sys.modules.items())
-        if name.partition(".")[0] in ("cupy", "cupyx")
-    }
-    held = set(_holders())
-    for name in before:
-        del sys.modules[name]
+    before: dict[str, Any] = {}
+    if "cupy" in sys.modules or "cupyx" in sys.modules:
+        before = {
+            name: module
+            for name, module in list(sys.modules.items())
+            if name.partition(".")[0] in ("cupy", "cupyx")
+        }
+        for name in before:
+            del sys.modules[name]
+    _FREE.update(sys.modules)
     sys.modules.update(_MODULES)
     for name, module in _ASIDE.items():
         _put(name, module)
+        _FREE.discard(name)
     try:
         yield cupy
     finally:
         for name, module in _holders().items():
-            if name not in held:
-                _ASIDE[name] = module
-                _remove(name)
+            _ASIDE[name] = module
+            _remove(name)
         for name in _MODULES:
             sys.modules.pop(name, None)
         sys.modules.update(before)
