@@ -3,6 +3,7 @@
 import subprocess
 import sys
 from pathlib import Path
+from types import ModuleType
 
 import numpy as np
 import pytest
@@ -540,6 +541,22 @@ def test_modules_that_imported_the_double_go_with_it(tmp_path, monkeypatch):
 
         assert imports_cupy is first
     assert "imports_cupy" not in sys.modules
+
+
+def test_modules_that_imported_the_real_one_come_back(tmp_path, monkeypatch):
+    (tmp_path / "imports_either.py").write_text("import cupy\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    real = ModuleType("cupy")
+    monkeypatch.setitem(sys.modules, "cupy", real)
+    import imports_either
+
+    with installed() as cupy:
+        import imports_either as again
+
+        assert again.cupy is cupy
+    assert sys.modules["imports_either"] is imports_either
+    assert sys.modules["cupy"] is imports_either.cupy is real
+    del sys.modules["imports_either"]
 
 
 def test_several_processes_build_the_same_kernel(cupy, tmp_path):

@@ -382,10 +382,10 @@ _ASIDE: dict[str, Any] = {}
 _FREE: set[str] = set()
 
 
-def _holders() -> dict[str, Any]:
-    """Return the new modules that have imported the double."""
-    new = {name: sys.modules[name] for name in sys.modules.keys() - _FREE - _MODULES.keys()}
-    return {n: m for n, m in new.items() if getattr(m, "__dict__", {}).get("cupy") is cupy}
+def _holders(names: Any, which: Any) -> dict[str, Any]:
+    """Return the modules of these names that have imported `which` as `cupy`."""
+    modules = {name: sys.modules[name] for name in names}
+    return {n: m for n, m in modules.items() if getattr(m, "__dict__", {}).get("cupy") is which}
 
 
 @contextmanager
@@ -399,6 +399,7 @@ def installed() -> Iterator[Any]:
         yield cupy
         return
     before: dict[str, Any] = {}
+    others: dict[str, Any] = {}
     if "cupy" in sys.modules or "cupyx" in sys.modules:
         before = {
             name: module
@@ -407,6 +408,10 @@ def installed() -> Iterator[Any]:
         }
         for name in before:
             del sys.modules[name]
+        # What has imported the real one is to import the double, and to be found again afterwards.
+        others = _holders(list(sys.modules), before.get("cupy", before))
+        for name in others:
+            _remove(name)
     _FREE.update(sys.modules)
     sys.modules.update(_MODULES)
     for name, module in _ASIDE.items():
@@ -415,12 +420,14 @@ def installed() -> Iterator[Any]:
     try:
         yield cupy
     finally:
-        for name, module in _holders().items():
+        for name, module in _holders(sys.modules.keys() - _FREE - _MODULES.keys(), cupy).items():
             _ASIDE[name] = module
             _remove(name)
         for name in _MODULES:
             sys.modules.pop(name, None)
         sys.modules.update(before)
+        for name, module in others.items():
+            _put(name, module)
 
 
 def _put(name: str, module: Any) -> None:
