@@ -71,6 +71,23 @@ __device__ double lap_bound(const X &lo, const X &hi, const X &u, ptrdiff_t star
     return lap_offset(lo[start + m], hi[start + m], u[start + m], x, alpha);
 }
 
+/* What F((b - x)/alpha) of two rows, t = (b - x)/alpha, gives to b for their cotangents. */
+__device__ double lap_flow(double bar, double below, double t)
+{
+    const double kernel = lap_pdf(t);
+    return kernel == 0.0 ? 0.0 : (bar - below) * kernel;
+}
+
+/* The same for alpha: times (x - sum_k q_k x_k)/alpha, known from both neighbours of b. */
+__device__ double lap_along(double flow, double x, double left, double right, double off_left,
+                            double off_right, double alpha)
+{
+    if (flow == 0.0)
+        return 0.0;
+    return flow * (x <= left ? off_left + lap_step(left, x, alpha)
+                             : off_right + lap_step(right, x, alpha));
+}
+
 /* A float's bits as an integer of the same order; a NaN comes after all numbers. */
 __device__ long long lap_ordered(double x)
 {
@@ -86,9 +103,33 @@ __device__ int lap_ordered(float x)
 """
 
 
+# Every operation is rounded, as on the CPU: where a*b + c is not, bits depend on the compiler.
+_OPTIONS = ("--fmad=false",)
+
+
 def _elementwise(name: str, inputs: str, outputs: str, body: str) -> Any:
     return cupy.ElementwiseKernel(
-        inputs, outputs, body, f"lapsum_{name}", preamble=_FORMULAS + _DEVICE
+        inputs,
+        outputs,
+        body,
+        f"lapsum_{name}",
+        preamble=_FORMULAS + _DEVICE,
+        options=_OPTIONS,
+    )
+
+
+def _reduction(name: str, inputs: str, mapped: str) -> Any:
+    """Return the kernel for sums of what an expression of the inputs is at each element."""
+    return cupy.ReductionKernel(
+        inputs,
+        "float64 total",
+        mapped,
+        "a + b",
+        "total = a",
+        "0",
+        f"lapsum_{name}",
+        preamble=_FORMULAS + _DEVICE,
+        options=_OPTIONS,
     )
 
 
@@ -614,17 +655,6 @@ PERMUTATION = _elementwise(
     """,
 )
 
-# What threshold b, of n - 1 a lane, changes in F((b - x)/alpha), times alpha: its kernel at x, and
-# (x - sum_k q_k x_k)/alpha from the neighbour of b on the side of x.
-_KERNEL = """
-    const double kernel = lap_pdf(lap_offset(lo[b], hi[b], u[b], z, alpha[lane]));
-    double away = 0.0;
-    if (kernel != 0.0) {
-        const ptrdiff_t side = z <= nodes[b] ? b : b + lanes * (length - 1);
-        away = deviation[side] + lap_step(nodes[side], z, alpha[lane]);
-    }
-"""
-
 PERMUTATION_JVP = _elementwise(
     "permutation_jvp",
     "raw float64 x, raw float64 lo, raw float64 hi, raw float64 u, raw float64 alpha, "
@@ -639,39 +669,32 @@ PERMUTATION_JVP = _elementwise(
         if (row == (end ? 0 : length - 1))
             continue;
         const ptrdiff_t b = lane * (length - 1) + row - end;
+        const ptrdiff_t r = b + lanes * (length - 1);
+        const double kernel = lap_pdf(lap_offset(lo[b], hi[b], u[b], z, alpha[lane]));
         double change = 0.0;
-    """
-    + _KERNEL
-    + """
         if (kernel != 0.0 && along_x)
             change += kernel * (b_dot[b] - x_dot[lane * length + m]);
-        if (kernel != 0.0 && along_alpha)
-            change += kernel * alpha_dot[lane] * away;
+        if (along_alpha)
+            change += lap_along(kernel * alpha_dot[lane], z, nodes[b], nodes[r], deviation[b],
+                                deviation[r], alpha[lane]);
         out += end ? -change : change;
     }
     out /= alpha[lane]; // last, since two overflowing rows have no difference
     """,
 )
 
-PERMUTATION_VJP = _elementwise(
-    "permutation_vjp",
-    "raw float64 x, raw float64 lo, raw float64 hi, raw float64 u, raw float64 alpha, "
-    "raw float64 nodes, raw float64 deviation, raw float64 bar, int64 lanes, int64 length",
-    "float64 value, float64 along",
-    """
-    const ptrdiff_t lane = i / ((length - 1) * length), row = i / length % (length - 1);
-    const ptrdiff_t m = i % length, b = lane * (length - 1) + row;
-    const ptrdiff_t at = (lane * length + row) * length + m;
-    const double z = x[lane * length + m];
-    """
-    + _KERNEL
-    + """
-    value = along = 0.0;
-    if (kernel != 0.0) {
-        value = (bar[at] - bar[at + length]) * kernel;
-        along = value * away;
-    }
-    """,
+# The transpose: what a threshold b changes in F((b - x)/alpha), summed over x, b, or both.
+_ENTRIES = (
+    "float64 entry, float64 lo, float64 hi, float64 u, float64 alpha, float64 bar, float64 below"
+)
+_FLOW = "lap_flow(bar, below, lap_offset(lo, hi, u, entry, alpha))"
+
+FLOW = _reduction("flow", _ENTRIES, _FLOW)
+
+FLOW_ALONG = _reduction(
+    "flow_along",
+    _ENTRIES + ", float64 left, float64 right, float64 off_left, float64 off_right",
+    f"lap_along({_FLOW}, entry, left, right, off_left, off_right, alpha)",
 )
 
 INSIDES = _elementwise(
@@ -743,4 +766,4 @@ def select_kernel(real: str, weighted: bool) -> Any:
     memory and the barriers for that.
     """
     head = f"typedef {real} real;\n#define LAP_WEIGHTED {int(weighted)}\n"
-    return cupy.RawKernel(_FORMULAS + head + _SELECT, "lap_select")
+    return cupy.RawKernel(_FORMULAS + head + _SELECT, "lap_select", options=_OPTIONS)

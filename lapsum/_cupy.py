@@ -204,17 +204,33 @@ class Kernels:
         return high, low
 
     def totals(self, values: Array) -> Array:
-        """Return sums of the lanes, rounded once from twice the precision.
+        """Return sums of weights, rounded once from twice the precision.
 
         Of a lane with a weight that is negative, infinite or NaN the sum is NaN.
         """
+        high, low = self._sums(values, weights=True)
+        return _cuda.TOTALS(high, low)
+
+    def _sum(self, values: Array) -> Array:
+        high, low = self._sums(values)
+        return high + low
+
+    def _sums(self, values: Array, weights: bool = False) -> tuple[Array, Array]:
+        """Return the sum of each lane as a pair."""
         lanes, n = values.shape
         high, low = values, None
+        if not n:
+            return cupy.zeros(lanes), cupy.zeros(lanes)
         while low is None or high.shape[1] > 1:
             high, low, _ = self._sum_chunks(
-                None, high, low, self.identity(lanes), chunk=256, weights=low is None
+                None,
+                high,
+                low,
+                self.identity(lanes),
+                chunk=256,
+                weights=weights and low is None,
             )
-        return _cuda.TOTALS(high[:, 0], low[:, 0]) if n else cupy.zeros(lanes)
+        return high[:, 0], low[:, 0]
 
     @staticmethod
     def _shape(gap: Any, high: Any, key: Array) -> tuple[int, int]:
@@ -594,10 +610,16 @@ class Kernels:
         bar: Array,
     ) -> tuple[Array, Array, Array]:
         """Cotangents, times alpha, of the thresholds, of x at fixed thresholds, and of alpha."""
-        lanes, n = x.shape
-        value, along = cupy.empty((2, lanes, max(n - 1, 0), n))
-        _cuda.PERMUTATION_VJP(x, lo, hi, u, alpha, nodes, deviation, bar, lanes, n, value, along)
-        return value.sum(axis=-1), -value.sum(axis=1), along.sum(axis=(1, 2))
+        entry, lo, hi, u = x[:, None, :], lo[:, :, None], hi[:, :, None], u[:, :, None]
+        inputs = entry, lo, hi, u, alpha[:, None, None], bar[:, :-1], bar[:, 1:]
+        away = *nodes[:, :, :, None], *deviation[:, :, :, None]
+        if x.shape[1] < 2:
+            return cupy.empty(lo.shape[:2]), cupy.zeros(x.shape), cupy.zeros(len(x))
+        return (
+            _cuda.FLOW(*inputs, axis=2),
+            -_cuda.FLOW(*inputs, axis=1),
+            _cuda.FLOW_ALONG(*inputs, *away, axis=(1, 2)),
+        )
 
     def insides(
         self, x: Array, count: Array, index: Array, lo: Array, hi: Array, u: Array, alpha: Array
@@ -712,10 +734,11 @@ class Kernels:
         weighted = weights is not None
         inputs = x, self.contiguous(bar), _or_nothing(weights), thresholds, alpha
         _cuda.DENSITIES(*inputs, sign, n, lanes, weighted, mass, flow)
-        total, pivot = flow.sum(axis=-1), cupy.argmax(mass, axis=-1)
+        total, pivot = self._sum(flow), cupy.argmax(mass, axis=-1)
         _cuda.PULL(x, x, mass, flow, total, pivot, density, alpha, sign, n, x_bar, along)
-        cupy.put_along_axis(x_bar, pivot[:, None], -x_bar.sum(axis=-1)[:, None], axis=-1)
-        return x_bar, total / density, -along.sum(axis=-1)
+        rest = self._sum(x_bar)
+        cupy.put_along_axis(x_bar, pivot[:, None], -rest[:, None], axis=-1)
+        return x_bar, total / density, -self._sum(along)
 
 
 def _or_nothing(array: Array | None) -> Array:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from contextlib import nullcontext
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -102,8 +103,6 @@ class LaneRule(Rule):
         The same as float64 lanes; with `single`, x may be float32.
     refused : array of bool, shape (lanes,), or None
         Lanes with arguments that are not allowed, as `mend` returns them.
-    total : array, shape (lanes,)
-        Correctly rounded sums of the weights, or the number of entries.
     """
 
     single = False
@@ -141,11 +140,14 @@ class LaneRule(Rule):
             for name, layout in self.layouts.items()
         }
         self.refused = mend(self.kernels, self.arrays, self.lanes)
-        if weights is None:
-            self.total = self.kernels.full(len(self.lanes["alpha"]), x.shape[axis])
-        else:
+        if weights is not None:
             self.total = self.kernels.totals(self.lanes["weights"])
             self.refused = either(self.refused, check_total(self.kernels, self.total))
+
+    @cached_property
+    def total(self) -> Array:
+        """The total weight of each lane: correctly rounded, or the number of entries."""
+        return self.kernels.full(len(self.lanes["alpha"]), self.result.size)
 
     def blend(
         self, quick: Array, one: Mapping[str, Array], other: Mapping[str, Array]

@@ -115,8 +115,8 @@ class _SoftPermutation(LaneRule):
 
     def place(self, lanes: Array) -> Array:
         """Return the lanes of a result as batch shape + (n, n)."""
-        if self.sources.invalid is not None:
-            lanes = self.kernels.xp.where(self.sources.invalid[:, None, None], np.nan, lanes)
+        if self.result.invalid is not None:
+            lanes = self.kernels.xp.where(self.result.invalid[:, None, None], np.nan, lanes)
         if self.descending:
             lanes = lanes[:, ::-1]
         return lanes.reshape(*self.batch, *lanes.shape[1:])

@@ -131,18 +131,24 @@ class _SoftQuantile(LaneRule):
         self.q = self.lanes.pop("q")
         xp = self.kernels.xp
         self.weights = self.lanes.get("weights")
-        self.total = self.total[:, None]
+        self.whole: Any = float(self.result.size)
         if self.weights is not None:
-            self.exponent = self.kernels.weight_exponent(self.total)
+            self.exponent = self.kernels.weight_exponent(self.total)[:, None]
+            self.whole = self.total[:, None]
             if self.kernels.any(self.exponent):
                 self.weights = self.lanes["weights"] = xp.ldexp(self.weights, self.exponent)
-                self.total = xp.ldexp(self.total, self.exponent)
-        self.levels = self.q * self.total
+                self.whole = xp.ldexp(self.whole, self.exponent)
+        self.levels = self.q * self.whole
+        if self.refused is not None:
+            self.levels = xp.where(self.refused[:, None], np.nan, self.levels)
         self.chosen = self.select() if 0 < self.levels.shape[1] <= FEW else None
         self.spoil(self.chosen[0].invalid if self.chosen else self.sources.invalid)
 
     def select(self) -> list[OneThreshold]:
         """Return the thresholds of each level, by selection."""
+        totals = None  # which a device does not need
+        if self.kernels.on_host:
+            totals = self.total if self.weights is None else self.whole[:, 0]
         return [
             OneThreshold(
                 self.kernels,
@@ -150,7 +156,7 @@ class _SoftQuantile(LaneRule):
                 1.0,
                 self.lanes["alpha"],
                 self.kernels.contiguous(levels),
-                self.total[:, 0],
+                totals,
                 self.weights,
                 fill=0,
             )
@@ -203,11 +209,11 @@ class _SoftQuantile(LaneRule):
         s, xp = self.sources, self.kernels.xp
         y = self.solved
         out = xp.zeros(self.q.shape)
-        level_dot = None if q_dot is None else q_dot * self.total
+        level_dot = None if q_dot is None else q_dot * self.whole
         if weights_dot is not None and s.shape[1]:
             # With the level q W, the same tangent for all weights in proportion changes nothing.
             weights_dot = xp.where(xp.isnan(s.given), 0.0, xp.ldexp(weights_dot, self.exponent))
-            even = weights_dot.sum(axis=-1)[:, None] / self.total
+            even = weights_dot.sum(axis=-1)[:, None] / self.whole
             uneven = weights_dot - self.weights * even
             # They add up to zero; the heaviest one, a small difference, is got from the others.
             heaviest = xp.argmax(self.weights, axis=-1)[:, None]
@@ -232,7 +238,7 @@ class _SoftQuantile(LaneRule):
         if "x" in wrt:
             bars["x"] = s.cotangent(y.average_transpose(bar))
         if "q" in wrt:
-            bars["q"] = y.rate(bar * self.total)
+            bars["q"] = y.rate(bar * self.whole)
         if "alpha" in wrt:
             bars["alpha"] = xp.where(bar == 0.0, 0.0, bar * y.slope()).sum(axis=-1)
         if "weights" in wrt:
@@ -240,7 +246,7 @@ class _SoftQuantile(LaneRule):
             least, relative = y.relative_density()
             falling = y.centred_cdf_transpose(bar * relative)
             falling = xp.where(xp.isnan(s.given), 0.0, falling)
-            even = (self.weights * falling).sum(axis=-1)[:, None] / self.total
+            even = (self.weights * falling).sum(axis=-1)[:, None] / self.whole
             even = xp.where(self.invalid, 0.0, even)
             weights_bar = xp.where(xp.isnan(s.given), 0.0, even - falling)
             weights_bar = self.kernels.times(weights_bar, s.alpha[:, None])

@@ -238,6 +238,8 @@ class _SoftTopk(LaneRule):
         unseen = number is None or self.kernels.holds(self.arrays["k"])
         if unseen and not self.kernels.on_host:
             self.refused = either(self.refused, xp.isnan(levels))
+        if self.refused is not None:
+            levels = xp.where(self.refused, np.nan, levels)
         total = self.total
         self.exponent: Any = 0
         if self.weights is not None:
