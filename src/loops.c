@@ -51,17 +51,17 @@ INLINE ptrdiff_t collapse(const void *x, int single, const double *c, ptrdiff_t 
                           lap_outside *outside)
 {
     const vec zero = v_all(0.0), one = v_all(1.0), rate = v_all(1.0 / alpha), s = v_all(sign);
-    const vec low = v_all(lo), high = v_all(hi);
+    const vec low = v_all(-lo), high = v_all(hi);
     pair A = {zero, zero}, B = A, below = A, above = A;
     vec wrong = zero;
     ptrdiff_t start, i, m = 0;
     for (start = 0; start < n; start += BLOCK) {
         ptrdiff_t stop = n - start < BLOCK ? n : start + BLOCK;
-        vec a = zero, b = zero, less = zero, more = zero;
+        vec a = zero, b = zero, less = zero;
         for (i = start; i < stop; i += LANES) {
             ptrdiff_t left = stop - i;
-            vec v = s * v_read(x, single, i, left), w = c ? v_next(c + i, left, 0.0) : one;
-            vec near_lo = v - low, near_hi = high - v;
+            vec v = v_read(x, single, i, left), w = c ? v_next(c + i, left, 0.0) : one;
+            vec near_lo = v_fma(s, v, low), near_hi = v_fma(-s, v, high); /* sign v is exact */
             /* Of no use where between.  Beside a kernel of one, subnormals, which are slow, vanish. */
             vec kernel = v_exp_from(c ? -745.2 : -708.0, v_min(near_lo, near_hi) * rate);
             mask is_below = v_le(near_lo, zero), is_above = v_le(near_hi, zero);
@@ -77,10 +77,8 @@ INLINE ptrdiff_t collapse(const void *x, int single, const double *c, ptrdiff_t 
                 kernel = w * kernel;
                 add(&below, v_if(is_below, w, zero));
                 add(&above, v_if(is_above, w, zero));
-            } else {
+            } else
                 less = v_add_if(is_below, less, one);
-                more = v_add_if(is_above, more, one);
-            }
             a = v_add_if(is_below, a, kernel);
             b = v_add_if(is_above, b, kernel);
             if (c && inside)
@@ -90,13 +88,13 @@ INLINE ptrdiff_t collapse(const void *x, int single, const double *c, ptrdiff_t 
         }
         add(&A, a);
         add(&B, b);
-        if (!c) {
+        if (!c)
             below.high = below.high + less;
-            above.high = above.high + more;
-        }
     }
     outside->below = reduce(below);
     outside->above = reduce(above);
+    if (!c)
+        outside->above.high = (double)(n - m) - outside->below.high;
     outside->A = reduce(A);
     outside->B = reduce(B);
     return v_sum(wrong) == 0.0 ? m : -1;
@@ -116,20 +114,39 @@ static ptrdiff_t NAME(collapse)(const void *x, int single, const double *c, ptrd
     return BY_CASE(collapse, x, single, c, n, sign, lo, hi, alpha, inside, inside_c, outside);
 }
 
+/* How many of x are smaller than each of v, or not larger (equal). */
+INLINE vec smaller(const double *x, ptrdiff_t n, vec v, int equal)
+{
+    const vec one = v_all(1.0);
+    vec count[4] = {v_all(0.0), v_all(0.0), v_all(0.0), v_all(0.0)}; /* they do not wait */
+    ptrdiff_t i, j;
+    for (i = 0; i + 4 <= n; i += 4)
+        for (j = 0; j < 4; j++) {
+            const vec other = v_all(x[i + j]);
+            count[j] = v_add_if(equal ? v_le(other, v) : v_lt(other, v), count[j], one);
+        }
+    for (; i < n; i++)
+        count[0] = v_add_if(equal ? v_le(v_all(x[i]), v) : v_lt(v_all(x[i]), v), count[0], one);
+    return (count[0] + count[1]) + (count[2] + count[3]);
+}
+
 static void NAME(places)(const double *x, ptrdiff_t n, int *place)
 {
     ptrdiff_t i, j;
-    for (i = 0; i < n; i++) {
-        const vec v = v_all(x[i]);
-        const ptrdiff_t own = i / LANES * LANES;
-        vec other = v_next(x + own, n - own, INFINITY);
-        int count = v_count(v_or(v_and(v_le(other, v), v_first(i - own)), v_lt(other, v)));
-        /* Entries before i count if they are not larger, those after it if they are smaller. */
-        for (j = 0; j < own; j += LANES)
-            count += v_count(v_le(v_load(x + j), v));
-        for (j = own + LANES; j < n; j += LANES)
-            count += v_count(v_lt(v_next(x + j, n - j, INFINITY), v));
-        place[i] = count;
+    for (i = 0; i < n; i += LANES) {
+        const ptrdiff_t after = i + LANES < n ? i + LANES : n;
+        const vec v = v_next(x + i, n - i, INFINITY);
+        /* Entries before one count if they are not larger, the others if they are smaller. */
+        vec count = smaller(x, i, v, 1) + smaller(x + i, n - i, v, 0);
+        double each[LANES];
+        for (j = i; j < after - 1; j++) {
+            const vec other = v_all(x[j]);
+            const mask apart = v_or(v_lt(other, v), v_lt(v, other));
+            count = v_add_if(v_neither(apart, v_first(j - i + 1)), count, v_all(1.0));
+        }
+        v_store(each, count);
+        for (j = i; j < after; j++)
+            place[j] = (int)each[j - i];
     }
 }
 
@@ -240,12 +257,12 @@ static void NAME(solve)(const double *A, const double *B, const double *gap, con
     }
 }
 
-/* (b - z)/alpha, as lap_offset. */
-INLINE vec offset(lap_anchored b, vec z, vec rate)
+/* (b - s x)/alpha, as lap_offset, with s = 1 or -1. */
+INLINE vec offset(lap_anchored b, vec s, vec x, vec rate)
 {
     if (b.lo == b.hi)
-        return v_fma(v_all(b.lo) - z, rate, v_all(b.u));
-    return v_fma((v_all(b.lo) - z) + (v_all(b.hi) - z), 0.5 * rate, v_all(b.u));
+        return v_fma(v_fma(-s, x, v_all(b.lo)), rate, v_all(b.u));
+    return v_fma(v_fma(-s, x, v_all(b.lo)) + v_fma(-s, x, v_all(b.hi)), 0.5 * rate, v_all(b.u));
 }
 
 INLINE void cdf(const void *x, int single, ptrdiff_t n, double sign, lap_anchored b, double alpha,
@@ -254,14 +271,14 @@ INLINE void cdf(const void *x, int single, ptrdiff_t n, double sign, lap_anchore
     const vec zero = v_all(0.0), rate = v_all(1.0 / alpha), s = v_all(sign);
     ptrdiff_t i;
     for (i = 0; i < n; i += LANES) {
-        vec z = s * v_read(x, single, i, n - i);
-        vec t = offset(b, z, rate), tail = 0.5 * v_exp(-v_abs(t)), p;
+        vec v = v_read(x, single, i, n - i);
+        vec t = offset(b, s, v, rate), tail = 0.5 * v_exp(-v_abs(t)), p;
         if (logarithm) {
             p = v_if(v_le(t, zero), t - LAP_LOG2, v_log1p(-tail));
             if (v_count(v_lt(v_abs(t), v_all(INFINITY))) < LANES) { /* a difference that overflows */
                 double entry[LANES], offset[LANES], value[LANES];
                 int j;
-                v_store(entry, z);
+                v_store(entry, s * v);
                 v_store(offset, t);
                 v_store(value, p);
                 for (j = 0; j < LANES; j++)
@@ -292,7 +309,7 @@ static void NAME(cdf)(const void *x, int single, ptrdiff_t n, double sign, const
 INLINE vec density(const void *x, int single, ptrdiff_t i, ptrdiff_t left, vec s, lap_anchored b,
                    vec rate)
 {
-    return 0.5 * v_exp(-v_abs(offset(b, s * v_read(x, single, i, left), rate)));
+    return 0.5 * v_exp(-v_abs(offset(b, s, v_read(x, single, i, left), rate)));
 }
 
 INLINE void pull_sums(const void *x, int single, const double *c, const void *bar, ptrdiff_t n,
@@ -352,7 +369,7 @@ INLINE void pull_entries(const void *x, int single, const double *c, const void 
                          ptrdiff_t pivot, double origin, void *x_bar, lap_pulled *sums)
 {
     const vec zero = v_all(0.0), rate = v_all(1.0 / alpha), s = v_all(sign);
-    const vec share = v_all(h / b->density), from = v_all(origin);
+    const vec share = v_all(h / b->density), from = v_all(-origin);
     pair rest = {zero, zero}, along = rest;
     ptrdiff_t start, i;
     for (start = 0; start < n; start += BLOCK) {
@@ -360,10 +377,10 @@ INLINE void pull_entries(const void *x, int single, const double *c, const void 
         vec sum = zero, moment = zero;
         for (i = start; i < stop; i += LANES) {
             ptrdiff_t left = stop - i;
-            vec z = s * v_read(x, single, i, left), cotangent = v_read(bar, single, i, left);
+            vec v = v_read(x, single, i, left), cotangent = v_read(bar, single, i, left);
             vec f = single ? density(x, 1, i, left, s, *b, rate)
                            : v_next((double *)x_bar + i, left, 0.0);
-            vec step = (z - from) * rate;
+            vec step = v_fma(s, v, from) * rate;
             vec w = c ? v_next(c + i, left, 0.0) : v_all(1.0), z_bar = f * (share * w - cotangent);
             if (single && left < LANES)
                 z_bar = v_if(v_first(left), z_bar, zero);

@@ -39,8 +39,8 @@ typedef struct {
 
 typedef struct {
     const char *name;
-    /* Collapses what is <= lo and >= hi, moves what is between to inside (which may be x itself)
-     * and its weights c (NULL for ones) to inside_c, returns how many there are; -1 if an entry is
+    /* Collapses z <= lo and z >= hi, moves the x of what is between to inside (which may be x) and
+     * its weights c (NULL for ones) to inside_c, returns how many there are; -1 if an entry is
      * not finite.  inside is NULL where nothing is between. */
     ptrdiff_t (*collapse)(const void *x, int single, const double *c, ptrdiff_t n, double sign,
                           double lo, double hi, double alpha, void *inside, double *inside_c,

@@ -11,6 +11,7 @@
 #define SAMPLE 512 /* entries of the largest sample */
 #define SMALL 64   /* entries that are sorted and solved */
 #define ROUNDS 80
+#define AIMED 5 /* rounds that may go by the exact S at a guess */
 #define TRIES 2 /* with samples, before the medians */
 #define PART 65536 /* entries of a part of a long lane */
 #define PARTS 128
@@ -19,6 +20,11 @@ static void add(lap_pair *sum, lap_pair term)
 {
     lap_add(term.high, &sum->high, &sum->low);
     sum->low += term.low;
+}
+
+static double value(lap_pair sum)
+{
+    return sum.high + sum.low;
 }
 
 static void run(const lap_runner *runner, lap_task task, void *context, ptrdiff_t tasks)
@@ -66,67 +72,85 @@ static void *from(const lap_lane *lane, const void *array, ptrdiff_t start)
     return (char *)array + start * (ptrdiff_t)(lane->single ? sizeof(float) : sizeof(double));
 }
 
-/* What is collapsed at both ends of the lane that is left; its ends are entries of the lane. */
+/* What is collapsed at both ends of the lane that is left; its ends are entries of the lane, or
+ * lie so near to entries that A and B, as exact there as at an entry, cannot vanish. */
 typedef struct {
     int has_lo, has_hi;
     double lo, hi, A, B;
     lap_pair below, above;
 } frame;
 
+/* How many of the ascending S are below a level. */
+static int below(const double *S, int size, double level)
+{
+    int first = 0, last = size;
+    while (first < last) {
+        const int i = (first + last) / 2;
+        if (S[i] < level)
+            first = i + 1;
+        else
+            last = i;
+    }
+    return first;
+}
+
 /* Brackets the level between two entries: indices into the sorted sample, -1 and size for none.
- * Returns the index where the sample itself puts the level.  weight is that of the n entries left. */
+ * Returns the index where the sample itself puts the level, and at which guess between the entries.
+ * weight is that of the n entries left. */
 static int bracket(const lap_table *table, const double *sample, const double *c, int size,
                    ptrdiff_t n, const frame *f, double level, double weight, double alpha,
-                   int *first, int *last)
+                   int *first, int *last, double *guess)
 {
-    double S[SAMPLE], decay[SAMPLE], lower[SAMPLE], upper[SAMPLE], left = 0.0, right = 0.0;
-    double all = 0.0, mean = 0.0, square = 0.0, count = f->below.high, scale, spread;
+    double S[SAMPLE], left[SAMPLE], right[SAMPLE], running[SAMPLE], kernel[3 * SAMPLE];
+    double *decay = kernel, *lower = kernel + size, *upper = kernel + 2 * size;
+    double all = 0.0, ahead = 0.0, back = 0.0, once = 0.0, twice = 0.0, mean = 0.0, square = 0.0;
+    double scale, spread;
     const double rate = 1.0 / alpha, rest = 1.0 - (double)size / n;
     int i, middle;
     for (i = 0; i < size; i++) {
         decay[i] = i ? (sample[i - 1] - sample[i]) * rate : 0.0;
         lower[i] = f->has_lo ? (f->lo - sample[i]) * rate : 0.0;
         upper[i] = f->has_hi ? (sample[i] - f->hi) * rate : 0.0;
-        all += c[i];
+    }
+    table->exp(kernel, f->has_lo || f->has_hi ? 3 * size : size, kernel);
+    /* None of the three sums waits for another. */
+    for (i = 0; i < size; i++) {
+        const int j = size - 1 - i;
+        left[i] = ahead = ahead * decay[i] + c[i];
+        right[j] = back;
+        back = (back + c[j]) * decay[j];
+        running[i] = all += c[i];
     }
     scale = weight / all;
-    table->exp(decay, size, decay);
-    if (f->has_lo)
-        table->exp(lower, size, lower);
-    if (f->has_hi)
-        table->exp(upper, size, upper);
     for (i = 0; i < size; i++) {
-        left = left * decay[i] + c[i];
-        count += scale * c[i];
-        S[i] = count - 0.5 * (scale * left + f->A * lower[i] - f->B * upper[i]);
+        S[i] = f->A * lower[i] - f->B * upper[i] + scale * (left[i] - right[i]);
+        S[i] = f->below.high + scale * running[i] - 0.5 * S[i];
     }
-    for (i = size - 1; i >= 0; i--) {
-        right = i < size - 1 ? (right + c[i + 1]) * decay[i + 1] : 0.0;
-        S[i] += 0.5 * scale * right;
-    }
-    for (middle = 0; middle < size - 1 && S[middle] < level;)
-        middle++;
+    middle = below(S, size - 1, level);
+    *guess = sample[middle];
+    if (middle && S[middle - 1] < level && level < S[middle])
+        *guess -= (S[middle] - level) / (S[middle] - S[middle - 1]) * (*guess - sample[middle - 1]);
     /* The error of the estimate at b is that of a weighted mean of F((b - x)/alpha) - 1/2. */
     for (i = 0; i < size; i++)
         decay[i] = -fabs(sample[i] - sample[middle]) * rate;
     table->exp(decay, size, decay);
     for (i = 0; i < size; i++) {
-        lower[i] = i <= middle ? 0.5 - 0.5 * decay[i] : 0.5 * decay[i] - 0.5;
-        mean += c[i] * lower[i];
+        const double F = i <= middle ? 0.5 - 0.5 * decay[i] : 0.5 * decay[i] - 0.5, cF = c[i] * F;
+        once += c[i] * c[i];
+        twice += c[i] * cF;
+        mean += cF;
+        square += cF * cF;
     }
     mean /= all;
-    for (i = 0; i < size; i++)
-        square += c[i] * (lower[i] - mean) * (c[i] * (lower[i] - mean));
+    square = fmax(square - mean * (2.0 * twice - mean * once), 0.0);
     /* Two deviations: a bracket that does not hold, in about one lane of a hundred, is put right by
      * another try, for less than what a wider one would cost every time. */
     spread = 2.0 * scale * sqrt(rest * square);
     /* A mean of few, or of nearly equal, values says little about its error. */
     spread += 2.0 * scale * c[middle] * (1.0 - 0.5 * (decay[0] + decay[size - 1]));
     spread += 1e-14 * (weight + f->below.high);
-    for (*first = -1; *first + 1 < size && S[*first + 1] < level - spread;)
-        ++*first;
-    for (*last = size; *last - 1 >= 0 && S[*last - 1] > level + spread;)
-        --*last;
+    *first = below(S, size, level - spread) - 1;
+    *last = below(S, size, level + spread);
     /* A margin, so that a sample which misses the tail still gives a bracket that holds. */
     if (*first == 0)
         *first = -1;
@@ -156,9 +180,11 @@ static void sort(const lap_table *table, double *z, double *c, ptrdiff_t n)
 static int finish(const lap_table *table, double *z, double *c, ptrdiff_t m, const frame *f,
                   double level, double alpha, int exact, int *beyond, lap_selected *selected)
 {
-    double A[SMALL + 2], B[SMALL + 2], gap[SMALL + 2], decay[SMALL + 3], high, low;
+    double A[SMALL + 2], B[SMALL + 2], gap[SMALL + 2], decay[SMALL + 3];
     double weight_high[SMALL + 3], weight_low[SMALL + 3]; /* of what lies left of node i > 0 */
-    ptrdiff_t i, first, last;
+    double high = f->below.high, low = f->below.low;
+    lap_pair ahead = {0.0, 0.0}, back = {0.0, 0.0};
+    ptrdiff_t i, j, first, last;
     sort(table, z, c, m);
     if (f->has_lo) {
         memmove(z + 1, z, m * sizeof(double));
@@ -173,34 +199,28 @@ static int finish(const lap_table *table, double *z, double *c, ptrdiff_t m, con
     }
     if (m == 0)
         return 0;
-    for (i = 0; i < m; i++)
-        gap[i] = i ? lap_step(z[i - 1], z[i], alpha) : INFINITY;
+    gap[0] = INFINITY;
+    table->gaps(z, m, alpha, gap);
     table->decays(gap, m, decay);
     decay[m] = 0.0;
-    high = f->below.high;
-    low = f->below.low;
-    for (i = 0; i <= m; i++) {
+    /* None of the three sums waits for another. */
+    for (i = 0, j = m - 1; i < m; i++, j--) {
+        if (i == 0 && f->has_lo)
+            ahead.high = f->A;
+        else
+            lap_scan(c[i], decay[i], &ahead.high, &ahead.low);
+        if (i == 0 && f->has_hi)
+            back.high = f->B;
+        else
+            lap_scan(c[j], decay[j + 1], &back.high, &back.low);
+        A[i] = value(ahead);
+        B[j] = value(back);
         weight_high[i] = high;
         weight_low[i] = low;
-        if (i < m)
-            lap_add(c[i], &high, &low);
+        lap_add(c[i], &high, &low);
     }
-    high = low = 0.0;
-    for (i = 0; i < m; i++) {
-        if (i == 0 && f->has_lo)
-            high = f->A;
-        else
-            lap_scan(c[i], decay[i], &high, &low);
-        A[i] = high + low;
-    }
-    high = low = 0.0;
-    for (i = m - 1; i >= 0; i--) {
-        if (i == m - 1 && f->has_hi)
-            high = f->B;
-        else
-            lap_scan(c[i], decay[i + 1], &high, &low);
-        B[i] = high + low;
-    }
+    weight_high[m] = high;
+    weight_low[m] = low;
     /* first: smallest node with S >= level. */
     first = 0;
     last = m;
@@ -296,11 +316,6 @@ static ptrdiff_t collapse(const lap_lane *lane, double lo, double hi, void *insi
     return m;
 }
 
-static double value(lap_pair sum)
-{
-    return sum.high + sum.low;
-}
-
 /* Collapses at the ends given by lo and hi where has_lo, has_hi; returns how many are left. */
 static ptrdiff_t narrow(const lap_lane *lane, int has_lo, double lo, int has_hi, double hi,
                         void *inside, double *inside_c, frame *f)
@@ -341,6 +356,59 @@ static ptrdiff_t split(const lap_lane *lane, double v, double level, void *insid
     return narrow(lane, 0, 0.0, 1, v, inside, inside_c, f);
 }
 
+/* Brackets the level of a frame with two ends by the exact S at a guess, a step from there, and some
+ * entries on both sides.  Returns 0 where entries are too far apart for that: only where some are
+ * within alpha of each other, S is smooth.  weight is that of the entries left. */
+static int aim(const lap_lane *lane, double level, double weight, const frame *f, double *guess,
+               double *lo, double *hi)
+{
+    const double next = nextafter(*guess, INFINITY), alpha = lane->alpha, unit = weight / lane->n;
+    const double width = f->has_lo && f->has_hi ? lap_step(f->lo, f->hi, alpha) : INFINITY;
+    double A, B, excess, sign, density, step = 0.0, slope = 0.0, passed, rounding, spread, near, far;
+    lap_outside at;
+    int i;
+    if (!(f->lo < *guess && next < f->hi && width < 64.0 && 2.0 * width < lane->n && unit > 0.0))
+        return 0;
+    collapse(lane, *guess, next, NULL, NULL, &at);
+    A = value(at.A) + f->A * exp(-lap_step(f->lo, *guess, alpha));
+    B = value(at.B) + f->B * exp(-lap_step(*guess, f->hi, alpha));
+    add(&at.below, f->below);
+    excess = ((level - at.below.high) - at.below.low) - 0.5 * (B - A);
+    sign = excess < 0.0 ? -1.0 : 1.0;
+    if (sign < 0.0) { /* mirrored, the level is always above */
+        const double other = A;
+        A = B;
+        B = other;
+    }
+    /* S if what lies ahead has the density, in alpha, of the frame.  A long step forgets B. */
+    density = weight / width;
+    for (i = 0; i < 4; i++) {
+        const double fading = expm1(-step);
+        double rise;
+        if (step < 1.0) { /* sinh(step) - step is about step^3/6 */
+            const double growing = expm1(step), bend = 0.5 * density * step * step;
+            rise = 0.5 * (B * growing - A * fading) - bend * step / 3.0;
+            slope = 0.5 * (A + B + B * growing + A * fading) - bend;
+        } else {
+            rise = density * step - (0.5 * (A + B) - density) * fading;
+            slope = density + (0.5 * (A + B) - density) * (1.0 + fading);
+        }
+        slope = fmax(slope, 0.05 * (A + B));
+        step = fmin(fmax(step + (fabs(excess) - rise) / slope, 0.0), width);
+    }
+    /* In a step that is short against alpha it matters little where entries are. */
+    passed = density * step / unit;
+    rounding = 1e-14 * (weight + f->below.high) / slope;
+    spread = unit * (1.5 * sqrt(passed) + 0.05 * passed) * fmin(step * step, 1.0) / slope;
+    spread += 3.0 * unit / density + rounding;
+    near = fmax(step - spread, -rounding);
+    far = step + spread;
+    *lo = *guess + sign * alpha * (sign < 0.0 ? far : near);
+    *hi = *guess + sign * alpha * (sign < 0.0 ? near : far);
+    *guess += sign * alpha * step;
+    return *lo < *hi && *lo < f->hi && f->lo < *hi && (f->lo < *lo || *hi < f->hi);
+}
+
 /* Every so many entries of the lane; returns how many, -1 if one is not finite. */
 static int draw(const lap_lane *lane, double *z, double *c)
 {
@@ -373,16 +441,20 @@ static int attempt(const lap_lane *whole, double level, double total, int exact,
     frame f = {0, 0, 0.0, 0.0, 0.0, 0.0, {0.0, 0.0}, {0.0, 0.0}};
     double z[SMALL + 2], c[SMALL + 2];
     lap_lane lane = *whole;
+    double guess = NAN, lo, hi;
     ptrdiff_t i, m, size;
     int round, found, beyond = 0;
     for (round = 0; lane.n > SMALL; round++) {
         double sample[SAMPLE], sample_c[SAMPLE];
+        const double weight = total - f.below.high - f.above.high;
         int first = -1, last, middle;
         if (round == ROUNDS)
             return -1;
         if (round == 0 && (known->has_lo || known->has_hi))
             m = narrow(&lane, known->has_lo, known->lo, known->has_hi, known->hi, scratch,
                        scratch_c, &f);
+        else if (round < AIMED && aim(&lane, level, weight, &f, &guess, &lo, &hi))
+            m = narrow(&lane, f.lo < lo, lo, hi < f.hi, hi, scratch, scratch_c, &f);
         else {
             size = last = draw(&lane, sample, sample_c);
             if (size < 0)
@@ -390,8 +462,8 @@ static int attempt(const lap_lane *whole, double level, double total, int exact,
             sort(lane.table, sample, sample_c, size);
             middle = size / 2;
             if (!exact)
-                middle = bracket(lane.table, sample, sample_c, size, lane.n, &f, level,
-                                 total - f.below.high - f.above.high, lane.alpha, &first, &last);
+                middle = bracket(lane.table, sample, sample_c, size, lane.n, &f, level, weight,
+                                 lane.alpha, &first, &last, &guess);
             if ((first < 0 && last >= size) ||
                 (first >= 0 && last < size && sample[first] == sample[last]))
                 m = split(&lane, sample[middle], level, scratch, scratch_c, &f);
@@ -404,7 +476,6 @@ static int attempt(const lap_lane *whole, double level, double total, int exact,
         lane.x = scratch;
         lane.c = whole->c ? scratch_c : NULL;
         lane.n = m;
-        lane.sign = 1.0;
     }
     for (i = 0; i < lane.n; i++) {
         z[i] = lane.sign * get(&lane, lane.x, i);
@@ -431,7 +502,7 @@ static int present(const lap_lane *whole, void *scratch, double *scratch_c, lap_
     int finite = 1;
     for (i = 0; i < whole->n; i++) {
         const double x = get(whole, whole->x, i);
-        set(whole, scratch, m, whole->sign * x);
+        set(whole, scratch, m, x);
         scratch_c[m] = whole->c[i];
         finite &= whole->c[i] > 0.0 || isfinite(x);
         m += whole->c[i] > 0.0;
@@ -439,7 +510,6 @@ static int present(const lap_lane *whole, void *scratch, double *scratch_c, lap_
     lane->x = scratch;
     lane->c = scratch_c;
     lane->n = m;
-    lane->sign = 1.0;
     return finite;
 }
 

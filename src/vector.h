@@ -415,17 +415,17 @@ static inline vec v_exp_from(double least, vec x)
 {
     const mask finite = v_not_less(x, v_all(least));
 #if defined(__AVX512F__)
-    const vec shift = v_all(0x1.8p52);
-    vec shifted = v_fma(v_if(finite, x, v_all(-1.0)), v_all(16 * 1.4426950408889634074), shift);
+    const vec shift = v_all(0x1.8p48); /* n is a multiple of 1/16 */
+    vec shifted = v_fma(x, v_all(1.4426950408889634074), shift);
     vec n = shifted - shift, r, r2, q, root;
-    r = v_fma(n, v_all(-6.93147180369123816490e-01 / 16), x);
-    r = v_fma(n, v_all(-1.90821492927058770002e-10 / 16), r);
+    r = v_fma(n, v_all(-6.93147180369123816490e-01), x);
+    r = v_fma(n, v_all(-1.90821492927058770002e-10), r);
     r2 = r * r;
     q = v_fma(r2, v_all(0.0013889034639665864),
               v_fma(r, v_all(0.008333449934107185), v_all(0.04166666666495362)));
     q = v_fma(r2, q, v_fma(r, v_all(0.16666666665296223), v_all(0.5)));
     root = _mm512_permutex2var_pd(v_load(V_ROOTS), (__m512i)shifted, v_load(V_ROOTS + 8));
-    return v_scale(finite, v_fma(root, v_fma(r2, q, r), root), n * 0.0625);
+    return v_scale(finite, v_fma(root, v_fma(r2, q, r), root), n);
 #else
     vec n, p = v_reduce(v_if(finite, x, v_all(-1.0)), &n);
     return v_scale(finite, p + 1.0, n);
