@@ -57,19 +57,19 @@ class Layout:
 
         With `entries` float32 stays float32, for the kernels that read it as it is.
         """
-        lanes = prod(self.batch)
-        contiguous = self.kernels.entries if entries else self.kernels.contiguous
+        kernels, lanes = self.kernels, prod(self.batch)
+        contiguous = kernels.entries if entries else kernels.contiguous
         if self._plain:
             return contiguous(array).reshape(lanes, self.shape[-1])
-        xp = self.kernels.xp
+        xp = kernels.xp
         if self.flat and not array.ndim:
-            return self.kernels.every_lane(array, lanes).reshape(lanes, 1)
+            return kernels.every_lane(array, lanes).reshape(lanes, 1)
         if self.flat:
             array = xp.broadcast_to(array.reshape(-1), (lanes, self.size))
             return contiguous(array)
         if self.axis is None:
             if not array.ndim:
-                return self.kernels.every_lane(array, lanes)
+                return kernels.every_lane(array, lanes)
             return contiguous(xp.broadcast_to(array, self.batch).reshape(-1))
         array = xp.moveaxis(array, self.axis, -1)
         array = xp.broadcast_to(array, (*self.batch, self.size))

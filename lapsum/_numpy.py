@@ -21,7 +21,8 @@ Array = Any
 GRAIN = 32_768
 
 # The loops that read entries, by the entries' dtype.
-_KINDS = {np.dtype(np.float32): "float", np.dtype(np.float64): "double"}
+_SINGLE = np.dtype(np.float32)
+_KINDS = {_SINGLE: "float", np.dtype(np.float64): "double"}
 _SELECT = {dtype: _kernels.select[kind] for dtype, kind in _KINDS.items()}
 _PULL = {dtype: _kernels.pull[kind] for dtype, kind in _KINDS.items()}
 
@@ -91,8 +92,6 @@ class Kernels:
 
     def every_lane(self, number: Array, lanes: int) -> Array:
         """Return a 0-d array as one number for every lane."""
-        if lanes == 1 and number.dtype == np.float64:
-            return number.reshape(1)
         return self.full(lanes, number.item())
 
     def full(self, lanes: int, value: float) -> Array:
@@ -107,7 +106,7 @@ class Kernels:
 
     def every(self, flags: Array) -> bool:
         """Return whether all flags are set."""
-        return bool(np.count_nonzero(flags) == flags.size)
+        return 0 not in flags.tobytes()  # the quickest way for the few that there are
 
     def check_levels(self, levels: Array, totals: Array) -> tuple[Array, int]:
         """Return levels, infinite from the total on, and the first that is not in [0, total].
@@ -132,7 +131,7 @@ class Kernels:
 
     def entries(self, a: Array) -> Array:
         """Do the same for what `select` and `pull` read: float32 stays as it is."""
-        return np.ascontiguousarray(a) if a.dtype == np.float32 else self.contiguous(a)
+        return np.ascontiguousarray(a) if a.dtype == _SINGLE else self.contiguous(a)
 
     def own(self, a: Array) -> Array:
         """Return a copy of `a`, of the same dtype and in C order."""

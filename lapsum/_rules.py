@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
-from contextlib import nullcontext
 from functools import cached_property
 from typing import Any
 
@@ -12,6 +11,7 @@ import numpy as np
 
 from ._layout import Layout
 from ._validation import (
+    ALONE,
     Running,
     arguments,
     batch_of,
@@ -135,8 +135,9 @@ class LaneRule(Rule):
         check_alpha(self.arrays["alpha"])
         if weights is not None:
             check_weights(self.arrays["weights"])
+        arrays, single = self.arrays, self.single
         self.lanes = {
-            name: layout.pack(self.arrays[name], self.single and name == "x")
+            name: layout.pack(arrays[name], single and name == "x")
             for name, layout in self.layouts.items()
         }
         self.refused = mend(self.kernels, self.arrays, self.lanes)
@@ -189,12 +190,17 @@ def evaluate(
     rule: type[Any], *args: Any, workers: int | None, out: Any = None, **kwargs: Any
 ) -> Array:
     """Return the value of the operator that `rule` belongs to, in `out` if that is given."""
-    with nullcontext() if rule.calm else quiet():
-        call = rule(Running(workers), *args, **kwargs)
+    running = ALONE if workers is None else Running(workers)
+    if rule.calm:
+        call = rule(running, *args, **kwargs)
         value = call.place(call.value())
-        if value.dtype != call.dtype or not value.ndim:
-            with quiet():
-                value = call.kernels.finish(value, call.dtype)
+    else:
+        with quiet():
+            call = rule(running, *args, **kwargs)
+            value = call.place(call.value())
+    if value.dtype != call.dtype or not value.ndim:
+        with quiet():
+            value = call.kernels.finish(value, call.dtype)
     if out is None:
         return value
     check_out(call.kernels, out, value)[...] = value

@@ -265,7 +265,8 @@ class _SoftTopk(LaneRule):
             room,
             self.fill,
         )
-        self.spoil(b.invalid)
+        if b.invalid is not None:
+            self.spoil(b.invalid)
         self.absent = b.absent
 
     @cached_property
@@ -293,7 +294,7 @@ class _SoftTopk(LaneRule):
         return self.result.unpack(lanes, spoil=self.kernels.on_host)
 
     def take(self, array: Array) -> Array:
-        return self.result.pack(array, self.x.dtype == self.kernels.xp.float32)
+        return self.result.pack(array, self.single)
 
     def slope(self) -> Array:
         """Return alpha times the derivative of the value in the threshold b."""

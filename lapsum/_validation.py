@@ -71,6 +71,9 @@ class Running(NamedTuple):
     spare: tuple[str, ...] = ()
 
 
+ALONE = Running()
+
+
 def arguments(
     running: Running, values: Mapping[str, Any], weights: Any = None
 ) -> tuple[Any, dict[str, Any], dict[str, Any]]:
@@ -84,6 +87,8 @@ def arguments(
     for name, value in values.items():
         if type(value) is np.ndarray and value.dtype is _FLOAT64:
             arrays[name], dtypes[name] = value, _FLOAT64
+        elif type(value) is float:
+            arrays[name], dtypes[name] = np.asarray(value), _FLOAT64
         else:
             arrays[name] = array = real_array(kernels, name, value)
             dtypes[name] = float_dtype(value, array)
