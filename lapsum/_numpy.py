@@ -317,8 +317,32 @@ class Kernels:
     ) -> tuple[Array, Array, Array]:
         """How many sources are <= each target, and the distances over alpha to both neighbours."""
         index, left, right = np.empty(lo.shape, dtype=np.intp), np.empty_like(lo), np.empty_like(lo)
-        self._run(_kernels.locate, right.shape, x, count, alpha, lo, hi, u, key, index, left, right)
+        order = self._search_order(lo, x.shape[1]) if u is None else None
+        self._run(
+            _kernels.locate,
+            right.shape,
+            x,
+            count,
+            alpha,
+            lo,
+            hi,
+            u,
+            key,
+            order,
+            index,
+            left,
+            right,
+        )
         return index, left, right
+
+    def _search_order(self, targets: Array, sources: int) -> Array | None:
+        """Return the order in which to look for targets, None for the order they have.
+
+        To look for one in no order misses the cache at every step, and costs more than to sort.
+        """
+        if targets.size < GRAIN or sources < GRAIN or (targets[:, 1:] >= targets[:, :-1]).all():
+            return None
+        return self.order(targets, None, np.empty_like(targets))[0]
 
     def solve(
         self,
@@ -350,6 +374,7 @@ class Kernels:
             right,
             levels,
             key,
+            self._search_order(levels, gap.shape[1]),
             index,
             side,
             u,

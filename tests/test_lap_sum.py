@@ -79,3 +79,14 @@ def test_a_heavy_source_costs_the_others_nothing(heavy):
     forward = lin.jvp(None, [1.0, 0.0], None, None)
     np.testing.assert_allclose(forward, -np.exp(-0.1) / 2, rtol=1e-14)
     np.testing.assert_allclose(lin.vjp([1.0])[1][0], -np.exp(-0.1) / 2, rtol=1e-14)
+
+
+def test_the_order_of_many_targets_changes_no_bit(rng):
+    r, x, w = rng.normal(size=(3, 40_000))
+    x[:3], w = (np.nan, np.inf, -np.inf), np.abs(w)
+    levels = rng.uniform(0.0, w.sum(), r.size)
+    for weights in (None, w):
+        for func, given in ((lapsum.lap_sum, x), (lapsum.lap_sum_inv, levels)):
+            ascending = np.argsort(given)
+            expected = func(given[ascending], r, 0.1, weights=weights)
+            np.testing.assert_array_equal(func(given, r, 0.1, weights=weights)[ascending], expected)
