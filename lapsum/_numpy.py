@@ -397,8 +397,9 @@ class Kernels:
         Of the factors, only the first `rows`.
         """
         shape = (len(gap), steps)
-        index, side, u = np.empty(shape, np.intp), np.empty(shape, np.int8), np.empty(shape)
-        factors = np.empty((rows, *shape))
+        index, side = np.empty(shape, np.intp), np.empty(shape, np.int8)
+        block = self.block(rows + 1, shape)
+        u, factors = block[0], block[1:]
         self._run(
             _kernels.solve_steps, shape, gap, count, left, right, first, index, side, u, factors
         )
@@ -494,7 +495,7 @@ class Kernels:
 
     def anchors(self, x: Array, index: Array, side: Array, key: Array) -> tuple[Array, Array]:
         """Return the two nodes that anchor each threshold."""
-        lo, hi = np.empty(index.shape), np.empty(index.shape)
+        lo, hi = self.block(2, index.shape)
         self._run(_kernels.anchors, hi.shape, x, index, side, key, lo, hi)
         return lo, hi
 

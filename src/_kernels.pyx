@@ -15,7 +15,6 @@ cdef extern from "laplace.h" nogil:
 
     double lap_step(double, double, double)
     double lap_offset(double, double, double, double, double)
-    double lap_width(double, double, double, double, double, double, double)
     double lap_threshold(double, double, double, double)
     double lap_cdf(double)
     double lap_pdf(double)
@@ -50,6 +49,10 @@ cdef extern from "loops.h" nogil:
         void (*gaps)(const double*, ptrdiff_t, double, double*) noexcept nogil
         void (*solve)(const double*, const double*, const double*, const ptrdiff_t*, ptrdiff_t,
                       double, signed char*, double*, double*, int, ptrdiff_t) noexcept nogil
+        void (*offsets)(const double*, const double*, const double*, const double*, ptrdiff_t,
+                        double, double*) noexcept nogil
+        void (*widths)(const double*, const double*, const double*, ptrdiff_t, double,
+                       double*) noexcept nogil
 
     const lap_table *lap_find_table(const char*)
 
@@ -1292,12 +1295,10 @@ def widths(
     cdef Py_ssize_t l, i, n = out.shape[1]
     with nogil:
         for l in range(start, stop):
-            for i in range(n):
-                if i == 0 or i == n - 1:
-                    out[l, i] = INFINITY
-                else:
-                    out[l, i] = lap_width(lo[l, i - 1], hi[l, i - 1], u[l, i - 1],
-                                          lo[l, i], hi[l, i], u[l, i], alpha[l])
+            if n > 2:
+                _table.widths(&lo[l, 0], &hi[l, 0], &u[l, 0], n - 2, alpha[l], &out[l, 1])
+            if n > 0:
+                out[l, 0] = out[l, n - 1] = INFINITY
 
 
 cdef inline double _threshold_offset(
@@ -1478,6 +1479,26 @@ def permutation_vjp(
             alpha_bar[l] = alpha_high + alpha_low
 
 
+cdef struct _marks:                     # thresholds, brought together
+    double lo[BLOCK]
+    double hi[BLOCK]
+    double u[BLOCK]
+
+
+cdef inline void _mark(
+    _marks *marks, Py_ssize_t j, const double[:, ::1] lo, const double[:, ::1] hi,
+    const double[:, ::1] u, Py_ssize_t l, Py_ssize_t i,
+) noexcept nogil:
+    """Threshold i, as in `_threshold_offset`."""
+    if 0 <= i < u.shape[1]:
+        marks.lo[j] = lo[l, i]
+        marks.hi[j] = hi[l, i]
+        marks.u[j] = u[l, i]
+    else:
+        marks.lo[j] = marks.hi[j] = 0.0
+        marks.u[j] = -INFINITY if i < 0 else INFINITY
+
+
 def insides(
     const double[:, ::1] x,             # IN  sorted sources
     const Py_ssize_t[::1] count,        # IN
@@ -1490,27 +1511,28 @@ def insides(
     double[:, ::1] out,                 # OUT F(t_i) - F(t_{i-1}) there
     Py_ssize_t start, Py_ssize_t stop,
 ):
-    cdef Py_ssize_t l, i, j, b, size
+    cdef Py_ssize_t l, i, j, b, size, thresholds = index.shape[1]
     cdef double below[BLOCK]
     cdef double above[BLOCK]
-    cdef double t
+    cdef _marks marks
     with nogil:
         for l in range(start, stop):
             i = b = 0
             while b < x.shape[1]:
                 size = BLOCK if b + BLOCK < x.shape[1] else x.shape[1] - b
                 for j in range(size):
-                    below[j] = above[j] = 0.0
-                    row[l, b + j] = 0
-                    if b + j >= count[l]:
-                        continue
-                    while i < index.shape[1] and index[l, i] <= b + j:
+                    while b + j < count[l] and i < thresholds and index[l, i] <= b + j:
                         i += 1
-                    row[l, b + j] = i
-                    t = _threshold_offset(lo, hi, u, l, i - 1, x[l, b + j], alpha[l])
-                    below[j] = -t if t < 0.0 else 0.0
-                    t = _threshold_offset(lo, hi, u, l, i, x[l, b + j], alpha[l])
-                    above[j] = t if t > 0.0 else 0.0
+                    row[l, b + j] = i if b + j < count[l] else 0
+                for j in range(size):
+                    _mark(&marks, j, lo, hi, u, l, row[l, b + j] - 1)
+                _table.offsets(marks.lo, marks.hi, marks.u, &x[l, b], size, alpha[l], below)
+                for j in range(size):
+                    _mark(&marks, j, lo, hi, u, l, row[l, b + j])
+                _table.offsets(marks.lo, marks.hi, marks.u, &x[l, b], size, alpha[l], above)
+                for j in range(size):
+                    below[j] = -below[j] if below[j] < 0.0 and b + j < count[l] else 0.0
+                    above[j] = above[j] if above[j] > 0.0 and b + j < count[l] else 0.0
                 _table.decays(below, size, below)
                 _table.decays(above, size, above)
                 for j in range(size):
@@ -1531,18 +1553,19 @@ def rows(
     Py_ssize_t start, Py_ssize_t stop,
 ):
     """From outside an interval: the kernel at its near end times (1 - e^{-width})/2."""
-    cdef Py_ssize_t l, i, b, size, n = at.shape[2]
+    cdef Py_ssize_t l, i, b, size, first, last, n = at.shape[2]
     cdef double half[BLOCK]
     with nogil:
         for l in range(start, stop):
             b = 0
             while b < n:
                 size = BLOCK if b + BLOCK < n else n - b
-                for i in range(b, b + size):
-                    half[i - b] = INFINITY
-                    if 0 < i < n - 1:
-                        half[i - b] = lap_width(lo[l, i - 1], hi[l, i - 1], u[l, i - 1],
-                                                lo[l, i], hi[l, i], u[l, i], alpha[l])
+                half[0] = half[size - 1] = INFINITY     # at both ends of the lane
+                first = 1 if b == 0 else b
+                last = n - 1 if b + size == n else b + size
+                if first < last:
+                    _table.widths(&lo[l, first - 1], &hi[l, first - 1], &u[l, first - 1],
+                                  last - first, alpha[l], &half[first - b])
                 _table.decays(half, size, half)
                 for i in range(b, b + size):
                     half[i - b] = -0.5 * lap_decay_less_one(half[i - b])

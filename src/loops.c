@@ -257,6 +257,45 @@ static void NAME(solve)(const double *A, const double *B, const double *gap, con
     }
 }
 
+INLINE int finite(vec t)
+{
+    return v_count(v_lt(v_abs(t), v_all(INFINITY))) == LANES;
+}
+
+static void NAME(offsets)(const double *lo, const double *hi, const double *u, const double *x,
+                          ptrdiff_t n, double alpha, double *out)
+{
+    const vec scale = v_all(alpha);
+    ptrdiff_t i, j;
+    for (i = 0; i < n; i += LANES) {
+        const ptrdiff_t left = n - i;
+        const vec z = v_next(x + i, left, 0.0);
+        vec t = 0.5 * ((v_next(lo + i, left, 0.0) - z) / scale);
+        t = t + 0.5 * ((v_next(hi + i, left, 0.0) - z) / scale) + v_next(u + i, left, 0.0);
+        v_put(out + i, left, t);
+        if (!finite(t)) /* an overflow, an infinity or a NaN */
+            for (j = i; j < n && j < i + LANES; j++)
+                out[j] = lap_offset(lo[j], hi[j], u[j], x[j], alpha);
+    }
+}
+
+static void NAME(widths)(const double *lo, const double *hi, const double *u, ptrdiff_t n,
+                         double alpha, double *out)
+{
+    const vec scale = v_all(alpha), zero = v_all(0.0);
+    ptrdiff_t i, j;
+    for (i = 0; i < n; i += LANES) {
+        const ptrdiff_t left = n - i;
+        vec t = 0.5 * ((v_next(lo + i + 1, left, 0.0) - v_next(lo + i, left, 0.0)) / scale);
+        t = t + 0.5 * ((v_next(hi + i + 1, left, 0.0) - v_next(hi + i, left, 0.0)) / scale);
+        t = t + (v_next(u + i + 1, left, 0.0) - v_next(u + i, left, 0.0));
+        v_put(out + i, left, v_if(v_lt(t, zero), zero, t));
+        if (!finite(t))
+            for (j = i; j < n && j < i + LANES; j++)
+                out[j] = lap_width(lo[j], hi[j], u[j], lo[j + 1], hi[j + 1], u[j + 1], alpha);
+    }
+}
+
 /* (b - s x)/alpha, as lap_offset, with s = 1 or -1. */
 INLINE vec offset(lap_anchored b, vec s, vec x, vec rate)
 {
@@ -275,7 +314,7 @@ INLINE void cdf(const void *x, int single, ptrdiff_t n, double sign, lap_anchore
         vec t = offset(b, s, v, rate), tail = 0.5 * v_exp(-v_abs(t)), p;
         if (logarithm) {
             p = v_if(v_le(t, zero), t - LAP_LOG2, v_log1p(-tail));
-            if (v_count(v_lt(v_abs(t), v_all(INFINITY))) < LANES) { /* a difference that overflows */
+            if (!finite(t)) { /* a difference that overflows */
                 double entry[LANES], offset[LANES], value[LANES];
                 int j;
                 v_store(entry, s * v);
@@ -407,6 +446,6 @@ static void NAME(pull_entries)(const void *x, int single, const double *c, const
 
 const lap_table NAME(lap_table) = {
     TEXT(LAP_LEVEL), NAME(collapse), NAME(places), NAME(exp), NAME(decays), NAME(gaps),
-    NAME(solve), NAME(cdf),
+    NAME(solve), NAME(offsets), NAME(widths), NAME(cdf),
     NAME(pull_sums), NAME(pull_entries),
 };

@@ -59,6 +59,11 @@ typedef struct {
     void (*solve)(const double *A, const double *B, const double *gap, const ptrdiff_t *m,
                   ptrdiff_t n, double first, signed char *side, double *u, double *factors,
                   int rows, ptrdiff_t stride);
+    /* lap_offset of x[i] from threshold i; lap_width from threshold i to i + 1, of n + 1. */
+    void (*offsets)(const double *lo, const double *hi, const double *u, const double *x,
+                    ptrdiff_t n, double alpha, double *out);
+    void (*widths)(const double *lo, const double *hi, const double *u, ptrdiff_t n, double alpha,
+                   double *out);
     /* F((b - z)/alpha), or its logarithm. */
     void (*cdf)(const void *x, int single, ptrdiff_t n, double sign, const lap_anchored *b,
                 double alpha, int logarithm, void *out);
