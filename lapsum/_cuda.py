@@ -644,12 +644,12 @@ PERMUTATION = _elementwise(
     "permutation",
     "raw float64 x, raw int64 order, raw float64 lo, raw float64 hi, raw float64 u, "
     "raw float64 width, raw float64 alpha, int64 length",
-    "raw float64 out",
+    "raw T out",
     """
     const ptrdiff_t lane = i / (length * length), row = i / length % length, m = i % length;
     const ptrdiff_t start = lane * length, b = lane * (length - 1);
     const double z = x[start + m];
-    out[(start + row) * length + order[start + m]] = lap_cdf_difference(
+    out[(start + row) * length + order[start + m]] = (T)lap_cdf_difference(
         lap_bound(lo, hi, u, b, row - 1, length - 1, z, alpha[lane]),
         lap_bound(lo, hi, u, b, row, length - 1, z, alpha[lane]), width[start + row]);
     """,

@@ -88,7 +88,7 @@ class Kernels:
         return cupy.ascontiguousarray(a, np.float64)
 
     def entries(self, a: Array) -> Array:
-        """Do the same for what `select` and `pull` read: float32 stays as it is."""
+        """Do the same for what `select`, `pull` and `order` read: float32 stays as it is."""
         return cupy.ascontiguousarray(a, np.float32 if a.dtype == np.float32 else np.float64)
 
     def own(self, a: Array) -> Array:
@@ -122,10 +122,10 @@ class Kernels:
     def order(
         self, x: Array, weights: Array | None, values: Array
     ) -> tuple[Array, Array, Array | None]:
-        """Write the entries in ascending order, those of zero weight last, to `values`.
+        """Write the entries, as `entries` returns them, in ascending order to `values`.
 
-        Returns the order, how many are present, and which lanes are spoilt by a NaN of non-zero
-        weight and count no entry.
+        Those of zero weight come last.  Returns the order, how many are present, and which lanes
+        are spoilt by a NaN of non-zero weight and count no entry.
         """
         n = x.shape[1]
         bits = np.int32 if x.dtype == np.float32 else np.int64
@@ -556,10 +556,14 @@ class Kernels:
         anchors: tuple[Array, Array, Array],
         width: Array,
         alpha: Array,
+        dtype: Any,
     ) -> Array:
-        """F(t_ij) - F(t_{i-1,j}) of sorted sources, one matrix a lane, columns as in `order`."""
+        """F(t_ij) - F(t_{i-1,j}) of sorted sources, one matrix a lane, columns as in `order`.
+
+        It is float32 if `dtype` is, else float64.
+        """
         lanes, n = x.shape
-        out = cupy.empty((lanes, n, n))
+        out = cupy.empty((lanes, n, n), dtype if dtype == np.float32 else np.float64)
         _cuda.PERMUTATION(x, order, *anchors, width, alpha, n, out, size=out.size)
         return out
 

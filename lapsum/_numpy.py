@@ -20,11 +20,19 @@ Array = Any
 # Fewer entries than this are not worth a thread.
 GRAIN = 32_768
 
-# The loops that read entries, by the entries' dtype.
+# The loops that read entries, or write results, as they are: by their dtype.
 _SINGLE = np.dtype(np.float32)
 _KINDS = {_SINGLE: "float", np.dtype(np.float64): "double"}
-_SELECT = {dtype: _kernels.select[kind] for dtype, kind in _KINDS.items()}
-_PULL = {dtype: _kernels.pull[kind] for dtype, kind in _KINDS.items()}
+_PACK, _UNPACK, _SELECT, _PULL, _PERMUTATION = (
+    {dtype: loop[kind] for dtype, kind in _KINDS.items()}
+    for loop in (
+        _kernels.pack,
+        _kernels.unpack,
+        _kernels.select,
+        _kernels.pull,
+        _kernels.permutation,
+    )
+)
 
 simd = _kernels.choose(os.environ.get("LAPSUM_SIMD", ""))
 if simd is None:
@@ -130,7 +138,7 @@ class Kernels:
         return np.ascontiguousarray(a, np.float64)
 
     def entries(self, a: Array) -> Array:
-        """Do the same for what `select` and `pull` read: float32 stays as it is."""
+        """Do the same for what `select`, `pull` and `order` read: float32 stays as it is."""
         return np.ascontiguousarray(a) if a.dtype == _SINGLE else self.contiguous(a)
 
     def own(self, a: Array) -> Array:
@@ -169,21 +177,20 @@ class Kernels:
     def order(
         self, x: Array, weights: Array | None, values: Array
     ) -> tuple[Array, Array, Array | None]:
-        """Write the entries in ascending order, those of zero weight last, to `values`.
+        """Write the entries, as `entries` returns them, in ascending order to `values`.
 
-        Returns the order, how many are present, and the lanes, if any, that are spoilt by a NaN of
-        non-zero weight and count no entry.
+        Those of zero weight come last.  Returns the order, how many are present, and the lanes, if
+        any, that are spoilt by a NaN of non-zero weight and count no entry.
         """
         lanes, n = x.shape
-        x = self.contiguous(x)
         # NumPy sorts integers much faster than it argsorts floats: the leading bits of the float
         # and its index in one, and what these bits leave in disorder is mended.
         width = max(n - 1, 1).bit_length()
         keys, count = np.empty(x.shape, np.uint64), np.empty(lanes, np.intp)
         invalid, unsorted = np.empty(lanes, np.uint8), np.empty(lanes, np.uint8)
-        self._run(_kernels.pack, x.shape, x, weights, width, keys, count, invalid)
+        self._run(_PACK[x.dtype], x.shape, x, weights, width, keys, count, invalid)
         self._sort(keys)
-        self._run(_kernels.unpack, x.shape, x, width, keys, values, unsorted)
+        self._run(_UNPACK[x.dtype], x.shape, x, width, keys, values, unsorted)
         if unsorted.any():
             at = np.flatnonzero(unsorted)
             keys[at], values[at] = self._order_again(x[at], values[at], count[at], keys[at], width)
@@ -202,13 +209,18 @@ class Kernels:
         self._run(_kernels.repack, x.shape, values, count, width, keys)
         self._sort(keys)
         unsorted = np.empty(len(x), np.uint8)
-        self._run(_kernels.unpack, x.shape, x, width, keys, values, unsorted)
+        self._run(_UNPACK[x.dtype], x.shape, x, width, keys, values, unsorted)
         return keys, values
 
     def ascending(self, x: Array, values: Array) -> tuple[Array, Array | None]:
         """Do the same without the order."""
-        values[...] = x
-        self._sort(values)
+        if x.dtype == _SINGLE:  # half as wide, and sorted in half the time
+            x = x.copy()
+            self._sort(x)
+            values[...] = x
+        else:
+            values[...] = x
+            self._sort(values)
         invalid = np.isnan(values[:, -1:]).any(axis=-1)
         return np.where(invalid, 0, x.shape[1]), invalid if invalid.any() else None
 
@@ -652,12 +664,16 @@ class Kernels:
         anchors: tuple[Array, Array, Array],
         width: Array,
         alpha: Array,
+        dtype: Any,
     ) -> Array:
-        """F(t_ij) - F(t_{i-1,j}) of sorted sources, one matrix a lane, columns as in `order`."""
+        """F(t_ij) - F(t_{i-1,j}) of sorted sources, one matrix a lane, columns as in `order`.
+
+        It is float32 if `dtype` is, else float64.
+        """
         lanes, n = x.shape
-        out = np.empty((lanes, n, n))
+        out = np.empty((lanes, n, n), dtype if dtype == _SINGLE else np.float64)
         self._run(
-            _kernels.permutation,
+            _PERMUTATION[out.dtype],
             out.shape,
             x,
             order,

@@ -130,7 +130,9 @@ class _SoftPermutation(LaneRule):
     def value(self) -> Array:
         s, b = self.sources, self.b
         width = self.kernels.widths(b.lo, b.hi, b.u, s.alpha, s.shape[1])
-        return self.kernels.permutation(s.x, s.order, s.count, b.index, b.where, width, s.alpha)
+        return self.kernels.permutation(
+            s.x, s.order, s.count, b.index, b.where, width, s.alpha, self.dtype
+        )
 
     def jvp(self, x_dot: Array | None, alpha_dot: Array | None) -> Array:
         s, b, xp = self.sources, self.b, self.kernels.xp

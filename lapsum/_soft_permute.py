@@ -240,7 +240,9 @@ class _SoftPermute(Rule):
         self.result = Layout(self.kernels, shape, axis, batch)
         self.key = key_of(self.kernels, keys, batch)
         self.descending, self.transpose = descending, transpose
-        lanes = {name: self.layouts[name].pack(arrays[name]) for name in ("x", "alpha")}
+        lanes = {
+            name: self.layouts[name].pack(arrays[name], name == "x") for name in ("x", "alpha")
+        }
         refused = mend(self.kernels, arrays, lanes)
         self.sources = Sources(self.kernels, **lanes)
         self.product = Product(self.sources, running.keep)

@@ -108,6 +108,11 @@ cdef enum:
     FACTORS = 1536                      # six blocks
     GROUP = 32                          # columns of a matrix
 
+ctypedef fused entry:                   # floats are read as they are, and results rounded once
+    float
+    double
+
+
 cdef const lap_table *_table = NULL
 
 
@@ -133,7 +138,7 @@ cdef inline uint64_t _ordered(double x) noexcept nogil:
 
 
 def pack(
-    const double[:, ::1] x,             # IN
+    const entry[:, ::1] x,              # IN
     const double[:, ::1] weights,       # IN  None: ones
     int width,                          # IN  bits of an index
     uint64_t[:, ::1] keys,              # OUT leading bits of x, then its index; absent ones last
@@ -181,7 +186,7 @@ def repack(
 
 
 def unpack(
-    const double[:, ::1] x,             # IN
+    const entry[:, ::1] x,              # IN
     int width,                          # IN
     uint64_t[:, ::1] keys,              # IN  sorted; OUT the indices
     double[:, ::1] out,                 # OUT x in that order
@@ -1007,11 +1012,6 @@ def scatter(
 
 # ------------------------------------------------------------------------------ one threshold a lane
 
-ctypedef fused entry:                   # floats are read as they are, and results rounded once
-    float
-    double
-
-
 cdef struct _threads:
     lap_runner runner
     void *run                           # a callable: run(task, tasks)
@@ -1323,7 +1323,7 @@ def permutation(
     const double[:, ::1] u,             # IN
     const double[:, ::1] width,         # IN
     const double[::1] alpha,            # IN
-    double[:, :, ::1] out,              # OUT (lanes, n, n): row = position, column = entry
+    entry[:, :, ::1] out,               # OUT (lanes, n, n): row = position, column = entry
     Py_ssize_t start, Py_ssize_t stop,
 ):
     """Where a group of columns lies on one side of a row's interval its entries are products: of
@@ -1389,7 +1389,7 @@ def permutation(
                         if x[l, m] == x[l, m - 1]:
                             row[m] = row[m - 1]
                 for m in range(n):
-                    out[l, i, order[l, m]] = row[m]
+                    out[l, i, order[l, m]] = <entry>row[m]
     free(to_end)
 
 

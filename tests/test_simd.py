@@ -185,3 +185,19 @@ def test_float32_quantiles_are_float64_rounded_once(level, n, rng):
     np.testing.assert_array_equal(
         q, lapsum.soft_quantile(x.astype(float), [0.01, 0.5], 0.1).astype(np.float32)
     )
+
+
+@pytest.mark.parametrize("shape", [(2, 7), (3, 1000)])
+@pytest.mark.parametrize("name", ["soft_rank", "soft_sort", "soft_permutation"])
+def test_float32_is_ordered_as_float64(name, shape, rng):
+    func = getattr(lapsum, name)
+    for x in (rng.normal(size=shape), rng.integers(0, 3, shape), 1 + 1e-6 * rng.normal(size=shape)):
+        x = x.astype(np.float32)
+        x[0, 0], x[1, 1] = np.nan, np.inf
+        for descending in (False, True):
+            lin = lapsum.linearize(func, x, 0.1, descending=descending)
+            wide = lapsum.linearize(func, x.astype(float), 0.1, descending=descending)
+            np.testing.assert_array_equal(lin.value, wide.value.astype(np.float32))
+            bar = rng.normal(size=wide.value.shape)
+            for ours, theirs in zip(lin.vjp(bar), wide.vjp(bar), strict=True):
+                np.testing.assert_array_equal(ours, theirs.astype(ours.dtype))
