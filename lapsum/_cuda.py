@@ -195,7 +195,7 @@ _CHUNK = """
     const bool reverse = backward || row >= lanes;
     for (ptrdiff_t j = start; j < stop; ++j) {
         const ptrdiff_t m = reverse ? length - 1 - j : j;
-        double value = unit ? 1.0 : high[lane * length + m];
+        double value = unit ? 1.0 : high[(apart ? row : lane) * length + m];
         if (weights && !(value >= 0.0))
             value = NAN;
         const double rest = pairs ? low[lane * length + m] : 0.0;
@@ -207,7 +207,8 @@ _CHUNK = """
 """
 _CHUNKS = (
     "raw float64 gap, raw float64 high, raw float64 low, raw int64 key, int64 lanes, int64 length, "
-    "int64 chunks, int64 chunk, bool unit, bool pairs, bool plain, bool backward, bool weights"
+    "int64 chunks, int64 chunk, bool unit, bool pairs, bool plain, bool backward, bool apart, "
+    "bool weights"
 )
 
 SCAN_UP = _elementwise(
@@ -228,15 +229,15 @@ SCAN_UP = _elementwise(
 
 SCAN_DOWN = _elementwise(
     "scan_down",
-    _CHUNKS + ", raw float64 before, raw float64 before_low, bool apart",
+    _CHUNKS + ", raw float64 before, raw float64 before_low, bool keep_low",
     "raw float64 out, raw float64 out_low",
     "double sum = 0.0, sum_low = 0.0;"
     "if (i % chunks > 0) { sum = before[i - 1]; sum_low = before_low[i - 1]; }"
     + _CHUNK
     + """
         lap_carry(value, rest, step, sum, sum_low);
-        out[row * length + m] = apart ? sum : sum + sum_low;
-        if (apart)
+        out[row * length + m] = keep_low ? sum : sum + sum_low;
+        if (keep_low)
             out_low[row * length + m] = sum_low;
     }
     """,
@@ -303,6 +304,55 @@ MOMENTS = _elementwise(
         if (factor != 0.0)
             value = factor * step[at] * base[other];
     }
+    """,
+)
+
+# The cotangent of ranks: in differences of it nothing cancels, nor in what of them passes each gap,
+# which is what alpha feels.
+STEPS_OF_RANKS = _elementwise(
+    "steps_of_ranks",
+    "raw float64 gap, raw float64 bar, raw float64 A, raw float64 B, int64 size, int64 length",
+    "float64 value",
+    """
+    const ptrdiff_t at = i % size, m = at % length, right = i / size;
+    value = 0.0;
+    if (right ? m + 1 < length : m > 0) {
+        const double factor = lap_decay_value(lap_decay(gap[at + right]));
+        if (factor != 0.0)
+            value = factor
+                * ((bar[at + right] - bar[at + right - 1]) * (right ? B[at + 1] : A[at - 1]));
+    }
+    """,
+)
+
+PULL_RANKS = _elementwise(
+    "pull_ranks",
+    "raw float64 x, raw float64 gap, int64 at, raw float64 bar, raw float64 A, raw float64 B, "
+    "raw float64 before, raw float64 after, raw float64 alpha, float64 sign, int64 length",
+    "raw float64 x_bar, float64 flux",
+    """
+    const ptrdiff_t lane = i / length;
+    const double factor = i % length > 0 ? lap_decay_value(lap_decay(gap[i])) : 0.0;
+    x_bar[lane * length + at] =
+        isinf(x[i]) ? 0.0 : sign * (before[i] - after[i]) / (2.0 * alpha[lane]);
+    flux = 0.0;
+    if (factor != 0.0)
+        flux = gap[i] * factor
+            * (A[i - 1] * after[i] + ((bar[i] - bar[i - 1]) * A[i - 1] + before[i - 1]) * B[i]);
+    """,
+)
+
+PULL_SORTED = _elementwise(
+    "pull_sorted",
+    "raw float64 x, raw float64 gap, int64 at, raw float64 A, raw float64 B, raw float64 left, "
+    "raw float64 right, int64 length",
+    "raw float64 x_bar, float64 along",
+    """
+    const double factor = i % length > 0 ? lap_decay_value(lap_decay(gap[i])) : 0.0;
+    x_bar[i / length * length + at] = isinf(x[i]) ? 0.0 : left[i] + right[i];
+    along = 0.0;
+    if (factor != 0.0)
+        along = gap[i] * factor * (left[i] * A[i - 1] - right[i - 1] * B[i]);
     """,
 )
 

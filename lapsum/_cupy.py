@@ -40,8 +40,6 @@ class Kernels:
 
     xp = cupy
     on_host = False
-    # Derivatives of ranks and sorts are put together from scans.
-    walks = False
 
     def __init__(self) -> None:
         self._identities: dict[int, Array] = {}
@@ -200,7 +198,7 @@ class Kernels:
     def cumulate(self, values: Array) -> tuple[Array, Array]:
         """Return running sums as unevaluated pairs."""
         key = self.identity(len(values))
-        (high,), (low,) = self._scan(None, values, None, key, apart=True)
+        (high,), (low,) = self._scan(None, values, None, key, keep_low=True)
         return high, low
 
     def totals(self, values: Array) -> Array:
@@ -235,7 +233,7 @@ class Kernels:
     @staticmethod
     def _shape(gap: Any, high: Any, key: Array) -> tuple[int, int]:
         """Return the lanes and length of a scan of `high`, or of ones along `gap`."""
-        return (len(key), gap.shape[1]) if high is None else high.shape
+        return len(key), (gap if high is None else high).shape[-1]
 
     def _sum_chunks(
         self,
@@ -245,6 +243,7 @@ class Kernels:
         key: Array,
         both: bool = False,
         backward: bool = False,
+        apart: bool = False,
         chunk: int = CHUNK,
         weights: bool = False,
     ) -> Any:
@@ -252,7 +251,7 @@ class Kernels:
         lanes, n = self._shape(gap, high, key)
         chunks = -(-n // chunk)
         total, total_low, span = cupy.empty((3, lanes * (1 + both), chunks))
-        flags = high is None, low is not None, gap is None, backward, weights
+        flags = high is None, low is not None, gap is None, backward, apart, weights
         inputs = _or_nothing(gap), _or_nothing(high), _or_nothing(low), key
         _cuda.SCAN_UP(*inputs, lanes, n, chunks, chunk, *flags, total, total_low, span)
         return total, total_low, span
@@ -266,19 +265,23 @@ class Kernels:
         both: bool = False,
         backward: bool = False,
         apart: bool = False,
+        keep_low: bool = False,
     ) -> tuple[Array, Array]:
-        """Return scans of high + low as (1 or 2, lanes, n), and what they lack if kept `apart`."""
+        """Return scans of high + low as (1 or 2, lanes, n), the low parts beside if kept.
+
+        With `both`, forwards and backwards; of two arrays one after the other if `apart`.
+        """
         lanes, n = shape = self._shape(gap, high, key)
         out = cupy.empty((1 + both, *shape))
-        out_low = cupy.empty(out.shape if apart else 1)
+        out_low = cupy.empty(out.shape if keep_low else 1)
         chunks = -(-n // CHUNK)
         before = before_low = _or_nothing(None)
         if chunks > 1:
-            total, total_low, span = self._sum_chunks(gap, high, low, key, both, backward)
+            total, total_low, span = self._sum_chunks(gap, high, low, key, both, backward, apart)
             before, before_low = self._scan(
-                span, total, total_low, self.identity(len(total)), apart=True
+                span, total, total_low, self.identity(len(total)), keep_low=True
             )
-        flags = high is None, low is not None, gap is None, backward, False
+        flags = high is None, low is not None, gap is None, backward, apart, False
         inputs = _or_nothing(gap), _or_nothing(high), _or_nothing(low), key
         _cuda.SCAN_DOWN(
             *inputs,
@@ -289,7 +292,7 @@ class Kernels:
             *flags,
             before,
             before_low,
-            apart,
+            keep_low,
             out,
             out_low,
             size=(1 + both) * lanes * chunks,
@@ -341,6 +344,53 @@ class Kernels:
         values = cupy.empty(base.shape)
         _cuda.MOMENTS(decay, step, base, key, base.shape[1], reverse, values)
         return self.scan(decay, values, key, reverse)
+
+    def pull_ranks(
+        self,
+        x: Array,
+        gap: Array,
+        order: Array,
+        count: Array,
+        scans: tuple[Array, Array],
+        alpha: Array,
+        sign: float,
+        bar: Array,
+    ) -> tuple[Array, Array]:
+        """Cotangents of x and alpha for `bar`, finite, that of the ranks of lanes without weights.
+
+        Both are in the caller's order, and the ranks are those of sources sign x.
+        """
+        n = x.shape[1]
+        bar = self.sort(bar, order)
+        steps = cupy.empty((2, *x.shape))
+        _cuda.STEPS_OF_RANKS(gap, bar, *scans, x.size, n, steps)
+        key = self.identity(len(x))
+        before, after = self._scan(gap, steps, None, key, both=True, apart=True)[0]
+        x_bar, flux = cupy.empty((2, *x.shape))
+        inputs = x, gap, order, bar, *scans, before, after, alpha
+        _cuda.PULL_RANKS(*inputs, sign, n, x_bar, flux)
+        return x_bar, -self._sum(flux) / (2.0 * alpha)
+
+    def pull_sorted(
+        self,
+        x: Array,
+        gap: Array,
+        order: Array,
+        count: Array,
+        scans: tuple[Array, Array],
+        first: float,
+        bar: Array,
+    ) -> tuple[Array, Array]:
+        """Cotangents of x, in the caller's order, and alpha for `bar`, that of `sorted_values`."""
+        n, key = x.shape[1], self.identity(len(x))
+        index, _, _, factors = self.solve_steps(gap, count, *scans, first, bar.shape[1], 6)
+        _, _, q_left, q_right, _, centre = factors
+        # Each threshold gives to its two neighbours, and two scans carry that on.
+        nodes = self.scatter(bar, (index - 1, index), (q_left, q_right), key, key, x.shape)
+        right, left = self._scan(gap, cupy.stack(nodes[::-1]), None, key, both=True, apart=True)[0]
+        x_bar, along = cupy.empty((2, *x.shape))
+        _cuda.PULL_SORTED(x, gap, order, *scans, left, right, n, x_bar, along)
+        return x_bar, self._sum(along) + self._sum(self.times(bar, centre))
 
     def level_ties(self, x: Array, key: Array, values: Array) -> None:
         """Give equal sources the result of the first of them, in place."""

@@ -53,8 +53,6 @@ class Kernels:
 
     xp = np
     on_host = True
-    # Derivatives of ranks and sorts by two walks along each lane.
-    walks = True
 
     def __init__(self, workers: int = 1) -> None:
         self.workers = workers

@@ -179,13 +179,14 @@ class _SoftRank(LaneRule):
         s, xp = self.sources, self.kernels.xp
         base = s.left, s.right
         quick, pulled = None, {}
-        if s.weights is None and self.kernels.walks:
+        if s.weights is None:
             quick = xp.isfinite(bar).all(axis=-1)
-            if quick.any():
+            every = bool(quick.all())
+            if every or quick.any():
                 pulled["x"], pulled["alpha"] = self.kernels.pull_ranks(
                     s.x, s.gap, s.order, s.count, base, s.alpha, self.sign, bar
                 )
-            if pulled and quick.all():
+            if every:
                 return pulled
         others = s.neighbours()
         two_alpha = 2.0 * s.alpha

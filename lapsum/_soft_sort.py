@@ -134,18 +134,17 @@ class _SoftSort(LaneRule):
 
     def vjp(self, bar: Array, wrt: frozenset[str]) -> dict[str, Array]:
         s, bar = self.sources, self.turn(bar)
-        quick, pulled = None, {}
-        if self.kernels.walks:
-            quick = self.kernels.xp.isfinite(bar).all(axis=-1)
-            pulled["x"], pulled["alpha"] = self.kernels.pull_sorted(
-                s.x, s.gap, s.order, s.count, (s.left, s.right), 0.5, bar
-            )
-            if quick.all():
-                return pulled
+        quick = self.kernels.xp.isfinite(bar).all(axis=-1)
+        x_bar, alpha_bar = self.kernels.pull_sorted(
+            s.x, s.gap, s.order, s.count, (s.left, s.right), 0.5, bar
+        )
+        pulled = {"x": x_bar, "alpha": alpha_bar}
+        if quick.all():
+            return pulled
         y = self.solved
         bars = {}
         if "x" in wrt:
             bars["x"] = self.sources.cotangent(y.average_transpose(bar))
         if "alpha" in wrt:
             bars["alpha"] = (bar * y.slope()).sum(axis=-1)
-        return self.blend(quick, pulled, bars) if pulled else bars
+        return self.blend(quick, pulled, bars)

@@ -376,5 +376,5 @@ def test_the_backends_have_the_same_names(cupy):
         return {name for name in dir(kernels) if not name.startswith("_")}
 
     # What serves the sorting of lanes that selection leaves, which a device's leaves none of.
-    host_only = {"every", "probabilities", "pull_ranks", "pull_sorted", "workers"}
+    host_only = {"every", "probabilities", "workers"}
     assert names(_numpy.SERIAL) - host_only == names(_cupy.Kernels())
