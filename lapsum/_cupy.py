@@ -23,9 +23,9 @@ CHUNK = 32  # elements that one thread of a scan walks along
 
 # Up to here one block solves a lane for its threshold; of longer ones, if few, many blocks do.
 LONG = 32_768
-FEW_LANES = 512
-MOST_BLOCKS = 256  # of one lane; what each leaves behind is read by all of the next round
 LEAST_ENTRIES = 2048  # of one block
+MOST_BLOCKS = 256  # of one lane; what each leaves behind is read by all of the next round
+ALL_BLOCKS = 1024  # of a launch, enough for any device
 ROUNDS = 5
 
 _THREADS, _FEW_THREADS = 128, 32  # of a block, and of one for a short lane
@@ -733,8 +733,8 @@ class Kernels:
         kernel = _select_kernel(_REALS[x.dtype.char], weights is not None)
         threads = _THREADS if n > _FEW_THREADS else _FEW_THREADS
         blocks = 1
-        if n >= LONG and lanes < FEW_LANES:
-            blocks = min(n // LEAST_ENTRIES, MOST_BLOCKS)
+        if n >= LONG and lanes:
+            blocks = max(1, min(n // LEAST_ENTRIES, MOST_BLOCKS, ALL_BLOCKS // lanes))
         rounds = ROUNDS if blocks > 1 else 0
         shapes = (2, lanes, _BRACKET), (2, lanes, blocks, _PART)
         brackets, parts = (cupy.empty(shape if rounds else (2, 1)) for shape in shapes)
