@@ -18,6 +18,8 @@ tends to the hard operator of the same name.
 `Linearization`           what `linearize` returns
 `jvp`, `vjp`              the two in one call
 ========================  ===============================================================
+
+Arrays are NumPy's, or CuPy's on a GPU; what goes in comes out.
 """
 
 from __future__ import annotations

@@ -26,7 +26,7 @@ class Linearization:
     Attributes
     ----------
     value : ndarray or scalar
-        The operator's value, read-only; copy it to change it.
+        The operator's value, read-only (CuPy's arrays: a copy); copy it to change it.
     parameters : tuple of str
         Names of the differentiable parameters, in signature order.
     """
