@@ -66,7 +66,7 @@ def _on_device(arguments: Mapping[str, Any]) -> bool:
     kinds = {name: kind for name, value in arguments.items() if (kind := _kind(value)) is not None}
     cupy = sys.modules.get("cupy")
     if cupy is not None and any(issubclass(kind, cupy.ndarray) for kind in kinds.values()):
-        _refuse_mixtures(arguments, cupy.ndarray)
+        _refuse_mixtures(arguments, cupy)
         return True
     foreign = {name: kind for name, kind in kinds.items() if kind is not np.ndarray}
     if foreign:
@@ -80,8 +80,9 @@ def _on_device(arguments: Mapping[str, Any]) -> bool:
     return False
 
 
-def _refuse_mixtures(arguments: Mapping[str, Any], ours: Any) -> None:
-    """Raise TypeError unless all arrays are of one type, `ours`, and on one device."""
+def _refuse_mixtures(arguments: Mapping[str, Any], cupy: Any) -> None:
+    """Raise TypeError unless all arrays are CuPy's, and on the current device."""
+    ours = cupy.ndarray
     arrays = {name: value for name, value in arguments.items() if isinstance(value, ours)}
     for name, value in arguments.items():
         if name in arrays or isinstance(value, np.generic):
@@ -92,9 +93,13 @@ def _refuse_mixtures(arguments: Mapping[str, Any], ours: Any) -> None:
                 f"`{name}` is a {_full_name(type(value))}{beside}, and {_full_name(ours)} is what "
                 "the arrays of this call must be; convert it first"
             )
-    devices = {str(array.device): name for name, array in arrays.items()}
+    devices = {str(array.device): array.device for array in arrays.values()}
     if len(devices) > 1:
         raise TypeError(f"arrays are on several devices: {', '.join(sorted(devices))}")
+    here = cupy.cuda.Device()
+    for name, device in devices.items():
+        if getattr(device, "id", None) != getattr(here, "id", None):
+            raise TypeError(f"arrays are on {name}, and the current device is {here}")
 
 
 def _full_name(kind: type) -> str:

@@ -100,6 +100,17 @@ __device__ int lap_ordered(float x)
     const int bits = __float_as_int(x + 0.0f);
     return isnan(x) ? 0x7ffffffe : bits ^ ((bits >> 31) & 0x7fffffff);
 }
+
+/* And back. */
+__device__ double lap_number(long long key)
+{
+    return __longlong_as_double(key ^ ((key >> 63) & 0x7fffffffffffffffLL));
+}
+
+__device__ double lap_number(int key)
+{
+    return (double)__int_as_float(key ^ ((key >> 31) & 0x7fffffff));
+}
 """
 
 
@@ -144,6 +155,8 @@ KEYS = _elementwise(
     key = weighted && weights[i] == 0.0 ? ~(K(1) << (8 * sizeof(K) - 1)) : K(lap_ordered(x));
     """,
 )
+
+NUMBERS = _elementwise("numbers", "K key", "float64 x", "x = lap_number(key);")
 
 ARRANGE = _elementwise(
     "arrange",
@@ -493,10 +506,11 @@ SHARES_OF_NODES = _elementwise(
     const ptrdiff_t at = lane[target / steps] * steps + target % steps;
     const ptrdiff_t m = side == 0 ? left_at[at] : right_at[at];
     const double by = side == 0 ? left_by[at] : right_by[at];
-    node = nodes; // none
+    const ptrdiff_t first = side * (nodes + 1);
+    node = first + nodes; // none
     share = 0.0;
     if (m >= 0 && m < length && by != 0.0 && values[target] != 0.0) {
-        node = key[target / steps] * length + m;
+        node = first + key[target / steps] * length + m;
         share = by * values[target];
     }
     """,
@@ -615,11 +629,13 @@ PULL = _elementwise(
     "raw float64 density, raw float64 alpha, float64 sign, int64 length",
     "float64 x_bar, float64 along",
     """
-    // That of the entry with the largest share is known better from the others.
+    // Times alpha.  That of the entry with the largest share is known better from the others.
     const ptrdiff_t lane = i / length;
     x_bar = along = 0.0;
-    if (i % length != pivot[lane])
-        x_bar = sign * (mass / density[lane] * total[lane] - flow) / alpha[lane];
+    if (i % length != pivot[lane] && !isinf(x)) {
+        const double share = mass == 0.0 ? 0.0 : mass / density[lane] * total[lane];
+        x_bar = sign * (share - flow);
+    }
     if (x_bar != 0.0)
         along = x_bar
             * lap_step((double)entries[lane * length + pivot[lane]], (double)x, alpha[lane]);
@@ -722,7 +738,9 @@ PERMUTATION_JVP = _elementwise(
         const ptrdiff_t r = b + lanes * (length - 1);
         const double kernel = lap_pdf(lap_offset(lo[b], hi[b], u[b], z, alpha[lane]));
         double change = 0.0;
-        if (kernel != 0.0 && along_x)
+        if (kernel == 0.0)
+            continue;
+        if (along_x)
             change += kernel * (b_dot[b] - x_dot[lane * length + m]);
         if (along_alpha)
             change += lap_along(kernel * alpha_dot[lane], z, nodes[b], nodes[r], deviation[b],

@@ -2,7 +2,8 @@
 
 Sums along a lane go through `Kernels._scan`: threads walk along chunks, the same is done with the
 sums of the chunks, and the chunks are walked again with what came before them.  The order of all
-additions is fixed, so results are the same in every run.  Nothing here waits for the device.
+additions is fixed, so results are the same in every run.  No kernel waits for the device; the
+rules that call them do where they ask whether a flag is set.
 """
 
 from __future__ import annotations
@@ -17,6 +18,9 @@ import numpy as np
 
 from . import _cuda
 
+if int(cupy.__version__.partition(".")[0]) < 14:
+    raise ImportError(f"lapsum needs CuPy 14 or newer, and this is {cupy.__version__}")
+
 Array = Any
 
 CHUNK = 32  # elements that one thread of a scan walks along
@@ -29,7 +33,7 @@ ALL_BLOCKS = 1024  # of a launch, enough for any device
 ROUNDS = 5
 
 _THREADS, _FEW_THREADS = 128, 32  # of a block, and of one for a short lane
-_BRACKET, _PART = 20, 225  # doubles of lap_bracket and of lap_part
+_BRACKET, _PART = 21, 225  # doubles of lap_bracket and of lap_part
 _REALS = {"f": "float", "d": "double"}
 
 _select_kernel = cache(_cuda.select_kernel)
@@ -69,7 +73,7 @@ class Kernels:
             return cupy.ascontiguousarray(number, np.float64)
         return self.full(lanes, number.item())
 
-    def any(self, flags: Array) -> bool:
+    def may_any(self, flags: Array) -> bool:
         """Return whether a flag may be set; to look would mean to wait for the device."""
         return True
 
@@ -82,12 +86,16 @@ class Kernels:
         return _cuda.WEIGHT_EXPONENT(total)
 
     def contiguous(self, a: Array) -> Array:
-        """Return `a` as C-contiguous float64, the same object where it is that already."""
-        return cupy.ascontiguousarray(a, np.float64)
+        """Return `a` as C-contiguous float64, the same object where it is that already.
+
+        What was on the host is no more.
+        """
+        return cupy.ascontiguousarray(cupy.asarray(a), np.float64)
 
     def entries(self, a: Array) -> Array:
         """Do the same for what `select`, `pull` and `order` read: float32 stays as it is."""
-        return cupy.ascontiguousarray(a, np.float32 if a.dtype == np.float32 else np.float64)
+        dtype = np.float32 if a.dtype == np.float32 else np.float64
+        return cupy.ascontiguousarray(cupy.asarray(a), dtype)
 
     def own(self, a: Array) -> Array:
         """Return a copy of `a`, of the same dtype and in C order."""
@@ -125,18 +133,24 @@ class Kernels:
         Those of zero weight come last.  Returns the order, how many are present, and which lanes
         are spoilt by a NaN of non-zero weight and count no entry.
         """
-        n = x.shape[1]
-        bits = np.int32 if x.dtype == np.float32 else np.int64
-        keys = cupy.empty(x.shape, bits)
-        _cuda.KEYS(x, _or_nothing(weights), weights is not None, keys)
-        order = cupy.argsort(keys, axis=-1)
-        _cuda.ARRANGE(x, order, n, values)
+        keys = self._keys(x, weights)
+        # CuPy sorts integers of one lane much faster than what has two axes.
+        order = cupy.argsort(keys.ravel() if len(x) == 1 else keys, axis=-1).reshape(x.shape)
+        _cuda.ARRANGE(x, order, x.shape[1], values)
         return order, *self._present(values, weights, order)
 
     def ascending(self, x: Array, values: Array) -> tuple[Array, Array | None]:
         """Do the same without the order."""
-        values[...] = cupy.sort(x, axis=-1)
+        keys = self._keys(x, None)
+        (keys.ravel() if len(x) == 1 else keys).sort(axis=-1)
+        _cuda.NUMBERS(keys, values)
         return self._present(values, None, self.identity(1))
+
+    def _keys(self, x: Array, weights: Array | None) -> Array:
+        """Return integers in the order of the entries, absent ones last, a NaN just before."""
+        keys = cupy.empty(x.shape, np.int32 if x.dtype == np.float32 else np.int64)
+        _cuda.KEYS(x, _or_nothing(weights), weights is not None, keys)
+        return keys
 
     def _present(self, values: Array, weights: Array | None, order: Array) -> tuple[Array, Array]:
         lanes, n = values.shape
@@ -529,13 +543,16 @@ class Kernels:
     ) -> tuple[Array, Array]:
         """Apply the transpose of `gather`."""
         lanes, n = shape
-        share = cupy.empty((2, values.size))
+        share = cupy.empty(2 * values.size)
         node = cupy.empty(share.shape, np.int64)
         steps = values.shape[1]
+        # The nodes of one lane after those of another, and one more for what reaches none; then
+        # the same for those on the right.
         _cuda.SHARES_OF_NODES(values, *at, *by, lane, key, n, steps, lanes * n, node, share)
-        order = cupy.argsort(node, axis=-1)
-        node, share = self.sort(node, order), self.sort(share, order)
-        left, right = self._sums_of_runs(node, share, self.identity(2), lanes * n)
+        order = cupy.argsort(node)
+        runs = node[order][None], share[order][None], self.identity(1)
+        sums = self._sums_of_runs(*runs, 2 * (lanes * n + 1)).reshape(2, lanes * n + 1)
+        left, right = sums[:, :-1]
         return left.reshape(shape), right.reshape(shape)
 
     def _sums_of_runs(self, node: Array, share: Array, key: Array, nodes: int) -> Array:
@@ -792,7 +809,7 @@ class Kernels:
         _cuda.PULL(x, x, mass, flow, total, pivot, density, alpha, sign, n, x_bar, along)
         rest = self._sum(x_bar)
         cupy.put_along_axis(x_bar, pivot[:, None], -rest[:, None], axis=-1)
-        return x_bar, total / density, -self._sum(along)
+        return x_bar / alpha[:, None], total / density, -self._sum(along) / alpha
 
 
 def _or_nothing(array: Array | None) -> Array:

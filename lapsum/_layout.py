@@ -64,6 +64,8 @@ class Layout:
         xp = kernels.xp
         if self.flat and not array.ndim:
             return kernels.every_lane(array, lanes).reshape(lanes, 1)
+        if self.axis is not None or array.ndim:
+            array = xp.asarray(array)  # a list beside arrays of a device was still on the host
         if self.flat:
             array = xp.broadcast_to(array.reshape(-1), (lanes, self.size))
             return contiguous(array)

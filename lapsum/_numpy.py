@@ -106,8 +106,8 @@ class Kernels:
         out.fill(value)
         return out
 
-    def any(self, flags: Array) -> bool:
-        """Return whether a flag is set."""
+    def may_any(self, flags: Array) -> bool:
+        """Return whether a flag is set; a backend that would have to wait for that says yes."""
         return bool(flags.any())
 
     def every(self, flags: Array) -> bool:

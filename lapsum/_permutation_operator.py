@@ -91,9 +91,9 @@ class SoftPermutation:
             raise ValueError(f"`x` must be 1-D, got shape {x.shape}")
         if alpha.ndim != 0:
             raise ValueError(f"`alpha` must be one number, got shape {alpha.shape}")
-        check_alpha(alpha)
         self._kernels = kernels
         self._alpha = float(alpha)
+        check_alpha(np.asarray(self._alpha))
         self._descending = bool(descending)
         self._transposed = False
         self.shape = (x.size, x.size)

@@ -135,7 +135,7 @@ class _SoftQuantile(LaneRule):
         if self.weights is not None:
             self.exponent = self.kernels.weight_exponent(self.total)[:, None]
             self.whole = self.total[:, None]
-            if self.kernels.any(self.exponent):
+            if self.kernels.may_any(self.exponent):
                 self.weights = self.lanes["weights"] = xp.ldexp(self.weights, self.exponent)
                 self.whole = xp.ldexp(self.whole, self.exponent)
         self.levels = self.q * self.whole

@@ -150,7 +150,7 @@ class _SoftRank(LaneRule):
         if s.weights is None:
             return y
         absent = self.lanes["weights"] == 0.0
-        if not self.kernels.any(absent):
+        if not self.kernels.may_any(absent):
             return y
         at_all = s.unsort(xp.where(self.at.invalid, np.nan, 0.5 + self.at.level()))
         return xp.where(absent, at_all, y)

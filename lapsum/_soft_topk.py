@@ -245,7 +245,7 @@ class _SoftTopk(LaneRule):
         if self.weights is not None:
             with self.kernels.quiet():
                 self.exponent = self.kernels.weight_exponent(total)
-                if self.kernels.any(self.exponent):
+                if self.kernels.may_any(self.exponent):
                     levels = xp.ldexp(levels, self.exponent)
                     total = xp.ldexp(total, self.exponent)
                     self.weights = xp.ldexp(self.weights, self.exponent[:, None])
@@ -314,7 +314,7 @@ class _SoftTopk(LaneRule):
         if not far.any():
             return pdf / b.density
         shares = pdf / b.density
-        _, _, _, left, right, q_left, q_right, density = b.found[:, far]
+        _, _, _, left, right, q_left, q_right, density = self.kernels.contiguous(b.found[:, far])
         shares[far] = self.kernels.shares(
             (left, right), (q_left, q_right), density, self.z[far], self.t[far], self.alpha[far]
         )
@@ -373,7 +373,7 @@ class _SoftTopk(LaneRule):
             zero = xp.zeros(alpha.shape)
             return {name: zero if name in ("k", "alpha") else self.x for name in wrt}
         plain = self.plain()
-        if plain.all():
+        if plain is not None and plain.all():
             return self.pull(bar, wrt)
         nothing = xp.isnan(self.z)
         if self.absent is not None:
@@ -398,9 +398,11 @@ class _SoftTopk(LaneRule):
         if "weights" in wrt:
             weights_bar = -xp.where(nothing, 0.0, self.weights_vjp(bar))
             bars["weights"] = self.rescale(weights_bar)
-        return self.blend(plain, self.pull(given, wrt), bars) if plain.any() else bars
+        if plain is None or not plain.any():
+            return bars
+        return self.blend(plain, self.pull(given, wrt), bars)
 
-    def plain(self) -> Array:
+    def plain(self) -> Array | None:
         """Return in which lanes two passes over the entries are all that a vjp needs."""
         b = self.b
         if b.solved is None:
@@ -417,7 +419,7 @@ class _SoftTopk(LaneRule):
             bars["k"] = self.rescale(k_bar[:, None])[:, 0]
         if "weights" in wrt:
             p = self.p if self.b.solved is not None else self.chosen()
-            bars["weights"] = self.rescale(-p * k_bar[:, None])
+            bars["weights"] = self.rescale(-self.kernels.times(p, k_bar[:, None]))
         return bars
 
     def rescale(self, lanes: Array) -> Array:
@@ -470,8 +472,8 @@ class _LogSoftTopk(_SoftTopk):
         """The probabilities F(t)."""
         return self.kernels.cdf(self.t)
 
-    def plain(self) -> Array:
-        return self.kernels.xp.zeros(len(self.x), dtype=bool)
+    def plain(self) -> None:
+        return None
 
     def slope(self) -> Array:
         # Where -inf entries give log p = -inf the derivatives are 0, not those of the limit.

@@ -179,8 +179,9 @@ class Sources:
         targets.at = (index - 1, xp.where(present, index + 1, index))
         return targets
 
+    @cached_property
     def everyone(self) -> Sources:
-        """Return the sources with the absent ones back, for what weights change when they grow."""
+        """The sources with the absent ones back, for what weights change when they grow."""
         if self.weights is None or not (self.weights == 0.0).any():
             return self
         xp = self.kernels.xp

@@ -73,7 +73,7 @@ class Targets:
 
     def cdf_sum(self, values: Array) -> Array:
         """Return sum_j F((b - x_j)/alpha) values_j, for values in the caller's order."""
-        t = self._among_everyone()
+        t = self._among_everyone
         s = t.sources
         values = s.sort(values)
         values = s.kernels.xp.where(s.kernels.xp.isnan(s.x), 0.0, values)
@@ -83,7 +83,7 @@ class Targets:
 
     def cdf_transpose(self, values: Array) -> Array:
         """Return sum_i F((b_i - x_j)/alpha) values_i in the caller's order."""
-        t = self._among_everyone()
+        t = self._among_everyone
         s = t.sources
         xp = s.kernels.xp
         values = xp.where(t.invalid, 0.0, values)
@@ -96,7 +96,7 @@ class Targets:
 
         Summed by parts: sum_j F_ij v_j = sum_j (F_{i,j-1} - F_ij) (v_1 + ... + v_{j-1}).
         """
-        t = self._among_everyone()
+        t = self._among_everyone
         s = t.sources
         xp = s.kernels.xp
         values = s.sort(values)
@@ -112,7 +112,7 @@ class Targets:
 
     def centred_cdf_transpose(self, values: Array) -> Array:
         """Return `cdf_transpose`, but for a constant a lane, by accumulating differences of F."""
-        t = self._among_everyone()
+        t = self._among_everyone
         s = t.sources
         xp = s.kernels.xp
         values = xp.where(t.invalid, 0.0, values)
@@ -180,8 +180,10 @@ class Targets:
         left, right = self.kernel
         return -0.5 * left, 0.5 * right
 
+    @cached_property
     def _among_everyone(self) -> Targets:
-        everyone = self.sources.everyone()
+        """The same targets among all sources, for what weights change when they grow."""
+        everyone = self.sources.everyone
         if everyone is self.sources:
             return self
         return everyone.locate(*self.where, self.key)
@@ -249,7 +251,7 @@ class Thresholds(Targets):
         """
         s = self.sources
         times = s.kernels.times
-        if self._among_everyone() is not self:
+        if self._among_everyone is not self:
             return times(self.cdf_sum(weights_dot), 1.0 / self.density)
         values = s.sort(weights_dot)
         running = s.kernels.scan(None, values, s.key, False)
@@ -260,7 +262,7 @@ class Thresholds(Targets):
     def weights_rate_transpose(self, values: Array) -> Array:
         """Return the transpose of `weights_rate`, in the caller's order."""
         s = self.sources
-        if self._among_everyone() is not self:
+        if self._among_everyone is not self:
             least, relative = self.relative_density()
             return s.kernels.times(self.cdf_transpose(values * relative), 1.0 / least)
         rates = s.kernels.times(values, 1.0 / self.density)
@@ -277,6 +279,8 @@ class Thresholds(Targets):
         s = self.sources
         xp = s.kernels.xp
         density = xp.where(self.invalid, xp.inf, self.density)
+        if not density.shape[1]:
+            return xp.full((len(s.x), 1), xp.inf), density
         least = s.kernels.min_lanes(density.min(axis=-1), self.key, len(s.x))
         ours = least[self.key][:, None]
         return least[:, None], xp.where(density == ours, 1.0, ours / density)

@@ -19,7 +19,7 @@ _FLOAT64: np.dtype[np.float64] = np.dtype(np.float64)
 def real_array(kernels: Any, name: str, value: Any) -> Any:
     """Return `value` as an array of bool, integers or floats of at most 64 bits.
 
-    Numbers, which have no place on a device, are NumPy's.
+    Numbers and sequences are NumPy's until they are laid out.
     """
     if type(value) is float:
         return np.asarray(value)
@@ -39,8 +39,6 @@ def real_array(kernels: Any, name: str, value: Any) -> Any:
             f"`{name}` must be real numbers of at most 64 bits, got {type(value).__name__} of "
             f"dtype {array.dtype}"
         )
-    if array.ndim and not kernels.holds(array):
-        return kernels.xp.asarray(array)
     return array
 
 
@@ -257,7 +255,8 @@ def check_k(kernels: Any, given: Any, k: Any, total: Any, number: int | None) ->
     """
     levels, bad = kernels.check_levels(k, total)
     if number is not None and not kernels.on_host and not kernels.holds(given):
-        k, total = np.array([given], float), np.array([number], float)
+        k = np.ravel(given).astype(float)
+        total = np.full(k.shape, float(number))
         _, bad = SERIAL.check_levels(k, total)
     if bad >= 0:
         raise ValueError(

@@ -31,6 +31,7 @@ typedef struct {
     double A, B;                   /* sum c e^{-|x - end|/alpha} of those up to lo, and from hi on */
     double inside, mass;           /* number and weight of the entries strictly inside */
     double invalid;                /* is there a NaN? */
+    double poor;                   /* did the last round leave much inside? */
     double chosen, candidates, at[LAP_CANDIDATES];
 } lap_bracket;
 
@@ -40,6 +41,10 @@ typedef struct {
     double sample[LAP_BUCKETS][LAP_SEGMENTS]; /* index of an entry of the bucket, -1 for none */
     double invalid;
 } lap_part;
+
+/* What the host allocates, in doubles. */
+static_assert(sizeof(lap_bracket) == 21 * sizeof(double), "lapsum._cupy._BRACKET");
+static_assert(sizeof(lap_part) == 225 * sizeof(double), "lapsum._cupy._PART");
 
 typedef struct {
     const real *x;
@@ -138,12 +143,13 @@ __device__ __forceinline__ void lap_pass(const lap_lane &lane, const lap_bracket
                 }
             }
     }
-    if (!LAP_WEIGHTED)
+    if (!LAP_WEIGHTED) {
 #pragma unroll
         for (int j = 0; j < LAP_BUCKETS; ++j) {
             sums[j][LAP_TIED] = sums[j][LAP_TIES];
             sums[j][LAP_WEIGHT] = sums[j][LAP_COUNT];
         }
+    }
 }
 
 /* Narrows a bracket to one of its buckets, with no candidates yet. */
@@ -151,7 +157,7 @@ __device__ void lap_narrow(lap_bracket &s, const lap_pair sums[LAP_BUCKETS][LAP_
                            const lap_lane &lane)
 {
     const int candidates = (int)s.candidates;
-    double beyond[LAP_BUCKETS]; /* sum c e^{-(x - candidate)/alpha} of the entries right of it */
+    double beyond[LAP_BUCKETS], all = 0.0; /* sum c e^{-(x - candidate)/alpha} of the entries right of it */
     int j;
     beyond[candidates] = s.B;
     for (j = candidates - 1; j >= 0; --j) {
@@ -179,8 +185,11 @@ __device__ void lap_narrow(lap_bracket &s, const lap_pair sums[LAP_BUCKETS][LAP_
         s.weight = weight;
         s.A = A;
     }
+    for (int i = 0; i <= candidates; ++i)
+        all += sums[i][LAP_COUNT].high;
     s.chosen = j;
     s.inside = sums[j][LAP_COUNT].high;
+    s.poor = s.inside > 0.125 * all;
     s.mass = sums[j][LAP_WEIGHT].high + sums[j][LAP_WEIGHT].low;
     if (j < candidates) {
         s.inside -= sums[j][LAP_TIES].high;
@@ -225,16 +234,19 @@ __device__ void lap_propose(const lap_lane &lane, lap_bracket &s, const double *
         number += !isnan(z[t]);
         under += below[t] != 0.0;
     }
-    /* `under` is off by some half square root of the sample: a few ranks near it, a few farther. */
+    /* `under` is off by some half square root of the sample: a few ranks near it, a few farther.  A
+     * few entries far out make S of the sample worth less than that: then even steps. */
     const double sd = 0.5 * sqrt((double)number);
     const int near = (int)(0.35 * sd), far = (int)sd, edge = (int)(2.6 * sd) + 1;
-    const int ranks[LAP_CANDIDATES] = {under - 1 - edge, under - 1 - far, under - 1 - near, under - 1,
-                                       under + near, under + far, under + edge};
-    if (!isnan(z[me]))
+    const int offsets[LAP_CANDIDATES] = {-1 - edge, -1 - far, -1 - near, -1, near, far, edge};
+    if (!isnan(z[me])) {
 #pragma unroll
-        for (int j = 0; j < LAP_CANDIDATES; ++j)
-            if (rank == (ranks[j] < 0 ? 0 : ranks[j] < number ? ranks[j] : number - 1))
+        for (int j = 0; j < LAP_CANDIDATES; ++j) {
+            const int aim = s.poor != 0.0 ? (j + 1) * number / LAP_BUCKETS : under + offsets[j];
+            if (rank == (aim < 0 ? 0 : aim < number ? aim : number - 1))
                 s.at[j] = z[me];
+        }
+    }
     if (me == 0)
         s.candidates = number > 0 ? LAP_CANDIDATES : 0;
     __syncthreads();
@@ -292,7 +304,7 @@ __device__ __forceinline__ void lap_add_threads(lap_pair sums[LAP_BUCKETS][LAP_S
  *
  * The grid has `parts` blocks a lane, and the launch before had `before` of them.  `found` is (8,
  * lanes): lo, hi, u, the neighbours, q_left, q_right, density. */
-extern "C" __global__ void lap_select(
+extern "C" __global__ void __launch_bounds__(LAP_THREADS) lap_select(
     const real *x, const double *c, long long length, double sign, const double *alpha,
     const double *level, long long lanes, int first, int last, int parts, int before,
     const lap_bracket *brackets, const lap_part *known, lap_bracket *brackets_out, lap_part *out,
@@ -313,7 +325,9 @@ extern "C" __global__ void lap_select(
     if (me == 0) {
         if (first) {
             s.has_lo = s.has_hi = s.lo = s.hi = s.weight.high = s.weight.low = s.A = s.B = 0.0;
-            s.invalid = s.mass = s.chosen = s.candidates = 0.0;
+            s.invalid = s.poor = s.mass = s.chosen = s.candidates = 0.0;
+            for (int j = 0; j < LAP_CANDIDATES; ++j)
+                s.at[j] = 0.0;
             s.inside = 1.0; /* or more */
         } else
             s = brackets[at_lane];

@@ -450,7 +450,10 @@ static int attempt(const lap_lane *whole, double level, double total, int exact,
         int first = -1, last, middle;
         if (round == ROUNDS)
             return -1;
-        if (round == 0 && (known->has_lo || known->has_hi))
+        if (round == 0 && known->has_lo && known->has_hi && !(known->lo < known->hi))
+            /* The level is S(v) to the last digit: v cannot be both ends. */
+            m = split(&lane, known->lo, level, scratch, scratch_c, &f);
+        else if (round == 0 && (known->has_lo || known->has_hi))
             m = narrow(&lane, known->has_lo, known->lo, known->has_hi, known->hi, scratch,
                        scratch_c, &f);
         else if (round < AIMED && aim(&lane, level, weight, &f, &guess, &lo, &hi))

@@ -237,6 +237,37 @@ def test_a_soft_permutation_goes_where_cupyx_takes_an_operator():
         cupy.testing.assert_allclose(P @ v, 1.0, rtol=1e-4)
 
 
+def test_lists_are_checked_like_all_that_is_on_the_host(device):
+    x = device.put(np.arange(8.0).reshape(2, 4))
+    for call, name in (
+        (lambda: lapsum.soft_topk(x, [1, 9], 0.5), "k"),
+        (lambda: lapsum.soft_topk(x, 1, [0.5, -1.0]), "alpha"),
+        (lambda: lapsum.soft_quantile(x, [0.5, 2.0], 0.5), "q"),
+        (lambda: lapsum.soft_rank(x, 0.5, weights=[1, 1, 1, -1]), "weights"),
+        (lambda: lapsum.SoftPermutation(x[0], device.put(np.array(-1.0))), "alpha"),
+    ):
+        with pytest.raises(ValueError, match=f"^`{name}` must"):
+            call()
+
+
+def test_derivatives_where_products_overflow(device):
+    """What NumPy's path gives: no 0 times inf, and alpha divided by last."""
+    for x, k, alpha, bar in (
+        (np.zeros(4), 2.0, 5e-324, [1.0, -2.0, 0.5, 3.0]),
+        ([0.0, 1e-310, 2e-310, 1.0], 1.5, 1e-310, [1.0, -2.0, 0.5, 3.0]),
+        ([-np.inf, 0.0, 1.0, np.inf], 1.5, 0.5, [1.0, 2.0, 0.0, 0.0]),
+    ):
+        expected = lapsum.linearize(lapsum.soft_topk, np.array(x), k, alpha).vjp(bar)
+        lin = lapsum.linearize(lapsum.soft_topk, device.put(np.array(x)), k, alpha)
+        got = device.get(lin.vjp(device.put(np.array(bar))))
+        for a, b in zip(got, expected, strict=True):
+            np.testing.assert_allclose(a, b, rtol=1e-12)
+    x = np.array([0.0, 1.0, 2000.0])
+    expected = lapsum.linearize(lapsum.soft_permutation, x, 1.0).jvp(None, np.inf)
+    got = lapsum.linearize(lapsum.soft_permutation, device.put(x), 1.0).jvp(None, np.inf)
+    np.testing.assert_array_equal(device.get(got), expected)
+
+
 # ----------------------------------------------------------------------------------- long lanes
 
 LANES = {
@@ -249,6 +280,7 @@ LANES = {
     "Cauchy": lambda rng, n: rng.standard_cauchy(n),
     "one huge": lambda rng, n: np.where(np.arange(n) == n // 3, 1e300, rng.normal(size=n)),
     "all magnitudes": lambda rng, n: 10.0 ** rng.uniform(-300, 300, n),
+    "few far out": lambda rng, n: np.where(np.arange(n) % 100, 1.0, 1e6) * rng.normal(size=n),
     "infinities": lambda rng, n: np.where(rng.uniform(size=n) < 0.3, np.inf, rng.normal(size=n)),
 }
 
@@ -373,6 +405,11 @@ def test_arrays_of_several_devices_are_refused(cupy, monkeypatch):
     )
     with pytest.raises(TypeError, match="^arrays are on several devices: <CUDA Device 0>, <CUDA"):
         lapsum.soft_rank(a, 0.5, weights=b)
+    with monkeypatch.context() as patch:
+        patch.setattr(type(cupy.cuda.Device()), "id", 3, raising=False)
+        patch.setattr(cupy.ndarray, "device", "<CUDA Device 0>")
+        with pytest.raises(TypeError, match="^arrays are on <CUDA Device 0>, and the current"):
+            lapsum.soft_rank(a, 0.5)
 
 
 def test_the_backends_have_the_same_names(cupy):

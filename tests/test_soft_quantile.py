@@ -65,3 +65,10 @@ def test_a_heavy_weight_costs_the_tangent_nothing(heavy):
     lin = lapsum.linearize(lapsum.soft_quantile, [0.0, 1.0], 0.5, 1.0, weights=[heavy, 1.0])
     forward = lin.jvp(None, None, None, [1.0, 0.0])
     np.testing.assert_allclose(forward, lin.vjp(1.0)[-1][0], rtol=1e-12)
+
+
+def test_no_levels_have_derivatives():
+    x = np.arange(6.0).reshape(2, 3)
+    lin = lapsum.linearize(lapsum.soft_quantile, x, [], 0.5, weights=np.ones((2, 3)))
+    for bar, argument in zip(lin.vjp(np.ones((0, 2))), (x, [], 0.5, x), strict=True):
+        np.testing.assert_array_equal(bar, np.zeros(np.shape(argument)))

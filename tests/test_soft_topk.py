@@ -105,3 +105,25 @@ def test_a_heavy_entry_away_from_the_threshold_costs_no_digit(heavy):
     x_bar, _, alpha_bar, _ = lin.vjp([0.0, 1.0])
     np.testing.assert_allclose(x_bar, [float(v) for v in exact["x"][1]], rtol=1e-12)
     np.testing.assert_allclose(alpha_bar, float(exact["alpha"][1][0]), rtol=1e-12)
+
+
+@pytest.mark.parametrize("largest", [False, True])
+def test_a_level_in_the_middle_of_a_long_tie(largest):
+    """There S is the level to the last digit: the entry cannot be both ends of a bracket."""
+    for seed in range(200):
+        rng = np.random.default_rng(seed)
+        n = int(rng.integers(65, 400))
+        x, weights = rng.integers(0, 3, n) * (seed % 2), rng.uniform(size=n)
+        k = weights[x < 1].sum() + weights[x == 1].sum() / 2 if seed % 2 else weights.sum() / 2
+        p = lapsum.soft_topk(x, k, 10.0 ** rng.integers(-3, 4), weights=weights, largest=largest)
+        assert abs((weights * p).sum() - k) <= 1e-13 * weights.sum()
+
+
+@pytest.mark.parametrize("k", [0.0, 5.0])
+def test_derivatives_of_several_lanes_that_choose_nothing_or_all(k, rng):
+    x = rng.normal(size=(3, 5))
+    for func in (lapsum.soft_topk, lapsum.log_soft_topk):
+        x_bar = lapsum.linearize(func, x, k, 1.0).vjp(np.ones((3, 5)))[0]
+        for lane, bar in zip(x, x_bar, strict=True):
+            alone = lapsum.linearize(func, lane, k, 1.0).vjp(np.ones(5))[0]
+            np.testing.assert_array_equal(bar, alone)
