@@ -98,7 +98,9 @@ class Kernels:
 
     def every_lane(self, number: Array, lanes: int) -> Array:
         """Return a 0-d array as one number for every lane."""
-        return self.full(lanes, number.item())
+        out = np.empty(lanes)
+        out.fill(number.item())
+        return out
 
     def full(self, lanes: int, value: float) -> Array:
         """Return one number for every lane."""

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
-from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -141,14 +140,17 @@ class LaneRule(Rule):
             for name, layout in self.layouts.items()
         }
         self.refused = mend(self.kernels, self.arrays, self.lanes)
+        self._total = None
         if weights is not None:
-            self.total = self.kernels.totals(self.lanes["weights"])
-            self.refused = either(self.refused, check_total(self.kernels, self.total))
+            self._total = self.kernels.totals(self.lanes["weights"])
+            self.refused = either(self.refused, check_total(self.kernels, self._total))
 
-    @cached_property
+    @property
     def total(self) -> Array:
         """The total weight of each lane: correctly rounded, or the number of entries."""
-        return self.kernels.full(len(self.lanes["alpha"]), self.result.size)
+        if self._total is None:
+            return self.kernels.full(len(self.lanes["alpha"]), self.result.size)
+        return self._total
 
     def blend(
         self, quick: Array, one: Mapping[str, Array], other: Mapping[str, Array]

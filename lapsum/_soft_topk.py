@@ -234,13 +234,13 @@ class _SoftTopk(LaneRule):
         self.weights = self.lanes.get("weights")
         # A level of exactly the total is where the running sums must not decide.
         number = self.x.shape[1] if weights is None else None
-        levels = check_k(self.kernels, self.arrays["k"], self.lanes["k"], self.total, number)
+        total = self.total
+        levels = check_k(self.kernels, self.arrays["k"], self.lanes["k"], total, number)
         unseen = number is None or self.kernels.holds(self.arrays["k"])
         if unseen and not self.kernels.on_host:
             self.refused = either(self.refused, xp.isnan(levels))
         if self.refused is not None:
             levels = xp.where(self.refused, np.nan, levels)
-        total = self.total
         self.exponent: Any = 0
         if self.weights is not None:
             with self.kernels.quiet():
