@@ -179,11 +179,15 @@ class Sources:
         targets.at = (index - 1, xp.where(present, index + 1, index))
         return targets
 
-    @cached_property
+    @property
     def everyone(self) -> Sources:
         """The sources with the absent ones back, for what weights change when they grow."""
+        return self if self._with_absent is None else self._with_absent
+
+    @cached_property
+    def _with_absent(self) -> Sources | None:
         if self.weights is None or not (self.weights == 0.0).any():
-            return self
+            return None
         xp = self.kernels.xp
         return Sources(
             self.kernels, self.given, self.alpha, xp.where(xp.isnan(self.given), 0.0, 1.0)

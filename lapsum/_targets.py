@@ -180,12 +180,16 @@ class Targets:
         left, right = self.kernel
         return -0.5 * left, 0.5 * right
 
-    @cached_property
+    @property
     def _among_everyone(self) -> Targets:
         """The same targets among all sources, for what weights change when they grow."""
+        return self if self._among_absent is None else self._among_absent
+
+    @cached_property
+    def _among_absent(self) -> Targets | None:
         everyone = self.sources.everyone
         if everyone is self.sources:
-            return self
+            return None
         return everyone.locate(*self.where, self.key)
 
 
