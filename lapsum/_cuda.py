@@ -419,42 +419,45 @@ SOLVE = _elementwise(
     "bool weighted, int32 rows",
     "int64 index, int8 side, float64 u, raw float64 factors",
     """
-    const ptrdiff_t lane = key[i / steps], start = lane * length, size = _ind.size();
-    ptrdiff_t below = 0, above = count[lane];
+    const ptrdiff_t lane = key[i / steps], start = lane * length, nodes = count[lane];
+    const ptrdiff_t size = _ind.size();
+    // The level above the weight of the first m nodes.
+    const auto excess = [&](ptrdiff_t m) {
+        if (m == 0)
+            return level;
+        return weighted ? (level - high[start + m - 1]) - low[start + m - 1] : level - m;
+    };
     index = side = 0;
     u = NAN;
-    if (above == 0 || isnan(level)) {
+    if (nodes == 0 || isnan(level)) {
         for (int r = 0; r < rows; ++r)
-            factors[r * size + i] = above == 0 ? 0.0 : NAN;
+            factors[r * size + i] = nodes == 0 ? 0.0 : NAN;
     } else {
-        const ptrdiff_t nodes = above;
-        double excess = level;
-        while (below < above) {
-            const ptrdiff_t m = (below + above) / 2;
-            excess = level;
-            if (m > 0)
-                excess = weighted ? (level - high[start + m - 1]) - low[start + m - 1] : level - m;
-            const double c = weighted ? weights[start + m] : 1.0;
+        ptrdiff_t m = 0, above = nodes;
+        while (m < above) {
+            const ptrdiff_t middle = (m + above) / 2, at = start + middle;
             // Not S itself, which would round the small levels away.
-            if (excess > 0.5 * ((B[start + m] - A[start + m]) + c))
-                below = m + 1;
+            if (excess(middle) > 0.5 * ((B[at] - A[at]) + (weighted ? weights[at] : 1.0)))
+                m = middle + 1;
             else
-                above = m;
+                above = middle;
         }
-        const ptrdiff_t m = below;
-        excess = level;
-        if (m > 0)
-            excess = weighted ? (level - high[start + m - 1]) - low[start + m - 1] : level - m;
         const lap_root root = m == 0 ? lap_solve_below(level, B[start])
-            : m == nodes ? lap_solve_above(excess, A[start + m - 1])
-            : lap_solve_between(excess, A[start + m - 1], B[start + m], gap[start + m]);
-        const double all[6] = {root.left, root.right, root.q_left, root.q_right, root.density,
-                               root.centre};
+            : m == nodes ? lap_solve_above(excess(m), A[start + m - 1])
+            : lap_solve_between(excess(m), A[start + m - 1], B[start + m], gap[start + m]);
         index = m;
         side = root.side;
         u = root.u;
-        for (int r = 0; r < rows; ++r)
-            factors[r * size + i] = all[r];
+        if (rows > 0) {
+            factors[i] = root.left;
+            factors[size + i] = root.right;
+        }
+        if (rows > 2) {
+            factors[2 * size + i] = root.q_left;
+            factors[3 * size + i] = root.q_right;
+            factors[4 * size + i] = root.density;
+            factors[5 * size + i] = root.centre;
+        }
     }
     """,
 )
@@ -538,23 +541,16 @@ LAST_OF_NODE = _elementwise(
     """,
 )
 
-SUM_LANES = _elementwise(
-    "sum_lanes",
-    "raw float64 values, raw int64 order, raw int64 key, int64 lanes, int64 width, bool smallest",
+LEAST_OF_LANES = _elementwise(
+    "least_of_lanes",
+    "raw float64 values, raw int64 order, raw int64 key, int64 lanes",
     "float64 out",
     """
-    // The lanes of one key, in the order they have.
-    const ptrdiff_t own = i / width, column = i % width;
-    const ptrdiff_t stop = lap_up_to(key, 0, lanes, own);
-    double high = smallest ? INFINITY : 0.0, low = 0.0;
-    for (ptrdiff_t m = lap_up_to(key, 0, lanes, own - 1); m < stop; ++m) {
-        const double value = values[order[m] * width + column];
-        if (!smallest)
-            lap_add(value, &high, &low);
-        else if (value < high)
-            high = value;
-    }
-    out = high + low;
+    const ptrdiff_t stop = lap_up_to(key, 0, lanes, i);
+    out = INFINITY;
+    for (ptrdiff_t m = lap_up_to(key, 0, lanes, i - 1); m < stop; ++m)
+        if (values[order[m]] < out)
+            out = values[order[m]];
     """,
 )
 

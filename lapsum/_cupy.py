@@ -10,7 +10,6 @@ from __future__ import annotations
 
 from contextlib import nullcontext
 from functools import cache
-from math import prod
 from typing import Any
 
 import cupy
@@ -170,20 +169,21 @@ class Kernels:
 
     def sum_lanes(self, values: Array, key: Array, lanes: int) -> Array:
         """Add up the lanes of `values` that share a key."""
-        return self._join_lanes(values, key, lanes, smallest=False)
+        if len(values) == lanes:  # then each lane has a key of its own
+            return values
+        order = cupy.argsort(key)
+        columns = self.contiguous(values.reshape(len(key), -1)[order].T)
+        none = cupy.zeros(len(columns), np.int64)
+        sums = self._sums_of_runs(key[order][None], columns, none, lanes)
+        return self.contiguous(sums.T).reshape(lanes, *values.shape[1:])
 
     def min_lanes(self, values: Array, key: Array, lanes: int) -> Array:
         """Return the smallest of the values that share a key."""
-        return self._join_lanes(values, key, lanes, smallest=True)
-
-    def _join_lanes(self, values: Array, key: Array, lanes: int, smallest: bool) -> Array:
-        if len(values) == lanes:  # then each lane has a key of its own
+        if len(values) == lanes:
             return values
-        values = cupy.ascontiguousarray(values, np.float64)
-        out = cupy.empty((lanes, *values.shape[1:]))
+        out = cupy.empty(lanes)
         order = cupy.argsort(key)
-        width = prod(values.shape[1:])
-        _cuda.SUM_LANES(values, order, key[order], len(values), width, smallest, out)
+        _cuda.LEAST_OF_LANES(self.contiguous(values), order, key[order], len(key), out)
         return out
 
     def times(self, a: Array, b: Array) -> Array:

@@ -181,6 +181,21 @@ def test_any_strides(device, rng):
             np.testing.assert_allclose(got, lapsum.soft_sort(view(host), 0.5, axis=axis), 1e-13)
 
 
+@pytest.mark.parametrize(
+    ("targets", "sources"),
+    [((4, 1), (9,)), ((3, 5, 2), (7,)), ((6, 3), (1, 9)), ((2, 3, 4), (3, 8))],
+)
+def test_lanes_of_targets_that_share_sources(device, targets, sources, rng):
+    x, r, weights = rng.normal(size=targets), rng.normal(size=sources), rng.uniform(size=sources)
+    levels = rng.uniform(0.1, 0.9, size=targets) * weights.sum(axis=-1).min()
+    for func, first in ((lapsum.lap_sum, x), (lapsum.lap_sum_inv, levels)):
+        lin = lapsum.linearize(func, first, r, 0.3, weights=weights)
+        bar = rng.normal(size=lin.value.shape)
+        there = device.linearize(func, first, r, 0.3, weights=weights)
+        for got, expected in zip(there.vjp(bar), lin.vjp(bar), strict=True):
+            np.testing.assert_allclose(got, expected, rtol=1e-13, atol=1e-14)
+
+
 @pytest.mark.parametrize("contract", EVERY)
 def test_a_linearization_keeps_copies(device, contract, rng):
     arguments = {
