@@ -86,6 +86,9 @@ def _calls(cupy: Any) -> Iterator[tuple[Any, dict[str, Any]]]:
             for name in given.keys() & {"x", "r"}:
                 yield function, given | {name: given[name][0]}
                 yield function, given | {name: given[name][:1]}
+                if "weights" in parameters:  # and some of its entries absent
+                    absent = cupy.where(cupy.arange(ENTRIES) == 1, 0, weights)
+                    yield function, given | {name: given[name][0], "weights": absent}
             few = _arguments(function, x[:, :1], rng)
             yield function, {p: cupy.asarray(value) for p, value in few.items()} | {"alpha": 0.5}
             if dtype != np.float16 and function.__name__ not in MATRICES:
