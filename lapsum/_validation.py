@@ -250,8 +250,8 @@ def check_q(q: Any) -> None:
 def check_k(kernels: Any, given: Any, k: Any, total: Any, number: int | None) -> Any:
     """Return the levels k, one a lane, infinite where they are the total weight.
 
-    They may exceed it by a few roundings.  On a device, what is not in [0, total] becomes NaN, but
-    for one number k `given` on the host beside a known number of entries.
+    They may exceed it by a few roundings.  On a device, what is not in [0, total] becomes NaN; only
+    k that were `given` on the host, beside a known `number` of entries, are refused.
     """
     levels, bad = kernels.check_levels(k, total)
     if number is not None and not kernels.on_host and not kernels.holds(given):

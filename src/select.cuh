@@ -5,7 +5,7 @@
  * the weight up to the lower node, and the decaying sums A at the lower and B at the upper one.  In a
  * round, seven entries from inside the bracket become candidates for its ends, and one pass sums what
  * lies between neighbouring candidates; S at each of them follows, and with it a bracket that holds
- * some thirtieth of the entries.  The candidates surround the threshold of a sample of the entries
+ * a small part of the entries.  The candidates surround the threshold of a sample of the entries
  * inside, scaled up.  A bracket with nothing inside has the closed form of laplace.h.
  *
  * A long lane is passed over by many blocks, one launch a round.  Each block of the next launch adds
