@@ -252,6 +252,14 @@ __device__ void lap_propose(const lap_lane &lane, lap_bracket &s, const double *
     __syncthreads();
 }
 
+__device__ __forceinline__ lap_pair lap_sum_segments(const lap_pair segments[LAP_SEGMENTS])
+{
+    lap_pair sum = segments[0];
+    for (int t = 1; t < LAP_SEGMENTS; ++t)
+        lap_add_pair(segments[t], sum);
+    return sum;
+}
+
 /* Adds the sums of all threads up, and keeps a sample of each segment of them. */
 __device__ __forceinline__ void lap_add_threads(lap_pair sums[LAP_BUCKETS][LAP_SUMS],
                                                 const long long sample[LAP_BUCKETS],
@@ -290,12 +298,8 @@ __device__ __forceinline__ void lap_add_threads(lap_pair sums[LAP_BUCKETS][LAP_S
             }
         }
         __syncthreads();
-        if (me < LAP_SUMS) {
-            lap_pair sum = halves[me][0];
-            for (int t = 1; t < LAP_SEGMENTS; ++t)
-                lap_add_pair(halves[me][t], sum);
-            part.sums[j][me] = sum;
-        }
+        if (me < LAP_SUMS)
+            part.sums[j][me] = lap_sum_segments(halves[me]);
     }
     __syncthreads();
 }
@@ -352,12 +356,8 @@ extern "C" __global__ void __launch_bounds__(LAP_THREADS) lap_select(
                 halves[q][segment] = sum;
             }
             __syncthreads();
-            if (me < LAP_SUMS) {
-                lap_pair sum = halves[me][0];
-                for (int t = 1; t < LAP_SEGMENTS; ++t)
-                    lap_add_pair(halves[me][t], sum);
-                part.sums[j][me] = sum;
-            }
+            if (me < LAP_SUMS)
+                part.sums[j][me] = lap_sum_segments(halves[me]);
             __syncthreads();
         }
         for (int b = me; b < before; b += size)
