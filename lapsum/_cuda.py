@@ -59,6 +59,34 @@ __device__ void lap_carry(double value, double value_low, double gap, double &hi
     low += value_low;
 }
 
+/* The root of S(b) = level among the nodes of the lane that begins at `start`: m are below. */
+template <typename G, typename W, typename H, typename L, typename S, typename T>
+__device__ lap_root lap_solve(double level, const G &gap, const W &weights, const H &high,
+                              const L &low, const S &A, const T &B, ptrdiff_t start,
+                              ptrdiff_t nodes, bool weighted, ptrdiff_t &m)
+{
+    // The level above the weight of the first nodes.
+    const auto excess = [&](ptrdiff_t below) {
+        if (below == 0)
+            return level;
+        const ptrdiff_t last = start + below - 1;
+        return weighted ? (level - high[last]) - low[last] : level - below;
+    };
+    ptrdiff_t above = nodes;
+    m = 0;
+    while (m < above) {
+        const ptrdiff_t middle = (m + above) / 2, at = start + middle;
+        // Not S itself, which would round the small levels away.
+        if (excess(middle) > 0.5 * ((B[at] - A[at]) + (weighted ? weights[at] : 1.0)))
+            m = middle + 1;
+        else
+            above = middle;
+    }
+    return m == 0 ? lap_solve_below(level, B[start])
+        : m == nodes ? lap_solve_above(excess(m), A[start + m - 1])
+        : lap_solve_between(excess(m), A[start + m - 1], B[start + m], gap[start + m]);
+}
+
 /* (b_m - x)/alpha with b_{-1} = -inf and b_steps = inf around the thresholds of a lane. */
 template <typename X>
 __device__ double lap_bound(const X &lo, const X &hi, const X &u, ptrdiff_t start, ptrdiff_t m,
@@ -86,6 +114,15 @@ __device__ double lap_along(double flow, double x, double left, double right, do
         return 0.0;
     return flow * (x <= left ? off_left + lap_step(left, x, alpha)
                              : off_right + lap_step(right, x, alpha));
+}
+
+/* The power of two that brings an extreme total of weights near one. */
+__device__ int lap_exponent(double total)
+{
+    int exponent = 0;
+    if (total > 0.0 && (total < 0x1p-960 || total > 0x1p1000))
+        frexp(total, &exponent);
+    return -exponent;
 }
 
 /* A float's bits as an integer of the same order; a NaN comes after all numbers. */
@@ -160,26 +197,32 @@ NUMBERS = _elementwise("numbers", "K key", "float64 x", "x = lap_number(key);")
 
 ARRANGE = _elementwise(
     "arrange",
-    "raw T x, int64 at, int64 length",
-    "float64 sorted",
-    "sorted = (double)x[i / length * length + at];",
+    "raw T x, raw float64 weights, int64 at, int64 length, bool weighted",
+    "float64 sorted, raw float64 sorted_weights",
+    """
+    const ptrdiff_t from = i / length * length + at;
+    sorted = (double)x[from];
+    if (weighted)
+        sorted_weights[i] = weights[from];
+    """,
 )
 
 PRESENT = _elementwise(
     "present",
-    "raw float64 sorted, raw float64 weights, raw int64 order, int64 length, bool weighted",
+    "raw float64 sorted, raw float64 weights, raw bool refused, int64 length, bool weighted, "
+    "bool refusing",
     "int64 count, bool invalid",
     """
     // The entries of some weight come first, and among them a NaN last.
     ptrdiff_t low = weighted ? 0 : length, high = length;
     while (low < high) {
         const ptrdiff_t middle = (low + high) / 2;
-        if (weights[i * length + order[i * length + middle]] != 0.0)
+        if (weights[i * length + middle] != 0.0)
             low = middle + 1;
         else
             high = middle;
     }
-    invalid = low > 0 && isnan(sorted[i * length + low - 1]);
+    invalid = (refusing && refused[i]) || (low > 0 && isnan(sorted[i * length + low - 1]));
     count = invalid ? 0 : low;
     """,
 )
@@ -208,9 +251,7 @@ _CHUNK = """
     const bool reverse = backward || row >= lanes;
     for (ptrdiff_t j = start; j < stop; ++j) {
         const ptrdiff_t m = reverse ? length - 1 - j : j;
-        double value = unit ? 1.0 : high[(apart ? row : lane) * length + m];
-        if (weights && !(value >= 0.0))
-            value = NAN;
+        const double value = unit ? 1.0 : high[(apart ? row : lane) * length + m];
         const double rest = pairs ? low[lane * length + m] : 0.0;
         double step = 0.0;
         if (j == 0)
@@ -220,8 +261,7 @@ _CHUNK = """
 """
 _CHUNKS = (
     "raw float64 gap, raw float64 high, raw float64 low, raw int64 key, int64 lanes, int64 length, "
-    "int64 chunks, int64 chunk, bool unit, bool pairs, bool plain, bool backward, bool apart, "
-    "bool weights"
+    "int64 chunks, int64 chunk, bool unit, bool pairs, bool plain, bool backward, bool apart"
 )
 
 SCAN_UP = _elementwise(
@@ -288,18 +328,31 @@ LARGEST_DOWN = _elementwise(
 
 RANKS = _elementwise(
     "ranks",
-    "raw float64 x, int64 at, raw float64 weights, raw float64 high, raw float64 low, "
-    "raw float64 left, raw float64 right, int64 length, bool weighted",
+    "raw float64 x, int64 at, raw int64 count, raw bool invalid, raw float64 alpha, "
+    "raw float64 weights, raw float64 high, raw float64 low, raw float64 left, raw float64 right, "
+    "int64 length, bool weighted",
     "raw float64 out",
     """
-    // Equal entries have the rank of the first of them.
-    const ptrdiff_t start = i / length * length, m = lap_first(x, start, i - start);
-    const ptrdiff_t f = start + m;
-    if (weighted)
-        out[start + at] =
-            high[f] + (low[f] + 0.5 * (((right[f] - weights[f]) - left[f]) + 1.0));
-    else
-        out[start + at] = (m + 1) + 0.5 * (right[f] - left[f]);
+    const ptrdiff_t lane = i / length, start = lane * length, present = count[lane];
+    const double z = x[i];
+    double rank = NAN;
+    if (i - start < present) {
+        // Equal entries have the rank of the first of them.
+        const ptrdiff_t m = lap_first(x, start, i - start), f = start + m;
+        rank = weighted ? high[f] + (low[f] + 0.5 * (((right[f] - weights[f]) - left[f]) + 1.0))
+                        : (m + 1) + 0.5 * (right[f] - left[f]);
+    } else if (!invalid[lane] && !isnan(z)) {
+        // Absent ones are ranked among the others.
+        const ptrdiff_t m = lap_up_to(x, start, present, z), f = start + m;
+        const double before = m == 0 ? 0.0
+            : left[f - 1] * exp(-lap_step(x[f - 1], z, alpha[lane]));
+        const double after = m == present ? 0.0
+            : right[f] * exp(-lap_step(z, x[f], alpha[lane]));
+        rank = 0.5 * ((after - before) + 1.0);
+        if (m > 0)
+            rank = high[f - 1] + (low[f - 1] + rank);
+    }
+    out[start + at] = rank;
     """,
 )
 
@@ -421,30 +474,15 @@ SOLVE = _elementwise(
     """
     const ptrdiff_t lane = key[i / steps], start = lane * length, nodes = count[lane];
     const ptrdiff_t size = _ind.size();
-    // The level above the weight of the first m nodes.
-    const auto excess = [&](ptrdiff_t m) {
-        if (m == 0)
-            return level;
-        return weighted ? (level - high[start + m - 1]) - low[start + m - 1] : level - m;
-    };
     index = side = 0;
     u = NAN;
     if (nodes == 0 || isnan(level)) {
         for (int r = 0; r < rows; ++r)
             factors[r * size + i] = nodes == 0 ? 0.0 : NAN;
     } else {
-        ptrdiff_t m = 0, above = nodes;
-        while (m < above) {
-            const ptrdiff_t middle = (m + above) / 2, at = start + middle;
-            // Not S itself, which would round the small levels away.
-            if (excess(middle) > 0.5 * ((B[at] - A[at]) + (weighted ? weights[at] : 1.0)))
-                m = middle + 1;
-            else
-                above = middle;
-        }
-        const lap_root root = m == 0 ? lap_solve_below(level, B[start])
-            : m == nodes ? lap_solve_above(excess(m), A[start + m - 1])
-            : lap_solve_between(excess(m), A[start + m - 1], B[start + m], gap[start + m]);
+        ptrdiff_t m;
+        const lap_root root =
+            lap_solve(level, gap, weights, high, low, A, B, start, nodes, weighted, m);
         index = m;
         side = root.side;
         u = root.u;
@@ -458,6 +496,24 @@ SOLVE = _elementwise(
             factors[4 * size + i] = root.density;
             factors[5 * size + i] = root.centre;
         }
+    }
+    """,
+)
+
+SORTED = _elementwise(
+    "sorted",
+    "raw float64 x, raw float64 gap, raw int64 count, raw float64 A, raw float64 B, "
+    "raw float64 alpha, float64 first, int64 length, int64 steps",
+    "float64 y",
+    """
+    const ptrdiff_t lane = i / steps, start = lane * length, nodes = count[lane];
+    y = NAN;
+    if (nodes > 0) {
+        ptrdiff_t m;
+        const lap_root root =
+            lap_solve(first + i % steps, gap, A, A, A, A, B, start, nodes, false, m);
+        y = lap_threshold(x[start + (root.side > 0 ? m : m - 1)],
+                          x[start + (root.side < 0 ? m - 1 : m)], root.u, alpha[lane]);
     }
     """,
 )
@@ -541,6 +597,24 @@ LAST_OF_NODE = _elementwise(
     """,
 )
 
+# Of ascending thresholds with `index` nodes below: the sums of what they give to the node on their
+# right, then on their left; the scans of the latter come first, and end where a run ends.
+NEIGHBOURS = _elementwise(
+    "neighbours",
+    "raw int64 index, raw float64 sums, int64 size, int64 length, int64 steps",
+    "float64 out",
+    """
+    const ptrdiff_t left = i / size, m = i % size % length, lane = i % size / length;
+    const ptrdiff_t start = lane * steps, total = size / length * steps;
+    const ptrdiff_t end = lap_up_to(index, start, steps, left ? m + 1 : m - 1);
+    out = 0.0;
+    if (left && end > 0 && index[start + end - 1] == m + 1)
+        out = sums[start + end - 1];
+    if (!left && end < steps && index[start + end] == m)
+        out = sums[total + start + end];
+    """,
+)
+
 LEAST_OF_LANES = _elementwise(
     "least_of_lanes",
     "raw float64 values, raw int64 order, raw int64 key, int64 lanes",
@@ -558,33 +632,23 @@ LEAST_OF_LANES = _elementwise(
 
 LEVELS = _elementwise(
     "levels",
-    "float64 level, float64 total",
-    "float64 out",
+    "float64 q, float64 total",
+    "float64 level",
+    "level = q > 0.0 && q < 1.0 ? q * total : NAN;",
+)
+
+MEND_ALPHA = _elementwise(
+    "mend_alpha",
+    "float64 alpha",
+    "float64 mended, bool wrong",
     """
-    out = NAN;
-    if (level >= 0.0 && level <= total * (1.0 + 4.0 * 2.220446049250313e-16))
-        out = level < total ? level : INFINITY;
+    wrong = !(alpha > 0.0) || isinf(alpha);
+    mended = wrong ? 1.0 : alpha;
     """,
 )
 
-WEIGHT_EXPONENT = _elementwise(
-    "weight_exponent",
-    "float64 total",
-    "int32 exponent",
-    """
-    exponent = 0;
-    if (total > 0.0 && (total < 0x1p-960 || total > 0x1p1000)) {
-        frexp(total, &exponent);
-        exponent = -exponent;
-    }
-    """,
-)
-
-TOTALS = _elementwise(
-    "totals",
-    "float64 high, float64 low",
-    "float64 total",
-    "total = isinf(high) ? NAN : high + low;",
+RESCALE = _elementwise(
+    "rescale", "float64 total, float64 a", "float64 out", "out = ldexp(a, lap_exponent(total));"
 )
 
 PROBABILITIES = _elementwise(
@@ -820,6 +884,7 @@ SPREAD = _elementwise(
 # ----------------------------------------------------------------------------- one threshold a lane
 
 _SELECT = files("lapsum").joinpath("select.cuh").read_text()
+_SUMS = files("lapsum").joinpath("sums.cuh").read_text()
 
 
 def select_kernel(real: str, weighted: bool) -> Any:
@@ -830,4 +895,12 @@ def select_kernel(real: str, weighted: bool) -> Any:
     memory and the barriers for that.
     """
     head = f"typedef {real} real;\n#define LAP_WEIGHTED {int(weighted)}\n"
-    return cupy.RawKernel(_FORMULAS + head + _SELECT, "lap_select", options=_OPTIONS)
+    return cupy.RawKernel(_FORMULAS + _DEVICE + head + _SELECT, "lap_select", options=_OPTIONS)
+
+
+def sums_kernel() -> Any:
+    """Return the kernel of `sums.cuh`.
+
+    A reduction kernel gives a lane to one block, however long it is.
+    """
+    return cupy.RawKernel(_FORMULAS + _SUMS, "lap_sums", options=_OPTIONS)

@@ -36,6 +36,7 @@ _BRACKET, _PART = 21, 225  # doubles of lap_bracket and of lap_part
 _REALS = {"f": "float", "d": "double"}
 
 _select_kernel = cache(_cuda.select_kernel)
+_sums_kernel = cache(_cuda.sums_kernel)
 
 
 class Kernels:
@@ -72,17 +73,21 @@ class Kernels:
             return cupy.ascontiguousarray(number, np.float64)
         return self.full(lanes, number.item())
 
-    def may_any(self, flags: Array) -> bool:
-        """Return whether a flag may be set; to look would mean to wait for the device."""
-        return True
+    def mend_alpha(self, alpha: Array) -> tuple[Array, Array]:
+        """Return alpha, 1 where it is not positive and finite, and where that is so."""
+        mended, wrong = _cuda.MEND_ALPHA(alpha)
+        return mended, wrong
 
-    def check_levels(self, levels: Array, totals: Array) -> tuple[Array, int]:
-        """Return levels, infinite from the total on and NaN outside [0, total]."""
-        return _cuda.LEVELS(levels, totals), -1
+    def levels(self, q: Array, totals: Array) -> Array:
+        """Return the levels q of the totals, NaN where q is not in (0, 1)."""
+        return _cuda.LEVELS(q, totals)
 
-    def weight_exponent(self, total: Array) -> Array:
-        """Return the power of two by which the weights of each lane are to be multiplied."""
-        return _cuda.WEIGHT_EXPONENT(total)
+    def rescale(self, totals: Array, *arrays: Array) -> tuple[Array, ...]:
+        """Return arrays times the power of two that brings extreme totals of weights near one."""
+        return tuple(
+            _cuda.RESCALE(totals.reshape(totals.shape + (1,) * (a.ndim - totals.ndim)), a)
+            for a in arrays
+        )
 
     def contiguous(self, a: Array) -> Array:
         """Return `a` as C-contiguous float64, the same object where it is that already.
@@ -125,25 +130,31 @@ class Kernels:
     # ---------------------------------------------------------------------------------- in order
 
     def order(
-        self, x: Array, weights: Array | None, values: Array
-    ) -> tuple[Array, Array, Array | None]:
+        self, x: Array, weights: Array | None, values: Array, refused: Array | None
+    ) -> tuple[Array, Array | None, Array, Array | None]:
         """Write the entries, as `entries` returns them, in ascending order to `values`.
 
-        Those of zero weight come last.  Returns the order, how many are present, and which lanes
-        are spoilt by a NaN of non-zero weight and count no entry.
+        Those of zero weight come last.  Returns the order, the weights in it, how many entries are
+        present, and which lanes are refused or spoilt by a NaN of non-zero weight and count none.
         """
         keys = self._keys(x, weights)
         # CuPy sorts integers of one lane much faster than what has two axes.
         order = cupy.argsort(keys.ravel() if len(x) == 1 else keys, axis=-1).reshape(x.shape)
-        _cuda.ARRANGE(x, order, x.shape[1], values)
-        return order, *self._present(values, weights, order)
+        weighted, arranged = weights is not None, None
+        if weighted:
+            arranged = cupy.empty(x.shape)
+        inputs = x, _or_nothing(weights), order, x.shape[1], weighted
+        _cuda.ARRANGE(*inputs, values, _or_nothing(arranged))
+        return order, arranged, *self._present(values, arranged, refused)
 
-    def ascending(self, x: Array, values: Array) -> tuple[Array, Array | None]:
+    def ascending(
+        self, x: Array, values: Array, refused: Array | None
+    ) -> tuple[Array, Array | None]:
         """Do the same without the order."""
         keys = self._keys(x, None)
         (keys.ravel() if len(x) == 1 else keys).sort(axis=-1)
         _cuda.NUMBERS(keys, values)
-        return self._present(values, None, self.identity(1))
+        return self._present(values, None, refused)
 
     def _keys(self, x: Array, weights: Array | None) -> Array:
         """Return integers in the order of the entries, absent ones last, a NaN just before."""
@@ -151,10 +162,14 @@ class Kernels:
         _cuda.KEYS(x, _or_nothing(weights), weights is not None, keys)
         return keys
 
-    def _present(self, values: Array, weights: Array | None, order: Array) -> tuple[Array, Array]:
+    def _present(
+        self, values: Array, weights: Array | None, refused: Array | None
+    ) -> tuple[Array, Array]:
         lanes, n = values.shape
         count, invalid = cupy.empty(lanes, np.int64), cupy.empty(lanes, bool)
-        _cuda.PRESENT(values, _or_nothing(weights), order, n, weights is not None, count, invalid)
+        flags = weights is not None, refused is not None
+        refused = invalid if refused is None else refused
+        _cuda.PRESENT(values, _or_nothing(weights), refused, n, *flags, count, invalid)
         return count, invalid
 
     def sort(self, values: Array, permutation: Array) -> Array:
@@ -220,29 +235,31 @@ class Kernels:
 
         Of a lane with a weight that is negative, infinite or NaN the sum is NaN.
         """
-        high, low = self._sums(values, weights=True)
-        return _cuda.TOTALS(high, low)
+        return self._sum(values, weights=True)
 
-    def _sum(self, values: Array) -> Array:
-        high, low = self._sums(values)
-        return high + low
-
-    def _sums(self, values: Array, weights: bool = False) -> tuple[Array, Array]:
-        """Return the sum of each lane as a pair."""
+    def _sum(self, values: Array, weights: bool = False) -> Array:
+        """Return the sum of each lane, rounded once from twice the precision."""
         lanes, n = values.shape
-        high, low = values, None
-        if not n:
-            return cupy.zeros(lanes), cupy.zeros(lanes)
-        while low is None or high.shape[1] > 1:
-            high, low, _ = self._sum_chunks(
-                None,
-                high,
-                low,
-                self.identity(lanes),
-                chunk=256,
-                weights=weights and low is None,
-            )
-        return high[:, 0], low[:, 0]
+        blocks = _blocks(lanes, n)
+        total, low = self._sum_parts(values, None, blocks, weights)
+        if blocks > 1:
+            total, low = self._sum_parts(total, low, 1, weights)
+        return total[:, 0]
+
+    @staticmethod
+    def _sum_parts(
+        high: Array, low: Array | None, blocks: int, weights: bool
+    ) -> tuple[Array, Array | None]:
+        """Return what each of some blocks sums up of a lane, as a pair; of one block, rounded."""
+        lanes, n = high.shape
+        total, last = cupy.empty((lanes, blocks)), blocks == 1
+        rest = None if last else cupy.empty(total.shape)
+        threads = next((t for t in (32, 64, 128) if n <= t), 256)
+        flags = np.int32(low is not None), np.int32(last), np.int32(weights)
+        inputs = high, _or_nothing(low), np.int64(n), np.int32(blocks), *flags
+        if lanes:
+            _sums_kernel()((total.size,), (threads,), (*inputs, total, _or_nothing(rest)))
+        return total, rest
 
     @staticmethod
     def _shape(gap: Any, high: Any, key: Array) -> tuple[int, int]:
@@ -258,16 +275,14 @@ class Kernels:
         both: bool = False,
         backward: bool = False,
         apart: bool = False,
-        chunk: int = CHUNK,
-        weights: bool = False,
     ) -> Any:
         """Return the sum of each chunk as a pair, and the gap from the last of the one before."""
         lanes, n = self._shape(gap, high, key)
-        chunks = -(-n // chunk)
+        chunks = -(-n // CHUNK)
         total, total_low, span = cupy.empty((3, lanes * (1 + both), chunks))
-        flags = high is None, low is not None, gap is None, backward, apart, weights
+        flags = high is None, low is not None, gap is None, backward, apart
         inputs = _or_nothing(gap), _or_nothing(high), _or_nothing(low), key
-        _cuda.SCAN_UP(*inputs, lanes, n, chunks, chunk, *flags, total, total_low, span)
+        _cuda.SCAN_UP(*inputs, lanes, n, chunks, CHUNK, *flags, total, total_low, span)
         return total, total_low, span
 
     def _scan(
@@ -295,7 +310,7 @@ class Kernels:
             before, before_low = self._scan(
                 span, total, total_low, self.identity(len(total)), keep_low=True
             )
-        flags = high is None, low is not None, gap is None, backward, apart, False
+        flags = high is None, low is not None, gap is None, backward, apart
         inputs = _or_nothing(gap), _or_nothing(high), _or_nothing(low), key
         _cuda.SCAN_DOWN(
             *inputs,
@@ -330,27 +345,19 @@ class Kernels:
         x: Array,
         gap: Array,
         order: Array,
+        count: Array,
+        invalid: Array,
+        alpha: Array,
         weights: Array | None,
         pairs: tuple[Array, Array] | None,
         left: Array,
         right: Array,
     ) -> Array:
-        """1/2 + S at the sources, in the caller's order; all of them are present."""
+        """1/2 + S at the sources, absent ones too, in the caller's order; NaN if invalid."""
         out = cupy.empty(gap.shape)
-        high, low = pairs or (_or_nothing(None), _or_nothing(None))
-        weighted = weights is not None
-        _cuda.RANKS(
-            x,
-            order,
-            _or_nothing(weights),
-            high,
-            low,
-            left,
-            right,
-            gap.shape[1],
-            weighted,
-            out,
-        )
+        sums = *(pairs or (left, left)), left, right
+        inputs = x, order, count, invalid, alpha, _or_nothing(weights), *sums
+        _cuda.RANKS(*inputs, gap.shape[1], weights is not None, out)
         return out
 
     def moments(self, decay: Array, step: Array, base: Array, key: Array, reverse: bool) -> Array:
@@ -398,13 +405,17 @@ class Kernels:
         """Cotangents of x, in the caller's order, and alpha for `bar`, that of `sorted_values`."""
         n, key = x.shape[1], self.identity(len(x))
         index, _, _, factors = self.solve_steps(gap, count, *scans, first, bar.shape[1], 6)
-        _, _, q_left, q_right, _, centre = factors
-        # Each threshold gives to its two neighbours, and two scans carry that on.
-        nodes = self.scatter(bar, (index - 1, index), (q_left, q_right), key, key, x.shape)
-        right, left = self._scan(gap, cupy.stack(nodes[::-1]), None, key, both=True, apart=True)[0]
+        # Each threshold gives to its two neighbours, and two scans carry that on.  The thresholds
+        # ascend: those that give to one node are side by side.
+        shares, breaks = self.times(factors[2:4], bar), cupy.empty(bar.shape)
+        _cuda.BREAKS(index, key, bar.shape[1], breaks)
+        sums = self._scan(breaks, shares, None, key, both=True, apart=True)[0]
+        nodes = cupy.empty((2, *x.shape))
+        _cuda.NEIGHBOURS(index, sums, x.size, n, bar.shape[1], nodes)
+        right, left = self._scan(gap, nodes, None, key, both=True, apart=True)[0]
         x_bar, along = cupy.empty((2, *x.shape))
         _cuda.PULL_SORTED(x, gap, order, *scans, left, right, n, x_bar, along)
-        return x_bar, self._sum(along) + self._sum(self.times(bar, centre))
+        return x_bar, self._sum(along) + self._sum(self.times(bar, factors[5]))
 
     def level_ties(self, x: Array, key: Array, values: Array) -> None:
         """Give equal sources the result of the first of them, in place."""
@@ -501,10 +512,9 @@ class Kernels:
         steps: int,
     ) -> Array:
         """Return the roots that `solve_steps` gives, rounded, but never descending."""
-        key = self.identity(len(x))
-        index, side, u, _ = self.solve_steps(gap, count, left, right, first, steps, 0)
-        lo, hi = self.anchors(x, index, side, key)
-        return self._running_largest(self.thresholds(lo, hi, u, alpha, key))
+        out = cupy.empty((len(x), steps))
+        _cuda.SORTED(x, gap, count, left, right, alpha, first, x.shape[1], steps, out)
+        return self._running_largest(out)
 
     def anchors(self, x: Array, index: Array, side: Array, key: Array) -> tuple[Array, Array]:
         """Return the two nodes that anchor each threshold."""
@@ -740,26 +750,24 @@ class Kernels:
     ) -> Any:
         """Solve every lane of sign * x, as `entries` returns it, whatever its entries are.
 
-        Returns None, (8, lanes) of what `OneThreshold` holds, F((b - sign x)/alpha) if `fill` is 1,
-        its logarithm if it is 2, of the dtype of x; then which lanes a NaN spoils, and which have
-        no entries, None if none can be without.
+        Returns None, what `Selection` holds as `found`, F((b - sign x)/alpha) if `fill` is 1, its
+        logarithm if it is 2, of the dtype of x; then which lanes are spoilt by a NaN or by what is
+        not allowed, and which have no entries, None if none can be without.
         """
         lanes, n = x.shape
-        found = cupy.empty((8, lanes))
-        invalid, absent = cupy.empty((2, lanes), bool)
+        found = cupy.empty((9, *levels.shape))
+        invalid, absent = cupy.empty((2, *levels.shape), bool)
         kernel = _select_kernel(_REALS[x.dtype.char], weights is not None)
         threads = _THREADS if n > _FEW_THREADS else _FEW_THREADS
-        blocks = 1
-        if n >= LONG and lanes:
-            blocks = max(1, min(n // LEAST_ENTRIES, MOST_BLOCKS, ALL_BLOCKS // lanes))
+        blocks = _blocks(levels.size, n)
         rounds = ROUNDS if blocks > 1 else 0
-        shapes = (2, lanes, _BRACKET), (2, lanes, blocks, _PART)
+        shapes = (2, levels.size, _BRACKET), (2, levels.size, blocks, _PART)
         brackets, parts = (cupy.empty(shape if rounds else (2, 1)) for shape in shapes)
-        for turn in range(rounds + 1 if lanes else 0):
+        for turn in range(rounds + 1 if levels.size else 0):
             last = turn == rounds
             here = 1 if last else blocks
             kernel(
-                (lanes * here,),
+                (levels.size * here,),
                 (threads,),
                 (
                     x,
@@ -768,7 +776,9 @@ class Kernels:
                     np.float64(sign),
                     alpha,
                     levels,
-                    np.int64(lanes),
+                    _or_nothing(totals),
+                    np.int32(levels.size // lanes),
+                    np.int32(fill == 0),
                     np.int32(turn == 0),
                     np.int32(last),
                     np.int32(here),
@@ -786,7 +796,9 @@ class Kernels:
         if fill:
             p = cupy.empty(x.shape, x.dtype)
             _cuda.PROBABILITIES(x, found, alpha, absent, sign, n, lanes, fill == 2, p)
-        some_absent = weights is not None or not n
+        if not fill:
+            invalid = invalid[:, 0]  # whatever the level
+        some_absent = fill and (weights is not None or not n)
         return None, found, p, invalid, absent[:, None] if some_absent else None
 
     def pull(
@@ -810,6 +822,13 @@ class Kernels:
         rest = self._sum(x_bar)
         cupy.put_along_axis(x_bar, pivot[:, None], -rest[:, None], axis=-1)
         return x_bar / alpha[:, None], total / density, -self._sum(along) / alpha
+
+
+def _blocks(lanes: int, n: int) -> int:
+    """Return how many blocks share a lane."""
+    if n < LONG or not lanes:
+        return 1
+    return max(1, min(n // LEAST_ENTRIES, MOST_BLOCKS, ALL_BLOCKS // lanes))
 
 
 def _or_nothing(array: Array | None) -> Array:

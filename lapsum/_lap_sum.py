@@ -153,12 +153,12 @@ class TargetsRule(Rule):
         self.targets = lanes.pop(self.target)
         xp = self.kernels.xp
         if weights is None:
-            self.total = xp.full(lanes["alpha"].shape, float(r.shape[axis]))
+            self.source_total = xp.full(lanes["alpha"].shape, float(r.shape[axis]))
         else:
-            self.total = self.kernels.totals(lanes["weights"])
-            refused = either(refused, check_total(self.kernels, self.total))
+            self.source_total = self.kernels.totals(lanes["weights"])
+            refused = either(refused, check_total(self.kernels, self.source_total))
             lanes["weights"] = self.scale(lanes["weights"])
-        self.sources = Sources(self.kernels, lanes.pop("r"), **lanes)
+        self.sources = Sources(self.kernels, lanes.pop("r"), **lanes, refused=refused)
         if x_axis is None:
             self.targets = self.targets[:, None]
             self.result = Layout(self.kernels, batch, None, batch)
@@ -166,7 +166,7 @@ class TargetsRule(Rule):
             at = len(batch) + 1 + axis
             shape = (*batch[:at], x.shape[x_axis], *batch[at:])
             self.result = Layout(self.kernels, shape, axis, batch)
-        invalid = either(self.sources.invalid, refused)
+        invalid = self.sources.invalid
         if invalid is not None:
             for layout in self.layouts.values():
                 layout.invalid = invalid

@@ -113,16 +113,19 @@ class _LapSumInv(TargetsRule):
         super().__init__(*args, **kwargs)
         xp = self.kernels.xp
         # A lane with a NaN has no sources, but keeps its total.
-        self.total = self.total[self.key][:, None]
+        self.total = self.source_total[self.key][:, None]
         inside = (self.targets >= 0.0) & (self.targets <= self.total)
         self.given = xp.where(inside, self.targets, np.nan)
-        self.exponent = self.kernels.weight_exponent(self.total)
-        self.levels = xp.ldexp(self.given, self.exponent)
+        self.levels = self.rescale(self.given)
+
+    def rescale(self, levels: Array) -> Array:
+        """Return levels, or cotangents of such, as `kernels.rescale` does."""
+        (levels,) = self.kernels.rescale(self.total, levels)
+        return levels
 
     def scale(self, weights: Array) -> Array:
-        xp = self.kernels.xp
-        self.source_exponent = self.kernels.weight_exponent(self.total)[:, None]
-        return xp.ldexp(weights, self.source_exponent)
+        (weights,) = self.kernels.rescale(self.source_total, weights)
+        return weights
 
     @cached_property
     def solved(self) -> Thresholds:
@@ -147,9 +150,9 @@ class _LapSumInv(TargetsRule):
         b = self.solved
         out = xp.zeros(self.levels.shape)
         if w_dot is not None:
-            out = out + b.rate(xp.ldexp(self.tangent_of_targets(w_dot), self.exponent))
+            out = out + b.rate(self.rescale(self.tangent_of_targets(w_dot)))
         if weights_dot is not None:
-            rate = b.weights_rate(xp.ldexp(weights_dot, self.source_exponent))
+            rate = b.weights_rate(self.scale(weights_dot))
             out = out - self.kernels.times(rate, s.alpha[self.key][:, None])
         if r_dot is not None:
             out = out + b.average(s.tangent(r_dot))
@@ -166,7 +169,7 @@ class _LapSumInv(TargetsRule):
         bars = {}
         if "w" in wrt:
             spoilt = b.invalid & (self.total != 0.0)
-            w_bar = xp.ldexp(b.rate(bar), self.exponent)
+            w_bar = self.rescale(b.rate(bar))
             bars["w"] = self.cotangent_of_targets(xp.where(spoilt, np.nan, w_bar))
         if "r" in wrt:
             bars["r"] = s.cotangent(b.average_transpose(bar))
@@ -175,5 +178,5 @@ class _LapSumInv(TargetsRule):
         if "weights" in wrt:
             weights_bar = -b.weights_rate_transpose(bar)
             weights_bar = self.kernels.times(weights_bar, s.alpha[:, None])
-            bars["weights"] = xp.ldexp(weights_bar, self.source_exponent)
+            bars["weights"] = self.scale(weights_bar)
         return bars

@@ -108,10 +108,6 @@ class Kernels:
         out.fill(value)
         return out
 
-    def may_any(self, flags: Array) -> bool:
-        """Return whether a flag is set; a backend that would have to wait for that says yes."""
-        return bool(flags.any())
-
     def every(self, flags: Array) -> bool:
         """Return whether all flags are set."""
         return 0 not in flags.tobytes()  # the quickest way for the few that there are
@@ -124,14 +120,26 @@ class Kernels:
         out = np.empty(len(levels))
         return out, _kernels.check_levels(levels, totals, out)
 
-    def weight_exponent(self, total: Array) -> Array:
-        """Return the power of two by which the weights of each lane are to be multiplied.
+    def rescale(self, totals: Array, *arrays: Array) -> tuple[Array, ...]:
+        """Return arrays times the power of two that brings extreme totals of weights near one.
 
-        Only their proportions matter to thresholds, but products of subnormal weights, or of
-        weights near the largest float, do not keep them.
+        The first axis of all is that of `totals`.  Only the proportions of weights matter to
+        thresholds, but products of subnormal ones, or of some near the largest float, do not keep
+        them.
         """
-        extreme = (total > 0.0) & ((total < 2.0**-960) | (total > 2.0**1000))
-        return np.where(extreme, -np.frexp(total)[1], 0)
+        extreme = (totals > 0.0) & ((totals < 2.0**-960) | (totals > 2.0**1000))
+        if not extreme.any():
+            return arrays
+        exponent = np.where(extreme, -np.frexp(totals)[1], 0)
+        with self.quiet():
+            return tuple(
+                np.ldexp(a, exponent.reshape(exponent.shape + (1,) * (a.ndim - exponent.ndim)))
+                for a in arrays
+            )
+
+    def levels(self, q: Array, totals: Array) -> Array:
+        """Return the levels q of the totals."""
+        return q * totals
 
     def contiguous(self, a: Array) -> Array:
         """Return `a` as C-contiguous float64, the same object where it is that already."""
@@ -175,12 +183,13 @@ class Kernels:
         return np.empty((arrays, *shape))
 
     def order(
-        self, x: Array, weights: Array | None, values: Array
-    ) -> tuple[Array, Array, Array | None]:
+        self, x: Array, weights: Array | None, values: Array, refused: None
+    ) -> tuple[Array, Array | None, Array, Array | None]:
         """Write the entries, as `entries` returns them, in ascending order to `values`.
 
-        Those of zero weight come last.  Returns the order, how many are present, and the lanes, if
-        any, that are spoilt by a NaN of non-zero weight and count no entry.
+        Those of zero weight come last.  Returns the order, the weights in it, how many entries are
+        present, and the lanes, if any, that are spoilt by a NaN of non-zero weight and count none.
+        No lane is refused by now.
         """
         lanes, n = x.shape
         # NumPy sorts integers much faster than it argsorts floats: the leading bits of the float
@@ -195,7 +204,8 @@ class Kernels:
             at = np.flatnonzero(unsorted)
             keys[at], values[at] = self._order_again(x[at], values[at], count[at], keys[at], width)
         spoilt = invalid.view(np.bool_) if invalid.any() else None
-        return keys.view(np.intp), count, spoilt
+        order = keys.view(np.intp)
+        return order, None if weights is None else self.sort(weights, order), count, spoilt
 
     def _order_again(
         self, x: Array, values: Array, count: Array, keys: Array, width: int
@@ -212,7 +222,7 @@ class Kernels:
         self._run(_UNPACK[x.dtype], x.shape, x, width, keys, values, unsorted)
         return keys, values
 
-    def ascending(self, x: Array, values: Array) -> tuple[Array, Array | None]:
+    def ascending(self, x: Array, values: Array, refused: None) -> tuple[Array, Array | None]:
         """Do the same without the order."""
         if x.dtype == _SINGLE:  # half as wide, and sorted in half the time
             x = x.copy()
@@ -288,15 +298,18 @@ class Kernels:
         x: Array,
         gap: Array,
         order: Array,
+        count: Array,
+        invalid: Array | None,
+        alpha: Array,
         weights: Array | None,
         pairs: tuple[Array, Array] | None,
         left: Array,
         right: Array,
     ) -> Array:
-        """1/2 + S at the sources, in the caller's order; all of them are present."""
+        """1/2 + S at the sources, absent ones too, in the caller's order; anything if invalid."""
         out = np.empty_like(gap)
-        high, low = (None, None) if pairs is None else pairs
-        self._run(_kernels.ranks, gap.shape, gap, order, weights, high, low, left, right, out)
+        inputs = x, gap, order, count, alpha, weights, *(pairs or (None, None)), left, right
+        self._run(_kernels.ranks, gap.shape, *inputs, out)
         return out
 
     def moments(self, decay: Array, step: Array, base: Array, key: Array, reverse: bool) -> Array:
@@ -354,7 +367,7 @@ class Kernels:
         """
         if targets.size < GRAIN or sources < GRAIN or (targets[:, 1:] >= targets[:, :-1]).all():
             return None
-        return self.order(targets, None, np.empty_like(targets))[0]
+        return self.order(targets, None, np.empty_like(targets), None)[0]
 
     def solve(
         self,
@@ -491,19 +504,34 @@ class Kernels:
     ) -> tuple[Array, Array, Array | None, None, None]:
         """Solve the lanes of sign * x, as `entries` returns it, that need no sorting.
 
-        Returns which they are (2: but for absent entries that are not finite), (8, lanes) of what
-        `OneThreshold` holds, and F((b - sign x)/alpha) if `fill` is 1, its logarithm if it is 2, of
+        Returns which they are (2: but for absent entries that are not finite), what `Selection`
+        holds as `found`, and F((b - sign x)/alpha) if `fill` is 1, its logarithm if it is 2, of
         the dtype of x and in `room` if that is given; then None twice, since no lane that is
         spoilt or empty is solved.
         """
+        if not fill:
+            levels = self.levels(levels, totals[:, None])
+        if weights is not None:
+            weights, levels, totals = self.rescale(totals, weights, levels, totals)
         p = None
         if fill:
             p = np.empty(x.shape, x.dtype) if room is None else room.reshape(x.shape)
-        solved, out = np.empty(len(x), np.uint8), np.empty((8, len(x)))
-        self._run_long(
-            _SELECT[x.dtype], x, weights, sign, levels, totals, alpha, fill, p, solved, out
-        )
-        return solved, out, p, None, None
+        solved, out = np.empty(len(x), np.uint8), np.empty((9, len(x)))
+
+        def run(levels: Array) -> None:
+            self._run_long(
+                _SELECT[x.dtype], x, weights, sign, levels, totals, alpha, fill, p, solved, out
+            )
+
+        if fill:
+            run(levels)
+            return solved, out, p, None, None
+        every, found = np.full(len(x), 2, np.uint8), np.empty((*out.shape, levels.shape[1]))
+        for m in range(levels.shape[1]):
+            run(np.ascontiguousarray(levels[:, m]))
+            np.minimum(every, solved, out=every)
+            found[:, :, m] = out
+        return every, found, p, None, None
 
     def anchors(self, x: Array, index: Array, side: Array, key: Array) -> tuple[Array, Array]:
         """Return the two nodes that anchor each threshold."""

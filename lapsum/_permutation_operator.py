@@ -15,7 +15,6 @@ from ._validation import (
     arguments,
     array_beside,
     check_alpha,
-    either,
     float_dtype,
     mend,
 )
@@ -101,9 +100,9 @@ class SoftPermutation:
         lanes = {"x": kernels.contiguous(x[None, :]), "alpha": kernels.every_lane(alpha, 1)}
         refused = mend(kernels, arrays, lanes)
         with quiet():
-            sources = Sources(kernels, **lanes)
+            sources = Sources(kernels, **lanes, refused=refused)
             self._product = Product(sources, full=False)
-        self._invalid = either(sources.invalid, refused)
+        self._invalid = sources.invalid
 
     def __repr__(self) -> str:
         n, _ = self.shape

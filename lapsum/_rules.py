@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -101,10 +102,11 @@ class LaneRule(Rule):
     lanes : dict of str to array
         The same as float64 lanes; with `single`, x may be float32.
     refused : array of bool, shape (lanes,), or None
-        Lanes with arguments that are not allowed, as `mend` returns them.
+        Lanes with arguments that are not allowed, and which no check on the host has seen.
     """
 
     single = False
+    selects = False  # then the selection refuses them, and leaves nothing to be mended
 
     def __init__(
         self,
@@ -139,18 +141,37 @@ class LaneRule(Rule):
             name: layout.pack(arrays[name], single and name == "x")
             for name, layout in self.layouts.items()
         }
-        self.refused = mend(self.kernels, self.arrays, self.lanes)
         self._total = None
         if weights is not None:
             self._total = self.kernels.totals(self.lanes["weights"])
-            self.refused = either(self.refused, check_total(self.kernels, self._total))
+        self.refused = None if self.selects and not self.kernels.on_host else self.refuse()
+
+    def refuse(self) -> Array | None:
+        """Return the lanes that are refused; in `lanes` their arguments are mended."""
+        refused = mend(self.kernels, self.arrays, self.lanes)
+        if self._total is None:
+            return refused
+        return either(refused, check_total(self.kernels, self._total))
 
     @property
     def total(self) -> Array:
-        """The total weight of each lane: correctly rounded, or the number of entries."""
-        if self._total is None:
+        """The total weight of each lane: correctly rounded, or the number of entries.
+
+        A device does not need the latter, which is None there.
+        """
+        if self._total is None and self.kernels.on_host:
             return self.kernels.full(len(self.lanes["alpha"]), self.result.size)
         return self._total
+
+    @cached_property
+    def weights(self) -> Array | None:
+        """The weights, rescaled, or None."""
+        weights = self.lanes.get("weights")
+        return None if weights is None else self.rescale(weights)
+
+    def rescale(self, lanes: Array) -> Array:
+        """Return weights, levels, or cotangents of such, as `kernels.rescale` does."""
+        return lanes if self._total is None else self.kernels.rescale(self._total, lanes)[0]
 
     def blend(
         self, quick: Array, one: Mapping[str, Array], other: Mapping[str, Array]
@@ -169,8 +190,7 @@ class LaneRule(Rule):
         del self.arrays[name], self.lanes[name]
 
     def spoil(self, invalid: Array | None) -> None:
-        """Make the results and cotangents of invalid lanes NaN, and of those refused."""
-        invalid = either(invalid, self.refused)
+        """Make the results and cotangents of invalid lanes NaN."""
         for layout in self.layouts.values():
             layout.invalid = invalid
 

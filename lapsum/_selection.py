@@ -1,4 +1,4 @@
-"""One threshold a lane: by selection where that is possible, by sorting where it is not."""
+"""Few thresholds a lane: by selection where that is possible, by sorting where it is not."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from ._sources import Sources
 Array = Any
 
 
-class OneThreshold:
-    """The root of S(b) = level of each lane.
+class Selection:
+    """The roots of S(b) = level of each lane.
 
-    Which of the two ways a lane takes depends on its own entries alone, and so does every bit of
-    its result.
+    Which of the two ways a lane takes depends on its own entries and levels alone, and so does
+    every bit of its result.  Weights and levels are taken as `kernels.rescale` returns them.
 
     Parameters
     ----------
@@ -22,8 +22,12 @@ class OneThreshold:
         As `kernels.entries` returns it.
     sign : float
         1 or -1: the thresholds are those of z = sign x.
-    alpha, levels, totals : array, shape (lanes,)
-        Scales, levels and total weights.
+    alpha, totals : array, shape (lanes,)
+        Scales and total weights; for a device, what no check has seen, and None for the totals of
+        lanes without weights.
+    levels : array, shape (lanes,) or (lanes, steps)
+        If p is asked for, one a lane: in [0, total], and infinite where it is the total, which a
+        device sees to.  If not, several, as shares of the total.
     weights : array, shape (lanes, n), optional
     room : array, optional
         Where p may be written.
@@ -32,10 +36,11 @@ class OneThreshold:
 
     Attributes
     ----------
-    found : array, shape (8, lanes)
+    found : array, shape (9,) + levels.shape
         Of each threshold b = (lo + hi)/2 + alpha u: lo, hi, u, the entries next to it on both
         sides (NaN for none), the factors of the softmax weights left and right of it as in
-        `Thresholds`, and alpha dS/db.
+        `Thresholds`, alpha dS/db, and b rounded.  A lane of no entries has u = -inf if p is asked
+        for, and else NaN.
     p : array, shape (lanes, n)
         F((b - z)/alpha), or its logarithm, of the dtype of x.
     absent : array of bool, shape (lanes, 1), or None
@@ -64,7 +69,7 @@ class OneThreshold:
         if self.solved is None or kernels.every(self.solved):
             return
         with kernels.quiet():
-            self._sort(kernels, x, sign, alpha, levels, weights, fill)
+            self._sort(kernels, x, sign, alpha, levels, totals, weights, fill)
 
     def _sort(
         self,
@@ -73,6 +78,7 @@ class OneThreshold:
         sign: float,
         alpha: Array,
         levels: Array,
+        totals: Array,
         weights: Array | None,
         fill: int,
     ) -> None:
@@ -80,14 +86,19 @@ class OneThreshold:
         xp = kernels.xp
         rest = self.solved == 0
         z = sign * kernels.contiguous(x[rest])
-        s = Sources(kernels, z, alpha[rest], None if weights is None else weights[rest])
-        b = s.solve(levels[rest, None], s.key, True)
-        parts = (b.lo, b.hi, b.u, *b.nodes(), *b.softmax, b.density)
-        self.found[:, rest] = xp.stack(parts)[:, :, 0]
+        levels = levels[rest] if fill else kernels.levels(levels[rest], totals[rest, None])
+        if weights is not None:
+            weights, levels = kernels.rescale(totals[rest], weights[rest], levels)
+        s = Sources(kernels, z, alpha[rest], weights)
+        b = s.solve(levels.reshape(len(z), -1), s.key, True)
+        parts = (b.lo, b.hi, b.u, *b.nodes(), *b.softmax, b.density, b.value())
+        self.found[:, rest] = xp.stack(parts).reshape(len(parts), *levels.shape)
         if not s.count.all():
             self.absent = xp.zeros((len(x), 1), dtype=bool)
             self.absent[rest, 0] = s.count == 0
-            self.found[:3, self.absent[:, 0]] = xp.array([[0.0], [0.0], [-xp.inf]])
+            empty = self.absent[:, 0]
+            self.found[:2, empty] = 0.0
+            self.found[2, empty] = self.found[8, empty] = -xp.inf if fill else xp.nan
         if fill:
             p = xp.empty(s.shape)
             found, solved = xp.ascontiguousarray(self.found[:, rest]), self.solved[rest]
@@ -101,11 +112,16 @@ class OneThreshold:
 
     @property
     def anchors(self) -> tuple[Array, Array, Array]:
-        """lo, hi and u, each of shape (lanes, 1)."""
+        """lo, hi and u, each of shape (lanes, 1), where there is one threshold a lane."""
         lo, hi, u = self.found[:3, :, None]
         return lo, hi, u
 
     @property
     def density(self) -> Array:
-        """Alpha dS/db, of shape (lanes, 1)."""
+        """Alpha dS/db, of the same shape."""
         return self.found[7, :, None]
+
+    @property
+    def value(self) -> Array:
+        """The thresholds, rounded."""
+        return self.found[8]

@@ -15,7 +15,6 @@ from ._validation import (
     arguments,
     batch_of,
     check_alpha,
-    either,
     joint_batch,
     mend,
     normalize_axis,
@@ -244,13 +243,12 @@ class _SoftPermute(Rule):
             name: self.layouts[name].pack(arrays[name], name == "x") for name in ("x", "alpha")
         }
         refused = mend(self.kernels, arrays, lanes)
-        self.sources = Sources(self.kernels, **lanes)
+        self.sources = Sources(self.kernels, **lanes, refused=refused)
         self.product = Product(self.sources, running.keep)
         self.values = self.layouts["values"].pack(values)
         invalid = xp.isnan(self.values).any(axis=-1)
-        spoilt = either(self.sources.invalid, refused)
-        if spoilt is not None:
-            invalid = invalid | spoilt[self.key]
+        if self.sources.invalid is not None:
+            invalid = invalid | self.sources.invalid[self.key]
         if invalid.any():
             self.layouts["values"].invalid = self.result.invalid = invalid
             self.values = xp.where(invalid[:, None], 0.0, self.values)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ._rules import LaneRule, evaluate, rule_of
-from ._selection import OneThreshold
+from ._selection import Selection
 from ._sources import Sources
 from ._targets import Thresholds
 from ._validation import Running, check_q
@@ -111,6 +111,7 @@ def soft_quantile(
 @rule_of(soft_quantile)
 class _SoftQuantile(LaneRule):
     single = True
+    selects = True
 
     def __init__(
         self,
@@ -129,44 +130,28 @@ class _SoftQuantile(LaneRule):
         kept = (1,) if keepdims else ()
         self.shape = (*self.arrays["q"].shape, *self.batch[:at], *kept, *self.batch[at:])
         self.q = self.lanes.pop("q")
-        xp = self.kernels.xp
-        self.weights = self.lanes.get("weights")
-        self.whole: Any = float(self.result.size)
-        if self.weights is not None:
-            self.exponent = self.kernels.weight_exponent(self.total)[:, None]
-            self.whole = self.total[:, None]
-            if self.kernels.may_any(self.exponent):
-                self.weights = self.lanes["weights"] = xp.ldexp(self.weights, self.exponent)
-                self.whole = xp.ldexp(self.whole, self.exponent)
-        self.levels = self.q * self.whole
-        if self.refused is not None:
-            self.levels = xp.where(self.refused[:, None], np.nan, self.levels)
-        self.chosen = self.select() if 0 < self.levels.shape[1] <= FEW else None
-        self.spoil(self.chosen[0].invalid if self.chosen else self.sources.invalid)
+        kernels, x, alpha = self.kernels, self.lanes["x"], self.lanes["alpha"]
+        self.chosen = None
+        if 0 < self.q.shape[1] <= FEW:
+            given = self.lanes.get("weights")
+            self.chosen = Selection(kernels, x, 1.0, alpha, self.q, self.total, given, fill=0)
+            self.spoil(self.chosen.invalid)
+        else:
+            self.refused = self.refuse()
+            self.spoil(self.sources.invalid)
 
-    def select(self) -> list[OneThreshold]:
-        """Return the thresholds of each level, by selection."""
-        totals = None  # which a device does not need
-        if self.kernels.on_host:
-            totals = self.total if self.weights is None else self.whole[:, 0]
-        return [
-            OneThreshold(
-                self.kernels,
-                self.lanes["x"],
-                1.0,
-                self.lanes["alpha"],
-                self.kernels.contiguous(levels),
-                totals,
-                self.weights,
-                fill=0,
-            )
-            for levels in self.levels.T
-        ]
+    @property
+    def whole(self) -> Array:
+        """The total weights, to go with several levels."""
+        return float(self.result.size) if self._total is None else self._total[:, None]
 
     @cached_property
     def sources(self) -> Sources:
         """The sorted entries, for derivatives and for many levels."""
-        return Sources(self.kernels, **self.lanes)
+        if self.chosen is not None:
+            self.refuse()  # for what the selection took as it came
+        x, alpha = self.lanes["x"], self.lanes["alpha"]
+        return Sources(self.kernels, x, alpha, self.weights, refused=self.refused)
 
     @cached_property
     def invalid(self) -> Array:
@@ -176,7 +161,8 @@ class _SoftQuantile(LaneRule):
     @cached_property
     def solved(self) -> Thresholds:
         """The thresholds at the levels q W."""
-        return self.sources.solve(self.levels, self.sources.key, True)
+        levels = self.rescale(self.kernels.levels(self.q, self.whole))
+        return self.sources.solve(levels, self.sources.key, True)
 
     def place(self, lanes: Array) -> Array:
         """Return the lanes of a result as q.shape + batch shape."""
@@ -189,15 +175,9 @@ class _SoftQuantile(LaneRule):
         return self.kernels.contiguous(self.kernels.xp.moveaxis(lanes, 0, -1))
 
     def value(self) -> Array:
-        kernels, xp = self.kernels, self.kernels.xp
         if self.chosen is None:
-            return xp.where(self.invalid, np.nan, self.solved.value())
-        alpha, key = self.lanes["alpha"], kernels.identity(len(self.levels))
-        columns = []
-        for b in self.chosen:
-            y = kernels.thresholds(*b.anchors, alpha, key)
-            columns.append(y if b.absent is None else xp.where(b.absent, np.nan, y))
-        return columns[0] if len(columns) == 1 else xp.concatenate(columns, axis=-1)
+            return self.kernels.xp.where(self.invalid, np.nan, self.solved.value())
+        return self.chosen.value
 
     def jvp(
         self,
@@ -209,11 +189,12 @@ class _SoftQuantile(LaneRule):
         s, xp = self.sources, self.kernels.xp
         y = self.solved
         out = xp.zeros(self.q.shape)
-        level_dot = None if q_dot is None else q_dot * self.whole
+        whole = self.rescale(self.whole)
+        level_dot = None if q_dot is None else q_dot * whole
         if weights_dot is not None and s.shape[1]:
             # With the level q W, the same tangent for all weights in proportion changes nothing.
-            weights_dot = xp.where(xp.isnan(s.given), 0.0, xp.ldexp(weights_dot, self.exponent))
-            even = weights_dot.sum(axis=-1)[:, None] / self.whole
+            weights_dot = xp.where(xp.isnan(s.given), 0.0, self.rescale(weights_dot))
+            even = weights_dot.sum(axis=-1)[:, None] / whole
             uneven = weights_dot - self.weights * even
             # They add up to zero; the heaviest one, a small difference, is got from the others.
             heaviest = xp.argmax(self.weights, axis=-1)[:, None]
@@ -232,13 +213,13 @@ class _SoftQuantile(LaneRule):
 
     def vjp(self, bar: Array, wrt: frozenset[str]) -> dict[str, Array]:
         s, xp = self.sources, self.kernels.xp
-        y = self.solved
+        y, whole = self.solved, self.rescale(self.whole)
         bar = xp.where(self.invalid, 0.0, bar)
         bars = {}
         if "x" in wrt:
             bars["x"] = s.cotangent(y.average_transpose(bar))
         if "q" in wrt:
-            bars["q"] = y.rate(bar * self.whole)
+            bars["q"] = y.rate(bar * whole)
         if "alpha" in wrt:
             bars["alpha"] = xp.where(bar == 0.0, 0.0, bar * y.slope()).sum(axis=-1)
         if "weights" in wrt:
@@ -246,10 +227,10 @@ class _SoftQuantile(LaneRule):
             least, relative = y.relative_density()
             falling = y.centred_cdf_transpose(bar * relative)
             falling = xp.where(xp.isnan(s.given), 0.0, falling)
-            even = (self.weights * falling).sum(axis=-1)[:, None] / self.whole
+            even = (self.weights * falling).sum(axis=-1)[:, None] / whole
             even = xp.where(self.invalid, 0.0, even)
             weights_bar = xp.where(xp.isnan(s.given), 0.0, even - falling)
             weights_bar = self.kernels.times(weights_bar, s.alpha[:, None])
             weights_bar = self.kernels.times(weights_bar, 1.0 / least)
-            bars["weights"] = xp.ldexp(weights_bar, self.exponent)
+            bars["weights"] = self.rescale(weights_bar)
         return bars

@@ -132,7 +132,7 @@ class _SoftRank(LaneRule):
         self.sign = -1.0 if descending else 1.0
         if descending:
             self.lanes["x"] = -self.lanes["x"]
-        self.sources = Sources(self.kernels, **self.lanes)
+        self.sources = Sources(self.kernels, **self.lanes, refused=self.refused)
         self.spoil(self.sources.invalid)
         if weights is None:
             self.forget("x")
@@ -145,15 +145,10 @@ class _SoftRank(LaneRule):
         return s.locate(s.x, None, None, s.key)
 
     def value(self) -> Array:
-        s, xp = self.sources, self.kernels.xp
-        y = self.kernels.ranks(s.x, s.gap, s.order, s.weights, s.pairs, s.left, s.right)
-        if s.weights is None:
-            return y
-        absent = self.lanes["weights"] == 0.0
-        if not self.kernels.may_any(absent):
-            return y
-        at_all = s.unsort(xp.where(self.at.invalid, np.nan, 0.5 + self.at.level()))
-        return xp.where(absent, at_all, y)
+        s = self.sources
+        lanes = s.x, s.gap, s.order, s.count, s.invalid
+        y: Array = self.kernels.ranks(*lanes, s.alpha, s.weights, s.pairs, s.left, s.right)
+        return y
 
     def jvp(
         self,

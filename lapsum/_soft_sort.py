@@ -105,7 +105,9 @@ class _SoftSort(LaneRule):
         super().__init__(running, {"x": x, "alpha": alpha}, axis=axis)
         self.descending = descending
         # Values need no order, only derivatives do.
-        self.sources = Sources(self.kernels, **self.lanes, ordered=running.keep)
+        self.sources = Sources(
+            self.kernels, **self.lanes, ordered=running.keep, refused=self.refused
+        )
         self.spoil(self.sources.invalid)
         self.forget("x")
         del self.sources.entries

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ._rules import LaneRule, evaluate, rule_of
-from ._selection import OneThreshold
-from ._validation import Running, check_k, either
+from ._selection import Selection
+from ._validation import Running, check_k
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
@@ -213,6 +213,7 @@ def log_soft_topk(
 class _SoftTopk(LaneRule):
     fill = 1
     calm = True
+    selects = True
 
     def __init__(
         self,
@@ -228,40 +229,24 @@ class _SoftTopk(LaneRule):
         # For the cotangents of weights p must not be rounded.
         self.single = weights is None or not running.keep
         super().__init__(running, {"x": x, "k": k, "alpha": alpha}, weights, axis)
-        xp = self.kernels.xp
         self.x = self.lanes["x"]
         self.alpha = self.lanes["alpha"]
-        self.weights = self.lanes.get("weights")
         # A level of exactly the total is where the running sums must not decide.
         number = self.x.shape[1] if weights is None else None
         total = self.total
         levels = check_k(self.kernels, self.arrays["k"], self.lanes["k"], total, number)
-        unseen = number is None or self.kernels.holds(self.arrays["k"])
-        if unseen and not self.kernels.on_host:
-            self.refused = either(self.refused, xp.isnan(levels))
-        if self.refused is not None:
-            levels = xp.where(self.refused, np.nan, levels)
-        self.exponent: Any = 0
-        if self.weights is not None:
-            with self.kernels.quiet():
-                self.exponent = self.kernels.weight_exponent(total)
-                if self.kernels.may_any(self.exponent):
-                    levels = xp.ldexp(levels, self.exponent)
-                    total = xp.ldexp(total, self.exponent)
-                    self.weights = xp.ldexp(self.weights, self.exponent[:, None])
-            self.exponent = self.exponent[:, None]
         # The largest are the smallest of -x, at the level k: W - k is never formed.
         self.sign = -1.0 if largest else 1.0
         x = self.arrays["x"]
         room = self.kernels.room(x) if running.keep and x.dtype == self.x.dtype else None
-        self.b = b = OneThreshold(
+        self.b = b = Selection(
             self.kernels,
             self.x,
             self.sign,
             self.alpha,
             levels,
             total,
-            self.weights,
+            self.lanes.get("weights"),
             room,
             self.fill,
         )
@@ -314,7 +299,7 @@ class _SoftTopk(LaneRule):
         if not far.any():
             return pdf / b.density
         shares = pdf / b.density
-        _, _, _, left, right, q_left, q_right, density = self.kernels.contiguous(b.found[:, far])
+        left, right, q_left, q_right, density = self.kernels.contiguous(b.found[3:8, far])
         shares[far] = self.kernels.shares(
             (left, right), (q_left, q_right), density, self.z[far], self.t[far], self.alpha[far]
         )
@@ -358,10 +343,9 @@ class _SoftTopk(LaneRule):
             rate = self.kernels.times(self.kernels.times(slope, spread) / alpha, unit)
             out = out + self.kernels.times(rate, alpha_dot[:, None])
         if k_dot is not None:
-            k_dot = xp.ldexp(k_dot[:, None], self.exponent)
-            out = out + self.kernels.times(k_dot, self.k_slope())
+            out = out + self.kernels.times(self.rescale(k_dot[:, None]), self.k_slope())
         if weights_dot is not None:
-            out = out - self.weights_jvp(xp.ldexp(weights_dot, self.exponent))
+            out = out - self.weights_jvp(self.rescale(weights_dot))
         out = xp.where(xp.isnan(self.z), np.nan, out)
         return out if self.absent is None else xp.where(self.absent, 0.0, out)
 
@@ -421,10 +405,6 @@ class _SoftTopk(LaneRule):
             p = self.p if self.b.solved is not None else self.chosen()
             bars["weights"] = self.rescale(-self.kernels.times(p, k_bar[:, None]))
         return bars
-
-    def rescale(self, lanes: Array) -> Array:
-        """Return the cotangent of what was multiplied to rescale the weights."""
-        return lanes if self.weights is None else self.kernels.xp.ldexp(lanes, self.exponent)
 
     def spread(self, q: Array, pivot: Array) -> tuple[Array, Array]:
         """Return (z_i - sum_j q_j z_j)/unit, 0 at infinite entries, by differences, and unit/alpha.

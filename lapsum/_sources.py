@@ -34,6 +34,15 @@ class Sources:
     weights : array, shape (lanes, n), optional
     ordered : bool, optional
         Whether anything but the sources will be brought into their order; if not, no weights.
+    refused : array of bool, shape (lanes,), optional
+        Lanes that are invalid whatever their entries are.
+
+    Attributes
+    ----------
+    count : array of int, shape (lanes,)
+        How many are present; none in invalid lanes.
+    invalid : array of bool, shape (lanes,), or None
+        Lanes that are refused, or spoilt by a NaN.
     """
 
     def __init__(
@@ -43,6 +52,7 @@ class Sources:
         alpha: Array,
         weights: Array | None = None,
         ordered: bool = True,
+        refused: Array | None = None,
     ) -> None:
         self.kernels = kernels
         self.entries = x
@@ -50,10 +60,12 @@ class Sources:
         self.key = kernels.identity(len(x))
         self.x, self.gap, *scans = kernels.block(4, x.shape)
         if ordered:
-            self.order, self.count, self.invalid = kernels.order(x, weights, self.x)
+            self.order, self.weights, self.count, self.invalid = kernels.order(
+                x, weights, self.x, refused
+            )
         else:
-            self.count, self.invalid = kernels.ascending(x, self.x)
-        self.weights = None if weights is None else kernels.sort(weights, self.order)
+            self.weights = None
+            self.count, self.invalid = kernels.ascending(x, self.x, refused)
         kernels.gaps(self.x, self.count, alpha, self.gap)
         self.left, self.right = kernels.scan_both(self.gap, self.weights, self.key, scans)
         self.pairs = None if weights is None else kernels.cumulate(self.weights)

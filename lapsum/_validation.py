@@ -250,11 +250,13 @@ def check_q(q: Any) -> None:
 def check_k(kernels: Any, given: Any, k: Any, total: Any, number: int | None) -> Any:
     """Return the levels k, one a lane, infinite where they are the total weight.
 
-    They may exceed it by a few roundings.  On a device, what is not in [0, total] becomes NaN; only
-    k that were `given` on the host, beside a known `number` of entries, are refused.
+    They may exceed it by a few roundings.  For a device they are returned as they are, and only k
+    that were `given` on the host, beside a known `number` of entries, are refused.
     """
-    levels, bad = kernels.check_levels(k, total)
-    if number is not None and not kernels.on_host and not kernels.holds(given):
+    levels, bad = k, -1
+    if kernels.on_host:
+        levels, bad = kernels.check_levels(k, total)
+    elif number is not None and not kernels.holds(given):
         k = np.ravel(given).astype(float)
         total = np.full(k.shape, float(number))
         _, bad = SERIAL.check_levels(k, total)
@@ -275,15 +277,9 @@ def mend(kernels: Any, arrays: Mapping[str, Any], lanes: dict[str, Any]) -> Any:
     """Return the lanes with an argument that no check has seen and none would pass, or None.
 
     What is on a device is not looked at from the host.  In `lanes` such an alpha is replaced by one
-    that does no harm, and a q outside (0, 1) by NaN; weights are left to `check_total`.
+    that does no harm; weights are left to `check_total`.
     """
-    xp = kernels.xp
-    wrong = None
-    if kernels.on_host:
+    if kernels.on_host or not kernels.holds(arrays["alpha"]):
         return None
-    if kernels.holds(arrays["alpha"]):
-        wrong = ~((lanes["alpha"] > 0.0) & xp.isfinite(lanes["alpha"]))
-        lanes["alpha"] = xp.where(wrong, 1.0, lanes["alpha"])
-    if "q" in arrays and kernels.holds(arrays["q"]):
-        lanes["q"] = xp.where((lanes["q"] > 0.0) & (lanes["q"] < 1.0), lanes["q"], xp.nan)
+    lanes["alpha"], wrong = kernels.mend_alpha(lanes["alpha"])
     return wrong

@@ -318,9 +318,26 @@ def scan_both(
                 b += size
 
 
+cdef inline Py_ssize_t _up_to(
+    const double[:, ::1] x, Py_ssize_t l, Py_ssize_t count, double value
+) noexcept nogil:
+    """How many of the first entries of a lane, ascending, are at most `value`."""
+    cdef Py_ssize_t low = 0, high = count, middle
+    while low < high:
+        middle = (low + high) // 2
+        if x[l, middle] <= value:
+            low = middle + 1
+        else:
+            high = middle
+    return low
+
+
 def ranks(
+    const double[:, ::1] x,             # IN  sorted sources, absent ones last
     const double[:, ::1] gap,           # IN
     const Py_ssize_t[:, ::1] order,     # IN
+    const Py_ssize_t[::1] count,        # IN
+    const double[::1] alpha,            # IN
     const double[:, ::1] weights,       # IN  None: ones
     const double[:, ::1] high,          # IN  running sums of the weights as pairs
     const double[:, ::1] low,           # IN
@@ -329,13 +346,22 @@ def ranks(
     double[:, ::1] out,                 # OUT 1/2 + S at the sources, in the caller's order
     Py_ssize_t start, Py_ssize_t stop,
 ):
-    cdef Py_ssize_t l, m
+    cdef Py_ssize_t l, m, i, n = gap.shape[1]
     cdef double y = 0.0
     cdef bint unit = weights is None
     with nogil:
         for l in range(start, stop):
-            for m in range(gap.shape[1]):
-                if m + DISTANCE < gap.shape[1]:
+            for m in range(count[l], n):
+                y = 0.5
+                i = _up_to(x, l, count[l], x[l, m])
+                if i < count[l]:
+                    y += 0.5 * right[l, i] * exp(-lap_step(x[l, m], x[l, i], alpha[l]))
+                if i > 0:
+                    y -= 0.5 * left[l, i - 1] * exp(-lap_step(x[l, i - 1], x[l, m], alpha[l]))
+                    y = high[l, i - 1] + (low[l, i - 1] + y)
+                out[l, order[l, m]] = y if x[l, m] == x[l, m] else NAN
+            for m in range(count[l]):
+                if m + DISTANCE < n:
                     AHEAD(&out[l, order[l, m + DISTANCE]], 1)
                 if gap[l, m] != 0.0:    # else a tie, which has one rank
                     if unit:
@@ -1085,8 +1111,8 @@ def select(
     int fill,                           # IN  1: with F, 2: with its logarithm
     entry[:, ::1] p,                    # OUT if fill, F((b - sign x)/alpha) of solved lanes
     unsigned char[::1] solved,          # OUT as lap_select returns it
-    double[:, ::1] out,                 # OUT (8, lanes): lo, hi, u, the neighbours of the
-    Py_ssize_t start, Py_ssize_t stop,  #     threshold, q_left, q_right, density
+    double[:, ::1] out,                 # OUT (9, lanes): lo, hi, u, the neighbours of the
+    Py_ssize_t start, Py_ssize_t stop,  #     threshold, q_left, q_right, density, the threshold
 ):
     """Select one threshold a lane, where the lane allows it; p, if any, holds entries on the way."""
     cdef Py_ssize_t l, n = x.shape[1]
@@ -1131,6 +1157,7 @@ def select(
         out[5, l] = s.root.q_left
         out[6, l] = s.root.q_right
         out[7, l] = s.root.density
+        out[8, l] = lap_threshold(b.lo, b.hi, b.u, alpha[l])
     free(scratch)
     free(scratch_c)
 

@@ -1,5 +1,5 @@
-/* One threshold a lane without sorting, for a GPU.  The text before this one is laplace.h, then
- * `real`, the type of the entries, and LAP_WEIGHTED, 0 or 1.
+/* Few thresholds a lane without sorting, for a GPU.  The text before this one is laplace.h, the device
+ * functions of _cuda.py, `real`, the type of the entries, and LAP_WEIGHTED, 0 or 1.
  *
  * The threshold lies in a bracket between two nodes.  Whatever is outside acts through three numbers:
  * the weight up to the lower node, and the decaying sums A at the lower and B at the upper one.  In a
@@ -10,7 +10,8 @@
  *
  * A long lane is passed over by many blocks, one launch a round.  Each block of the next launch adds
  * up what all of them left, in the same order and so with the same result: between launches nothing
- * else has to wait.  In the last launch one block a lane goes on until nothing is inside.
+ * else has to wait.  In the last launch one block a lane goes on until nothing is inside.  Several
+ * levels of a lane are solved side by side, as if each had a lane of its own.
  */
 
 #define LAP_THREADS 128
@@ -50,6 +51,7 @@ typedef struct {
     const real *x;
     const double *c;
     long long length;
+    int exponent; /* of two, by which weights and level are multiplied */
     double sign, alpha, level;
 } lap_lane;
 
@@ -60,7 +62,9 @@ __device__ __forceinline__ double lap_entry(const lap_lane &lane, long long at)
 
 __device__ __forceinline__ double lap_weight(const lap_lane &lane, long long at)
 {
-    return LAP_WEIGHTED ? lane.c[at] : 1.0;
+    if (!LAP_WEIGHTED)
+        return 1.0;
+    return lane.exponent == 0 ? lane.c[at] : ldexp(lane.c[at], lane.exponent);
 }
 
 __device__ __forceinline__ void lap_add_pair(lap_pair term, lap_pair &sum)
@@ -304,15 +308,29 @@ __device__ __forceinline__ void lap_add_threads(lap_pair sums[LAP_BUCKETS][LAP_S
     __syncthreads();
 }
 
+/* A level, infinite from the total on, some roundings above it allowed; NaN outside [0, total].  One
+ * that is given as a share of the total must be inside (0, 1). */
+__device__ __forceinline__ double lap_level(double level, double total, int share)
+{
+    if (share)
+        return level > 0.0 && level < 1.0 ? level * total : NAN;
+    if (!(level >= 0.0 && level <= total * (1.0 + 4.0 * 2.220446049250313e-16)))
+        return NAN;
+    return level < total ? level : INFINITY;
+}
+
 /* One launch: first, in between, or last (both where one block a lane does it all).
  *
- * The grid has `parts` blocks a lane, and the launch before had `before` of them.  `found` is (8,
- * lanes): lo, hi, u, the neighbours, q_left, q_right, density. */
+ * There are `steps` levels a lane, either `shares` of the total weight, and then a lane of no entries
+ * has no threshold, or one, and then it has -inf.  The grid has `parts` blocks for each, and the
+ * launch before had `before` of them.  Nothing is known of alpha and of the total (NaN: weights that
+ * are refused).  `found` is (9, lanes, steps): lo, hi, u, the neighbours, q_left, q_right, density,
+ * the threshold. */
 extern "C" __global__ void __launch_bounds__(LAP_THREADS) lap_select(
     const real *x, const double *c, long long length, double sign, const double *alpha,
-    const double *level, long long lanes, int first, int last, int parts, int before,
-    const lap_bracket *brackets, const lap_part *known, lap_bracket *brackets_out, lap_part *out,
-    double *found, unsigned char *invalid, unsigned char *absent)
+    const double *level, const double *total, int steps, int shares, int first, int last, int parts,
+    int before, const lap_bracket *brackets, const lap_part *known, lap_bracket *brackets_out,
+    lap_part *out, double *found, unsigned char *invalid, unsigned char *absent)
 {
     __shared__ lap_bracket s;
     __shared__ lap_part part;
@@ -320,9 +338,14 @@ extern "C" __global__ void __launch_bounds__(LAP_THREADS) lap_select(
     __shared__ double z[LAP_THREADS], weight[LAP_THREADS], work[LAP_THREADS];
     __shared__ int spoilt;
     const int me = threadIdx.x, size = blockDim.x;
-    const long long at_lane = blockIdx.x / parts, at_part = blockIdx.x % parts;
+    const long long at = blockIdx.x / parts, at_part = blockIdx.x % parts, all = gridDim.x / parts;
+    const long long at_lane = at / steps;
+    const double weighs = LAP_WEIGHTED ? total[at_lane] : (double)length, scale_x = alpha[at_lane];
+    const int exponent = LAP_WEIGHTED ? lap_exponent(weighs) : 0;
     const lap_lane lane = {x + at_lane * length, LAP_WEIGHTED ? c + at_lane * length : c, length,
-                           sign, alpha[at_lane], level[at_lane]};
+                           exponent, sign, scale_x,
+                           ldexp(lap_level(level[at], weighs, shares), exponent)};
+    const bool refused = isnan(weighs) || !(scale_x > 0.0) || isinf(scale_x);
     long long drawn = -1;
     double scale = 0.0;
 
@@ -332,9 +355,9 @@ extern "C" __global__ void __launch_bounds__(LAP_THREADS) lap_select(
             s.invalid = s.poor = s.mass = s.chosen = s.candidates = 0.0;
             for (int j = 0; j < LAP_CANDIDATES; ++j)
                 s.at[j] = 0.0;
-            s.inside = 1.0; /* or more */
+            s.inside = refused ? 0.0 : 1.0; /* or more */
         } else
-            s = brackets[at_lane];
+            s = brackets[at];
         spoilt = 0;
     }
     __syncthreads();
@@ -346,7 +369,7 @@ extern "C" __global__ void __launch_bounds__(LAP_THREADS) lap_select(
         scale = length <= size ? 1.0 : (double)length / size;
     } else if (s.inside > 0.0) {
         /* What the blocks of the launch before found out, together. */
-        const lap_part *theirs = known + at_lane * before;
+        const lap_part *theirs = known + at * before;
         for (int j = 0; j < LAP_BUCKETS; ++j) {
             for (int task = me; task < LAP_SUMS * LAP_SEGMENTS; task += size) {
                 const int q = task / LAP_SEGMENTS, segment = task % LAP_SEGMENTS;
@@ -390,7 +413,7 @@ extern "C" __global__ void __launch_bounds__(LAP_THREADS) lap_select(
             lap_propose(lane, s, z, weight, work, scale);
         }
         if (!last && me == 0 && at_part == 0)
-            brackets_out[at_lane] = s;
+            brackets_out[at] = s;
         if (!(s.inside > 0.0))
             break;
         lap_pair sums[LAP_BUCKETS][LAP_SUMS];
@@ -417,10 +440,10 @@ extern "C" __global__ void __launch_bounds__(LAP_THREADS) lap_select(
     if (last && me == 0) {
         const double excess = (lane.level - s.weight.high) - s.weight.low;
         const bool below = s.has_lo != 0.0, above = s.has_hi != 0.0;
-        const bool wrong = s.invalid != 0.0 || isnan(lane.level);
+        const bool spoiled = s.invalid != 0.0 || refused, wrong = spoiled || isnan(lane.level);
         lap_root root;
-        invalid[at_lane] = s.invalid != 0.0;
-        absent[at_lane] = !wrong && !below && !above;
+        invalid[at] = shares ? spoiled : wrong;
+        absent[at] = !wrong && !below && !above;
         if (below && above)
             root = lap_solve_between(excess, s.A, s.B, lap_step(s.lo, s.hi, lane.alpha));
         else if (above)
@@ -428,9 +451,9 @@ extern "C" __global__ void __launch_bounds__(LAP_THREADS) lap_select(
         else if (below)
             root = lap_solve_above(excess, s.A);
         else {
-            /* Nothing there: a threshold below everything. */
+            /* Nothing there: below everything, or nowhere. */
             root.side = 0;
-            root.u = -INFINITY;
+            root.u = shares ? NAN : -INFINITY;
             root.q_left = root.q_right = root.density = 0.0;
             s.lo = s.hi = 0.0;
         }
@@ -438,13 +461,14 @@ extern "C" __global__ void __launch_bounds__(LAP_THREADS) lap_select(
             root.side = 0;
             s.lo = s.hi = root.u = root.q_left = root.q_right = root.density = NAN;
         }
-        found[at_lane] = root.side > 0 ? s.hi : s.lo;
-        found[lanes + at_lane] = root.side < 0 ? s.lo : s.hi;
-        found[2 * lanes + at_lane] = root.u;
-        found[3 * lanes + at_lane] = below ? s.lo : NAN;
-        found[4 * lanes + at_lane] = above ? s.hi : NAN;
-        found[5 * lanes + at_lane] = root.q_left;
-        found[6 * lanes + at_lane] = root.q_right;
-        found[7 * lanes + at_lane] = root.density;
+        found[at] = root.side > 0 ? s.hi : s.lo;
+        found[all + at] = root.side < 0 ? s.lo : s.hi;
+        found[2 * all + at] = root.u;
+        found[3 * all + at] = below ? s.lo : NAN;
+        found[4 * all + at] = above ? s.hi : NAN;
+        found[5 * all + at] = root.q_left;
+        found[6 * all + at] = root.q_right;
+        found[7 * all + at] = root.density;
+        found[8 * all + at] = lap_threshold(found[at], found[all + at], root.u, scale_x);
     }
 }

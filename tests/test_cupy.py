@@ -360,31 +360,51 @@ def test_results_are_the_same_in_every_run(device, contract, rng):
 # ------------------------------------------------------- what is launched, read and waited for
 
 
-@pytest.mark.parametrize("shape", [(10,), (50, 300), (1000,), (520, 50), (100_000,)])
+@pytest.mark.parametrize("shape", [(1,), (10,), (50, 300), (1000,), (520, 50), (100_000,)])
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
-def test_thresholds_take_few_launches_and_reads(cupy, log, shape, dtype, rng):
+@pytest.mark.parametrize("weighted", [False, True])
+@pytest.mark.parametrize("numbers", ["on the host", "on the device"])
+def test_thresholds_take_few_launches_and_reads(cupy, log, shape, dtype, weighted, numbers, rng):
     x = cupy.asarray(rng.normal(size=shape).astype(dtype))
+    weights = cupy.asarray(rng.uniform(size=shape)) if weighted else None
+    there = cupy.asarray if numbers == "on the device" else float
+    k, alpha, q = there(0.3), there(0.1), cupy.asarray([0.2, 0.3, 0.7])
+    q = [there(0.3), q if numbers == "on the device" else [0.2, 0.3, 0.7]]
+    if not weighted and numbers == "on the host" and len(shape) > 1:
+        alpha = cupy.asarray(rng.uniform(0.1, 1.0, size=shape[:-1]))
     for call in (
-        lambda: lapsum.soft_topk(x, 3, 0.1),
-        lambda: lapsum.log_soft_topk(x, 3, 0.1),
-        lambda: lapsum.soft_quantile(x, 0.3, 0.1),
+        lambda: lapsum.soft_topk(x, k, alpha, weights=weights),
+        lambda: lapsum.soft_topk(x, k, alpha, weights=weights, largest=False),
+        lambda: lapsum.log_soft_topk(x, k, alpha, weights=weights),
+        lambda: lapsum.soft_quantile(x, q[0], alpha, weights=weights),
+        lambda: lapsum.soft_quantile(x, q[1], alpha, weights=weights),
     ):
         before = log.count(), log.reads(x)
         call()
-        assert log.count() - before[0] <= 12
+        assert log.count() - before[0] <= 12, log.names[before[0] :]
         assert log.reads(x) - before[1] <= 10
     assert not log.syncs
 
 
 @pytest.mark.parametrize("n", [10, 100, 1000, 100_000])
-def test_ranks_and_sorts_take_one_sort(cupy, log, n, rng):
-    x = cupy.asarray(rng.normal(size=n))
-    for call in (lambda: lapsum.soft_rank(x, 0.1), lambda: lapsum.soft_sort(x, 0.1)):
+@pytest.mark.parametrize("lanes", [1, 3])
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_ranks_and_sorts_take_one_sort(cupy, log, n, lanes, dtype, rng):
+    x = cupy.asarray(rng.normal(size=(lanes, n)).astype(dtype))
+    weights = cupy.asarray(rng.integers(0, 3, size=(lanes, n)) * 0.7)
+    alpha = cupy.asarray(rng.uniform(0.1, 1.0, size=lanes))
+    for call in (
+        lambda: lapsum.soft_rank(x, 0.1),
+        lambda: lapsum.soft_rank(x, alpha, descending=True),
+        lambda: lapsum.soft_rank(x, alpha, weights=weights),
+        lambda: lapsum.soft_sort(x, 0.1),
+        lambda: lapsum.soft_sort(x, alpha, descending=True),
+    ):
         before = list(log.names)
         call()
         names = log.names[len(before) :]
         assert sum("sort" in name and "lapsum" not in name for name in names) == 1
-        assert len(names) <= 1 + 2 * math.log2(n) + 10
+        assert len(names) <= 1 + 2 * math.log2(n) + 10, names
     assert not log.syncs
 
 
@@ -433,6 +453,7 @@ def test_the_backends_have_the_same_names(cupy):
     def names(kernels):
         return {name for name in dir(kernels) if not name.startswith("_")}
 
-    # What serves the sorting of lanes that selection leaves, which a device's leaves none of.
-    host_only = {"every", "probabilities", "workers"}
-    assert names(_numpy.SERIAL) - host_only == names(_cupy.Kernels())
+    # What serves the sorting of lanes that selection leaves, which a device's leaves none of, and
+    # what is checked; and what puts right that nothing is.
+    host_only = {"every", "probabilities", "workers", "check_levels"}
+    assert names(_numpy.SERIAL) - host_only == names(_cupy.Kernels()) - {"mend_alpha"}

@@ -27,7 +27,7 @@ LANES = {
 def test_entries_are_ordered_and_absent_ones_come_last(name, n, rng):
     x = LANES[name](rng, n)
     values = np.empty((1, n))
-    order, count, invalid = kernels.order(x[None], None, values)
+    order, _, count, invalid = kernels.order(x[None], None, values, None)
     assert count == n
     assert invalid is None
     np.testing.assert_array_equal(values[0], np.sort(x))
@@ -36,7 +36,7 @@ def test_entries_are_ordered_and_absent_ones_come_last(name, n, rng):
 
     weights = (rng.random(n) < 0.6) * 1.0
     x[(weights == 0) & (rng.random(n) < 0.3)] = np.nan
-    order, count, invalid = kernels.order(x[None], weights[None], values)
+    order, _, count, invalid = kernels.order(x[None], weights[None], values, None)
     m = int(weights.sum())
     assert count == m
     assert invalid is None
@@ -49,7 +49,7 @@ def test_a_nan_spoils_its_lane_only(rng):
     x = rng.normal(size=(3, 50))
     x[1, 7] = np.nan
     values = np.empty_like(x)
-    order, count, invalid = kernels.order(x, None, values)
+    order, _, count, invalid = kernels.order(x, None, values, None)
     np.testing.assert_array_equal(count, [50, 0, 50])
     np.testing.assert_array_equal(invalid, [False, True, False])
     np.testing.assert_array_equal(values[[0, 2]], np.sort(x[[0, 2]], axis=-1))

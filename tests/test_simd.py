@@ -9,7 +9,7 @@ import pytest
 
 import lapsum
 from lapsum import _kernels, _numpy
-from lapsum._selection import OneThreshold
+from lapsum._selection import Selection
 from lapsum._sources import Sources
 
 BEST = _numpy.simd
@@ -57,7 +57,7 @@ def test_selection_agrees_with_sorting(level, name, rng):
     k = np.array(KS)
     for alpha in (1e-9, 1e-3, 0.3, 30.0, 1e6, 1e9):
         scale = np.full(len(KS), alpha)
-        b = OneThreshold(kernels, x, 1.0, scale, k, np.full(len(KS), float(N)))
+        b = Selection(kernels, x, 1.0, scale, k, np.full(len(KS), float(N)))
         # No bad day: a sort is what is left where a lane cannot be bracketed at all.
         assert b.solved.all()
         p = b.p
@@ -78,7 +78,7 @@ def test_selection_of_weighted_lanes_agrees_with_sorting(level, name, rng):
     for share in (1e-7, 0.3, 0.9):
         for alpha in (1e-6, 0.3, 1e6):
             scale = np.full(3, alpha)
-            b = OneThreshold(kernels, x, 1.0, scale, share * total, total, weights)
+            b = Selection(kernels, x, 1.0, scale, share * total, total, weights)
             assert b.solved.all()
             t, expected = by_sorting(x, share * total, scale, weights)
             error = np.abs(b.p - expected)
