@@ -360,11 +360,11 @@ def test_results_are_the_same_in_every_run(device, contract, rng):
 # ------------------------------------------------------- what is launched, read and waited for
 
 
-@pytest.mark.parametrize("shape", [(1,), (10,), (50, 300), (1000,), (520, 50), (100_000,)])
-@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("shape", [(1,), (10,), (20, 300), (1000,), (40, 50), (33_000,)])
 @pytest.mark.parametrize("weighted", [False, True])
 @pytest.mark.parametrize("numbers", ["on the host", "on the device"])
-def test_thresholds_take_few_launches_and_reads(cupy, log, shape, dtype, weighted, numbers, rng):
+def test_thresholds_take_few_launches_and_reads(cupy, log, shape, weighted, numbers, rng):
+    dtype = np.float32 if weighted == (numbers == "on the host") else np.float64
     x = cupy.asarray(rng.normal(size=shape).astype(dtype))
     weights = cupy.asarray(rng.uniform(size=shape)) if weighted else None
     there = cupy.asarray if numbers == "on the device" else float
@@ -386,10 +386,11 @@ def test_thresholds_take_few_launches_and_reads(cupy, log, shape, dtype, weighte
     assert not log.syncs
 
 
-@pytest.mark.parametrize("n", [10, 100, 1000, 100_000])
-@pytest.mark.parametrize("lanes", [1, 3])
+@pytest.mark.parametrize(
+    ("lanes", "n"), [(1, 4), (3, 10), (1, 100), (3, 1000), (1, 1100), (1, 33_000)]
+)
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
-def test_ranks_and_sorts_take_one_sort(cupy, log, n, lanes, dtype, rng):
+def test_ranks_and_sorts_take_one_sort(cupy, log, lanes, n, dtype, rng):
     x = cupy.asarray(rng.normal(size=(lanes, n)).astype(dtype))
     weights = cupy.asarray(rng.integers(0, 3, size=(lanes, n)) * 0.7)
     alpha = cupy.asarray(rng.uniform(0.1, 1.0, size=lanes))
