@@ -702,6 +702,30 @@ PULL = _elementwise(
     """,
 )
 
+SOFTMAX = _elementwise(
+    "softmax",
+    "T x, raw float64 found, raw float64 alpha, raw float64 weights, raw float64 dot, "
+    "raw float64 bar, int64 length, int64 all, int64 few, bool weighted, bool pushing, "
+    "bool pulling",
+    "float64 x_bar, raw float64 sums",
+    """
+    const ptrdiff_t lane = i / length, m = i % length;
+    const double z = (double)x;
+    x_bar = 0.0;
+    for (ptrdiff_t b = lane * few; b < (lane + 1) * few; ++b) {
+        const double t = lap_offset(found[b], found[all + b], found[2 * all + b], z, alpha[lane]);
+        double q = weighted ? weights[i] : 1.0;
+        if (q != 0.0)
+            q *= lap_pdf(t) / found[7 * all + b];
+        if (pulling && q != 0.0)
+            x_bar += bar[b] * q;
+        sums[b * length + m] = q == 0.0 ? 0.0 : q * t;
+        if (pushing)
+            sums[(all + b) * length + m] = q == 0.0 ? 0.0 : q * dot[i];
+    }
+    """,
+)
+
 OFFSETS = _elementwise(
     "offsets",
     "raw float64 lo, raw float64 hi, raw float64 u, T x, raw float64 alpha, int64 length, bool one",

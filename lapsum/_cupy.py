@@ -823,6 +823,29 @@ class Kernels:
         cupy.put_along_axis(x_bar, pivot[:, None], -rest[:, None], axis=-1)
         return x_bar / alpha[:, None], total / density, -self._sum(along) / alpha
 
+    def softmax(
+        self,
+        thresholds: Array,
+        x: Array,
+        weights: Array | None,
+        alpha: Array,
+        dot: Array | None,
+        bar: Array | None,
+    ) -> tuple[Array, Array, Array | None]:
+        """Sum with the softmax weights q_ij of few thresholds b_i, in plain lanes.
+
+        Returns sum_j q_ij dot_j, if there is `dot`; sum_j q_ij (b_i - x_j)/alpha; and
+        sum_i bar_i q_ij, if there is `bar`.
+        """
+        (_, lanes, few), n = thresholds.shape, x.shape[1]
+        sums = cupy.empty((1 if dot is None else 2, lanes, few, n))
+        x_bar = cupy.empty(x.shape)
+        arrays = (_or_nothing(a) for a in (weights, dot, bar))
+        flags = weights is not None, dot is not None, bar is not None
+        _cuda.SOFTMAX(x, thresholds, alpha, *arrays, n, lanes * few, few, *flags, x_bar, sums)
+        totals = self._sum(sums.reshape(-1, n)).reshape(-1, lanes, few)
+        return totals[-1], totals[0], None if bar is None else x_bar
+
 
 def _blocks(lanes: int, n: int) -> int:
     """Return how many blocks share a lane."""

@@ -23,13 +23,14 @@ GRAIN = 32_768
 # The loops that read entries, or write results, as they are: by their dtype.
 _SINGLE = np.dtype(np.float32)
 _KINDS = {_SINGLE: "float", np.dtype(np.float64): "double"}
-_PACK, _UNPACK, _SELECT, _PULL, _PERMUTATION = (
+_PACK, _UNPACK, _SELECT, _PULL, _SOFTMAX, _PERMUTATION = (
     {dtype: loop[kind] for dtype, kind in _KINDS.items()}
     for loop in (
         _kernels.pack,
         _kernels.unpack,
         _kernels.select,
         _kernels.pull,
+        _kernels.softmax,
         _kernels.permutation,
     )
 )
@@ -638,6 +639,26 @@ class Kernels:
             _PULL[x.dtype], x, thresholds, weights, sign, alpha, bar, x_bar, level_bar, alpha_bar
         )
         return x_bar, level_bar, alpha_bar
+
+    def softmax(
+        self,
+        thresholds: Array,
+        x: Array,
+        weights: Array | None,
+        alpha: Array,
+        dot: Array | None,
+        bar: Array | None,
+    ) -> tuple[Array, Array, Array | None]:
+        """Sum with the softmax weights q_ij of few thresholds b_i, in solved lanes.
+
+        Returns sum_j q_ij dot_j, if there is `dot`; sum_j q_ij (b_i - x_j)/alpha; and
+        sum_i bar_i q_ij, if there is `bar`.
+        """
+        average, along = np.empty(thresholds.shape[1:]), np.empty(thresholds.shape[1:])
+        x_bar = None if bar is None else np.empty(x.shape)
+        inputs = thresholds, weights, alpha, dot, bar
+        self._run_long(_SOFTMAX[x.dtype], x, *inputs, x_bar, average, along)
+        return average, along, x_bar
 
     def steps(self, origin: Array, x: Array, alpha: Array) -> Array:
         """(x - origin)/alpha for one origin a lane."""

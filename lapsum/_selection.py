@@ -8,6 +8,8 @@ from ._sources import Sources
 
 Array = Any
 
+NEAR = 1e-12  # the least density alpha dS/db of a threshold whose softmax weights are quotients
+
 
 class Selection:
     """The roots of S(b) = level of each lane.

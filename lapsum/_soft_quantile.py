@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ._rules import LaneRule, evaluate, rule_of
-from ._selection import Selection
+from ._selection import NEAR, Selection
 from ._sources import Sources
 from ._targets import Thresholds
 from ._validation import Running, check_q
@@ -85,10 +85,10 @@ def soft_quantile(
     .. math:: \dot y = {} & \sum_j q_j \dot x_j + \frac{y - \sum_j q_j x_j}{\alpha}\dot\alpha \\
        & + \frac{\dot q W + \sum_j (q - F((y - x_j)/\alpha))\,\dot c_j}{\sum_j c_j l_j} .
 
-    Up to eight levels of finite entries are found by selection, in O(n) expected time each, more by
-    one sort; products with the Jacobian take one sort, and O(n) from then on.  The error is a few
-    units in the last place of :math:`|y| + \alpha`.  A NaN of non-zero weight makes its lane
-    NaN, and so does W = 0.
+    Up to eight levels of finite entries are found by selection, in O(n) expected time each, and
+    one pass over the entries is all that a product with the Jacobian takes; more levels, infinite
+    entries, and derivatives in the weights take one sort.  The error is a few units in the last
+    place of :math:`|y| + \alpha`.  A NaN of non-zero weight makes its lane NaN, and so does W = 0.
 
     References
     ----------
@@ -179,6 +179,30 @@ class _SoftQuantile(LaneRule):
             return self.kernels.xp.where(self.invalid, np.nan, self.solved.value())
         return self.chosen.value
 
+    def plain(self) -> Array | None:
+        """Return in which lanes one pass over the entries is all that derivatives need.
+
+        Those in the weights need the entries in order.
+        """
+        b = self.chosen
+        if b is None:
+            return None
+        near = (b.found[7] > NEAR).all(axis=-1)
+        if b.solved is None:
+            return self.kernels.xp.isfinite(b.found[:3]).all(axis=(0, 2)) & near
+        return (b.solved == 1) & near
+
+    def softmax(self, b: Selection, dot: Array | None, bar: Array | None) -> tuple[Array, ...]:
+        """Return sum_j q_ij dot_j, db_i/dalpha and sum_i bar_i q_ij, of plain lanes."""
+        lanes = self.lanes["x"], self.weights, self.lanes["alpha"]
+        sums: tuple[Array, ...] = self.kernels.softmax(b.found, *lanes, dot, bar)
+        return sums
+
+    def rates(self, b: Selection) -> Array:
+        """Return db_i/dq_i, of plain lanes."""
+        alpha = self.lanes["alpha"][:, None]
+        return self.kernels.times(self.rescale(self.whole) / b.found[7], alpha)
+
     def jvp(
         self,
         x_dot: Array | None,
@@ -186,6 +210,51 @@ class _SoftQuantile(LaneRule):
         alpha_dot: Array | None,
         weights_dot: Array | None = None,
     ) -> Array:
+        b, plain, times = self.chosen, self.plain(), self.kernels.times
+        if b is None or plain is None or not plain.any():
+            return self.jvp_in_order(x_dot, q_dot, alpha_dot, weights_dot)
+        out = self.kernels.xp.zeros(self.q.shape)
+        if x_dot is not None or alpha_dot is not None:
+            average, slope, _ = self.softmax(b, x_dot, None)
+            out = out if x_dot is None else average
+            if alpha_dot is not None:
+                out = out + times(slope, alpha_dot[:, None])
+        if q_dot is not None:
+            out = out + times(q_dot, self.rates(b))
+        if weights_dot is not None:
+            out = out + self.jvp_in_order(None, None, None, weights_dot)
+        if plain.all():
+            return out
+        other = self.jvp_in_order(x_dot, q_dot, alpha_dot, weights_dot)
+        return self.kernels.xp.where(plain[:, None], out, other)
+
+    def vjp(self, bar: Array, wrt: frozenset[str]) -> dict[str, Array]:
+        b, plain, times = self.chosen, self.plain(), self.kernels.times
+        if b is None or plain is None or not plain.any():
+            return self.vjp_in_order(bar, wrt)
+        bars = {}
+        if "q" in wrt:
+            bars["q"] = times(bar, self.rates(b))
+        if "x" in wrt or "alpha" in wrt:
+            _, slope, x_bar = self.softmax(b, None, bar)
+            both = {"x": x_bar, "alpha": times(slope, bar).sum(axis=-1)}
+            bars.update((name, both[name]) for name in wrt & both.keys())
+        every = bool(plain.all())
+        rest = wrt - bars.keys() if every else wrt
+        if not rest:
+            return bars
+        other = self.vjp_in_order(bar, rest)
+        bars = {**other, **bars}
+        return bars if every else self.blend(plain, bars, other)
+
+    def jvp_in_order(
+        self,
+        x_dot: Array | None,
+        q_dot: Array | None,
+        alpha_dot: Array | None,
+        weights_dot: Array | None = None,
+    ) -> Array:
+        """Return `jvp`, whatever the lanes hold."""
         s, xp = self.sources, self.kernels.xp
         y = self.solved
         out = xp.zeros(self.q.shape)
@@ -211,7 +280,8 @@ class _SoftQuantile(LaneRule):
         out = xp.where(self.invalid, 0.0, out)
         return out if s.invalid is None else xp.where(s.invalid[:, None], np.nan, out)
 
-    def vjp(self, bar: Array, wrt: frozenset[str]) -> dict[str, Array]:
+    def vjp_in_order(self, bar: Array, wrt: frozenset[str]) -> dict[str, Array]:
+        """Return `vjp`, whatever the lanes hold."""
         s, xp = self.sources, self.kernels.xp
         y, whole = self.solved, self.rescale(self.whole)
         bar = xp.where(self.invalid, 0.0, bar)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ._rules import LaneRule, evaluate, rule_of
-from ._selection import Selection
+from ._selection import NEAR, Selection
 from ._validation import Running, check_k
 
 if TYPE_CHECKING:
@@ -308,7 +308,7 @@ class _SoftTopk(LaneRule):
     @property
     def near(self) -> Array:
         """Which lanes have a threshold so near to entries that q is a plain quotient."""
-        near: Array = self.b.found[7] > 1e-12
+        near: Array = self.b.found[7] > NEAR
         return near
 
     def softmax(self) -> tuple[Array, Array]:

@@ -78,6 +78,9 @@ cdef extern from "selection.h" nogil:
     int lap_select(const lap_lane*, double, double, void*, double*, lap_selected*)
     void lap_lane_cdf(const lap_lane*, const lap_anchored*, int, void*)
     void lap_lane_pull(const lap_lane*, const lap_anchored*, const void*, void*, lap_pulled*)
+    const int LAP_FEW
+    void lap_lane_softmax(const lap_lane*, const lap_anchored*, int, const double*, const double*,
+                          double*, lap_pulled*)
 
 from libc.stdint cimport int64_t, uint64_t
 from libc.stdlib cimport free, malloc
@@ -1211,6 +1214,41 @@ def pull(
             lap_lane_pull(&lane, &b, &bar[l, 0], &x_bar[l, 0], &sums)
         level_bar[l] = (sums.h.high + sums.h.low) / b.density
         alpha_bar[l] = -(sums.along.high + sums.along.low) / alpha[l]
+
+
+def softmax(
+    object run,                         # as for `select`
+    const entry[:, ::1] x,              # IN
+    const double[:, :, ::1] thresholds, # IN  (9, lanes, few) as `select` leaves them
+    const double[:, ::1] weights,       # IN  None: ones
+    const double[::1] alpha,            # IN
+    const double[:, ::1] dot,           # IN  None: no average
+    const double[:, ::1] bar,           # IN  None: no x_bar
+    double[:, ::1] x_bar,               # OUT sum_i bar_i q_ij
+    double[:, ::1] average,             # OUT sum_j q_ij dot_j
+    double[:, ::1] along,               # OUT sum_j q_ij (b_i - x_j)/alpha
+    Py_ssize_t start, Py_ssize_t stop,
+):
+    """Sums with the softmax weights q_ij of -|b_i - x_j|/alpha, times c_j, over j."""
+    cdef Py_ssize_t l, i, few = thresholds.shape[2]
+    cdef lap_anchored b[LAP_FEW]
+    cdef lap_pulled sums[LAP_FEW]
+    cdef lap_lane lane
+    cdef _threads threads
+    if few > LAP_FEW:
+        raise ValueError(f"at most {LAP_FEW} thresholds, got {few}")
+    for l in range(start, stop):
+        for i in range(few):
+            b[i].lo, b[i].hi = thresholds[0, l, i], thresholds[1, l, i]
+            b[i].u, b[i].density = thresholds[2, l, i], thresholds[7, l, i]
+        lane = _lane(x, weights, 1.0, alpha, l, &threads, run)
+        with nogil:
+            lap_lane_softmax(&lane, b, few, NULL if dot is None else &dot[l, 0],
+                             NULL if bar is None else &bar[l, 0],
+                             NULL if bar is None else &x_bar[l, 0], sums)
+        for i in range(few):
+            average[l, i] = sums[i].h.high + sums[i].h.low
+            along[l, i] = sums[i].along.high + sums[i].along.low
 
 
 # ------------------------------------------------------------------------------- entries of a lane

@@ -444,8 +444,49 @@ static void NAME(pull_entries)(const void *x, int single, const double *c, const
     BY_CASE(pull_entries, x, single, c, bar, n, sign, b, alpha, h, pivot, origin, x_bar, sums);
 }
 
+INLINE void softmax(const void *x, int single, const double *c, const double *dot, ptrdiff_t n,
+                    const lap_anchored *b, double alpha, double bar, int first, double *x_bar,
+                    lap_pulled *sums)
+{
+    const vec zero = v_all(0.0), one = v_all(1.0), rate = v_all(1.0 / alpha);
+    const vec scale = v_all(0.5 / b->density), given = v_all(bar);
+    pair mean = {zero, zero}, along = mean;
+    ptrdiff_t start, i;
+    for (start = 0; start < n; start += BLOCK) {
+        ptrdiff_t stop = n - start < BLOCK ? n : start + BLOCK;
+        vec sum = zero, moment = zero;
+        for (i = start; i < stop; i += LANES) {
+            ptrdiff_t left = stop - i;
+            vec t = offset(*b, one, v_read(x, single, i, left), rate);
+            vec q = scale * v_exp(-v_abs(t));
+            mask none;
+            if (c)
+                q = q * v_next(c + i, left, 0.0);
+            if (left < LANES)
+                q = v_if(v_first(left), q, zero);
+            none = v_le(q, zero);
+            moment = moment + v_if(none, zero, q * t);
+            if (dot)
+                sum = sum + v_if(none, zero, q * v_next(dot + i, left, 0.0));
+            if (x_bar)
+                v_put(x_bar + i, left, v_fma(given, q, first ? zero : v_next(x_bar + i, left, 0.0)));
+        }
+        add(&mean, sum);
+        add(&along, moment);
+    }
+    sums->h = reduce(mean);
+    sums->along = reduce(along);
+}
+
+static void NAME(softmax)(const void *x, int single, const double *c, const double *dot,
+                          ptrdiff_t n, const lap_anchored *b, double alpha, double bar, int first,
+                          double *x_bar, lap_pulled *sums)
+{
+    BY_CASE(softmax, x, single, c, dot, n, b, alpha, bar, first, x_bar, sums);
+}
+
 const lap_table NAME(lap_table) = {
     TEXT(LAP_LEVEL), NAME(collapse), NAME(places), NAME(exp), NAME(decays), NAME(gaps),
     NAME(solve), NAME(offsets), NAME(widths), NAME(cdf),
-    NAME(pull_sums), NAME(pull_entries),
+    NAME(pull_sums), NAME(pull_entries), NAME(softmax),
 };

@@ -30,7 +30,7 @@ typedef struct {
     double lo, hi, u, density;
 } lap_anchored;
 
-/* The two sums of a vector-Jacobian product, and the entry (of those seen) with most of q. */
+/* The two sums of a derivative, and the entry (of those seen) with most of q. */
 typedef struct {
     lap_pair h, along;
     double most;
@@ -76,6 +76,11 @@ typedef struct {
     void (*pull_entries)(const void *x, int single, const double *c, const void *bar, ptrdiff_t n,
                          double sign, const lap_anchored *b, double alpha, double h,
                          ptrdiff_t pivot, double origin, void *x_bar, lap_pulled *sums);
+    /* The softmax weights q of -|b - x|/alpha, times c: adds bar q to x_bar, or writes it if first;
+     * h: the sum of q dot, along: that of q (b - x)/alpha.  Without dot or x_bar where NULL. */
+    void (*softmax)(const void *x, int single, const double *c, const double *dot, ptrdiff_t n,
+                    const lap_anchored *b, double alpha, double bar, int first, double *x_bar,
+                    lap_pulled *sums);
 } lap_table;
 
 /* The table of a level, or NULL if the processor or this build lacks it; "" is the best there is. */

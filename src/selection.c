@@ -618,3 +618,49 @@ void lap_lane_pull(const lap_lane *lane, const lap_anchored *b, const void *bar,
     /* The cotangents add up to zero, and where one share is near 1 only this is accurate. */
     set(lane, x_bar, all.pivot, -lane->sign * (value(rest) / lane->alpha));
 }
+
+typedef struct {
+    const lap_lane *lane;
+    const lap_anchored *b;
+    int few;
+    const double *dot, *bar;
+    double *x_bar;
+    lap_pulled sums[PARTS][LAP_FEW];
+} few_thresholds;
+
+static void softmax_part(void *context, ptrdiff_t i)
+{
+    few_thresholds *all = context;
+    const lap_lane *lane = all->lane;
+    const ptrdiff_t start = part_start(lane->n, i);
+    int m;
+    for (m = 0; m < all->few; m++)
+        lane->table->softmax(from(lane, lane->x, start), lane->single,
+                             lane->c ? lane->c + start : NULL, all->dot ? all->dot + start : NULL,
+                             part_size(lane->n, i), &all->b[m], lane->alpha,
+                             all->bar ? all->bar[m] : 0.0, m == 0,
+                             all->x_bar ? all->x_bar + start : NULL, &all->sums[i][m]);
+}
+
+void lap_lane_softmax(const lap_lane *lane, const lap_anchored *b, int few, const double *dot,
+                      const double *bar, double *x_bar, lap_pulled *sums)
+{
+    const ptrdiff_t tasks = parts(lane->n);
+    few_thresholds all;
+    ptrdiff_t i;
+    int m;
+    all.lane = lane;
+    all.b = b;
+    all.few = few;
+    all.dot = dot;
+    all.bar = bar;
+    all.x_bar = x_bar;
+    run(lane->runner, softmax_part, &all, tasks);
+    for (m = 0; m < few; m++) {
+        sums[m] = all.sums[0][m];
+        for (i = 1; i < tasks; i++) {
+            add(&sums[m].h, all.sums[i][m].h);
+            add(&sums[m].along, all.sums[i][m].along);
+        }
+    }
+}

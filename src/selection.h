@@ -36,6 +36,12 @@ typedef struct {
 int lap_select(const lap_lane *lane, double level, double total, void *scratch,
                double *scratch_c, lap_selected *selected);
 
+#define LAP_FEW 8
+
+/* lap_table.softmax of up to LAP_FEW thresholds together: x_bar is the sum. */
+void lap_lane_softmax(const lap_lane *lane, const lap_anchored *b, int few, const double *dot,
+                      const double *bar, double *x_bar, lap_pulled *sums);
+
 /* F((b - z)/alpha) of all entries, or its logarithm. */
 void lap_lane_cdf(const lap_lane *lane, const lap_anchored *b, int logarithm, void *out);
 

@@ -72,3 +72,45 @@ def test_no_levels_have_derivatives():
     lin = lapsum.linearize(lapsum.soft_quantile, x, [], 0.5, weights=np.ones((2, 3)))
     for bar, argument in zip(lin.vjp(np.ones((0, 2))), (x, [], 0.5, x), strict=True):
         np.testing.assert_array_equal(bar, np.zeros(np.shape(argument)))
+
+
+@pytest.mark.parametrize("n", [1, 5, 8, 31, 1000, 40_000])
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("weighted", [False, True])
+@pytest.mark.parametrize("workers", [None, 2])
+def test_derivatives_are_those_of_the_softmax_weights(n, dtype, weighted, workers, rng):
+    x, q, alpha = rng.normal(size=n).astype(dtype), np.array([0.1, 0.45, 0.8]), 0.3
+    c = rng.integers(0, 4, n) + (np.arange(n) == 0.0) if weighted else np.ones(n)
+    lin = lapsum.linearize(
+        lapsum.soft_quantile, x, q, alpha, weights=c if weighted else None, workers=workers
+    )
+    # The value is rounded to dtype: take it from doubles.
+    b = lapsum.soft_quantile(x.astype(float), q, alpha, weights=c)[:, None]
+    t = (b - x.astype(float)) / alpha
+    kernel = c * np.exp(-np.abs(t) + np.abs(t).min(axis=-1, keepdims=True))
+    share = kernel / kernel.sum(axis=-1, keepdims=True)
+    rate = c.sum() * alpha / (0.5 * c * np.exp(-np.abs(t))).sum(axis=-1)
+    slope = (share * t).sum(axis=-1)
+    bar, dot = rng.normal(size=3).astype(dtype), rng.normal(size=n).astype(dtype)
+    close = {"rtol": 5e-7 if dtype == np.float32 else 1e-11, "atol": 1e-7 if n == 1 else 1e-12}
+    x_bar, q_bar, alpha_bar, *_ = lin.vjp(bar)
+    np.testing.assert_allclose(x_bar, bar @ share, **close)
+    np.testing.assert_allclose(q_bar, bar * rate, **close)
+    np.testing.assert_allclose(alpha_bar, bar @ slope, rtol=1e-6, atol=1e-6)
+    rest = (None, 2.0, None)[: len(lin.parameters) - 1]
+    np.testing.assert_allclose(lin.jvp(dot, *rest), share @ dot + 2.0 * slope, rtol=1e-6, atol=1e-6)
+
+
+def test_derivatives_of_plain_lanes_do_not_depend_on_others(rng):
+    x = rng.normal(size=(4, 50))
+    x[1, 3], x[2, 5] = np.inf, np.nan
+    q, bar = [0.2, 0.5], rng.normal(size=(2, 4))
+    whole = lapsum.linearize(lapsum.soft_quantile, x, q, 0.3)
+    x_bar, _, _ = whole.vjp(bar)
+    tangent = whole.jvp(x, None, 1.0)
+    for lane in (0, 1, 3):
+        alone = lapsum.linearize(lapsum.soft_quantile, x[lane], q, 0.3)
+        np.testing.assert_array_equal(x_bar[lane], alone.vjp(bar[:, lane])[0])
+        np.testing.assert_array_equal(tangent[:, lane], alone.jvp(x[lane], None, 1.0))
+    assert np.isnan(x_bar[2]).all()
+    assert np.isnan(tangent[:, 2]).all()
