@@ -1,13 +1,17 @@
 """Where the time of one call goes, kernel by kernel, as multiples of np.exp of the same array.
 
-python benchmarks/breakdown.py [--n 1000000]
+python benchmarks/breakdown.py [--n 1000000] [--record]
 """
 
+import measure  # sets one thread, before NumPy is loaded
+
+# isort: split
 import argparse
 import time
 from collections import defaultdict
 
 import numpy as np
+import report
 from numpy.random import default_rng
 
 import lapsum
@@ -74,20 +78,31 @@ def by_kernel(call):
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--n", type=int, default=1_000_000)
-    n = parser.parse_args().n
-    rng = default_rng(0)
+    parser.add_argument(
+        "--record", action="store_true", help="write records/breakdown.json, for the documentation"
+    )
+    options = parser.parse_args()
+    n, rng = options.n, default_rng(0)
     x, bar = rng.normal(size=n), rng.normal(size=n)
     unit = median(lambda: np.exp(x))
-    print(f"np.exp of {n} numbers: {1e3 * unit:.2f} ms; np.sort", end=" ")
-    print(f"{median(lambda: np.sort(x)) / unit:.1f}, np.argsort", end=" ")
-    print(f"{median(lambda: np.argsort(x)) / unit:.1f} times that\n")
-    print("| call | in all | kernels | the rest |\n| --- | --- | --- | --- |")
+    record = {
+        "machine": measure.machine(),
+        "n": n,
+        "exp": unit,
+        "sort": median(lambda: np.sort(x)) / unit,
+        "argsort": median(lambda: np.argsort(x)) / unit,
+        "calls": [],
+    }
     for name, call in cases(x, bar).items():
         whole = median(call) / unit
-        parts = {kernel: seconds / unit for kernel, seconds in by_kernel(call).items()}
-        listed = ", ".join(f"{kernel} {time:.1f}" for kernel, time in parts.items() if time >= 0.05)
-        rest = max(whole - sum(parts.values()), 0.0)
-        print(f"| {name.strip()} | {whole:.1f} | {listed} | {rest:.1f} |")
+        kernels = {kernel: seconds / unit for kernel, seconds in by_kernel(call).items()}
+        rest = max(whole - sum(kernels.values()), 0.0)
+        record["calls"].append(
+            {"call": name.strip(), "whole": whole, "kernels": kernels, "rest": rest}
+        )
+    print(report.breakdown(record))
+    if options.record:
+        report.write("breakdown", record)
 
 
 if __name__ == "__main__":

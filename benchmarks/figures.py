@@ -1,6 +1,6 @@
 """The headline figures: what an operator costs, as a ratio to a NumPy call on the same array.
 
-    python benchmarks/figures.py [--only NAME] [--runs 9] [--pages default|fresh|warm]
+    python benchmarks/figures.py [--only NAME] [--runs 9] [--pages default|fresh|warm] [--record]
 
 One thread; alpha = 0.1 and k = n/2; normal float64 data.  Operator and yardstick run in turns, both
 allocate their results, and the figure is the median ratio.  Each figure is taken in a new process,
@@ -17,10 +17,12 @@ import multiprocessing
 import os
 import warnings
 from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 
 import numpy as np
+import report
 from scipy import special
 
 import lapsum
@@ -35,10 +37,9 @@ def normal(*shape, dtype="f8", seed=20250713):
 
 
 def over(call, yardstick, runs):
-    """One over the other, and both in milliseconds."""
+    """One over the other, and the seconds of both."""
     ours, theirs = measure.in_turns(call, yardstick, runs=runs)
-    detail = f"{np.median(ours) * 1e3:.4g} ms / {np.median(theirs) * 1e3:.4g} ms"
-    return measure.ratio(ours, theirs), detail
+    return measure.ratio(ours, theirs), [float(np.median(ours)), float(np.median(theirs))]
 
 
 def arguments(func, x):
@@ -72,13 +73,14 @@ def against(yardstick, make, func, shape=MILLION):
 
     def run(runs):
         x = normal(*shape)
-        return over(make(func, x), partial(getattr(np, yardstick), x), runs)
+        middle = [shape[-1] // 2] if yardstick == "partition" else []
+        return over(make(func, x), partial(getattr(np, yardstick), x, *middle), runs)
 
     return run
 
 
-def permutation_matrix(runs):
-    x, square = normal(3000), normal(3000, 3000)
+def permutation_matrix(runs, n=3000):
+    x, square = normal(n), normal(n, n)
     return over(partial(lapsum.soft_permutation, x, ALPHA), partial(np.exp, square), runs)
 
 
@@ -214,12 +216,49 @@ FIGURES = {
     },
 }
 
+HUNDRED_THOUSAND = (100_000,)
+# A few that take seconds together: the documentation measures them when it is built.
+BRIEF = {
+    "soft_topk n=1e5": Figure(None, "exp", against("exp", value, soft_topk, HUNDRED_THOUSAND)),
+    "soft_topk vjp alone n=1e5": Figure(
+        None, "exp", against("exp", vjp_alone, soft_topk, HUNDRED_THOUSAND)
+    ),
+    "soft_topk 100x1000": Figure(
+        None, "partition", against("partition", value, soft_topk, (100, 1000))
+    ),
+    "soft_rank n=1e5": Figure(
+        None, "argsort", against("argsort", value, soft_rank, HUNDRED_THOUSAND)
+    ),
+    "soft_rank vjp alone n=1e5": Figure(
+        None, "argsort", against("argsort", vjp_alone, soft_rank, HUNDRED_THOUSAND)
+    ),
+    "soft_sort n=1e5": Figure(None, "sort", against("sort", value, soft_sort, HUNDRED_THOUSAND)),
+    "soft_permutation n=1000": Figure(None, "exp of n x n", partial(permutation_matrix, n=1000)),
+}
+
+
+def find(name):
+    return FIGURES[name] if name in FIGURES else BRIEF[name]
+
 
 def take(task):
     name, runs, pages = task
     warnings.simplefilter("error")
     measure.allocate(pages)
-    return FIGURES[name].run(runs)
+    return find(name).run(runs)
+
+
+def taken(names, runs=9, pages="default"):
+    """Measure figures, each in a new process, and give what a record holds of each."""
+    tasks = [(name, runs, pages) for name in names]
+    spawn = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(1, mp_context=spawn, max_tasks_per_child=1) as pool:
+        for name, (measured, detail) in zip(names, pool.map(take, tasks), strict=True):
+            figure = find(name)
+            yield {
+                "name": name, "unit": figure.unit, "must": figure.must, "least": figure.least,
+                "measured": measured, "detail": detail,
+            }  # fmt: skip
 
 
 def main():
@@ -230,31 +269,24 @@ def main():
         "--pages", choices=["default", "fresh", "warm"], default="default",
         help="where large arrays come from: always the system, always memory kept, or as it comes",
     )  # fmt: skip
+    parser.add_argument(
+        "--record", action="store_true", help="write records/figures.json, for the documentation"
+    )
     options = parser.parse_args()
+    if options.record and options.only:
+        parser.error("a record has every figure: --record goes without --only")
     chosen = [name for name in FIGURES if options.only in name]
     if not chosen:
         parser.error(f"no figure has {options.only!r} in its name: {', '.join(FIGURES)}")
-    tasks = [(name, max(9, options.runs), options.pages) for name in chosen]
-    print(
-        f"lapsum {lapsum.__version__}, NumPy {np.__version__}, {measure.processor()}, "
-        f"{options.pages} pages\n"
-    )
-    print("| figure | in units of | must | measured | pass | times |")
-    print("| --- | --- | --- | --- | --- | --- |")
-    with multiprocessing.get_context("spawn").Pool(1, maxtasksperchild=1) as pool:
-        for name, (measured, detail) in zip(chosen, pool.imap(take, tasks), strict=True):
-            print(row(name, FIGURES[name], measured, detail), flush=True)
-
-
-def row(name, figure, measured, detail):
-    shown = "" if measured is None else f"{measured:.3g}"
-    verdict = limit = ""
-    if figure.must is not None:
-        limit = f"{'>=' if figure.least else '<='} {figure.must}"
-        if measured is not None:
-            passed = measured >= figure.must if figure.least else measured <= figure.must
-            verdict = "yes" if passed else "NO"
-    return f"| {name} | {figure.unit} | {limit} | {shown} | {verdict} | {detail} |"
+    machine = measure.machine()
+    print(f"{report.stamp(machine)}, {options.pages} pages\n")
+    print(report.figures_head())
+    rows = []
+    for row in taken(chosen, max(9, options.runs), options.pages):
+        print(report.figures_row(row), flush=True)
+        rows.append(row)
+    if options.record:
+        report.write("figures", {"machine": machine, "pages": options.pages, "figures": rows})
 
 
 if __name__ == "__main__":

@@ -4,7 +4,9 @@ Import it before NumPy: it sets one thread.
 """
 
 import ctypes
+import datetime
 import gc
+import importlib.metadata
 import os
 import platform
 import time
@@ -101,3 +103,14 @@ def processor():
             return next(line.split(":")[1].strip() for line in file if "model name" in line)
     except (OSError, StopIteration):
         return platform.processor() or platform.machine()
+
+
+def machine():
+    """When and where something is measured: the head of every record."""
+    return {
+        "date": datetime.date.today().isoformat(),
+        "processor": processor(),
+        "python": platform.python_version(),
+        "numpy": np.__version__,
+        "lapsum": importlib.metadata.version("lapsum"),
+    }

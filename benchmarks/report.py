@@ -1,32 +1,136 @@
-"""The tables and the plot of compare.py."""
+"""Records of what the benchmarks measured, and the tables and the plot that are made of them.
 
-import datetime
-import platform
+A record is a file records/NAME.json: when and where, and the numbers as they were measured.  The
+benchmarks write it and print its tables; the documentation shows the same tables from the file.
+"""
 
-import measure
-import numpy as np
-from peers import ALPHA, PEERS, hard
+import json
+import math
+from dataclasses import asdict, dataclass
+from pathlib import Path
 
+RECORDS = Path(__file__).parent / "records"
+VECTORS = ("soft_topk", "soft_rank", "soft_sort")
 PALETTE = "#0b6fb8 #d55e00 #009e73 #cc79a7 #8c6d1f #e69f00 #6a51a3 #7f9a16 #b03060 #20a0c0 #c0504d"
-COLOURS = dict(zip((peer.name for peer in PEERS), PALETTE.split(), strict=True))
 
 
-def defect(operator, y, k):
-    """How far the sums of a value are off, relatively: what every relaxation should keep."""
-    if operator == "soft_topk":
-        return float(np.abs(y.sum(-1) / k - 1).max())
-    if operator == "soft_rank":
-        return float(np.abs(y.mean(-1) / ((y.shape[-1] + 1) / 2) - 1).max())
-    if operator == "soft_permutation":
-        return float(max(np.abs(y.sum(axis) - 1).max() for axis in (-1, -2)))
-    return float("nan")
+def read(name):
+    return json.loads((RECORDS / f"{name}.json").read_text())
+
+
+def write(name, record):
+    """One line for each entry of a list, so that changes can be read."""
+    parts = []
+    for key, held in record.items():
+        text = json.dumps(held)
+        if isinstance(held, list) and held and isinstance(held[0], dict):
+            text = "[\n  " + ",\n  ".join(map(json.dumps, held)) + "\n ]"
+        parts.append(f" {json.dumps(key)}: {text}")
+    (RECORDS / f"{name}.json").write_text("{\n" + ",\n".join(parts) + "\n}\n")
+
+
+def stamp(machine):
+    """When and where, in words."""
+    return (
+        f"{machine['date']}, {machine['processor']}, Python {machine['python']}, "
+        f"NumPy {machine['numpy']}, lapsum {machine['lapsum']}"
+    )
+
+
+def _row(texts):
+    return "| " + " | ".join(texts) + " |"
+
+
+def _head(names):
+    return _row(names) + "\n" + _row(["---"] * len(names))
+
+
+# figures.py
+
+
+NARROW = "\u00a0"  # a space at which a narrow column does not break
+FIGURES = ("figure", "in units of", "must", "measured", "pass", "times")
+BRIEF = ("figure", "in units of", "measured", "times")  # without what each must be
+
+
+def figures_head(columns=FIGURES):
+    return _head(columns)
+
+
+def figures_row(row, columns=FIGURES):
+    measured, must, detail = row["measured"], row["must"], row["detail"]
+    verdict = limit = ""
+    if must is not None:
+        limit = f"{'>=' if row['least'] else '<='}{NARROW}{must}"
+        if measured is not None:
+            passed = measured >= must if row["least"] else measured <= must
+            verdict = "yes" if passed else "NO"
+    if not isinstance(detail, str):
+        detail = " / ".join(f"{seconds * 1e3:.4g}{NARROW}ms" for seconds in detail)
+    shown = "" if measured is None else f"{measured:.3g}"
+    texts = (row["name"], row["unit"], limit, shown, verdict, detail)
+    return _row([text for name, text in zip(FIGURES, texts, strict=True) if name in columns])
+
+
+def figures(rows, columns=FIGURES):
+    return "\n".join([figures_head(columns), *(figures_row(row, columns) for row in rows)])
+
+
+# breakdown.py
+
+
+def breakdown(record):
+    out = [
+        f"{stamp(record['machine'])}. np.exp of {record['n']:,} numbers: "
+        f"{1e3 * record['exp']:.2f} ms; np.sort {record['sort']:.1f}, np.argsort "
+        f"{record['argsort']:.1f} times that.\n",
+        _head(["call", "in all", "kernels", "the rest"]),
+    ]
+    for call in record["calls"]:
+        parts = (f"{name} {time:.1f}" for name, time in call["kernels"].items() if time >= 0.05)
+        out.append(
+            _row([call["call"], f"{call['whole']:.1f}", ", ".join(parts), f"{call['rest']:.1f}"])
+        )
+    return "\n".join(out)
+
+
+# compare.py
+
+
+@dataclass
+class Cell:
+    """One operator, library and shape: times in seconds, or why there are none."""
+
+    operator: str
+    peer: str
+    lanes: int
+    n: int
+    value: float = math.nan
+    both: float = math.nan
+    ratio: float = math.nan
+    both_ratio: float = math.nan
+    memory: float = math.nan
+    defect: float = math.nan
+    absent: str = ""
+
+    def known(self):
+        """What a record holds of it."""
+        return {name: held for name, held in asdict(self).items() if held == held and held != ""}
+
+
+def _cells(record, operator):
+    """Cells of one operator, by library."""
+    rows = {}
+    for known in record["cells"]:
+        if known["operator"] == operator:
+            rows.setdefault(known["peer"], []).append(Cell(**known))
+    return rows
 
 
 def _shape(cell):
     rows = f"{cell.lanes} x " if cell.lanes > 1 else ""
-    return rows + (
-        f"10^{round(np.log10(cell.n))}" if cell.n in (10**4, 10**5, 10**6) else f"{cell.n}"
-    )
+    power = {10**e: f"10^{e}" for e in (4, 5, 6)}
+    return rows + power.get(cell.n, f"{cell.n}")
 
 
 def _number(v):
@@ -37,119 +141,118 @@ def _mebibytes(cell):
     return f"{cell.memory / 2**20:.1f}" if cell.memory > 5e4 else "< 0.1"
 
 
-def _table(rows, shown, last=None):
-    """One row a peer, one column a shape; `shown(cell)` is what a measured cell holds."""
-    notes = []
-    cells = next(iter(rows.values()))
-    header = ["", *map(_shape, cells), *([last[0]] if last else [])]
-    out = ["| " + " | ".join(header) + " |", "| " + " | ".join(["---"] * len(header)) + " |"]
-    for peer, row in rows.items():
-        texts = []
-        for cell in row:
-            if not cell.absent:
-                texts.append(shown(cell))
-            elif cell.absent in ("time", "memory"):
-                texts.append(f"- ({cell.absent[0]})")
-            else:
-                texts.append("error")
-                notes.append(f"{peer.name} at {_shape(cell)}: {cell.absent}")
-        out.append(
-            f"| {peer.name} | " + " | ".join([*texts, *([last[1](row)] if last else [])]) + " |"
-        )
-    return "\n".join(out), list(dict.fromkeys(notes))
-
-
 def _sums(row):
     known = [c.defect for c in row if not c.absent and c.n <= 1000 and c.lanes == 1]
-    return f"{known[-1]:.0e}" if known and np.isfinite(known[-1]) else ""
+    return f"{known[-1]:.0e}" if known and known[-1] == known[-1] else ""
 
 
-def section(results, time, memory, runs, few, plot):
-    """The section "Comparison" in Markdown."""
+def _text(cell, shown):
+    if not cell.absent:
+        return shown(cell)
+    return f"- ({cell.absent[0]})" if cell.absent in ("time", "memory") else "error"
 
-    present = [peer for peer in PEERS if not peer.missing]
-    versions = {p.distribution: p.version for p in present}
+
+def _table(rows, shown, last=None):
+    """One row a library, one column a shape; `shown(cell)` is what a measured cell holds."""
+    cells = next(iter(rows.values()))
+    out = [_head(["", *map(_shape, cells), *([last[0]] if last else [])])]
+    for peer, row in rows.items():
+        texts = [_text(cell, shown) for cell in row]
+        out.append(_row([peer, *texts, *([last[1](row)] if last else [])]))
+    return "\n".join(out)
+
+
+def comparison_method(record):
+    """What was measured, on what, and how to read the tables."""
+    limits = record["limits"]
+    versions = {p["library"]: p["version"] for p in record["peers"] if p["library"] != "lapsum"}
     listed = ", ".join(f"{name} {version}" for name, version in versions.items())
-    date = datetime.date.today().isoformat()
     out = [
-        "## Comparison",
-        f"`python benchmarks/compare.py --out docs` on {date}: {measure.processor()}, one core, "
-        f"Python {platform.python_version()}, NumPy {np.__version__}, {listed}. Float64 normal "
+        f"{stamp(record['machine'])}, {listed}; one core. Float64 normal "
         "data, the same for all, k = n/2. Times are medians of "
-        f"{runs} runs after warming up ({few} where one takes over {time / 4:g} s), each in turn "
-        "with the NumPy call. **The functions are not identical**: each library has its own "
-        "relaxation, and its smoothing is set to be comparable or in its favour:",
-        "\n".join(f"- {p.name}: {p.note}." for p in present),
+        f"{limits['runs']} runs after warming up ({limits['few']} where one takes over "
+        f"{limits['seconds'] / 4:g} s), each in turn with the NumPy call. **The functions are not "
+        "identical**: each library has its own relaxation, and its smoothing is set to be "
+        "comparable or in its favour:",
+        "\n".join(f"- {p['name']}: {p['note']}." for p in record["peers"]),
     ]
-    absent = {p.name: p.missing for p in PEERS if p.missing}
-    if absent:
-        out.append("Absent: " + "; ".join(f"{name} ({why})" for name, why in absent.items()) + ".")
+    if record["absent"]:
+        absent = "; ".join(f"{name} ({why})" for name, why in record["absent"].items())
+        out.append(f"Absent: {absent}.")
     out.append(
-        f"- (t): one run takes over {time:g} s, or would, going by shorter rows; - (m): it needs "
-        f"over {memory / 1e9:g} GB. "
-        '"Sums off by": the relative error of the sum that every such function should keep (k, the '
-        "mean rank, rows and columns), at n = 1000 or the longest row below. Memory is the rise of "
-        "the process's resident memory during value and vjp, results included, in MiB; "
-        "JAX uses again what it has freed, so that its figures are lower bounds."
+        f'In the tables "- (t)" says that one run takes over {limits["seconds"]:g} s, or would, '
+        f'going by shorter rows, and "- (m)" that it needs over {limits["bytes"] / 1e9:g} GB. '
+        '"Sums off by" is the relative error of the sum that every such function should keep (k, '
+        "the mean rank, rows and columns), at n = 1000 or the longest row below. Memory is the "
+        "rise of the process's resident memory during value and vjp, results included; JAX uses "
+        "again what it has freed, so that its figures are lower bounds."
     )
-    if plot:
-        out.append("![Time of value and vjp against n](performance.svg)")
-    for operator, rows in results.items():
-        yardstick = hard(operator, np.zeros((1, 2)))[0]
-        out.append(f"### `{operator}`")
-        last = None if operator == "soft_sort" else ("sums off by", _sums)
-        notes = []
-        for title, shown, extra in [
-            (f"Value and vjp, ms (in units of {yardstick})",
-             lambda c: f"{_number(c.both * 1e3)} ({_number(c.both_ratio)})", last),
-            (f"Value, ms (in units of {yardstick})",
-             lambda c: f"{_number(c.value * 1e3)} ({_number(c.ratio)})", None),
-            ("Peak memory, MiB", _mebibytes, None),
-        ]:  # fmt: skip
-            table, more = _table(rows, shown, extra)
-            out += [f"{title}:", table]
-            notes += more
-        out += [f"Error: {note.rstrip('.')}." for note in dict.fromkeys(notes)]
-    return "\n\n".join(out) + "\n"
+    return "\n\n".join(out)
 
 
-def replace_section(path, text):
-    """Put `text`, a section with its heading, in the place of the one of that heading."""
-    heading = text.splitlines()[0]
-    old = path.read_text() if path.exists() else "# Performance\n"
-    before, found, rest = old.partition(heading + "\n")
-    after = "\n## " + rest.split("\n## ", 1)[1] if found and "\n## " in rest else ""
-    path.write_text(before.rstrip("\n") + "\n\n" + text + after)
+def comparison_tables(record, operator):
+    """The three tables of one operator."""
+    rows, unit = _cells(record, operator), record["units"][operator]
+    last = None if operator == "soft_sort" else ("sums off by", _sums)
+    out = []
+    for title, shown, extra in [
+        (f"Value and vjp, ms (in units of {unit})",
+         lambda c: f"{_number(c.both * 1e3)} ({_number(c.both_ratio)})", last),
+        (f"Value, ms (in units of {unit})",
+         lambda c: f"{_number(c.value * 1e3)} ({_number(c.ratio)})", None),
+        ("Peak memory, MiB", _mebibytes, None),
+    ]:  # fmt: skip
+        out += [f"{title}:", _table(rows, shown, extra)]
+    out += [
+        f"Error: {peer} at {_shape(cell)}: {cell.absent.rstrip('.')}."
+        for peer, row in rows.items()
+        for cell in row
+        if cell.absent not in ("", "time", "memory")
+    ]
+    return "\n\n".join(out)
 
 
-def plot(results, lines, path):
+def comparison(record):
+    """Everything but the plot."""
+    out = [comparison_method(record)]
+    for operator in dict.fromkeys(cell["operator"] for cell in record["cells"]):
+        out += [f"### `{operator}`", comparison_tables(record, operator)]
+    return "\n\n".join(out)
+
+
+def comparison_plot(record):
     """Time of value and vjp against n, both logarithmic, one panel an operator."""
-    import matplotlib as mpl
-
-    mpl.use("svg")
     import matplotlib.pyplot as plt
 
-    mpl.rcParams.update({"svg.fonttype": "none", "svg.hashsalt": "lapsum", "font.size": 9})
-    figure, panels = plt.subplots(1, len(results), figsize=(11, 4), sharey=True)
-    for panel, (operator, rows) in zip(panels, results.items(), strict=True):
-        for (name, points), style in zip(lines.items(), ("--", ":"), strict=True):
-            n, t = np.transpose(points)
-            panel.loglog(n, t * 1e3, style, color="0.45", label=name)
-        for peer, cells in rows.items():
+    colours = dict(zip((p["name"] for p in record["peers"]), PALETTE.split(), strict=False))
+    figure, panels = plt.subplots(1, len(VECTORS), figsize=(9, 4.2), sharey=True)
+    drawn = {}
+    for panel, operator in zip(panels, VECTORS, strict=True):
+        for name, style in (("np.exp", "--"), ("np.sort", ":")):
+            points = [(p["n"], p["seconds"] * 1e3) for p in record["numpy"] if p["name"] == name]
+            (drawn[name],) = panel.loglog(*zip(*points, strict=True), style, color="0.45")
+        for peer, cells in _cells(record, operator).items():
             known = [(c.n, c.both * 1e3) for c in cells if not c.absent and c.lanes == 1]
             if known:
-                panel.loglog(
-                    *np.transpose(known), "o-", ms=3.5, lw=2.4 if peer.name == "lapsum" else 1.3,
-                    color=COLOURS[peer.name], label=peer.name,
+                (drawn[peer],) = panel.loglog(
+                    *zip(*known, strict=True), "o-", color=colours[peer], ms=3.5,
+                    lw=2.4 if peer == "lapsum" else 1.3,
                 )  # fmt: skip
         panel.set(title=operator, xlabel="n, entries of one row")
         panel.minorticks_off()
-        panel.grid(alpha=0.3, lw=0.5)
-        panel.legend(fontsize=8, frameon=False)
-    panels[0].set_ylabel("value and vjp, milliseconds")
-    figure.suptitle(
-        f"One core, float64, alpha = {ALPHA}; each library's own relaxation", fontsize=9
+    panels[0].set_ylabel("value and vjp (ms)")
+    figure.legend(drawn.values(), drawn.keys(), loc="outside lower center", ncols=6)
+    return figure
+
+
+# peers_outputs.py
+
+
+def snippet(record, name):
+    """A snippet with its outputs beside it, and what printed them."""
+    (found,) = (s for s in record["snippets"] if s["name"] == name)
+    code = "\n".join(
+        source + (f"  # {output}" if output else "") for source, output in found["lines"]
     )
-    figure.tight_layout()
-    figure.savefig(path, metadata={"Date": None})
-    plt.close(figure)
+    versions = ", ".join(f"{library} {version}" for library, version in found["versions"].items())
+    return f"```python\n{code}\n```\n\nRun on {record['machine']['date']} with {versions}."

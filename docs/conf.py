@@ -1,7 +1,8 @@
 """How the documentation is built: ``sphinx-build -W docs docs/_build``, see development.md.
 
 Nothing here needs the network: formulas are set by a copy of MathJax that pip installed, and every
-example, number and figure is made by the build from the installed library.
+example, number and figure is made by the build from the installed library, or, what cannot be
+measured anywhere, from the records in benchmarks/records, which say when and where they were made.
 """
 
 import doctest
@@ -41,8 +42,8 @@ nb_code_prompt_hide = "Hide the code"
 myst_enable_extensions = ["amsmath", "colon_fence", "deflist", "dollarmath"]
 myst_heading_anchors = 3
 os.environ["MATPLOTLIBRC"] = str(HERE / "matplotlibrc")
-# Pages that measure errors use the tests' many-digit reference.
-os.environ["PYTHONPATH"] = str(HERE.parent / "tests")
+# Pages that measure errors use the tests' many-digit reference, and those on speed the benchmarks.
+os.environ["PYTHONPATH"] = os.pathsep.join(str(HERE.parent / n) for n in ("tests", "benchmarks"))
 
 autosummary_generate = False
 autodoc_member_order = "bysource"
