@@ -7,6 +7,7 @@ import measure  # sets one thread, before NumPy is loaded
 
 # isort: split
 import argparse
+import re
 import time
 from collections import defaultdict
 
@@ -72,7 +73,10 @@ def by_kernel(call):
             call()
     finally:
         _numpy.Kernels._run = run
-    return {name: float(np.median([turn[name] for turn in turns])) for name in turns[0]}
+    return {
+        re.sub(r"^__pyx_fuse_\d+", "", name): float(np.median([turn[name] for turn in turns]))
+        for name in turns[0]  # Cython's prefix says the type
+    }
 
 
 def main():

@@ -166,9 +166,9 @@ def comparison_method(record):
     """What was measured, on what, and how to read the tables."""
     limits = record["limits"]
     versions = {p["library"]: p["version"] for p in record["peers"] if p["library"] != "lapsum"}
-    listed = ", ".join(f"{name} {version}" for name, version in versions.items())
+    listed = [f"{name} {version}" for name, version in versions.items()]
     out = [
-        f"{stamp(record['machine'])}, {listed}; one core. Float64 normal "
+        f"{', '.join([stamp(record['machine']), *listed])}; one core. Float64 normal "
         "data, the same for all, k = n/2. Times are medians of "
         f"{limits['runs']} runs after warming up ({limits['few']} where one takes over "
         f"{limits['seconds'] / 4:g} s), each in turn with the NumPy call. **The functions are not "
