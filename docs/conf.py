@@ -1,8 +1,8 @@
 """How the documentation is built: ``sphinx-build -W docs docs/_build``, see development.md.
 
 Nothing here needs the network: formulas are set by a copy of MathJax that pip installed, and every
-example, number and figure is made by the build from the installed library, or, what cannot be
-measured anywhere, from the records in benchmarks/records, which say when and where they were made.
+example, number and figure is made by the build from the installed library.  What a build cannot
+make is shown from benchmarks/records, which say when and where they were measured.
 """
 
 import doctest
