@@ -719,7 +719,10 @@ SOFTMAX = _elementwise(
             q *= lap_pdf(t) / found[7 * all + b];
         if (pulling && q != 0.0)
             x_bar += bar[b] * q;
-        sums[b * length + m] = q == 0.0 ? 0.0 : q * t;
+        // To the neighbour of b on the same side.
+        const double before = found[3 * all + b], after = found[4 * all + b];
+        sums[b * length + m] =
+            q == 0.0 ? 0.0 : q * lap_step(z, z <= before ? before : after, alpha[lane]);
         if (pushing)
             sums[(all + b) * length + m] = q == 0.0 ? 0.0 : q * dot[i];
     }

@@ -755,7 +755,7 @@ class Kernels:
         not allowed, and which have no entries, None if none can be without.
         """
         lanes, n = x.shape
-        found = cupy.empty((9, *levels.shape))
+        found = cupy.empty((10, *levels.shape))
         invalid, absent = cupy.empty((2, *levels.shape), bool)
         kernel = _select_kernel(_REALS[x.dtype.char], weights is not None)
         threads = _THREADS if n > _FEW_THREADS else _FEW_THREADS
@@ -844,7 +844,7 @@ class Kernels:
         flags = weights is not None, dot is not None, bar is not None
         _cuda.SOFTMAX(x, thresholds, alpha, *arrays, n, lanes * few, few, *flags, x_bar, sums)
         totals = self._sum(sums.reshape(-1, n)).reshape(-1, lanes, few)
-        return totals[-1], totals[0], None if bar is None else x_bar
+        return totals[-1], thresholds[9] + totals[0], None if bar is None else x_bar
 
 
 def _blocks(lanes: int, n: int) -> int:

@@ -517,7 +517,7 @@ class Kernels:
         p = None
         if fill:
             p = np.empty(x.shape, x.dtype) if room is None else room.reshape(x.shape)
-        solved, out = np.empty(len(x), np.uint8), np.empty((9, len(x)))
+        solved, out = np.empty(len(x), np.uint8), np.empty((10, len(x)))
 
         def run(levels: Array) -> None:
             self._run_long(
@@ -654,11 +654,11 @@ class Kernels:
         Returns sum_j q_ij dot_j, if there is `dot`; sum_j q_ij (b_i - x_j)/alpha; and
         sum_i bar_i q_ij, if there is `bar`.
         """
-        average, along = np.empty(thresholds.shape[1:]), np.empty(thresholds.shape[1:])
+        average, slope = np.empty(thresholds.shape[1:]), np.empty(thresholds.shape[1:])
         x_bar = None if bar is None else np.empty(x.shape)
         inputs = thresholds, weights, alpha, dot, bar
-        self._run_long(_SOFTMAX[x.dtype], x, *inputs, x_bar, average, along)
-        return average, along, x_bar
+        self._run_long(_SOFTMAX[x.dtype], x, *inputs, x_bar, average, slope)
+        return average, slope, x_bar
 
     def steps(self, origin: Array, x: Array, alpha: Array) -> Array:
         """(x - origin)/alpha for one origin a lane."""

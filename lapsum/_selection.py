@@ -38,11 +38,11 @@ class Selection:
 
     Attributes
     ----------
-    found : array, shape (9,) + levels.shape
+    found : array, shape (10,) + levels.shape
         Of each threshold b = (lo + hi)/2 + alpha u: lo, hi, u, the entries next to it on both
         sides (NaN for none), the factors of the softmax weights left and right of it as in
-        `Thresholds`, alpha dS/db, and b rounded.  A lane of no entries has u = -inf if p is asked
-        for, and else NaN.
+        `Thresholds`, alpha dS/db, b rounded, and the centre as in `laplace.h`.  A lane of no
+        entries has u = -inf if p is asked for, and else NaN.
     p : array, shape (lanes, n)
         F((b - z)/alpha), or its logarithm, of the dtype of x.
     absent : array of bool, shape (lanes, 1), or None
@@ -93,7 +93,7 @@ class Selection:
             weights, levels = kernels.rescale(totals[rest], weights[rest], levels)
         s = Sources(kernels, z, alpha[rest], weights)
         b = s.solve(levels.reshape(len(z), -1), s.key, True)
-        parts = (b.lo, b.hi, b.u, *b.nodes(), *b.softmax, b.density, b.value())
+        parts = (b.lo, b.hi, b.u, *b.nodes(), *b.softmax, b.density, b.value(), b.centre)
         self.found[:, rest] = xp.stack(parts).reshape(len(parts), *levels.shape)
         if not s.count.all():
             self.absent = xp.zeros((len(x), 1), dtype=bool)

@@ -37,7 +37,7 @@ cdef extern from "loops.h" nogil:
         double high, low
 
     ctypedef struct lap_anchored:
-        double lo, hi, u, density
+        double lo, hi, u, density, left, right
 
     ctypedef struct lap_pulled:
         lap_pair h, along
@@ -1114,8 +1114,8 @@ def select(
     int fill,                           # IN  1: with F, 2: with its logarithm
     entry[:, ::1] p,                    # OUT if fill, F((b - sign x)/alpha) of solved lanes
     unsigned char[::1] solved,          # OUT as lap_select returns it
-    double[:, ::1] out,                 # OUT (9, lanes): lo, hi, u, the neighbours of the
-    Py_ssize_t start, Py_ssize_t stop,  #     threshold, q_left, q_right, density, the threshold
+    double[:, ::1] out,                 # OUT (10, lanes): lo, hi, u, the neighbours of the
+    Py_ssize_t start, Py_ssize_t stop,  #     threshold, q_left, q_right, density, b, centre
 ):
     """Select one threshold a lane, where the lane allows it; p, if any, holds entries on the way."""
     cdef Py_ssize_t l, n = x.shape[1]
@@ -1161,6 +1161,7 @@ def select(
         out[6, l] = s.root.q_right
         out[7, l] = s.root.density
         out[8, l] = lap_threshold(b.lo, b.hi, b.u, alpha[l])
+        out[9, l] = s.root.centre
     free(scratch)
     free(scratch_c)
 
@@ -1219,14 +1220,14 @@ def pull(
 def softmax(
     object run,                         # as for `select`
     const entry[:, ::1] x,              # IN
-    const double[:, :, ::1] thresholds, # IN  (9, lanes, few) as `select` leaves them
+    const double[:, :, ::1] thresholds, # IN  (10, lanes, few) as `select` leaves them
     const double[:, ::1] weights,       # IN  None: ones
     const double[::1] alpha,            # IN
     const double[:, ::1] dot,           # IN  None: no average
     const double[:, ::1] bar,           # IN  None: no x_bar
     double[:, ::1] x_bar,               # OUT sum_i bar_i q_ij
     double[:, ::1] average,             # OUT sum_j q_ij dot_j
-    double[:, ::1] along,               # OUT sum_j q_ij (b_i - x_j)/alpha
+    double[:, ::1] slope,               # OUT sum_j q_ij (b_i - x_j)/alpha
     Py_ssize_t start, Py_ssize_t stop,
 ):
     """Sums with the softmax weights q_ij of -|b_i - x_j|/alpha, times c_j, over j."""
@@ -1235,20 +1236,25 @@ def softmax(
     cdef lap_pulled sums[LAP_FEW]
     cdef lap_lane lane
     cdef _threads threads
+    cdef const double *dots = NULL
+    cdef const double *bars = NULL
     if few > LAP_FEW:
         raise ValueError(f"at most {LAP_FEW} thresholds, got {few}")
     for l in range(start, stop):
         for i in range(few):
             b[i].lo, b[i].hi = thresholds[0, l, i], thresholds[1, l, i]
             b[i].u, b[i].density = thresholds[2, l, i], thresholds[7, l, i]
+            b[i].left, b[i].right = thresholds[3, l, i], thresholds[4, l, i]
+        if dot is not None:
+            dots = &dot[l, 0]
+        if bar is not None:
+            bars = &bar[l, 0]
         lane = _lane(x, weights, 1.0, alpha, l, &threads, run)
         with nogil:
-            lap_lane_softmax(&lane, b, few, NULL if dot is None else &dot[l, 0],
-                             NULL if bar is None else &bar[l, 0],
-                             NULL if bar is None else &x_bar[l, 0], sums)
+            lap_lane_softmax(&lane, b, few, dots, bars, &x_bar[l, 0] if bars else NULL, sums)
         for i in range(few):
             average[l, i] = sums[i].h.high + sums[i].h.low
-            along[l, i] = sums[i].along.high + sums[i].along.low
+            slope[l, i] = thresholds[9, l, i] + (sums[i].along.high + sums[i].along.low)
 
 
 # ------------------------------------------------------------------------------- entries of a lane

@@ -450,6 +450,7 @@ INLINE void softmax(const void *x, int single, const double *c, const double *do
 {
     const vec zero = v_all(0.0), one = v_all(1.0), rate = v_all(1.0 / alpha);
     const vec scale = v_all(0.5 / b->density), given = v_all(bar);
+    const vec before = v_all(b->left), after = v_all(b->right);
     pair mean = {zero, zero}, along = mean;
     ptrdiff_t start, i;
     for (start = 0; start < n; start += BLOCK) {
@@ -457,15 +458,16 @@ INLINE void softmax(const void *x, int single, const double *c, const double *do
         vec sum = zero, moment = zero;
         for (i = start; i < stop; i += LANES) {
             ptrdiff_t left = stop - i;
-            vec t = offset(*b, one, v_read(x, single, i, left), rate);
-            vec q = scale * v_exp(-v_abs(t));
+            vec v = v_read(x, single, i, left);
+            vec q = scale * v_exp(-v_abs(offset(*b, one, v, rate)));
+            vec step = (v_if(v_le(v, before), before, after) - v) * rate;
             mask none;
             if (c)
                 q = q * v_next(c + i, left, 0.0);
             if (left < LANES)
                 q = v_if(v_first(left), q, zero);
             none = v_le(q, zero);
-            moment = moment + v_if(none, zero, q * t);
+            moment = moment + v_if(none, zero, q * step);
             if (dot)
                 sum = sum + v_if(none, zero, q * v_next(dot + i, left, 0.0));
             if (x_bar)

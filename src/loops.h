@@ -28,6 +28,7 @@ typedef struct {
 /* b = (lo + hi)/2 + alpha u; its derivative times alpha in the level is 1/density. */
 typedef struct {
     double lo, hi, u, density;
+    double left, right; /* the entries next to it, NaN for none: for `softmax` alone */
 } lap_anchored;
 
 /* The two sums of a derivative, and the entry (of those seen) with most of q. */
@@ -77,7 +78,8 @@ typedef struct {
                          double sign, const lap_anchored *b, double alpha, double h,
                          ptrdiff_t pivot, double origin, void *x_bar, lap_pulled *sums);
     /* The softmax weights q of -|b - x|/alpha, times c: adds bar q to x_bar, or writes it if first;
-     * h: the sum of q dot, along: that of q (b - x)/alpha.  Without dot or x_bar where NULL. */
+     * h: the sum of q dot, along: that of q (y - x)/alpha to the neighbour y of b on the side of x.
+     * Without dot or x_bar where NULL. */
     void (*softmax)(const void *x, int single, const double *c, const double *dot, ptrdiff_t n,
                     const lap_anchored *b, double alpha, double bar, int first, double *x_bar,
                     lap_pulled *sums);

@@ -324,8 +324,8 @@ __device__ __forceinline__ double lap_level(double level, double total, int shar
  * There are `steps` levels a lane, either `shares` of the total weight, and then a lane of no entries
  * has no threshold, or one, and then it has -inf.  The grid has `parts` blocks for each, and the
  * launch before had `before` of them.  Nothing is known of alpha and of the total (NaN: weights that
- * are refused).  `found` is (9, lanes, steps): lo, hi, u, the neighbours, q_left, q_right, density,
- * the threshold. */
+ * are refused).  `found` is (10, lanes, steps): lo, hi, u, the neighbours, q_left, q_right, density, b,
+ * centre. */
 extern "C" __global__ void __launch_bounds__(LAP_THREADS) lap_select(
     const real *x, const double *c, long long length, double sign, const double *alpha,
     const double *level, const double *total, int steps, int shares, int first, int last, int parts,
@@ -454,12 +454,12 @@ extern "C" __global__ void __launch_bounds__(LAP_THREADS) lap_select(
             /* Nothing there: below everything, or nowhere. */
             root.side = 0;
             root.u = shares ? NAN : -INFINITY;
-            root.q_left = root.q_right = root.density = 0.0;
+            root.q_left = root.q_right = root.density = root.centre = 0.0;
             s.lo = s.hi = 0.0;
         }
         if (wrong) {
             root.side = 0;
-            s.lo = s.hi = root.u = root.q_left = root.q_right = root.density = NAN;
+            s.lo = s.hi = root.u = root.q_left = root.q_right = root.density = root.centre = NAN;
         }
         found[at] = root.side > 0 ? s.hi : s.lo;
         found[all + at] = root.side < 0 ? s.lo : s.hi;
@@ -470,5 +470,6 @@ extern "C" __global__ void __launch_bounds__(LAP_THREADS) lap_select(
         found[6 * all + at] = root.q_right;
         found[7 * all + at] = root.density;
         found[8 * all + at] = lap_threshold(found[at], found[all + at], root.u, scale_x);
+        found[9 * all + at] = root.centre;
     }
 }
