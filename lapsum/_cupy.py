@@ -105,10 +105,6 @@ class Kernels:
         """Return a copy of `a`, of the same dtype and in C order."""
         return a.copy(order="C")
 
-    def room(self, own: Array) -> None:
-        """Return no room for a result: memory of a device comes from a pool."""
-        return
-
     def finish(self, a: Array, dtype: Any) -> Array:
         """Return `a` rounded once to `dtype`."""
         return a.astype(dtype, copy=False)
@@ -745,15 +741,17 @@ class Kernels:
         levels: Array,
         totals: Array,
         alpha: Array,
-        room: Array | None,
+        keep: bool,
         fill: int,
     ) -> Any:
         """Solve every lane of sign * x, as `entries` returns it, whatever its entries are.
 
-        Returns None, what `Selection` holds as `found`, F((b - sign x)/alpha) if `fill` is 1, its
-        logarithm if it is 2, of the dtype of x; then which lanes are spoilt by a NaN or by what is
-        not allowed, and which have no entries, None if none can be without.
+        Returns x, or a copy of it to `keep`; None; what `Selection` holds as `found`;
+        F((b - sign x)/alpha) if `fill` is 1, its logarithm if it is 2, of the dtype of x; then
+        which lanes are spoilt by a NaN or by what is not allowed, and which have no entries, None
+        if none can be without.
         """
+        x = x.copy() if keep else x
         lanes, n = x.shape
         found = cupy.empty((10, *levels.shape))
         invalid, absent = cupy.empty((2, *levels.shape), bool)
@@ -799,7 +797,7 @@ class Kernels:
         if not fill:
             invalid = invalid[:, 0]  # whatever the level
         some_absent = fill and (weights is not None or not n)
-        return None, found, p, invalid, absent[:, None] if some_absent else None
+        return x, None, found, p, invalid, absent[:, None] if some_absent else None
 
     def pull(
         self,

@@ -152,17 +152,7 @@ class Kernels:
 
     def own(self, a: Array) -> Array:
         """Return a copy of `a`, of the same dtype and in C order."""
-        if not a.ndim:
-            return a.copy()
-        # In a block with room for a result: many blocks of this size, given back to the system at
-        # each call, cost more than the computation.
-        block = np.empty((2, *a.shape), dtype=a.dtype)
-        block[0] = a
-        return block[0]
-
-    def room(self, own: Array) -> Array:
-        """Return the room for a result beside what `own` has returned."""
-        return own.base[1]
+        return a.copy(order="C")
 
     def finish(self, a: Array, dtype: Any) -> Array:
         """Return `a` rounded once to `dtype`; 0-d results are scalars."""
@@ -500,39 +490,42 @@ class Kernels:
         levels: Array,
         totals: Array,
         alpha: Array,
-        room: Array | None,
+        keep: bool,
         fill: int,
-    ) -> tuple[Array, Array, Array | None, None, None]:
+    ) -> tuple[Array, Array, Array, Array | None, None, None]:
         """Solve the lanes of sign * x, as `entries` returns it, that need no sorting.
 
-        Returns which they are (2: but for absent entries that are not finite), what `Selection`
-        holds as `found`, and F((b - sign x)/alpha) if `fill` is 1, its logarithm if it is 2, of
-        the dtype of x and in `room` if that is given; then None twice, since no lane that is
+        Returns x, or a copy of it to `keep`; which lanes they are (2: but for absent entries that
+        are not finite), what `Selection` holds as `found`, and F((b - sign x)/alpha) if `fill` is
+        1, its logarithm if it is 2, of the dtype of x; then None twice, since no lane that is
         spoilt or empty is solved.
         """
         if not fill:
             levels = self.levels(levels, totals[:, None])
         if weights is not None:
             weights, levels, totals = self.rescale(totals, weights, levels, totals)
-        p = None
-        if fill:
-            p = np.empty(x.shape, x.dtype) if room is None else room.reshape(x.shape)
+        copy = p = None
+        if keep:
+            # Copied lane by lane, when it is read anyway.  One block for both: many of this size,
+            # given back to the system at each call, cost more than the computation.
+            copy, p = np.empty((2, *x.shape), x.dtype)
+        elif fill:
+            p = np.empty(x.shape, x.dtype)
         solved, out = np.empty(len(x), np.uint8), np.empty((10, len(x)))
 
         def run(levels: Array) -> None:
-            self._run_long(
-                _SELECT[x.dtype], x, weights, sign, levels, totals, alpha, fill, p, solved, out
-            )
+            inputs = x, weights, sign, levels, totals, alpha, fill
+            self._run_long(_SELECT[x.dtype], *inputs, copy, p, solved, out)
 
         if fill:
             run(levels)
-            return solved, out, p, None, None
+            return x if copy is None else copy, solved, out, p, None, None
         every, found = np.full(len(x), 2, np.uint8), np.empty((*out.shape, levels.shape[1]))
         for m in range(levels.shape[1]):
             run(np.ascontiguousarray(levels[:, m]))
             np.minimum(every, solved, out=every)
             found[:, :, m] = out
-        return every, found, p, None, None
+        return x, every, found, p, None, None
 
     def anchors(self, x: Array, index: Array, side: Array, key: Array) -> tuple[Array, Array]:
         """Return the two nodes that anchor each threshold."""

@@ -31,13 +31,15 @@ class Selection:
         If p is asked for, one a lane: in [0, total], and infinite where it is the total, which a
         device sees to.  If not, several, as shares of the total.
     weights : array, shape (lanes, n), optional
-    room : array, optional
-        Where p may be written.
+    keep : bool, optional
+        Whether x is kept, and must be a copy.
     fill : int, optional
         Whether p is asked for: 0 for no, 1 for F, 2 for its logarithm.
 
     Attributes
     ----------
+    x : array, shape (lanes, n)
+        The entries, copied if `keep`.
     found : array, shape (10,) + levels.shape
         Of each threshold b = (lo + hi)/2 + alpha u: lo, hi, u, the entries next to it on both
         sides (NaN for none), the factors of the softmax weights left and right of it as in
@@ -62,11 +64,11 @@ class Selection:
         levels: Array,
         totals: Array,
         weights: Array | None = None,
-        room: Array | None = None,
+        keep: bool = False,
         fill: int = 1,
     ) -> None:
-        self.solved, self.found, self.p, self.invalid, self.absent = kernels.select(
-            x, weights, sign, levels, totals, alpha, room, fill
+        self.x, self.solved, self.found, self.p, self.invalid, self.absent = kernels.select(
+            x, weights, sign, levels, totals, alpha, keep, fill
         )
         if self.solved is None or kernels.every(self.solved):
             return

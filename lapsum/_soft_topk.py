@@ -228,28 +228,30 @@ class _SoftTopk(LaneRule):
     ) -> None:
         # For the cotangents of weights p must not be rounded.
         self.single = weights is None or not running.keep
+        keep = running.keep
+        if keep:
+            running = running._replace(spare=("x",))  # which is copied where it is read first
         super().__init__(running, {"x": x, "k": k, "alpha": alpha}, weights, axis)
-        self.x = self.lanes["x"]
         self.alpha = self.lanes["alpha"]
         # A level of exactly the total is where the running sums must not decide.
-        number = self.x.shape[1] if weights is None else None
+        number = self.result.size if weights is None else None
         total = self.total
         levels = check_k(self.kernels, self.arrays["k"], self.lanes["k"], total, number)
         # The largest are the smallest of -x, at the level k: W - k is never formed.
         self.sign = -1.0 if largest else 1.0
-        x = self.arrays["x"]
-        room = self.kernels.room(x) if running.keep and x.dtype == self.x.dtype else None
         self.b = b = Selection(
             self.kernels,
-            self.x,
+            self.lanes["x"],
             self.sign,
             self.alpha,
             levels,
             total,
             self.lanes.get("weights"),
-            room,
+            keep,
             self.fill,
         )
+        self.x = b.x
+        self.forget("x")
         if b.invalid is not None:
             self.spoil(b.invalid)
         self.absent = b.absent

@@ -70,12 +70,14 @@ cdef extern from "selection.h" nogil:
         const lap_table *table
         const lap_runner *runner
         const void *x
+        const void *ahead
         int single
         const double *c
         ptrdiff_t n
         double sign, alpha
 
     int lap_select(const lap_lane*, double, double, void*, double*, lap_selected*)
+    void lap_lane_copy(const lap_lane*, void*)
     void lap_lane_cdf(const lap_lane*, const lap_anchored*, int, void*)
     void lap_lane_pull(const lap_lane*, const lap_anchored*, const void*, void*, lap_pulled*)
     const int LAP_FEW
@@ -1075,6 +1077,7 @@ cdef inline lap_lane _lane(
     lane.table = _table
     lane.runner = NULL
     lane.x = &x[l, 0]
+    lane.ahead = NULL
     lane.single = entry is float
     lane.c = NULL
     if weights is not None:
@@ -1112,6 +1115,7 @@ def select(
     const double[::1] totals,           # IN  sums of the weights
     const double[::1] alpha,            # IN
     int fill,                           # IN  1: with F, 2: with its logarithm
+    entry[:, ::1] copy,                 # OUT None, or a copy of x
     entry[:, ::1] p,                    # OUT if fill, F((b - sign x)/alpha) of solved lanes
     unsigned char[::1] solved,          # OUT as lap_select returns it
     double[:, ::1] out,                 # OUT (10, lanes): lo, hi, u, the neighbours of the
@@ -1137,9 +1141,15 @@ def select(
             raise MemoryError
     for l in range(start, stop):
         solved[l] = 0
+        lane = _lane(x, weights, sign, alpha, l, &threads, run)
+        if l + 1 < stop:
+            lane.ahead = &x[l + 1, 0]
+        if copy is not None:
+            with nogil:
+                lap_lane_copy(&lane, &copy[l, 0])
+            lane.x = &copy[l, 0]
         if not 0.0 < levels[l] < totals[l]:
             continue
-        lane = _lane(x, weights, sign, alpha, l, &threads, run)
         with nogil:
             found = lap_select(&lane, levels[l], totals[l], &p[l, 0] if fill else scratch,
                                scratch_c, &s)

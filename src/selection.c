@@ -549,8 +549,27 @@ static void cdf_part(void *context, ptrdiff_t i)
     entries *all = context;
     const lap_lane *lane = all->lane;
     const ptrdiff_t start = part_start(lane->n, i);
-    lane->table->cdf(from(lane, lane->x, start), lane->single, part_size(lane->n, i), lane->sign,
-                     all->b, lane->alpha, all->logarithm, from(lane, all->out, start));
+    const void *x = from(lane, lane->x, start);
+    lane->table->cdf(x, lane->single, part_size(lane->n, i), lane->sign, all->b, lane->alpha,
+                     all->logarithm, lane->ahead ? from(lane, lane->ahead, start) : x,
+                     from(lane, all->out, start));
+}
+
+static void copy_part(void *context, ptrdiff_t i)
+{
+    entries *all = context;
+    const lap_lane *lane = all->lane;
+    const ptrdiff_t start = part_start(lane->n, i), size = part_size(lane->n, i);
+    memcpy(from(lane, all->out, start), from(lane, lane->x, start),
+           (char *)from(lane, all->out, size) - (char *)all->out);
+}
+
+void lap_lane_copy(const lap_lane *lane, void *out)
+{
+    entries all;
+    all.lane = lane;
+    all.out = out;
+    run(lane->runner, copy_part, &all, parts(lane->n));
 }
 
 void lap_lane_cdf(const lap_lane *lane, const lap_anchored *b, int logarithm, void *out)

@@ -22,7 +22,7 @@ typedef struct {
 typedef struct {
     const lap_table *table;
     const lap_runner *runner; /* NULL: one part after another */
-    const void *x;
+    const void *x, *ahead; /* ahead: of the lane that comes next, or NULL */
     int single;
     const double *c;
     ptrdiff_t n;
@@ -41,6 +41,9 @@ int lap_select(const lap_lane *lane, double level, double total, void *scratch,
 /* lap_table.softmax of up to LAP_FEW thresholds together: x_bar is the sum. */
 void lap_lane_softmax(const lap_lane *lane, const lap_anchored *b, int few, const double *dot,
                       const double *bar, double *x_bar, lap_pulled *sums);
+
+/* A copy of all entries. */
+void lap_lane_copy(const lap_lane *lane, void *out);
 
 /* F((b - z)/alpha) of all entries, or its logarithm. */
 void lap_lane_cdf(const lap_lane *lane, const lap_anchored *b, int logarithm, void *out);

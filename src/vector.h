@@ -332,6 +332,16 @@ static inline vec v_compress(vec a, mask m)
 
 #endif
 
+/* Asks for what will be read soon; any address does no harm. */
+static inline void v_ahead(const void *p)
+{
+#if defined(__GNUC__)
+    __builtin_prefetch(p, 0, 2);
+#else
+    (void)p;
+#endif
+}
+
 /* The next lanes of n doubles, filled up at their end; and the way back. */
 static inline vec v_next(const double *p, ptrdiff_t n, double fill)
 {
