@@ -157,14 +157,24 @@ static void NAME(exp)(const double *x, ptrdiff_t n, double *out)
         v_put(out + i, n - i, v_exp(v_next(x + i, n - i, 0.0)));
 }
 
+/* lap_decay. */
+INLINE vec decay(vec gap)
+{
+    const mask near = v_lt(gap, v_all(0.5));
+    const int count = v_count(near);
+    vec out = gap;
+    if (count > 0)
+        out = -v_abs(v_expm1(-gap)); /* the sign is set for a gap of zero, too */
+    if (count < LANES)
+        out = v_if(near, out, v_exp(-gap));
+    return out;
+}
+
 static void NAME(decays)(const double *gap, ptrdiff_t n, double *out)
 {
     ptrdiff_t i;
-    for (i = 0; i < n; i += LANES) {
-        vec g = v_next(gap + i, n - i, 0.0);
-        /* The sign is set for a gap of zero, too. */
-        v_put(out + i, n - i, v_if(v_lt(g, v_all(0.5)), -v_abs(v_expm1(-g)), v_exp(-g)));
-    }
+    for (i = 0; i < n; i += LANES)
+        v_put(out + i, n - i, decay(v_next(gap + i, n - i, 0.0)));
 }
 
 static void NAME(gaps)(const double *x, ptrdiff_t n, double alpha, double *out)
