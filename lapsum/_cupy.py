@@ -698,27 +698,22 @@ class Kernels:
             _cuda.FLOW_ALONG(*inputs, *away, axis=(1, 2)),
         )
 
-    def insides(
-        self, x: Array, count: Array, index: Array, lo: Array, hi: Array, u: Array, alpha: Array
-    ) -> tuple[Array, Array]:
-        """Return the interval that holds each node, and the share of its mass in it."""
-        row, out = cupy.empty(x.shape, np.int64), cupy.empty(x.shape)
-        _cuda.INSIDES(x, count, index, lo, hi, u, alpha, x.shape[1], row, out)
-        return row, out
+    def intervals(
+        self, x: Array, gap: Array, count: Array, scans: tuple[Array, Array], alpha: Array
+    ) -> tuple[Array, Array, Array, Array]:
+        """Return what the n intervals between the thresholds at the levels 1, 2, ... get.
 
-    def rows(
-        self,
-        index: Array,
-        anchors: tuple[Array, Array, Array],
-        alpha: Array,
-        factors: Array,
-        n: int,
-    ) -> tuple[Array, Array]:
-        """Return the nodes next to the n intervals between thresholds, and what they contribute."""
-        lanes = len(index)
+        The interval that holds each node, and the share of its mass in it; the nodes next to each
+        interval, and what they contribute.
+        """
+        lanes, n = x.shape
+        index, side, u, factors = self.solve_steps(gap, count, *scans, 1.0, max(n - 1, 0), 2)
+        lo, hi = self.anchors(x, index, side, self.identity(lanes))
+        row, inside = cupy.empty(x.shape, np.int64), cupy.empty(x.shape)
+        _cuda.INSIDES(x, count, index, lo, hi, u, alpha, n, row, inside)
         at, by = cupy.empty((2, lanes, n), np.int64), cupy.empty((2, lanes, n))
-        _cuda.ROWS(index, *anchors, alpha, factors, lanes, n, *at, *by)
-        return at, by
+        _cuda.ROWS(index, lo, hi, u, alpha, factors, lanes, n, *at, *by)
+        return row, inside, at, by
 
     def collect(self, values: Array, inside: Array, row: Array, key: Array, out: Array) -> None:
         """Add inside * values to `out`, by row."""

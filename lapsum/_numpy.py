@@ -797,26 +797,23 @@ class Kernels:
 
         return LinearOperator(shape, matvec, rmatvec, dtype=dtype)
 
-    def insides(
-        self, x: Array, count: Array, index: Array, lo: Array, hi: Array, u: Array, alpha: Array
-    ) -> tuple[Array, Array]:
-        """Return the interval that holds each node, and the share of its mass in it."""
-        row, out = np.empty(x.shape, dtype=np.intp), np.empty_like(x)
-        self._run(_kernels.insides, out.shape, x, count, index, lo, hi, u, alpha, row, out)
-        return row, out
-
-    def rows(
+    def intervals(
         self,
-        index: Array,
-        anchors: tuple[Array, Array, Array],
+        x: Array,
+        gap: Array,
+        count: Array,
+        scans: tuple[Array, Array],
         alpha: Array,
-        factors: Array,
-        n: int,
-    ) -> tuple[Array, Array]:
-        """Return the nodes next to the n intervals between thresholds, and what they contribute."""
-        at, by = np.empty((2, len(index), n), np.intp), np.empty((2, len(index), n))
-        self._run(_kernels.rows, index.shape, index, *anchors, alpha, factors, at, by)
-        return at, by
+    ) -> tuple[Array, Array, Array, Array]:
+        """Return what the n intervals between the thresholds at the levels 1, 2, ... get.
+
+        The interval that holds each node, and the share of its mass in it; the nodes next to each
+        interval, and what they contribute.
+        """
+        row, inside = np.empty(x.shape, np.intp), np.empty_like(x)
+        at, by = np.empty((2, *x.shape), np.intp), np.empty((2, *x.shape))
+        self._run(_kernels.intervals, x.shape, x, gap, count, *scans, alpha, row, inside, at, by)
+        return row, inside, at, by
 
     def collect(self, values: Array, inside: Array, row: Array, key: Array, out: Array) -> None:
         """Add inside * values to `out`, by row."""

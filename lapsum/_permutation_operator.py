@@ -101,7 +101,7 @@ class SoftPermutation:
         refused = mend(kernels, arrays, lanes)
         with quiet():
             sources = Sources(kernels, **lanes, refused=refused)
-            self._product = Product(sources, full=False)
+            self._product = Product(sources)
         self._invalid = sources.invalid
 
     def __repr__(self) -> str:

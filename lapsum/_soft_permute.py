@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -10,6 +11,7 @@ from ._layout import Layout, key_of
 from ._rules import Rule, evaluate, rule_of
 from ._soft_permutation import integer_thresholds
 from ._sources import Sources
+from ._targets import Thresholds
 from ._validation import (
     Running,
     arguments,
@@ -133,12 +135,16 @@ class Product:
     their digits.
     """
 
-    def __init__(self, sources: Sources, full: bool = True) -> None:
-        kernels = sources.kernels
+    def __init__(self, sources: Sources) -> None:
         self.sources = s = sources
-        self.b = b = integer_thresholds(sources, full)
-        self.row, self.inside = kernels.insides(s.x, s.count, b.index, b.lo, b.hi, b.u, s.alpha)
-        self.at, self.by = kernels.rows(b.index, b.where, s.alpha, b.factors, s.shape[1])
+        self.row, self.inside, self.at, self.by = s.kernels.intervals(
+            s.x, s.gap, s.count, (s.left, s.right), s.alpha
+        )
+
+    @cached_property
+    def b(self) -> Thresholds:
+        """The thresholds between the intervals, for derivatives."""
+        return integer_thresholds(self.sources, True)
 
     def apply(self, values: Array, key: Array) -> Array:
         """Return P times lanes of sorted values."""
@@ -244,7 +250,7 @@ class _SoftPermute(Rule):
         }
         refused = mend(self.kernels, arrays, lanes)
         self.sources = Sources(self.kernels, **lanes, refused=refused)
-        self.product = Product(self.sources, running.keep)
+        self.product = Product(self.sources)
         self.values = self.layouts["values"].pack(values)
         invalid = xp.isnan(self.values).any(axis=-1)
         if self.sources.invalid is not None:

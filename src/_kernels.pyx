@@ -8,6 +8,10 @@ Inputs are marked # IN and outputs # OUT.  Each call takes lanes start to stop, 
 threads can share the lanes of one array.
 """
 
+from libc.stdint cimport int64_t, uint64_t
+from libc.stdlib cimport free, malloc
+from libc.string cimport memcpy, memset
+
 cdef extern from "laplace.h" nogil:
     ctypedef struct lap_root:
         int side
@@ -42,6 +46,18 @@ cdef extern from "loops.h" nogil:
     ctypedef struct lap_pulled:
         lap_pair h, along
 
+    enum:
+        LAP_EDGES
+
+    ctypedef struct lap_edges:
+        double *index
+        double *lo
+        double *hi
+        double *u
+        double *place
+        double *before
+        double *after
+
     ctypedef struct lap_table:
         const char *name
         void (*exp)(const double*, ptrdiff_t, double*) noexcept nogil
@@ -49,8 +65,9 @@ cdef extern from "loops.h" nogil:
         void (*gaps)(const double*, ptrdiff_t, double, double*) noexcept nogil
         void (*solve)(const double*, const double*, const double*, const ptrdiff_t*, ptrdiff_t,
                       double, signed char*, double*, double*, int, ptrdiff_t) noexcept nogil
-        void (*offsets)(const double*, const double*, const double*, const double*, ptrdiff_t,
-                        double, double*) noexcept nogil
+        void (*shares)(const lap_edges*, ptrdiff_t, double, double*) noexcept nogil
+        void (*insides)(const lap_edges*, const int64_t*, const double*, ptrdiff_t, double,
+                        double*) noexcept nogil
         void (*widths)(const double*, const double*, const double*, ptrdiff_t, double,
                        double*) noexcept nogil
 
@@ -83,10 +100,6 @@ cdef extern from "selection.h" nogil:
     const int LAP_FEW
     void lap_lane_softmax(const lap_lane*, const lap_anchored*, int, const double*, const double*,
                           double*, lap_pulled*)
-
-from libc.stdint cimport int64_t, uint64_t
-from libc.stdlib cimport free, malloc
-from libc.string cimport memcpy, memset
 
 cdef extern from *:
     """
@@ -1560,100 +1573,124 @@ def permutation_vjp(
             alpha_bar[l] = alpha_high + alpha_low
 
 
-cdef struct _marks:                     # thresholds, brought together
-    double lo[BLOCK]
-    double hi[BLOCK]
-    double u[BLOCK]
-
-
-cdef inline void _mark(
-    _marks *marks, Py_ssize_t j, const double[:, ::1] lo, const double[:, ::1] hi,
-    const double[:, ::1] u, Py_ssize_t l, Py_ssize_t i,
+cdef inline void _edge(
+    lap_edges *edges, Py_ssize_t t, Py_ssize_t m, int side, double u, const double *x,
+    const double *gap, Py_ssize_t n,
 ) noexcept nogil:
-    """Threshold i, as in `_threshold_offset`."""
-    if 0 <= i < u.shape[1]:
-        marks.lo[j] = lo[l, i]
-        marks.hi[j] = hi[l, i]
-        marks.u[j] = u[l, i]
+    """Threshold t, with m of n nodes left of it."""
+    cdef double whole = gap[m] if m < n else INFINITY
+    edges.index[t] = <double>m
+    edges.lo[t] = x[m - 1 if m > 0 else 0]
+    edges.hi[t] = x[m if m < n else n - 1]
+    edges.u[t] = u
+    if side < 0:
+        edges.place[t] = 0.0
+        edges.before[t] = u
+        edges.after[t] = whole - u
+    elif side == 0:
+        # Apart from both ends, where the gap is infinite too.
+        edges.place[t] = 0.5 * whole if whole < INFINITY else 1e308
+        edges.before[t] = 0.5 * whole + u
+        edges.after[t] = 0.5 * whole - u
     else:
-        marks.lo[j] = marks.hi[j] = 0.0
-        marks.u[j] = -INFINITY if i < 0 else INFINITY
+        edges.place[t] = whole
+        edges.before[t] = whole + u
+        edges.after[t] = -u
+    if edges.before[t] < 0.0:
+        edges.before[t] = 0.0
+    if edges.after[t] < 0.0:
+        edges.after[t] = 0.0
 
 
-def insides(
+def intervals(
     const double[:, ::1] x,             # IN  sorted sources
-    const Py_ssize_t[::1] count,        # IN
-    const Py_ssize_t[:, ::1] index,     # IN  nodes left of each of the n - 1 thresholds
-    const double[:, ::1] lo,            # IN
-    const double[:, ::1] hi,            # IN
-    const double[:, ::1] u,             # IN
+    const double[:, ::1] gap,           # IN
+    const Py_ssize_t[::1] count,        # IN  all of them, or none
+    const double[:, ::1] A,             # IN  scans of unit weights
+    const double[:, ::1] B,             # IN
     const double[::1] alpha,            # IN
-    Py_ssize_t[:, ::1] row,             # OUT the interval (b_{i-1}, b_i] that holds the node
-    double[:, ::1] out,                 # OUT F(t_i) - F(t_{i-1}) there
-    Py_ssize_t start, Py_ssize_t stop,
-):
-    cdef Py_ssize_t l, i, j, b, size, thresholds = index.shape[1]
-    cdef double below[BLOCK]
-    cdef double above[BLOCK]
-    cdef _marks marks
-    with nogil:
-        for l in range(start, stop):
-            i = b = 0
-            while b < x.shape[1]:
-                size = BLOCK if b + BLOCK < x.shape[1] else x.shape[1] - b
-                for j in range(size):
-                    while b + j < count[l] and i < thresholds and index[l, i] <= b + j:
-                        i += 1
-                    row[l, b + j] = i if b + j < count[l] else 0
-                for j in range(size):
-                    _mark(&marks, j, lo, hi, u, l, row[l, b + j] - 1)
-                _table.offsets(marks.lo, marks.hi, marks.u, &x[l, b], size, alpha[l], below)
-                for j in range(size):
-                    _mark(&marks, j, lo, hi, u, l, row[l, b + j])
-                _table.offsets(marks.lo, marks.hi, marks.u, &x[l, b], size, alpha[l], above)
-                for j in range(size):
-                    below[j] = -below[j] if below[j] < 0.0 and b + j < count[l] else 0.0
-                    above[j] = above[j] if above[j] > 0.0 and b + j < count[l] else 0.0
-                _table.decays(below, size, below)
-                _table.decays(above, size, above)
-                for j in range(size):
-                    out[l, b + j] = -0.5 * lap_decay_less_one(below[j])
-                    out[l, b + j] -= 0.5 * lap_decay_less_one(above[j])
-                b += size
-
-
-def rows(
-    const Py_ssize_t[:, ::1] index,     # IN  nodes left of each of the n - 1 thresholds
-    const double[:, ::1] lo,            # IN
-    const double[:, ::1] hi,            # IN
-    const double[:, ::1] u,             # IN
-    const double[::1] alpha,            # IN
-    const double[:, :, ::1] factors,    # IN  left and right of each threshold
+    Py_ssize_t[:, ::1] row,             # OUT the interval (b_{i-1}, b_i] that holds each node
+    double[:, ::1] inside,              # OUT F(t_i) - F(t_{i-1}) there
     Py_ssize_t[:, :, ::1] at,           # OUT (2, lanes, n) the nodes next to each of n intervals
     double[:, :, ::1] by,               # OUT what they contribute to it
     Py_ssize_t start, Py_ssize_t stop,
 ):
-    """From outside an interval: the kernel at its near end times (1 - e^{-width})/2."""
-    cdef Py_ssize_t l, i, b, size, first, last, n = at.shape[2]
+    """Between the thresholds b_i at the levels i: the n rows of a permutation.
+
+    From outside, an interval gets the kernel at its near end times (1 - e^{-width})/2.
+    """
+    cdef Py_ssize_t l, i, j, m, b, t, size, first, held, n = x.shape[1]
+    cdef ptrdiff_t index[LAP_EDGES]
+    cdef signed char side[LAP_EDGES]
+    cdef double u[LAP_EDGES]
+    cdef double factors[2 * LAP_EDGES]
     cdef double half[BLOCK]
+    cdef int64_t rows[BLOCK]
+    cdef lap_edges edges
+    cdef _walk walk
     with nogil:
         for l in range(start, stop):
+            if count[l] == 0:
+                for i in range(n):
+                    row[l, i] = at[0, l, i] = at[1, l, i] = 0
+                    inside[l, i] = by[0, l, i] = by[1, l, i] = 0.0
+                continue
+            walk = _walk(1.0, n, 0, 0)
+            # Threshold b - 1 of the lane is the first of a block, and what is below all is the
+            # first of the lane.
+            index[0] = 0
+            factors[0] = factors[LAP_EDGES] = 0.0
+            _edge(&edges, 0, 0, 1, 0.0, &x[l, 0], &gap[l, 0], n)
+            edges.place[0] = -INFINITY
+            edges.after[0] = INFINITY
             b = 0
             while b < n:
                 size = BLOCK if b + BLOCK < n else n - b
-                half[0] = half[size - 1] = INFINITY     # at both ends of the lane
-                first = 1 if b == 0 else b
-                last = n - 1 if b + size == n else b + size
-                if first < last:
-                    _table.widths(&lo[l, first - 1], &hi[l, first - 1], &u[l, first - 1],
-                                  last - first, alpha[l], &half[first - b])
-                _table.decays(half, size, half)
-                for i in range(b, b + size):
-                    half[i - b] = -0.5 * lap_decay_less_one(half[i - b])
-                    at[0, l, i] = index[l, i - 1] - 1 if i > 0 else -1
-                    by[0, l, i] = half[i - b] * factors[0, l, i - 1] if i > 0 else 0.0
-                    at[1, l, i] = index[l, i] if i < n - 1 else -1
-                    by[1, l, i] = half[i - b] * factors[1, l, i] if i < n - 1 else 0.0
+                held = size if b + size < n else size - 1
+                if held > 0:
+                    _roots(&walk, &gap[l, 0], &A[l, 0], &B[l, 0], b, held, index + 1, side + 1,
+                           u + 1, factors + 1, 2, LAP_EDGES)
+                for t in range(1, held + 1):
+                    _edge(&edges, t, index[t], side[t], u[t], &x[l, 0], &gap[l, 0], n)
+                if held < size:         # and what is above all its last
+                    index[size] = n
+                    factors[size] = factors[LAP_EDGES + size] = 0.0
+                    _edge(&edges, size, n, 1, 0.0, &x[l, 0], &gap[l, 0], n)
+                    edges.before[size] = INFINITY
+                _table.shares(&edges, size, alpha[l], half)
+                for i in range(size):
+                    at[0, l, b + i] = index[i] - 1
+                    at[1, l, b + i] = index[i + 1]
+                    by[0, l, b + i] = half[i] * factors[i]
+                    by[1, l, b + i] = half[i] * factors[LAP_EDGES + i + 1]
+                m = index[0]
+                t = 0
+                while m < index[size]:
+                    held = BLOCK if m + BLOCK < index[size] else index[size] - m
+                    # How many thresholds are left of a node, counted up.
+                    memset(rows, 0, held * sizeof(int64_t))
+                    while index[t + 1] < m + held:
+                        j = index[t + 1] - m
+                        rows[j if j > 0 else 0] += 1
+                        t += 1
+                    first = b if m == index[0] else row[l, m - 1]
+                    for j in range(held):
+                        first += rows[j]
+                        row[l, m + j] = first
+                        rows[j] = first - b
+                    _table.insides(&edges, rows, &x[l, m], held, alpha[l], &inside[l, m])
+                    m += held
+                # The last threshold is the first of the next block.
+                index[0] = index[size]
+                factors[0] = factors[size]
+                factors[LAP_EDGES] = factors[LAP_EDGES + size]
+                edges.index[0] = edges.index[size]
+                edges.lo[0] = edges.lo[size]
+                edges.hi[0] = edges.hi[size]
+                edges.u[0] = edges.u[size]
+                edges.place[0] = edges.place[size]
+                edges.before[0] = edges.before[size]
+                edges.after[0] = edges.after[size]
                 b += size
 
 

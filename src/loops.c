@@ -170,6 +170,13 @@ INLINE vec decay(vec gap)
     return out;
 }
 
+/* 1 - e^{-gap}. */
+INLINE vec fall(vec gap)
+{
+    const vec d = decay(gap);
+    return v_if(v_lt(gap, v_all(0.5)), -d, 1.0 - d);
+}
+
 static void NAME(decays)(const double *gap, ptrdiff_t n, double *out)
 {
     ptrdiff_t i;
@@ -272,20 +279,60 @@ INLINE int finite(vec t)
     return v_count(v_lt(v_abs(t), v_all(INFINITY))) == LANES;
 }
 
-static void NAME(offsets)(const double *lo, const double *hi, const double *u, const double *x,
-                          ptrdiff_t n, double alpha, double *out)
+/* lap_step, of `left` lanes. */
+INLINE vec step(vec from, vec to, double alpha, ptrdiff_t left)
 {
-    const vec scale = v_all(alpha);
-    ptrdiff_t i, j;
+    const vec difference = to - from;
+    vec out = difference / v_all(alpha);
+    if (!finite(difference)) { /* an overflow, or infinities, which may be equal */
+        double starts[LANES], ends[LANES], steps[LANES];
+        int j;
+        v_store(starts, from);
+        v_store(ends, to);
+        v_store(steps, out);
+        for (j = 0; j < LANES && j < left; j++)
+            steps[j] = lap_step(starts[j], ends[j], alpha);
+        out = v_load(steps);
+    }
+    return out;
+}
+
+static void NAME(shares)(const lap_edges *edges, ptrdiff_t n, double alpha, double *out)
+{
+    const vec zero = v_all(0.0);
+    ptrdiff_t i;
     for (i = 0; i < n; i += LANES) {
         const ptrdiff_t left = n - i;
-        const vec z = v_next(x + i, left, 0.0);
-        vec t = 0.5 * ((v_next(lo + i, left, 0.0) - z) / scale);
-        t = t + 0.5 * ((v_next(hi + i, left, 0.0) - z) / scale) + v_next(u + i, left, 0.0);
-        v_put(out + i, left, t);
-        if (!finite(t)) /* an overflow, an infinity or a NaN */
-            for (j = i; j < n && j < i + LANES; j++)
-                out[j] = lap_offset(lo[j], hi[j], u[j], x[j], alpha);
+        const vec from = v_next(edges->place + i, left, 0.0);
+        const vec to = v_next(edges->place + i + 1, left, 0.0);
+        /* Both in one gap, or with nodes between them. */
+        vec width = v_if(v_lt(from, to), to - from, zero);
+        vec across = step(v_next(edges->hi + i, left, 0.0), v_next(edges->lo + i + 1, left, 0.0),
+                          alpha, left);
+        width = width + (v_next(edges->u + i + 1, left, 0.0) - v_next(edges->u + i, left, 0.0));
+        across = across + v_next(edges->after + i, left, 0.0);
+        across = across + v_next(edges->before + i + 1, left, 0.0);
+        width = v_if(v_lt(v_next(edges->index + i, left, 0.0),
+                          v_next(edges->index + i + 1, left, 0.0)), across, width);
+        v_put(out + i, left, 0.5 * fall(v_if(v_lt(width, zero), zero, width)));
+    }
+}
+
+static void NAME(insides)(const lap_edges *edges, const int64_t *row, const double *x, ptrdiff_t n,
+                          double alpha, double *out)
+{
+    ptrdiff_t i;
+    for (i = 0; i < n; i += LANES) {
+        const ptrdiff_t left = n - i;
+        const vec v = v_next(x + i, left, 0.0);
+        int64_t at[LANES];
+        vec below, above;
+        int j;
+        for (j = 0; j < LANES; j++)
+            at[j] = row[j < left ? i + j : i];
+        below = v_gather(edges->after, at, 0) + step(v_gather(edges->hi, at, 0), v, alpha, left);
+        above = v_gather(edges->before, at, 1) + step(v, v_gather(edges->lo, at, 1), alpha, left);
+        v_put(out + i, left, 0.5 * fall(below) + 0.5 * fall(above));
     }
 }
 
@@ -501,6 +548,6 @@ static void NAME(softmax)(const void *x, int single, const double *c, const doub
 
 const lap_table NAME(lap_table) = {
     TEXT(LAP_LEVEL), NAME(collapse), NAME(places), NAME(exp), NAME(decays), NAME(gaps),
-    NAME(solve), NAME(offsets), NAME(widths), NAME(cdf),
+    NAME(solve), NAME(shares), NAME(insides), NAME(widths), NAME(cdf),
     NAME(pull_sums), NAME(pull_entries), NAME(softmax),
 };

@@ -10,6 +10,7 @@
 #define LAPSUM_LOOPS_H
 
 #include <stddef.h>
+#include <stdint.h>
 
 #define LAP_SMALLEST 0x1p-960
 #define LAP_LARGEST 0x1p960
@@ -38,6 +39,15 @@ typedef struct {
     ptrdiff_t pivot;
 } lap_pulled;
 
+/* Thresholds in ascending order among sorted nodes, and their distances, over alpha, to the nodes
+ * next to them: `before` to lo on the left, `after` to hi on the right, and place + u again to lo,
+ * with place 0, half the gap or all of it.  index: how many nodes are left of each. */
+#define LAP_EDGES 257
+typedef struct {
+    double index[LAP_EDGES], lo[LAP_EDGES], hi[LAP_EDGES], u[LAP_EDGES], place[LAP_EDGES];
+    double before[LAP_EDGES], after[LAP_EDGES];
+} lap_edges;
+
 typedef struct {
     const char *name;
     /* Collapses z <= lo and z >= hi, moves the x of what is between to inside (which may be x) and
@@ -60,9 +70,12 @@ typedef struct {
     void (*solve)(const double *A, const double *B, const double *gap, const ptrdiff_t *m,
                   ptrdiff_t n, double first, signed char *side, double *u, double *factors,
                   int rows, ptrdiff_t stride);
-    /* lap_offset of x[i] from threshold i; lap_width from threshold i to i + 1, of n + 1. */
-    void (*offsets)(const double *lo, const double *hi, const double *u, const double *x,
-                    ptrdiff_t n, double alpha, double *out);
+    /* (1 - e^{-width})/2 of the n intervals between n + 1 thresholds. */
+    void (*shares)(const lap_edges *edges, ptrdiff_t n, double alpha, double *out);
+    /* What F gains at x[i] from threshold row[i], left of it, to the next, right of it. */
+    void (*insides)(const lap_edges *edges, const int64_t *row, const double *x, ptrdiff_t n,
+                    double alpha, double *out);
+    /* lap_width from threshold i to i + 1, of n + 1. */
     void (*widths)(const double *lo, const double *hi, const double *u, ptrdiff_t n, double alpha,
                    double *out);
     /* F((b - z)/alpha), or its logarithm.  The n entries at `ahead` (x will do) are fetched on the

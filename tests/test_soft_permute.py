@@ -40,6 +40,19 @@ def test_is_the_matrix_product(rng, transpose, descending):
     np.testing.assert_allclose(y, v @ (P if transpose else P.T), rtol=1e-12, atol=1e-14)
 
 
+@pytest.mark.parametrize("n", [1, 2, 255, 256, 257, 258, 700])
+@pytest.mark.parametrize("alpha", [1e-6, 1e-2, 1.0, 1e4])
+def test_is_the_matrix_product_over_several_blocks(rng, n, alpha):
+    normal, v = rng.normal(size=(2, n))
+    gaps = np.where(rng.random(n) < 0.3, rng.choice([0.0, -np.inf, np.inf], n), normal)
+    clusters = np.repeat([0.0, 1e3], [n - n // 3, n // 3]) + 1e-3 * normal
+    for x in (normal, normal.round(1), gaps, clusters):
+        P = lapsum.soft_permutation(x, alpha)
+        for transpose in (False, True):
+            y = lapsum.soft_permute(x, v, alpha, transpose=transpose)
+            np.testing.assert_allclose(y, (P.T if transpose else P) @ v, atol=1e-13)
+
+
 def test_shapes(rng):
     values = rng.normal(size=(4, 5, 6))
     x = rng.normal(size=5)
