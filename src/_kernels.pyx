@@ -65,6 +65,8 @@ cdef extern from "loops.h" nogil:
         void (*gaps)(const double*, ptrdiff_t, double, double*) noexcept nogil
         void (*solve)(const double*, const double*, const double*, const ptrdiff_t*, ptrdiff_t,
                       double, signed char*, double*, double*, int, ptrdiff_t) noexcept nogil
+        void (*thresholds)(const double*, const double*, const double*, ptrdiff_t, double,
+                           double*) noexcept nogil
         void (*shares)(const lap_edges*, ptrdiff_t, double, double*) noexcept nogil
         void (*insides)(const lap_edges*, const int64_t*, const double*, ptrdiff_t, double,
                         double*) noexcept nogil
@@ -849,7 +851,9 @@ def sorted_values(
     cdef ptrdiff_t index[BLOCK]
     cdef signed char side[BLOCK]
     cdef double u[BLOCK]
-    cdef double y, last
+    cdef double lo[BLOCK]
+    cdef double hi[BLOCK]
+    cdef double last
     cdef _walk walk
     with nogil:
         for l in range(start, stop):
@@ -858,17 +862,21 @@ def sorted_values(
             b = 0
             while b < steps:
                 size = BLOCK if b + BLOCK < steps else steps - b
-                if walk.n > 0:
-                    _roots(&walk, &gap[l, 0], &A[l, 0], &B[l, 0], b, size, index, side, u, NULL, 0, 0)
-                for i in range(size):
-                    if walk.n == 0:
+                if walk.n == 0:
+                    for i in range(size):
                         out[l, b + i] = NAN
-                        continue
+                    b += size
+                    continue
+                _roots(&walk, &gap[l, 0], &A[l, 0], &B[l, 0], b, size, index, side, u, NULL, 0, 0)
+                for i in range(size):
                     k = index[i]
-                    y = lap_threshold(x[l, k if side[i] > 0 else k - 1],
-                                      x[l, k - 1 if side[i] < 0 else k], u[i], alpha[l])
-                    last = y if not y < last else last
-                    out[l, b + i] = last
+                    lo[i] = x[l, k - (side[i] <= 0)]
+                    hi[i] = x[l, k - (side[i] < 0)]
+                _table.thresholds(lo, hi, u, size, alpha[l], &out[l, b])
+                for i in range(size):
+                    if out[l, b + i] < last:
+                        out[l, b + i] = last
+                    last = out[l, b + i]
                 b += size
 
 
@@ -981,8 +989,9 @@ def thresholds(
     cdef Py_ssize_t l, i
     with nogil:
         for l in range(start, stop):
-            for i in range(u.shape[1]):
-                out[l, i] = lap_threshold(lo[l, i], hi[l, i], u[l, i], alpha[key[l]])
+            if u.shape[1] > 0:
+                _table.thresholds(&lo[l, 0], &hi[l, 0], &u[l, 0], u.shape[1], alpha[key[l]],
+                                  &out[l, 0])
 
 
 # ----------------------------------------------------------------- from nodes to targets and back

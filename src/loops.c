@@ -211,8 +211,11 @@ static void NAME(solve)(const double *A, const double *B, const double *gap, con
         double sides[LANES];
         vec a, b, g, excess, size, E, H, s, sum, scale, P, Q, most, least, centre;
         mask far, up, level;
-        for (j = 0; j < LANES; j++)
-            at[j] = m[j < left ? i + j : i];
+        if (left >= LANES && sizeof(*m) == sizeof(*at))
+            memcpy(at, m + i, sizeof(at));
+        else
+            for (j = 0; j < LANES; j++)
+                at[j] = m[j < left ? i + j : i];
         a = v_gather(A, at, -1);
         b = v_gather(B, at, 0);
         g = v_gather(gap, at, 0);
@@ -277,6 +280,22 @@ static void NAME(solve)(const double *A, const double *B, const double *gap, con
 INLINE int finite(vec t)
 {
     return v_count(v_lt(v_abs(t), v_all(INFINITY))) == LANES;
+}
+
+static void NAME(thresholds)(const double *lo, const double *hi, const double *u, ptrdiff_t n,
+                             double alpha, double *out)
+{
+    const vec scale = v_all(alpha);
+    ptrdiff_t i, j;
+    for (i = 0; i < n; i += LANES) {
+        const ptrdiff_t left = n - i;
+        vec y = 0.5 * (v_next(lo + i, left, 0.0) + v_next(hi + i, left, 0.0));
+        y = y + scale * v_next(u + i, left, 0.0);
+        v_put(out + i, left, y);
+        if (!finite(y)) /* an overflow, an infinity or a NaN */
+            for (j = i; j < n && j < i + LANES; j++)
+                out[j] = lap_threshold(lo[j], hi[j], u[j], alpha);
+    }
 }
 
 /* lap_step, of `left` lanes. */
@@ -548,6 +567,6 @@ static void NAME(softmax)(const void *x, int single, const double *c, const doub
 
 const lap_table NAME(lap_table) = {
     TEXT(LAP_LEVEL), NAME(collapse), NAME(places), NAME(exp), NAME(decays), NAME(gaps),
-    NAME(solve), NAME(shares), NAME(insides), NAME(widths), NAME(cdf),
+    NAME(solve), NAME(thresholds), NAME(shares), NAME(insides), NAME(widths), NAME(cdf),
     NAME(pull_sums), NAME(pull_entries), NAME(softmax),
 };

@@ -70,6 +70,9 @@ typedef struct {
     void (*solve)(const double *A, const double *B, const double *gap, const ptrdiff_t *m,
                   ptrdiff_t n, double first, signed char *side, double *u, double *factors,
                   int rows, ptrdiff_t stride);
+    /* lap_threshold. */
+    void (*thresholds)(const double *lo, const double *hi, const double *u, ptrdiff_t n,
+                       double alpha, double *out);
     /* (1 - e^{-width})/2 of the n intervals between n + 1 thresholds. */
     void (*shares)(const lap_edges *edges, ptrdiff_t n, double alpha, double *out);
     /* What F gains at x[i] from threshold row[i], left of it, to the next, right of it. */
