@@ -58,20 +58,18 @@ class Layout:
         With `entries` float32 stays float32, for the kernels that read it as it is.
         """
         kernels, lanes = self.kernels, prod(self.batch)
+        if self.axis is None and not array.ndim:
+            number = kernels.every_lane(array, lanes)
+            return number.reshape(lanes, 1) if self.flat else number
         contiguous = kernels.entries if entries else kernels.contiguous
         if self._plain:
             return contiguous(array).reshape(lanes, self.shape[-1])
         xp = kernels.xp
-        if self.flat and not array.ndim:
-            return kernels.every_lane(array, lanes).reshape(lanes, 1)
-        if self.axis is not None or array.ndim:
-            array = xp.asarray(array)  # a list beside arrays of a device was still on the host
+        array = xp.asarray(array)  # a list beside arrays of a device was still on the host
         if self.flat:
             array = xp.broadcast_to(array.reshape(-1), (lanes, self.size))
             return contiguous(array)
         if self.axis is None:
-            if not array.ndim:
-                return kernels.every_lane(array, lanes)
             return contiguous(xp.broadcast_to(array, self.batch).reshape(-1))
         array = xp.moveaxis(array, self.axis, -1)
         array = xp.broadcast_to(array, (*self.batch, self.size))

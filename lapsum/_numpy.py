@@ -72,7 +72,9 @@ class Kernels:
 
     def _run_long(self, kernel: Any, x: Array, *args: Any) -> None:
         """Call a kernel that can also share the parts of each lane."""
-        if len(x) < self.workers and x.size >= GRAIN:
+        if self.workers == 1:
+            kernel(None, x, *args, 0, len(x))
+        elif len(x) < self.workers and x.size >= GRAIN:
             kernel(self._share, x, *args, 0, len(x))
         else:
             self._run(kernel, x.shape, None, x, *args)
@@ -99,6 +101,8 @@ class Kernels:
 
     def every_lane(self, number: Array, lanes: int) -> Array:
         """Return a 0-d array as one number for every lane."""
+        if lanes == 1:
+            return self.contiguous(number).reshape(1)
         out = np.empty(lanes)
         out.fill(number.item())
         return out
