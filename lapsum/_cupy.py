@@ -1,9 +1,9 @@
 """The kernels for CuPy arrays, with the names and meanings of `lapsum._numpy`.
 
-Sums along a lane go through `Kernels._scan`: threads walk along chunks, the same is done with the
+Scans along a lane go through `Kernels._scan`: threads walk along chunks, the same is done with the
 sums of the chunks, and the chunks are walked again with what came before them.  The order of all
-additions is fixed, so results are the same in every run.  No kernel waits for the device; the
-rules that call them do where they ask whether a flag is set.
+additions is fixed, here and in sums, so results are the same in every run.  No kernel waits for the
+device; the rules that call them do where they ask whether a flag is set.
 """
 
 from __future__ import annotations
