@@ -1091,13 +1091,22 @@ cdef void _share(
         (<object>(<_threads*>runner).run)(call, tasks)
 
 
+cdef inline const lap_runner *_runner(_threads *threads, object run):
+    """What shares the parts of a lane by run(task, tasks), or NULL where that is None."""
+    if run is None:
+        return NULL
+    threads.runner.run = _share
+    threads.run = <void*>run
+    return &threads.runner
+
+
 cdef inline lap_lane _lane(
     const entry[:, ::1] x, const double[:, ::1] weights, double sign, const double[::1] alpha,
-    Py_ssize_t l, _threads *threads, object run,
-):
+    Py_ssize_t l, const lap_runner *runner,
+) noexcept nogil:
     cdef lap_lane lane
     lane.table = _table
-    lane.runner = NULL
+    lane.runner = runner
     lane.x = &x[l, 0]
     lane.ahead = NULL
     lane.single = entry is float
@@ -1107,10 +1116,6 @@ cdef inline lap_lane _lane(
     lane.n = x.shape[1]
     lane.sign = sign
     lane.alpha = alpha[l]
-    if run is not None:
-        threads.runner.run = _share
-        threads.run = <void*>run
-        lane.runner = &threads.runner
     return lane
 
 
@@ -1150,6 +1155,7 @@ def select(
     cdef lap_lane lane
     cdef _threads threads
     cdef lap_selected s
+    cdef const lap_runner *runner = _runner(&threads, run)
     cdef lap_anchored b
     cdef int found
     if not fill:
@@ -1161,39 +1167,37 @@ def select(
         if scratch_c is NULL:
             free(scratch)
             raise MemoryError
-    for l in range(start, stop):
-        solved[l] = 0
-        lane = _lane(x, weights, sign, alpha, l, &threads, run)
-        if l + 1 < stop:
-            lane.ahead = &x[l + 1, 0]
-        if copy is not None:
-            with nogil:
+    with nogil:
+        for l in range(start, stop):
+            solved[l] = 0
+            lane = _lane(x, weights, sign, alpha, l, runner)
+            if l + 1 < stop:
+                lane.ahead = &x[l + 1, 0]
+            if copy is not None:
                 lap_lane_copy(&lane, &copy[l, 0])
-            lane.x = &copy[l, 0]
-        if not 0.0 < levels[l] < totals[l]:
-            continue
-        with nogil:
+                lane.x = &copy[l, 0]
+            if not 0.0 < levels[l] < totals[l]:
+                continue
             found = lap_select(&lane, levels[l], totals[l], &p[l, 0] if fill else scratch,
                                scratch_c, &s)
-            if found:
-                b.lo = s.right_node if s.root.side > 0 else s.left_node
-                b.hi = s.left_node if s.root.side < 0 else s.right_node
-                b.u = s.root.u
-                if fill:
-                    lap_lane_cdf(&lane, &b, fill == 2, &p[l, 0])
-        if not found:
-            continue
-        solved[l] = found
-        out[0, l] = b.lo
-        out[1, l] = b.hi
-        out[2, l] = b.u
-        out[3, l] = s.left_node
-        out[4, l] = s.right_node
-        out[5, l] = s.root.q_left
-        out[6, l] = s.root.q_right
-        out[7, l] = s.root.density
-        out[8, l] = lap_threshold(b.lo, b.hi, b.u, alpha[l])
-        out[9, l] = s.root.centre
+            if not found:
+                continue
+            b.lo = s.right_node if s.root.side > 0 else s.left_node
+            b.hi = s.left_node if s.root.side < 0 else s.right_node
+            b.u = s.root.u
+            if fill:
+                lap_lane_cdf(&lane, &b, fill == 2, &p[l, 0])
+            solved[l] = found
+            out[0, l] = b.lo
+            out[1, l] = b.hi
+            out[2, l] = b.u
+            out[3, l] = s.left_node
+            out[4, l] = s.right_node
+            out[5, l] = s.root.q_left
+            out[6, l] = s.root.q_right
+            out[7, l] = s.root.density
+            out[8, l] = lap_threshold(b.lo, b.hi, b.u, alpha[l])
+            out[9, l] = s.root.centre
     free(scratch)
     free(scratch_c)
 
@@ -1239,14 +1243,15 @@ def pull(
     cdef lap_lane lane
     cdef lap_pulled sums
     cdef _threads threads
-    for l in range(start, stop):
-        b.lo, b.hi, b.u = thresholds[0, l], thresholds[1, l], thresholds[2, l]
-        b.density = thresholds[7, l]
-        lane = _lane(x, weights, sign, alpha, l, &threads, run)
-        with nogil:
+    cdef const lap_runner *runner = _runner(&threads, run)
+    with nogil:
+        for l in range(start, stop):
+            b.lo, b.hi, b.u = thresholds[0, l], thresholds[1, l], thresholds[2, l]
+            b.density = thresholds[7, l]
+            lane = _lane(x, weights, sign, alpha, l, runner)
             lap_lane_pull(&lane, &b, &bar[l, 0], &x_bar[l, 0], &sums)
-        level_bar[l] = (sums.h.high + sums.h.low) / b.density
-        alpha_bar[l] = -(sums.along.high + sums.along.low) / alpha[l]
+            level_bar[l] = (sums.h.high + sums.h.low) / b.density
+            alpha_bar[l] = -(sums.along.high + sums.along.low) / alpha[l]
 
 
 def softmax(
@@ -1268,25 +1273,26 @@ def softmax(
     cdef lap_pulled sums[LAP_FEW]
     cdef lap_lane lane
     cdef _threads threads
+    cdef const lap_runner *runner = _runner(&threads, run)
     cdef const double *dots = NULL
     cdef const double *bars = NULL
     if few > LAP_FEW:
         raise ValueError(f"at most {LAP_FEW} thresholds, got {few}")
-    for l in range(start, stop):
-        for i in range(few):
-            b[i].lo, b[i].hi = thresholds[0, l, i], thresholds[1, l, i]
-            b[i].u, b[i].density = thresholds[2, l, i], thresholds[7, l, i]
-            b[i].left, b[i].right = thresholds[3, l, i], thresholds[4, l, i]
-        if dot is not None:
-            dots = &dot[l, 0]
-        if bar is not None:
-            bars = &bar[l, 0]
-        lane = _lane(x, weights, 1.0, alpha, l, &threads, run)
-        with nogil:
+    with nogil:
+        for l in range(start, stop):
+            for i in range(few):
+                b[i].lo, b[i].hi = thresholds[0, l, i], thresholds[1, l, i]
+                b[i].u, b[i].density = thresholds[2, l, i], thresholds[7, l, i]
+                b[i].left, b[i].right = thresholds[3, l, i], thresholds[4, l, i]
+            if dot is not None:
+                dots = &dot[l, 0]
+            if bar is not None:
+                bars = &bar[l, 0]
+            lane = _lane(x, weights, 1.0, alpha, l, runner)
             lap_lane_softmax(&lane, b, few, dots, bars, &x_bar[l, 0] if bars else NULL, sums)
-        for i in range(few):
-            average[l, i] = sums[i].h.high + sums[i].h.low
-            slope[l, i] = thresholds[9, l, i] + (sums[i].along.high + sums[i].along.low)
+            for i in range(few):
+                average[l, i] = sums[i].h.high + sums[i].h.low
+                slope[l, i] = thresholds[9, l, i] + (sums[i].along.high + sums[i].along.low)
 
 
 # ------------------------------------------------------------------------------- entries of a lane
