@@ -91,10 +91,14 @@ INLINE ptrdiff_t collapse(const void *x, int single, const double *c, ptrdiff_t 
         if (!c)
             below.high = below.high + less;
     }
-    outside->below = reduce(below);
-    outside->above = reduce(above);
-    if (!c)
+    if (c) {
+        outside->below = reduce(below);
+        outside->above = reduce(above);
+    } else { /* whole numbers */
+        outside->below.high = v_sum(below.high);
         outside->above.high = (double)(n - m) - outside->below.high;
+        outside->below.low = outside->above.low = 0.0;
+    }
     outside->A = reduce(A);
     outside->B = reduce(B);
     return v_sum(wrong) == 0.0 ? m : -1;
@@ -434,16 +438,17 @@ INLINE void pull_sums(const void *x, int single, const double *c, const void *ba
                       lap_pulled *sums)
 {
     const vec zero = v_all(0.0), rate = v_all(1.0 / alpha), s = v_all(sign);
+    vec most = v_all(-1.0), at = zero, here = v_load(COUNT); /* of each lane of the vectors */
     pair h = {zero, zero};
-    double each[LANES];
-    ptrdiff_t start, i, j, best = 0;
-    sums->most = -1.0;
+    double shares[LANES], places[LANES];
+    ptrdiff_t start, i, j;
     for (start = 0; start < n; start += BLOCK) {
         ptrdiff_t stop = n - start < BLOCK ? n : start + BLOCK;
-        vec most = zero, sum = zero;
+        vec sum = zero;
         for (i = start; i < stop; i += LANES) {
             ptrdiff_t left = stop - i;
             vec f = density(x, single, i, left, s, *b, rate);
+            mask more;
             sum = sum + v_read(bar, single, i, left) * f;
             if (!single)
                 v_put((double *)x_bar + i, left, f);
@@ -451,26 +456,24 @@ INLINE void pull_sums(const void *x, int single, const double *c, const void *ba
                 f = v_if(v_first(left), f, zero);
             if (c)
                 f = f * v_next(c + i, left, 0.0);
-            most = v_max(most, f);
+            more = v_lt(most, f);
+            most = v_if(more, f, most);
+            at = v_if(more, here, at);
+            here = here + (double)LANES;
         }
         add(&h, sum);
-        v_store(each, most);
-        for (j = 0; j < LANES; j++)
-            if (each[j] > sums->most) {
-                sums->most = each[j];
-                best = start;
-            }
     }
     sums->h = reduce(h);
-    sums->pivot = n - 1;
-    for (i = best; i < n && sums->pivot == n - 1; i += LANES) {
-        vec f = density(x, single, i, n - i, s, *b, rate);
-        if (c)
-            f = f * v_next(c + i, n - i, 0.0);
-        v_store(each, f);
-        for (j = 0; j < LANES && i + j < sums->pivot; j++)
-            if (each[j] == sums->most)
-                sums->pivot = i + j;
+    v_store(shares, most);
+    v_store(places, at);
+    sums->most = shares[0];
+    sums->pivot = (ptrdiff_t)places[0];
+    for (j = 1; j < LANES; j++) {
+        const ptrdiff_t place = (ptrdiff_t)places[j];
+        if (shares[j] > sums->most || (shares[j] == sums->most && place < sums->pivot)) {
+            sums->most = shares[j];
+            sums->pivot = place;
+        }
     }
 }
 
