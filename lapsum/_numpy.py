@@ -516,17 +516,13 @@ class Kernels:
         elif fill:
             p = np.empty(x.shape, x.dtype)
         solved, out = np.empty(len(x), np.uint8), np.empty((10, len(x)))
-
-        def run(levels: Array) -> None:
-            inputs = x, weights, sign, levels, totals, alpha, fill
-            self._run_long(_SELECT[x.dtype], *inputs, copy, p, solved, out)
-
+        loop, rest = _SELECT[x.dtype], (totals, alpha, fill, copy, p, solved, out)
         if fill:
-            run(levels)
+            self._run_long(loop, x, weights, sign, levels, *rest)
             return x if copy is None else copy, solved, out, p, None, None
         every, found = np.full(len(x), 2, np.uint8), np.empty((*out.shape, levels.shape[1]))
         for m in range(levels.shape[1]):
-            run(np.ascontiguousarray(levels[:, m]))
+            self._run_long(loop, x, weights, sign, np.ascontiguousarray(levels[:, m]), *rest)
             np.minimum(every, solved, out=every)
             found[:, :, m] = out
         return x, every, found, p, None, None
