@@ -127,3 +127,20 @@ def test_derivatives_of_several_lanes_that_choose_nothing_or_all(k, rng):
         for lane, bar in zip(x, x_bar, strict=True):
             alone = lapsum.linearize(func, lane, k, 1.0).vjp(np.ones(5))[0]
             np.testing.assert_array_equal(bar, alone)
+
+
+@pytest.mark.parametrize("dtype", ["f8", "f4", "f2", "i8"])
+@pytest.mark.parametrize("shape", [(3, 50), (40, 1100), (150_001,)], ids=str)
+def test_a_linearization_keeps_the_entries_it_was_made_at(rng, shape, dtype):
+    x = (4 * rng.normal(size=shape)).astype(dtype)
+    before, bar = x.copy(), rng.normal(size=shape)
+    for axis, workers in ((-1, None), (-1, 2), (0, None)):
+        k = shape[axis] / 3
+        lin = lapsum.linearize(lapsum.soft_topk, x, k, 0.5, axis=axis, workers=workers)
+        x[...] = 0
+        same = lapsum.linearize(lapsum.soft_topk, before, k, 0.5, axis=axis)
+        np.testing.assert_array_equal(lin.value, same.value)
+        for got, expected in zip(lin.vjp(bar), same.vjp(bar), strict=True):
+            np.testing.assert_array_equal(got, expected)
+        np.testing.assert_array_equal(lin.jvp(bar, None, 1.0), same.jvp(bar, None, 1.0))
+        x[...] = before
