@@ -115,36 +115,35 @@ class LaneRule(Rule):
         weights: Any = None,
         axis: int = -1,
     ) -> None:
-        self.kernels, self.arrays, self.dtypes = arguments(running, values, weights)
-        x = self.arrays["x"]
-        self.dtype = self.dtypes["x"]
+        self.kernels, self.arrays, self.dtypes = kernels, arrays, dtypes = arguments(
+            running, values, weights
+        )
+        x = arrays["x"]
+        self.dtype = dtypes["x"]
         self.axis = axis = normalize_axis(axis, x.ndim)
         self.batch = batch = batch_of("x", x.shape, axis)
-        self.result = Layout(self.kernels, x.shape, axis, batch)
-        self.layouts = {"x": self.result}
-        number = Layout(self.kernels, (), None, batch)
-        for name, array in self.arrays.items():
+        self.result = Layout(kernels, x.shape, axis, batch)
+        self.layouts = layouts = {"x": self.result}
+        number = Layout(kernels, (), None, batch)
+        for name, array in arrays.items():
             if name == "x":
                 continue
             if name == "weights":
-                layout = weights_layout(self.kernels, array, x.shape, axis, batch, "x")
+                layout = weights_layout(kernels, array, x.shape, axis, batch, "x")
             elif name == "q":
-                layout = Layout(self.kernels, array.shape, None, batch, flat=True)
+                layout = Layout(kernels, array.shape, None, batch, flat=True)
             else:
-                layout = scalar_layout(self.kernels, name, array, batch) if array.ndim else number
-            self.layouts[name] = layout
-        check_alpha(self.arrays["alpha"])
+                layout = scalar_layout(kernels, name, array, batch) if array.ndim else number
+            layouts[name] = layout
+        check_alpha(arrays["alpha"])
         if weights is not None:
-            check_weights(self.arrays["weights"])
-        arrays, single = self.arrays, self.single
-        self.lanes = {
-            name: layout.pack(arrays[name], single and name == "x")
-            for name, layout in self.layouts.items()
-        }
-        self._total = None
-        if weights is not None:
-            self._total = self.kernels.totals(self.lanes["weights"])
-        self.refused = None if self.selects and not self.kernels.on_host else self.refuse()
+            check_weights(arrays["weights"])
+        self.lanes = lanes = {"x": self.result.pack(x, self.single)}
+        for name, layout in layouts.items():
+            if name != "x":
+                lanes[name] = layout.pack(arrays[name])
+        self._total = kernels.totals(lanes["weights"]) if weights is not None else None
+        self.refused = None if self.selects and not kernels.on_host else self.refuse()
 
     def refuse(self) -> Array | None:
         """Return the lanes that are refused; in `lanes` their arguments are mended."""

@@ -166,13 +166,12 @@ class _SoftQuantile(LaneRule):
 
     def place(self, lanes: Array) -> Array:
         """Return the lanes of a result as q.shape + batch shape."""
-        return self.kernels.xp.moveaxis(lanes, -1, 0).reshape(self.shape)
+        return lanes.T.reshape(self.shape)
 
     def take(self, array: Array) -> Array:
         """Undo `place`."""
-        m = self.layouts["q"].size
-        lanes = array.reshape(m, len(self.q))
-        return self.kernels.contiguous(self.kernels.xp.moveaxis(lanes, 0, -1))
+        lanes, m = self.q.shape
+        return self.kernels.contiguous(array.reshape(m, lanes).T)
 
     def value(self) -> Array:
         if self.chosen is None:

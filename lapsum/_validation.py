@@ -242,6 +242,8 @@ def check_q(q: Any) -> None:
     """Raise ValueError unless every q on the host lies strictly between 0 and 1."""
     if type(q) is not np.ndarray:
         return
+    if not q.ndim and 0.0 < q.item() < 1.0:
+        return
     bad = ~((q > 0) & (q < 1))
     if bad.any():
         raise ValueError(f"`q` must lie strictly between 0 and 1, got {_first(q, bad)!r}")
