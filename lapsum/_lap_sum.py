@@ -148,7 +148,7 @@ class TargetsRule(Rule):
             check_weights(weights)
         check_alpha(alpha)
         self.key = key_of(self.kernels, sources, batch)
-        lanes = {n: layout.pack(arrays[n]) for n, layout in self.layouts.items()}
+        lanes = {n: layout.pack(arrays[n], n == "r") for n, layout in self.layouts.items()}
         refused = mend(self.kernels, arrays, lanes)
         self.targets = lanes.pop(self.target)
         xp = self.kernels.xp
