@@ -25,6 +25,7 @@ def cases(x, bar):
     """Calls to look into, by name."""
     half = x.size / 2
     topk = lapsum.linearize(lapsum.soft_topk, x, half, 0.1)
+    quantile = lapsum.linearize(lapsum.soft_quantile, x, 0.5, 0.1)
     rank = lapsum.linearize(lapsum.soft_rank, x, 0.1)
     order = lapsum.linearize(lapsum.soft_sort, x, 0.1)
     matrix = lapsum.SoftPermutation(x, 0.1)
@@ -34,6 +35,7 @@ def cases(x, bar):
         "its vjp": lambda: topk.vjp(bar),
         "log_soft_topk": lambda: lapsum.log_soft_topk(x, half, 0.1),
         "soft_quantile, one level": lambda: lapsum.soft_quantile(x, 0.5, 0.1),
+        "its vjp   ": lambda: quantile.vjp(1.0),
         "soft_rank": lambda: lapsum.soft_rank(x, 0.1),
         "its vjp ": lambda: rank.vjp(bar),
         "soft_sort": lambda: lapsum.soft_sort(x, 0.1),
@@ -59,20 +61,26 @@ def median(call):
 
 def by_kernel(call):
     """Median seconds of each kernel in a call."""
-    run, turns = _numpy.Kernels._run, []
+    turns = []
 
-    def timed(self, kernel, shape, *args):
-        start = time.perf_counter()
-        run(self, kernel, shape, *args)
-        turns[-1][kernel.__name__] += time.perf_counter() - start
+    def timed(run):
+        def wrapped(self, kernel, *args):
+            start = time.perf_counter()
+            run(self, kernel, *args)
+            turns[-1][kernel.__name__] += time.perf_counter() - start
 
-    _numpy.Kernels._run = timed
+        return wrapped
+
+    runs = {name: getattr(_numpy.Kernels, name) for name in ("_run", "_run_long")}
+    for name, run in runs.items():
+        setattr(_numpy.Kernels, name, timed(run))
     try:
         for _ in range(RUNS):
             turns.append(defaultdict(float))
             call()
     finally:
-        _numpy.Kernels._run = run
+        for name, run in runs.items():
+            setattr(_numpy.Kernels, name, run)
     return {
         re.sub(r"^__pyx_fuse_\d+", "", name): float(np.median([turn[name] for turn in turns]))
         for name in turns[0]  # Cython's prefix says the type

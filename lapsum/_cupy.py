@@ -168,12 +168,14 @@ class Kernels:
         _cuda.PRESENT(values, _or_nothing(weights), refused, n, *flags, count, invalid)
         return count, invalid
 
-    def sort(self, values: Array, permutation: Array) -> Array:
-        """Return every lane of `values` in the order of `permutation`."""
+    def sort(self, values: Array, permutation: Array, key: Array | None = None) -> Array:
+        """Return every lane of `values` in the order of its lane, or that of `key`, there."""
+        permutation = permutation if key is None else permutation[key]
         return cupy.take_along_axis(values, permutation, axis=-1)
 
-    def unsort(self, values: Array, permutation: Array) -> Array:
+    def unsort(self, values: Array, permutation: Array, key: Array | None = None) -> Array:
         """Undo `sort`."""
+        permutation = permutation if key is None else permutation[key]
         out = cupy.empty(values.shape, values.dtype)
         _cuda.UNSORT(values, permutation, values.shape[1], out)
         return out

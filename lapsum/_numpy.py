@@ -235,14 +235,18 @@ class Kernels:
 
         self._run(sort, keys.shape, keys)
 
-    def sort(self, values: Array, permutation: Array) -> Array:
-        """Return every lane of `values` in the order of `permutation`."""
-        return np.take_along_axis(values, permutation, axis=-1)
+    def sort(self, values: Array, permutation: Array, key: Array | None = None) -> Array:
+        """Return every lane of `values` in the order of its lane, or that of `key`, there."""
+        out = np.empty(values.shape)
+        inputs = self.contiguous(values), permutation, key
+        self._run(_kernels.sort, out.shape, *inputs, out)
+        return out
 
-    def unsort(self, values: Array, permutation: Array) -> Array:
+    def unsort(self, values: Array, permutation: Array, key: Array | None = None) -> Array:
         """Undo `sort`."""
-        out = np.empty_like(values)
-        np.put_along_axis(out, permutation, values, axis=-1)
+        out = np.empty(values.shape)
+        inputs = self.contiguous(values), permutation, key
+        self._run(_kernels.unsort, out.shape, *inputs, out)
         return out
 
     def sum_lanes(self, values: Array, key: Array, lanes: int) -> Array:

@@ -175,13 +175,12 @@ class SoftPermutation:
             spoilt = xp.isnan(lanes).any(axis=-1)
             lanes = xp.where(spoilt[:, None], 0.0, lanes)
             key = xp.zeros(len(lanes), dtype=np.intp)
-            order = s.order[key]
             if self._transposed:
                 lanes = kernels.contiguous(lanes[:, ::-1]) if self._descending else lanes
                 out = product.apply_limits(lanes, key, transpose=True)
-                out = kernels.unsort(out, order)
+                out = kernels.unsort(out, s.order, key)
             else:
-                out = product.apply_limits(kernels.sort(lanes, order), key, transpose=False)
+                out = product.apply_limits(kernels.sort(lanes, s.order, key), key, transpose=False)
                 out = out[:, ::-1] if self._descending else out
             if self._invalid is not None:
                 spoilt = spoilt | self._invalid

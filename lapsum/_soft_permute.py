@@ -267,11 +267,11 @@ class _SoftPermute(Rule):
 
     def to_sources(self, entries: Array) -> Array:
         """Bring lanes of entries into the order of the keys."""
-        return self.kernels.sort(entries, self.sources.order[self.key])
+        return self.kernels.sort(entries, self.sources.order, self.key)
 
     def to_entries(self, sorted_values: Array) -> Array:
         """Undo `to_sources`."""
-        return self.kernels.unsort(sorted_values, self.sources.order[self.key])
+        return self.kernels.unsort(sorted_values, self.sources.order, self.key)
 
     def multiply(self, lanes: Array, transpose: bool) -> Array:
         """Return P, or P.T, times lanes given and returned in the caller's order."""

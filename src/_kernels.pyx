@@ -242,6 +242,40 @@ def unpack(
             unsorted[l] = moves == 0
 
 
+def sort(
+    const double[:, ::1] values,        # IN
+    const Py_ssize_t[:, ::1] order,     # IN
+    const Py_ssize_t[::1] key,          # IN  lane of order, None: one's own
+    double[:, ::1] out,                 # OUT values[order]
+    Py_ssize_t start, Py_ssize_t stop,
+):
+    cdef Py_ssize_t l, m, k, n = values.shape[1]
+    with nogil:
+        for l in range(start, stop):
+            k = l if key is None else key[l]
+            for m in range(n):
+                if m + DISTANCE < n:
+                    AHEAD(&values[l, order[k, m + DISTANCE]], 0)
+                out[l, m] = values[l, order[k, m]]
+
+
+def unsort(
+    const double[:, ::1] values,        # IN
+    const Py_ssize_t[:, ::1] order,     # IN
+    const Py_ssize_t[::1] key,          # IN  as for `sort`
+    double[:, ::1] out,                 # OUT out[order] = values
+    Py_ssize_t start, Py_ssize_t stop,
+):
+    cdef Py_ssize_t l, m, k, n = values.shape[1]
+    with nogil:
+        for l in range(start, stop):
+            k = l if key is None else key[l]
+            for m in range(n):
+                if m + DISTANCE < n:
+                    AHEAD(&out[l, order[k, m + DISTANCE]], 1)
+                out[l, order[k, m]] = values[l, m]
+
+
 def gaps(
     const double[:, ::1] x,             # IN  sorted sources
     const Py_ssize_t[::1] count,        # IN
