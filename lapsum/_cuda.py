@@ -116,6 +116,12 @@ __device__ double lap_along(double flow, double x, double left, double right, do
                              : off_right + lap_step(right, x, alpha));
 }
 
+/* The level that is a share q of the total, NaN outside (0, 1). */
+__device__ double lap_share(double q, double total)
+{
+    return q > 0.0 && q < 1.0 ? q * total : NAN;
+}
+
 /* The power of two that brings an extreme total of weights near one. */
 __device__ int lap_exponent(double total)
 {
@@ -634,7 +640,7 @@ LEVELS = _elementwise(
     "levels",
     "float64 q, float64 total",
     "float64 level",
-    "level = q > 0.0 && q < 1.0 ? q * total : NAN;",
+    "level = lap_share(q, total);",
 )
 
 MEND_ALPHA = _elementwise(

@@ -237,16 +237,16 @@ class Kernels:
 
     def sort(self, values: Array, permutation: Array, key: Array | None = None) -> Array:
         """Return every lane of `values` in the order of its lane, or that of `key`, there."""
-        out = np.empty(values.shape)
-        inputs = self.contiguous(values), permutation, key
-        self._run(_kernels.sort, out.shape, *inputs, out)
-        return out
+        return self._rearrange(values, permutation, key, False)
 
     def unsort(self, values: Array, permutation: Array, key: Array | None = None) -> Array:
         """Undo `sort`."""
+        return self._rearrange(values, permutation, key, True)
+
+    def _rearrange(self, values: Array, permutation: Array, key: Array | None, back: bool) -> Array:
         out = np.empty(values.shape)
-        inputs = self.contiguous(values), permutation, key
-        self._run(_kernels.unsort, out.shape, *inputs, out)
+        inputs = self.contiguous(values), permutation, key, back
+        self._run(_kernels.rearrange, out.shape, *inputs, out)
         return out
 
     def sum_lanes(self, values: Array, key: Array, lanes: int) -> Array:

@@ -20,6 +20,7 @@ cdef extern from "laplace.h" nogil:
     double lap_step(double, double, double)
     double lap_offset(double, double, double, double, double)
     double lap_threshold(double, double, double, double)
+    double lap_level(double, double)
     double lap_cdf(double)
     double lap_pdf(double)
     double lap_logcdf(double)
@@ -242,11 +243,12 @@ def unpack(
             unsorted[l] = moves == 0
 
 
-def sort(
+def rearrange(
     const double[:, ::1] values,        # IN
     const Py_ssize_t[:, ::1] order,     # IN
     const Py_ssize_t[::1] key,          # IN  lane of order, None: one's own
-    double[:, ::1] out,                 # OUT values[order]
+    bint back,                          # IN
+    double[:, ::1] out,                 # OUT values[order], or out[order] = values
     Py_ssize_t start, Py_ssize_t stop,
 ):
     cdef Py_ssize_t l, m, k, n = values.shape[1]
@@ -254,26 +256,14 @@ def sort(
         for l in range(start, stop):
             k = l if key is None else key[l]
             for m in range(n):
-                if m + DISTANCE < n:
-                    AHEAD(&values[l, order[k, m + DISTANCE]], 0)
-                out[l, m] = values[l, order[k, m]]
-
-
-def unsort(
-    const double[:, ::1] values,        # IN
-    const Py_ssize_t[:, ::1] order,     # IN
-    const Py_ssize_t[::1] key,          # IN  as for `sort`
-    double[:, ::1] out,                 # OUT out[order] = values
-    Py_ssize_t start, Py_ssize_t stop,
-):
-    cdef Py_ssize_t l, m, k, n = values.shape[1]
-    with nogil:
-        for l in range(start, stop):
-            k = l if key is None else key[l]
-            for m in range(n):
-                if m + DISTANCE < n:
-                    AHEAD(&out[l, order[k, m + DISTANCE]], 1)
-                out[l, order[k, m]] = values[l, m]
+                if back:
+                    if m + DISTANCE < n:
+                        AHEAD(&out[l, order[k, m + DISTANCE]], 1)
+                    out[l, order[k, m]] = values[l, m]
+                else:
+                    if m + DISTANCE < n:
+                        AHEAD(&values[l, order[k, m + DISTANCE]], 0)
+                    out[l, m] = values[l, order[k, m]]
 
 
 def gaps(
@@ -1161,9 +1151,9 @@ def check_levels(
     """Return the first lane whose level is not in [0, total], some roundings above allowed, or -1."""
     cdef Py_ssize_t l
     for l in range(levels.shape[0]):
-        if not 0.0 <= levels[l] <= totals[l] * (1.0 + 4.0 * 2.220446049250313e-16):
+        out[l] = lap_level(levels[l], totals[l])
+        if out[l] != out[l]:
             return l
-        out[l] = levels[l] if levels[l] < totals[l] else INFINITY
     return -1
 
 

@@ -81,6 +81,15 @@ LAP_FUNCTION double lap_threshold(double lo, double hi, double u, double alpha)
     return middle + alpha * u;
 }
 
+/* A level of S, infinite from the total weight on, some roundings above which are allowed; NaN
+ * outside [0, total]. */
+LAP_FUNCTION double lap_level(double level, double total)
+{
+    if (!(level >= 0.0 && level <= total * (1.0 + 4.0 * 2.220446049250313e-16)))
+        return NAN;
+    return level < total ? level : INFINITY;
+}
+
 LAP_FUNCTION double lap_cdf(double t)
 {
     return t <= 0.0 ? 0.5 * exp(t) : 1.0 - 0.5 * exp(-t);

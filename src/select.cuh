@@ -308,17 +308,6 @@ __device__ __forceinline__ void lap_add_threads(lap_pair sums[LAP_BUCKETS][LAP_S
     __syncthreads();
 }
 
-/* A level, infinite from the total on, some roundings above it allowed; NaN outside [0, total].  One
- * that is given as a share of the total must be inside (0, 1). */
-__device__ __forceinline__ double lap_level(double level, double total, int share)
-{
-    if (share)
-        return level > 0.0 && level < 1.0 ? level * total : NAN;
-    if (!(level >= 0.0 && level <= total * (1.0 + 4.0 * 2.220446049250313e-16)))
-        return NAN;
-    return level < total ? level : INFINITY;
-}
-
 /* One launch: first, in between, or last (both where one block a lane does it all).
  *
  * There are `steps` levels a lane, either `shares` of the total weight, and then a lane of no entries
@@ -344,7 +333,8 @@ extern "C" __global__ void __launch_bounds__(LAP_THREADS) lap_select(
     const int exponent = LAP_WEIGHTED ? lap_exponent(weighs) : 0;
     const lap_lane lane = {x + at_lane * length, LAP_WEIGHTED ? c + at_lane * length : c, length,
                            exponent, sign, scale_x,
-                           ldexp(lap_level(level[at], weighs, shares), exponent)};
+                           ldexp(shares ? lap_share(level[at], weighs)
+                                        : lap_level(level[at], weighs), exponent)};
     const bool refused = isnan(weighs) || !(scale_x > 0.0) || isinf(scale_x);
     long long drawn = -1;
     double scale = 0.0;

@@ -44,7 +44,7 @@ REGIMES = {
     "grid": (lambda rng, n: rng.permutation(n) * (1e-3 / 3), (1e-7, 1e-4, 0.1, 1e3)),
     "denormal": (lambda rng, n: rng.integers(-20, 20, n) * 5e-324, (1e-322, 1e-310, 1.0)),
     "1e-300 to 1e300": (_heavy, (1e-200, 1.0, 1e200)),
-    "up to 1.7e308": (_huge, (1.0, 1e307, 1.7e308)),
+    "up to 1.7e308": (_huge, (1.0, 1e300, 1e307, 1.7e308)),
 }
 WEIGHTS = {
     "": lambda rng, n: None,
