@@ -90,7 +90,6 @@ cdef extern from "selection.h" nogil:
         const lap_table *table
         const lap_runner *runner
         const void *x
-        const void *ahead
         int single
         const double *c
         ptrdiff_t n
@@ -1132,7 +1131,6 @@ cdef inline lap_lane _lane(
     lane.table = _table
     lane.runner = runner
     lane.x = &x[l, 0]
-    lane.ahead = NULL
     lane.single = entry is float
     lane.c = NULL
     if weights is not None:
@@ -1195,8 +1193,6 @@ def select(
         for l in range(start, stop):
             solved[l] = 0
             lane = _lane(x, weights, sign, alpha, l, runner)
-            if l + 1 < stop:
-                lane.ahead = &x[l + 1, 0]
             if copy is not None:
                 lap_lane_copy(&lane, &copy[l, 0])
                 lane.x = &copy[l, 0]

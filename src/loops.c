@@ -385,15 +385,13 @@ INLINE vec offset(lap_anchored b, vec s, vec x, vec rate)
 }
 
 INLINE void cdf(const void *x, int single, ptrdiff_t n, double sign, lap_anchored b, double alpha,
-                int logarithm, const void *ahead, void *out)
+                int logarithm, void *out)
 {
     const vec zero = v_all(0.0), rate = v_all(1.0 / alpha), s = v_all(sign);
-    const ptrdiff_t size = single ? sizeof(float) : sizeof(double);
     ptrdiff_t i;
     for (i = 0; i < n; i += LANES) {
         vec v = v_read(x, single, i, n - i);
         vec t = offset(b, s, v, rate), tail = 0.5 * v_exp(-v_abs(t)), p;
-        v_ahead((const char *)ahead + i * size);
         if (logarithm) {
             p = v_if(v_le(t, zero), t - LAP_LOG2, v_log1p(-tail));
             if (!finite(t)) { /* a difference that overflows */
@@ -414,16 +412,16 @@ INLINE void cdf(const void *x, int single, ptrdiff_t n, double sign, lap_anchore
 }
 
 static void NAME(cdf)(const void *x, int single, ptrdiff_t n, double sign, const lap_anchored *b,
-                      double alpha, int logarithm, const void *ahead, void *out)
+                      double alpha, int logarithm, void *out)
 {
     if (logarithm && single)
-        cdf(x, 1, n, sign, *b, alpha, 1, ahead, out);
+        cdf(x, 1, n, sign, *b, alpha, 1, out);
     else if (logarithm)
-        cdf(x, 0, n, sign, *b, alpha, 1, ahead, out);
+        cdf(x, 0, n, sign, *b, alpha, 1, out);
     else if (single)
-        cdf(x, 1, n, sign, *b, alpha, 0, ahead, out);
+        cdf(x, 1, n, sign, *b, alpha, 0, out);
     else
-        cdf(x, 0, n, sign, *b, alpha, 0, ahead, out);
+        cdf(x, 0, n, sign, *b, alpha, 0, out);
 }
 
 /* f((b - z)/alpha) of the entries from i on. */
@@ -451,7 +449,7 @@ INLINE void pull_sums(const void *x, int single, const double *c, const void *ba
             mask more;
             sum = sum + v_read(bar, single, i, left) * f;
             if (!single)
-                v_put((double *)x_bar + i, left, f);
+                v_write(x_bar, 0, i, left, f);
             if (left < LANES)
                 f = v_if(v_first(left), f, zero);
             if (c)

@@ -81,10 +81,9 @@ typedef struct {
     /* lap_width from threshold i to i + 1, of n + 1. */
     void (*widths)(const double *lo, const double *hi, const double *u, ptrdiff_t n, double alpha,
                    double *out);
-    /* F((b - z)/alpha), or its logarithm.  The n entries at `ahead` (x will do) are fetched on the
-     * way, since they will be read next. */
+    /* F((b - z)/alpha), or its logarithm. */
     void (*cdf)(const void *x, int single, ptrdiff_t n, double sign, const lap_anchored *b,
-                double alpha, int logarithm, const void *ahead, void *out);
+                double alpha, int logarithm, void *out);
     /* Two passes over the entries of a vector-Jacobian product of p = F((b - z)/alpha).  The second
      * needs sums of the first over all entries, and the densities that it leaves in x_bar, if these
      * are doubles, and gives nothing to the entry `pivot`, at z = origin. */

@@ -549,10 +549,8 @@ static void cdf_part(void *context, ptrdiff_t i)
     entries *all = context;
     const lap_lane *lane = all->lane;
     const ptrdiff_t start = part_start(lane->n, i);
-    const void *x = from(lane, lane->x, start);
-    lane->table->cdf(x, lane->single, part_size(lane->n, i), lane->sign, all->b, lane->alpha,
-                     all->logarithm, lane->ahead ? from(lane, lane->ahead, start) : x,
-                     from(lane, all->out, start));
+    lane->table->cdf(from(lane, lane->x, start), lane->single, part_size(lane->n, i), lane->sign,
+                     all->b, lane->alpha, all->logarithm, from(lane, all->out, start));
 }
 
 static void copy_part(void *context, ptrdiff_t i)

@@ -22,7 +22,7 @@ typedef struct {
 typedef struct {
     const lap_table *table;
     const lap_runner *runner; /* NULL: one part after another */
-    const void *x, *ahead; /* ahead: of the lane that comes next, or NULL */
+    const void *x;
     int single;
     const double *c;
     ptrdiff_t n;

@@ -332,15 +332,15 @@ static inline vec v_compress(vec a, mask m)
 
 #endif
 
-/* Asks for what will be read soon; any address does no harm. */
-static inline void v_ahead(const void *p)
-{
+/* Asks for what will be read, or written, soon; any address does no harm. */
 #if defined(__GNUC__)
-    __builtin_prefetch(p, 0, 2);
+#define v_ahead(p, write) __builtin_prefetch((const void *)(p), write, 2)
 #else
-    (void)p;
+#define v_ahead(p, write) ((void)(p))
 #endif
-}
+
+/* So many bytes ahead in a long array: the processor's own prefetching ends with every page. */
+#define AHEAD 4096
 
 /* The next lanes of n doubles, filled up at their end; and the way back. */
 static inline vec v_next(const double *p, ptrdiff_t n, double fill)
@@ -356,14 +356,22 @@ static inline void v_put(double *p, ptrdiff_t n, vec a)
         v_store_part(p, n, a);
 }
 
-/* The same from entry i on of an array of doubles, or of floats where `single`; filled with 0. */
+/* The same from entry i on of an array of doubles, or of floats where `single`, that is read or
+ * written from end to end; filled with 0. */
+static inline uintptr_t v_place(const void *p, int single, ptrdiff_t i)
+{
+    return (uintptr_t)p + (uintptr_t)i * (single ? sizeof(float) : sizeof(double));
+}
+
 static inline vec v_read(const void *p, int single, ptrdiff_t i, ptrdiff_t n)
 {
+    v_ahead(v_place(p, single, i) + AHEAD, 0);
     return single ? v_load_floats((const float *)p + i, n) : v_next((const double *)p + i, n, 0.0);
 }
 
 static inline void v_write(void *p, int single, ptrdiff_t i, ptrdiff_t n, vec a)
 {
+    v_ahead(v_place(p, single, i) + AHEAD, 1);
     if (single)
         v_store_floats((float *)p + i, n, a);
     else
