@@ -740,13 +740,14 @@ class Kernels:
         alpha: Array,
         keep: bool,
         fill: int,
+        into: Array | None,
     ) -> Any:
         """Solve every lane of sign * x, as `entries` returns it, whatever its entries are.
 
         Returns x, or a copy of it to `keep`; None; what `Selection` holds as `found`;
-        F((b - sign x)/alpha) if `fill` is 1, its logarithm if it is 2, of the dtype of x; then
-        which lanes are spoilt by a NaN or by what is not allowed, and which have no entries, None
-        if none can be without.
+        F((b - sign x)/alpha) if `fill` is 1, its logarithm if it is 2, of the dtype of x (and in
+        the memory of `into`, if given); then which lanes are spoilt by a NaN or by what is not
+        allowed, and which have no entries, None if none can be without.
         """
         x = x.copy() if keep else x
         lanes, n = x.shape
@@ -787,9 +788,9 @@ class Kernels:
                     absent,
                 ),
             )
-        p = None
+        p = into
         if fill:
-            p = cupy.empty(x.shape, x.dtype)
+            p = cupy.empty(x.shape, x.dtype) if p is None else p
             _cuda.PROBABILITIES(x, found, alpha, absent, sign, n, lanes, fill == 2, p)
         if not fill:
             invalid = invalid[:, 0]  # whatever the level

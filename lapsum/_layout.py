@@ -75,6 +75,12 @@ class Layout:
         array = xp.broadcast_to(array, (*self.batch, self.size))
         return contiguous(array.reshape(lanes, self.size))
 
+    def view(self, array: Any) -> Any:
+        """Return the lanes of `array` where they lie in its own memory, one after another."""
+        if not (self._plain and array.flags.c_contiguous):
+            return None
+        return array.reshape(-1, self.shape[-1]) if array.size else None
+
     def unpack(self, lanes: Any, spoil: bool = True) -> Any:
         """Return the transpose of `pack`: lanes that share an entry are added up.
 

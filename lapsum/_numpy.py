@@ -500,24 +500,25 @@ class Kernels:
         alpha: Array,
         keep: bool,
         fill: int,
+        into: Array | None,
     ) -> tuple[Array, Array, Array, Array | None, None, None]:
         """Solve the lanes of sign * x, as `entries` returns it, that need no sorting.
 
         Returns x, or a copy of it to `keep`; which lanes they are (2: but for absent entries that
         are not finite), what `Selection` holds as `found`, and F((b - sign x)/alpha) if `fill` is
-        1, its logarithm if it is 2, of the dtype of x; then None twice, since no lane that is
-        spoilt or empty is solved.
+        1, its logarithm if it is 2, of the dtype of x (and in the memory of `into`, if given);
+        then None twice, since no lane that is spoilt or empty is solved.
         """
         if not fill:
             levels = self.levels(levels, totals[:, None])
         if weights is not None:
             weights, levels, totals = self.rescale(totals, weights, levels, totals)
-        copy = p = None
+        copy, p = None, into
         if keep:
             # Copied lane by lane, when it is read anyway.  One block for both: many of this size,
             # given back to the system at each call, cost more than the computation.
             copy, p = np.empty((2, *x.shape), x.dtype)
-        elif fill:
+        elif fill and p is None:
             p = np.empty(x.shape, x.dtype)
         solved, out = np.empty(len(x), np.uint8), np.empty((10, len(x)))
         loop, rest = _SELECT[x.dtype], (totals, alpha, fill, copy, p, solved, out)

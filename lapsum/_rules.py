@@ -172,6 +172,16 @@ class LaneRule(Rule):
         """Return weights, levels, or cotangents of such, as `kernels.rescale` does."""
         return lanes if self._total is None else self.kernels.rescale(self._total, lanes)[0]
 
+    def into(self, out: Any) -> Array | None:
+        """Return `out` as lanes if the result can be written there as it is made."""
+        if out is None:
+            return None
+        check_out(self.kernels, out, self.result.shape, self.dtype)
+        lanes, share = self.result.view(out), self.kernels.xp.may_share_memory
+        if out.dtype != self.lanes["x"].dtype or any(share(out, a) for a in self.arrays.values()):
+            return None
+        return lanes
+
     def blend(
         self, quick: Array, one: Mapping[str, Array], other: Mapping[str, Array]
     ) -> dict[str, Array]:
@@ -211,7 +221,7 @@ def evaluate(
     rule: type[Any], *args: Any, workers: int | None, out: Any = None, **kwargs: Any
 ) -> Array:
     """Return the value of the operator that `rule` belongs to, in `out` if that is given."""
-    running = ALONE if workers is None else Running(workers)
+    running = ALONE if workers is None and out is None else Running(workers, out=out)
     if rule.calm:
         call = rule(running, *args, **kwargs)
         value = call.place(call.value())
@@ -224,5 +234,7 @@ def evaluate(
             value = call.kernels.finish(value, call.dtype)
     if out is None:
         return value
-    check_out(call.kernels, out, value)[...] = value
+    check_out(call.kernels, out, value.shape, value.dtype)
+    if not call.kernels.xp.may_share_memory(out, value):  # else it was written there
+        out[...] = value
     return out

@@ -35,6 +35,8 @@ class Selection:
         Whether x is kept, and must be a copy.
     fill : int, optional
         Whether p is asked for: 0 for no, 1 for F, 2 for its logarithm.
+    into : array, shape (lanes, n), optional
+        Where p goes, of the dtype of x and apart from it in memory.
 
     Attributes
     ----------
@@ -66,9 +68,10 @@ class Selection:
         weights: Array | None = None,
         keep: bool = False,
         fill: int = 1,
+        into: Array | None = None,
     ) -> None:
         self.x, self.solved, self.found, self.p, self.invalid, self.absent = kernels.select(
-            x, weights, sign, levels, totals, alpha, keep, fill
+            x, weights, sign, levels, totals, alpha, keep, fill, into
         )
         if self.solved is None or kernels.every(self.solved):
             return

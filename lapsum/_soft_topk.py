@@ -249,6 +249,7 @@ class _SoftTopk(LaneRule):
             self.lanes.get("weights"),
             keep,
             self.fill,
+            self.into(running.out),
         )
         self.x = b.x
         self.forget("x")

@@ -62,11 +62,14 @@ class Running(NamedTuple):
         Whether the arrays are to be copied, since they outlive the call.
     spare : tuple of str
         Those of them that the rule does not keep, and which need no copy.
+    out : array or None
+        Where the caller wants the result.
     """
 
     workers: int | None = None
     keep: bool = False
     spare: tuple[str, ...] = ()
+    out: Any = None
 
 
 ALONE = Running()
@@ -123,13 +126,13 @@ def worker_count(workers: Any) -> int:
     return count
 
 
-def check_out(kernels: Any, out: Any, result: Any) -> Any:
-    """Return `out` if it can hold `result`: an array of exactly its shape and dtype."""
+def check_out(kernels: Any, out: Any, shape: tuple[int, ...], dtype: Any) -> Any:
+    """Return `out` if it can hold a result: an array of exactly its shape and dtype."""
     if not kernels.holds(out):
         raise TypeError(f"`out` must be an array like the result, got {type(out).__name__}")
-    if out.shape != result.shape or out.dtype != result.dtype:
+    if out.shape != shape or out.dtype != dtype:
         raise ValueError(
-            f"`out` must have shape {result.shape} and dtype {result.dtype}, got shape "
+            f"`out` must have shape {shape} and dtype {dtype}, got shape "
             f"{out.shape} and dtype {out.dtype}"
         )
     if kernels.on_host and not out.flags.writeable:

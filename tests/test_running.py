@@ -77,6 +77,29 @@ def test_out_receives_the_result(name, rng):
 
 
 @pytest.mark.parametrize("name", WITH_OUT)
+def test_out_may_overlap_an_argument(name, rng):
+    func, arguments = call(name, rng, (3, 7))
+    data = EVERY[name].data if name != "soft_permute" else "values"
+    expected = func(**arguments)
+    for start in (0, 3, 14):
+        memory = np.empty(40)
+        shared, out = (memory[i : i + 21].reshape(3, 7) for i in (10, start))
+        shared[...] = arguments[data]
+        assert func(**{**arguments, data: shared}, out=out) is out
+        np.testing.assert_array_equal(out, expected)
+
+
+@pytest.mark.parametrize("dtype", ["f8", "f4", "f2"])
+@pytest.mark.parametrize("func", [lapsum.soft_topk, lapsum.log_soft_topk])
+def test_out_of_lanes_that_are_solved_in_different_ways(func, dtype, rng):
+    x = rng.normal(size=(5, 70)).astype(dtype)
+    x[1, 3], x[2, 4], x[3, :] = np.inf, np.nan, 1.0
+    k, out = [3.0, 70.0, 5.0, 7.5, 0.0], np.full_like(x, 7.0)
+    assert func(x, k, 0.5, out=out) is out
+    np.testing.assert_array_equal(out, func(x, k, 0.5))
+
+
+@pytest.mark.parametrize("name", WITH_OUT)
 def test_out_is_checked_and_untouched_by_errors(name, rng):
     func, arguments = call(name, rng, (3, 7))
     for wrong in (np.zeros((3, 6)), np.zeros((3, 7), np.float32), np.zeros((1, 3, 7))):
