@@ -122,6 +122,12 @@ __device__ double lap_share(double q, double total)
     return q > 0.0 && q < 1.0 ? q * total : NAN;
 }
 
+/* Whether no host would take an alpha, or weights with that sum. */
+__device__ bool lap_refused(double alpha, double total)
+{
+    return !(alpha > 0.0) || isinf(alpha) || isnan(total);
+}
+
 /* The power of two that brings an extreme total of weights near one. */
 __device__ int lap_exponent(double total)
 {
@@ -199,38 +205,47 @@ KEYS = _elementwise(
     """,
 )
 
-NUMBERS = _elementwise("numbers", "K key", "float64 x", "x = lap_number(key);")
+# What a sort leaves to be written: with each entry the gap to the one before, and with the last
+# that is present how many there are.  None are in lanes that are refused, or where that is a NaN.
+_IN_ORDER = """
+    const ptrdiff_t lane = i / length, m = i % length;
+    const double scale = alpha[lane];
+    const bool refused = lap_refused(scale, checking ? totals[lane] : 0.0);
+    const bool present = lap_present(i);
+    sorted = lap_entry(i);
+    gap = m > 0 && present && !refused ? lap_step(lap_entry(i - 1), sorted, scale) : INFINITY;
+    if (present ? m + 1 == length || !lap_present(i + 1) : m == 0) {
+        const bool spoilt = refused || (present && isnan(sorted));
+        invalid[lane] = spoilt;
+        count[lane] = present && !spoilt ? m + 1 : 0;
+    }
+"""
+
+NUMBERS = _elementwise(
+    "numbers",
+    "raw K keys, raw float64 alpha, raw float64 totals, int64 length, bool checking",
+    "float64 sorted, float64 gap, raw int64 count, raw bool invalid",
+    """
+    const auto lap_entry = [&](ptrdiff_t at) { return lap_number(keys[at]); };
+    const auto lap_present = [&](ptrdiff_t) { return true; };
+    """
+    + _IN_ORDER,
+)
 
 ARRANGE = _elementwise(
     "arrange",
-    "raw T x, raw float64 weights, int64 at, int64 length, bool weighted",
-    "float64 sorted, raw float64 sorted_weights",
+    "raw T x, raw float64 weights, raw int64 order, raw float64 alpha, raw float64 totals, "
+    "int64 length, bool weighted, bool checking",
+    "float64 sorted, float64 gap, raw float64 sorted_weights, raw int64 count, raw bool invalid",
     """
-    const ptrdiff_t from = i / length * length + at;
-    sorted = (double)x[from];
+    const auto lap_from = [&](ptrdiff_t at) { return at / length * length + order[at]; };
+    const auto lap_entry = [&](ptrdiff_t at) { return (double)x[lap_from(at)]; };
+    const auto lap_present =
+        [&](ptrdiff_t at) { return !weighted || weights[lap_from(at)] != 0.0; };
     if (weighted)
-        sorted_weights[i] = weights[from];
-    """,
-)
-
-PRESENT = _elementwise(
-    "present",
-    "raw float64 sorted, raw float64 weights, raw bool refused, int64 length, bool weighted, "
-    "bool refusing",
-    "int64 count, bool invalid",
+        sorted_weights[i] = weights[lap_from(i)];
     """
-    // The entries of some weight come first, and among them a NaN last.
-    ptrdiff_t low = weighted ? 0 : length, high = length;
-    while (low < high) {
-        const ptrdiff_t middle = (low + high) / 2;
-        if (weights[i * length + middle] != 0.0)
-            low = middle + 1;
-        else
-            high = middle;
-    }
-    invalid = (refusing && refused[i]) || (low > 0 && isnan(sorted[i * length + low - 1]));
-    count = invalid ? 0 : low;
-    """,
+    + _IN_ORDER,
 )
 
 UNSORT = _elementwise(
@@ -238,16 +253,6 @@ UNSORT = _elementwise(
     "T value, int64 at, int64 length",
     "raw T out",
     "out[i / length * length + at] = value;",
-)
-
-GAPS = _elementwise(
-    "gaps",
-    "raw float64 x, raw int64 count, raw float64 alpha, int64 length",
-    "float64 gap",
-    """
-    const ptrdiff_t lane = i / length, m = i % length;
-    gap = m > 0 && m < count[lane] ? lap_step(x[i - 1], x[i], alpha[lane]) : INFINITY;
-    """,
 )
 
 # What both passes of a scan share: the lane and direction of a thread, and its chunk of elements.
@@ -263,11 +268,12 @@ _CHUNK = """
         if (j == 0)
             step = INFINITY;
         else if (!plain)
-            step = gap[key[lane] * length + (reverse ? m + 1 : m)];
+            step = gap[(own ? lane : key[lane]) * length + (reverse ? m + 1 : m)];
 """
 _CHUNKS = (
     "raw float64 gap, raw float64 high, raw float64 low, raw int64 key, int64 lanes, int64 length, "
-    "int64 chunks, int64 chunk, bool unit, bool pairs, bool plain, bool backward, bool apart"
+    "int64 chunks, int64 chunk, bool unit, bool pairs, bool plain, bool own, bool backward, "
+    "bool apart"
 )
 
 SCAN_UP = _elementwise(
@@ -319,7 +325,7 @@ LARGEST_UP = _elementwise(
 LARGEST_DOWN = _elementwise(
     "largest_down",
     "raw float64 values, raw float64 before, int64 length, int64 chunks, int64 chunk",
-    "raw float64 out",
+    "raw T out",
     """
     const ptrdiff_t start = i % chunks * chunk, lane = i / chunks * length;
     const ptrdiff_t stop = start + chunk < length ? start + chunk : length;
@@ -327,7 +333,7 @@ LARGEST_DOWN = _elementwise(
     for (ptrdiff_t m = start; m < stop; ++m) {
         if (!(values[lane + m] < largest))
             largest = values[lane + m];
-        out[lane + m] = largest;
+        out[lane + m] = (T)largest;
     }
     """,
 )
@@ -337,7 +343,7 @@ RANKS = _elementwise(
     "raw float64 x, int64 at, raw int64 count, raw bool invalid, raw float64 alpha, "
     "raw float64 weights, raw float64 high, raw float64 low, raw float64 left, raw float64 right, "
     "int64 length, bool weighted",
-    "raw float64 out",
+    "raw T out",
     """
     const ptrdiff_t lane = i / length, start = lane * length, present = count[lane];
     const double z = x[i];
@@ -358,7 +364,7 @@ RANKS = _elementwise(
         if (m > 0)
             rank = high[f - 1] + (low[f - 1] + rank);
     }
-    out[start + at] = rank;
+    out[start + at] = (T)rank;
     """,
 )
 
@@ -641,16 +647,6 @@ LEVELS = _elementwise(
     "float64 q, float64 total",
     "float64 level",
     "level = lap_share(q, total);",
-)
-
-MEND_ALPHA = _elementwise(
-    "mend_alpha",
-    "float64 alpha",
-    "float64 mended, bool wrong",
-    """
-    wrong = !(alpha > 0.0) || isinf(alpha);
-    mended = wrong ? 1.0 : alpha;
-    """,
 )
 
 RESCALE = _elementwise(

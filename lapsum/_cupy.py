@@ -73,11 +73,6 @@ class Kernels:
             return cupy.ascontiguousarray(number, np.float64)
         return self.full(lanes, number.item())
 
-    def mend_alpha(self, alpha: Array) -> tuple[Array, Array]:
-        """Return alpha, 1 where it is not positive and finite, and where that is so."""
-        mended, wrong = _cuda.MEND_ALPHA(alpha)
-        return mended, wrong
-
     def levels(self, q: Array, totals: Array) -> Array:
         """Return the levels q of the totals, NaN where q is not in (0, 1)."""
         return _cuda.LEVELS(q, totals)
@@ -126,31 +121,39 @@ class Kernels:
     # ---------------------------------------------------------------------------------- in order
 
     def order(
-        self, x: Array, weights: Array | None, values: Array, refused: Array | None
-    ) -> tuple[Array, Array | None, Array, Array | None]:
+        self,
+        x: Array,
+        alpha: Array,
+        weights: Array | None,
+        totals: Array | None,
+        values: Array,
+        gap: Array,
+    ) -> tuple[Array, Array | None, Array, Array]:
         """Write the entries, as `entries` returns them, in ascending order to `values`.
 
-        Those of zero weight come last.  Returns the order, the weights in it, how many entries are
-        present, and which lanes are refused or spoilt by a NaN of non-zero weight and count none.
+        Those of zero weight come last; `gap` gets the distances over alpha.  Returns the order, the
+        weights in it, how many entries are present, and which lanes count none since a NaN of
+        non-zero weight spoils them, or since the host would refuse their alpha or their weights,
+        of which `totals` are the sums.
         """
         keys = self._keys(x, weights)
         # CuPy sorts integers of one lane much faster than what has two axes.
         order = cupy.argsort(keys.ravel() if len(x) == 1 else keys, axis=-1).reshape(x.shape)
-        weighted, arranged = weights is not None, None
-        if weighted:
-            arranged = cupy.empty(x.shape)
-        inputs = x, _or_nothing(weights), order, x.shape[1], weighted
-        _cuda.ARRANGE(*inputs, values, _or_nothing(arranged))
-        return order, arranged, *self._present(values, arranged, refused)
+        flags = x.shape[1], weights is not None, totals is not None
+        arranged = None if weights is None else cupy.empty(x.shape)
+        present = self._nothing_present(x.shape)
+        inputs = x, _or_nothing(weights), order, alpha, _or_nothing(totals)
+        _cuda.ARRANGE(*inputs, *flags, values, gap, _or_nothing(arranged), *present)
+        return order, arranged, *present
 
-    def ascending(
-        self, x: Array, values: Array, refused: Array | None
-    ) -> tuple[Array, Array | None]:
+    def ascending(self, x: Array, alpha: Array, values: Array, gap: Array) -> tuple[Array, Array]:
         """Do the same without the order."""
         keys = self._keys(x, None)
         (keys.ravel() if len(x) == 1 else keys).sort(axis=-1)
-        _cuda.NUMBERS(keys, values)
-        return self._present(values, None, refused)
+        present = self._nothing_present(x.shape)
+        inputs = keys, alpha, _or_nothing(None), x.shape[1], False
+        _cuda.NUMBERS(*inputs, values, gap, *present)
+        return present
 
     def _keys(self, x: Array, weights: Array | None) -> Array:
         """Return integers in the order of the entries, absent ones last, a NaN just before."""
@@ -158,15 +161,12 @@ class Kernels:
         _cuda.KEYS(x, _or_nothing(weights), weights is not None, keys)
         return keys
 
-    def _present(
-        self, values: Array, weights: Array | None, refused: Array | None
-    ) -> tuple[Array, Array]:
-        lanes, n = values.shape
-        count, invalid = cupy.empty(lanes, np.int64), cupy.empty(lanes, bool)
-        flags = weights is not None, refused is not None
-        refused = invalid if refused is None else refused
-        _cuda.PRESENT(values, _or_nothing(weights), refused, n, *flags, count, invalid)
-        return count, invalid
+    @staticmethod
+    def _nothing_present(shape: tuple[int, int]) -> tuple[Array, Array]:
+        """Return counts and flags that sorted entries, if any, are to overwrite."""
+        lanes, n = shape
+        create = cupy.empty if n else cupy.zeros
+        return create(lanes, np.int64), create(lanes, bool)
 
     def sort(self, values: Array, permutation: Array, key: Array | None = None) -> Array:
         """Return every lane of `values` in the order of its lane, or that of `key`, there."""
@@ -203,10 +203,6 @@ class Kernels:
         """Return a * b, where nothing times an infinity is nothing."""
         return _cuda.TIMES(a, b)
 
-    def gaps(self, x: Array, count: Array, alpha: Array, out: Array) -> None:
-        """(x[m] - x[m-1])/alpha between neighbours, infinite where there is no pair."""
-        _cuda.GAPS(x, count, alpha, x.shape[1], out)
-
     def decays(self, gap: Array) -> Array:
         """Return the gaps, which is what `scan` takes here."""
         return gap
@@ -216,16 +212,15 @@ class Kernels:
         return self._scan(decay, values, None, key, backward=reverse)[0][0]
 
     def scan_both(
-        self, gap: Array, values: Array | None, key: Array, out: Array | None = None
+        self, gap: Array, values: Array | None, key: Array | None, out: Array | None = None
     ) -> tuple[Array, Array]:
-        """Return the scan of values and its mirror."""
+        """Return the scan of values and its mirror; without a key each lane has its own gaps."""
         left, right = self._scan(gap, values, None, key, both=True)[0]
         return left, right
 
     def cumulate(self, values: Array) -> tuple[Array, Array]:
         """Return running sums as unevaluated pairs."""
-        key = self.identity(len(values))
-        (high,), (low,) = self._scan(None, values, None, key, keep_low=True)
+        (high,), (low,) = self._scan(None, values, None, None, keep_low=True)
         return high, low
 
     def totals(self, values: Array) -> Array:
@@ -259,36 +254,12 @@ class Kernels:
             _sums_kernel()((total.size,), (threads,), (*inputs, total, _or_nothing(rest)))
         return total, rest
 
-    @staticmethod
-    def _shape(gap: Any, high: Any, key: Array) -> tuple[int, int]:
-        """Return the lanes and length of a scan of `high`, or of ones along `gap`."""
-        return len(key), (gap if high is None else high).shape[-1]
-
-    def _sum_chunks(
-        self,
-        gap: Array | None,
-        high: Array | None,
-        low: Array | None,
-        key: Array,
-        both: bool = False,
-        backward: bool = False,
-        apart: bool = False,
-    ) -> Any:
-        """Return the sum of each chunk as a pair, and the gap from the last of the one before."""
-        lanes, n = self._shape(gap, high, key)
-        chunks = -(-n // CHUNK)
-        total, total_low, span = cupy.empty((3, lanes * (1 + both), chunks))
-        flags = high is None, low is not None, gap is None, backward, apart
-        inputs = _or_nothing(gap), _or_nothing(high), _or_nothing(low), key
-        _cuda.SCAN_UP(*inputs, lanes, n, chunks, CHUNK, *flags, total, total_low, span)
-        return total, total_low, span
-
     def _scan(
         self,
         gap: Array | None,
         high: Array | None,
         low: Array | None,
-        key: Array,
+        key: Array | None,
         both: bool = False,
         backward: bool = False,
         apart: bool = False,
@@ -296,39 +267,31 @@ class Kernels:
     ) -> tuple[Array, Array]:
         """Return scans of high + low as (1 or 2, lanes, n), the low parts beside if kept.
 
-        With `both`, forwards and backwards; of two arrays one after the other if `apart`.
+        With `both`, forwards and backwards; of two arrays one after the other if `apart`.  Without
+        `high` of ones; without a key each lane has its own gaps.
         """
-        lanes, n = shape = self._shape(gap, high, key)
-        out = cupy.empty((1 + both, *shape))
-        out_low = cupy.empty(out.shape if keep_low else 1)
+        own: Any = high if gap is None else gap
+        lanes, n = len(own if key is None else key), own.shape[-1]
         chunks = -(-n // CHUNK)
+        keys = cupy.empty(1, np.int64) if key is None else key
+        arrays = _or_nothing(gap), _or_nothing(high), _or_nothing(low), keys
+        inputs = *arrays, lanes, n, chunks, CHUNK
+        flags = high is None, low is not None, gap is None, key is None, backward, apart
         before = before_low = _or_nothing(None)
         if chunks > 1:
-            total, total_low, span = self._sum_chunks(gap, high, low, key, both, backward, apart)
-            before, before_low = self._scan(
-                span, total, total_low, self.identity(len(total)), keep_low=True
-            )
-        flags = high is None, low is not None, gap is None, backward, apart
-        inputs = _or_nothing(gap), _or_nothing(high), _or_nothing(low), key
-        _cuda.SCAN_DOWN(
-            *inputs,
-            lanes,
-            n,
-            chunks,
-            CHUNK,
-            *flags,
-            before,
-            before_low,
-            keep_low,
-            out,
-            out_low,
-            size=(1 + both) * lanes * chunks,
-        )
+            # The sum of each chunk as a pair, and the gap from the last of the one before.
+            total, total_low, span = cupy.empty((3, lanes * (1 + both), chunks))
+            _cuda.SCAN_UP(*inputs, *flags, total, total_low, span)
+            before, before_low = self._scan(span, total, total_low, None, keep_low=True)
+        out = cupy.empty((1 + both, lanes, n))
+        out_low = cupy.empty(out.shape if keep_low else 1)
+        ends = before, before_low, keep_low, out, out_low
+        _cuda.SCAN_DOWN(*inputs, *flags, *ends, size=(1 + both) * lanes * chunks)
         return out, out_low
 
-    def _running_largest(self, values: Array) -> Array:
+    def _running_largest(self, values: Array, dtype: Any = np.float64) -> Array:
         lanes, n = values.shape
-        out = cupy.empty(values.shape)
+        out = cupy.empty(values.shape, dtype)
         chunks = -(-n // CHUNK)
         before = _or_nothing(None)
         if chunks > 1:
@@ -350,9 +313,10 @@ class Kernels:
         pairs: tuple[Array, Array] | None,
         left: Array,
         right: Array,
+        dtype: Any,
     ) -> Array:
         """1/2 + S at the sources, absent ones too, in the caller's order; NaN if invalid."""
-        out = cupy.empty(gap.shape)
+        out = cupy.empty(gap.shape, dtype)
         sums = *(pairs or (left, left)), left, right
         inputs = x, order, count, invalid, alpha, _or_nothing(weights), *sums
         _cuda.RANKS(*inputs, gap.shape[1], weights is not None, out)
@@ -383,8 +347,7 @@ class Kernels:
         bar = self.sort(bar, order)
         steps = cupy.empty((2, *x.shape))
         _cuda.STEPS_OF_RANKS(gap, bar, *scans, x.size, n, steps)
-        key = self.identity(len(x))
-        before, after = self._scan(gap, steps, None, key, both=True, apart=True)[0]
+        before, after = self._scan(gap, steps, None, None, both=True, apart=True)[0]
         x_bar, flux = cupy.empty((2, *x.shape))
         inputs = x, gap, order, bar, *scans, before, after, alpha
         _cuda.PULL_RANKS(*inputs, sign, n, x_bar, flux)
@@ -407,10 +370,10 @@ class Kernels:
         # ascend: those that give to one node are side by side.
         shares, breaks = self.times(factors[2:4], bar), cupy.empty(bar.shape)
         _cuda.BREAKS(index, key, bar.shape[1], breaks)
-        sums = self._scan(breaks, shares, None, key, both=True, apart=True)[0]
+        sums = self._scan(breaks, shares, None, None, both=True, apart=True)[0]
         nodes = cupy.empty((2, *x.shape))
         _cuda.NEIGHBOURS(index, sums, x.size, n, bar.shape[1], nodes)
-        right, left = self._scan(gap, nodes, None, key, both=True, apart=True)[0]
+        right, left = self._scan(gap, nodes, None, None, both=True, apart=True)[0]
         x_bar, along = cupy.empty((2, *x.shape))
         _cuda.PULL_SORTED(x, gap, order, *scans, left, right, n, x_bar, along)
         return x_bar, self._sum(along) + self._sum(self.times(bar, factors[5]))
@@ -508,11 +471,15 @@ class Kernels:
         alpha: Array,
         first: float,
         steps: int,
+        dtype: Any,
     ) -> Array:
-        """Return the roots that `solve_steps` gives, rounded, but never descending."""
+        """Return the roots that `solve_steps` gives, rounded, but never descending.
+
+        NaN in lanes without sources.
+        """
         out = cupy.empty((len(x), steps))
         _cuda.SORTED(x, gap, count, left, right, alpha, first, x.shape[1], steps, out)
-        return self._running_largest(out)
+        return self._running_largest(out, dtype)
 
     def anchors(self, x: Array, index: Array, side: Array, key: Array) -> tuple[Array, Array]:
         """Return the two nodes that anchor each threshold."""
@@ -570,7 +537,7 @@ class Kernels:
         if not share.size or not out.size:
             return out
         _cuda.BREAKS(node, key, n, gap)
-        sums = self.scan(gap, share, self.identity(lanes), False)
+        sums = self._scan(gap, share, None, None)[0][0]
         _cuda.LAST_OF_NODE(node, sums, key, n, nodes, out)
         return out
 

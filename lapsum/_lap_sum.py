@@ -16,9 +16,7 @@ from ._validation import (
     check_alpha,
     check_total,
     check_weights,
-    either,
     joint_batch,
-    mend,
     normalize_axis,
     scalar_layout,
     weights_layout,
@@ -149,16 +147,15 @@ class TargetsRule(Rule):
         check_alpha(alpha)
         self.key = key_of(self.kernels, sources, batch)
         lanes = {n: layout.pack(arrays[n], n == "r") for n, layout in self.layouts.items()}
-        refused = mend(self.kernels, arrays, lanes)
         self.targets = lanes.pop(self.target)
         xp = self.kernels.xp
         if weights is None:
             self.source_total = xp.full(lanes["alpha"].shape, float(r.shape[axis]))
         else:
-            self.source_total = self.kernels.totals(lanes["weights"])
-            refused = either(refused, check_total(self.kernels, self.source_total))
+            self.source_total = lanes["totals"] = self.kernels.totals(lanes["weights"])
+            check_total(self.source_total)
             lanes["weights"] = self.scale(lanes["weights"])
-        self.sources = Sources(self.kernels, lanes.pop("r"), **lanes, refused=refused)
+        self.sources = Sources(self.kernels, lanes.pop("r"), **lanes)
         if x_axis is None:
             self.targets = self.targets[:, None]
             self.result = Layout(self.kernels, batch, None, batch)

@@ -178,14 +178,27 @@ class Kernels:
         return np.empty((arrays, *shape))
 
     def order(
-        self, x: Array, weights: Array | None, values: Array, refused: None
+        self,
+        x: Array,
+        alpha: Array,
+        weights: Array | None,
+        totals: Array | None,
+        values: Array,
+        gap: Array,
     ) -> tuple[Array, Array | None, Array, Array | None]:
         """Write the entries, as `entries` returns them, in ascending order to `values`.
 
-        Those of zero weight come last.  Returns the order, the weights in it, how many entries are
-        present, and the lanes, if any, that are spoilt by a NaN of non-zero weight and count none.
-        No lane is refused by now.
+        Those of zero weight come last; `gap` gets the distances over alpha.  Returns the order, the
+        weights in it, how many entries are present, and the lanes, if any, that are spoilt by a NaN
+        of non-zero weight and count none.  No alpha and no weights are wrong by now.
         """
+        order, count, invalid = self._order(x, weights, values)
+        self._gaps(values, count, alpha, gap)
+        return order, None if weights is None else self.sort(weights, order), count, invalid
+
+    def _order(
+        self, x: Array, weights: Array | None, values: Array
+    ) -> tuple[Array, Array, Array | None]:
         lanes, n = x.shape
         # NumPy sorts integers much faster than it argsorts floats: the leading bits of the float
         # and its index in one, and what these bits leave in disorder is mended.
@@ -198,9 +211,7 @@ class Kernels:
         if unsorted.any():
             at = np.flatnonzero(unsorted)
             keys[at], values[at] = self._order_again(x[at], values[at], count[at], keys[at], width)
-        spoilt = invalid.view(np.bool_) if invalid.any() else None
-        order = keys.view(np.intp)
-        return order, None if weights is None else self.sort(weights, order), count, spoilt
+        return keys.view(np.intp), count, invalid.view(np.bool_) if invalid.any() else None
 
     def _order_again(
         self, x: Array, values: Array, count: Array, keys: Array, width: int
@@ -217,7 +228,9 @@ class Kernels:
         self._run(_UNPACK[x.dtype], x.shape, x, width, keys, values, unsorted)
         return keys, values
 
-    def ascending(self, x: Array, values: Array, refused: None) -> tuple[Array, Array | None]:
+    def ascending(
+        self, x: Array, alpha: Array, values: Array, gap: Array
+    ) -> tuple[Array, Array | None]:
         """Do the same without the order."""
         if x.dtype == _SINGLE:  # half as wide, and sorted in half the time
             x = x.copy()
@@ -227,7 +240,9 @@ class Kernels:
             values[...] = x
             self._sort(values)
         invalid = np.isnan(values[:, -1:]).any(axis=-1)
-        return np.where(invalid, 0, x.shape[1]), invalid if invalid.any() else None
+        count = np.where(invalid, 0, x.shape[1])
+        self._gaps(values, count, alpha, gap)
+        return count, invalid if invalid.any() else None
 
     def _sort(self, keys: Array) -> None:
         def sort(keys: Array, start: int, stop: int) -> None:
@@ -267,7 +282,7 @@ class Kernels:
         """Return a * b, where nothing times an infinity is nothing."""
         return np.where((a == 0.0) | (b == 0.0), 0.0, a * b)
 
-    def gaps(self, x: Array, count: Array, alpha: Array, out: Array) -> None:
+    def _gaps(self, x: Array, count: Array, alpha: Array, out: Array) -> None:
         """(x[m] - x[m-1])/alpha between neighbours, infinite where there is no pair."""
         self._run(_kernels.gaps, out.shape, x, count, alpha, out)
 
@@ -284,9 +299,10 @@ class Kernels:
         return out
 
     def scan_both(
-        self, gap: Array, values: Array | None, key: Array, out: Array | None = None
+        self, gap: Array, values: Array | None, key: Array | None, out: Array | None = None
     ) -> tuple[Array, Array]:
-        """Return the scan of values and its mirror."""
+        """Return the scan of values and its mirror; without a key each lane has its own gaps."""
+        key = self.identity(len(gap)) if key is None else key
         shape = gap.shape if values is None else values.shape
         left, right = np.empty((2, *shape)) if out is None else out
         self._run(_kernels.scan_both, shape, gap, values, key, left, right)
@@ -304,12 +320,15 @@ class Kernels:
         pairs: tuple[Array, Array] | None,
         left: Array,
         right: Array,
+        dtype: Any,
     ) -> Array:
-        """1/2 + S at the sources, absent ones too, in the caller's order; anything if invalid."""
+        """1/2 + S at the sources, absent ones too, in the caller's order; NaN if invalid."""
         out = np.empty_like(gap)
         inputs = x, gap, order, count, alpha, weights, *(pairs or (None, None)), left, right
         self._run(_kernels.ranks, gap.shape, *inputs, out)
-        return out
+        if invalid is not None:
+            out[invalid] = np.nan
+        return self.finish(out, dtype)
 
     def moments(self, decay: Array, step: Array, base: Array, key: Array, reverse: bool) -> Array:
         """sum_j w_j e^{-|x_m - x_j|/alpha} (v_m - v_j) over j < m, or of (v_j - v_m) over j > m."""
@@ -366,7 +385,7 @@ class Kernels:
         """
         if targets.size < GRAIN or sources < GRAIN or (targets[:, 1:] >= targets[:, :-1]).all():
             return None
-        return self.order(targets, None, np.empty_like(targets), None)[0]
+        return self._order(targets, None, np.empty_like(targets))[0]
 
     def solve(
         self,
@@ -548,11 +567,15 @@ class Kernels:
         alpha: Array,
         first: float,
         steps: int,
+        dtype: Any,
     ) -> Array:
-        """Return the roots that `solve_steps` gives, rounded, but never descending."""
+        """Return the roots that `solve_steps` gives, rounded, but never descending.
+
+        NaN in lanes without sources.
+        """
         out = np.empty((len(x), steps))
         self._run(_kernels.sorted_values, out.shape, x, gap, count, left, right, alpha, first, out)
-        return out
+        return self.finish(out, dtype)
 
     def thresholds(self, lo: Array, hi: Array, u: Array, alpha: Array, key: Array) -> Array:
         """(lo + hi)/2 + alpha u, rounded."""

@@ -16,7 +16,6 @@ from ._validation import (
     array_beside,
     check_alpha,
     float_dtype,
-    mend,
 )
 
 Array = Any
@@ -98,9 +97,8 @@ class SoftPermutation:
         self.shape = (x.size, x.size)
         self.dtype = dtypes["x"]
         lanes = {"x": kernels.contiguous(x[None, :]), "alpha": kernels.every_lane(alpha, 1)}
-        refused = mend(kernels, arrays, lanes)
         with quiet():
-            sources = Sources(kernels, **lanes, refused=refused)
+            sources = Sources(kernels, **lanes)
             self._product = Product(sources)
         self._invalid = sources.invalid
 

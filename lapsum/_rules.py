@@ -19,8 +19,6 @@ from ._validation import (
     check_out,
     check_total,
     check_weights,
-    either,
-    mend,
     normalize_axis,
     scalar_layout,
     weights_layout,
@@ -101,12 +99,9 @@ class LaneRule(Rule):
         The arguments.
     lanes : dict of str to array
         The same as float64 lanes; with `single`, x may be float32.
-    refused : array of bool, shape (lanes,), or None
-        Lanes with arguments that are not allowed, and which no check on the host has seen.
     """
 
     single = False
-    selects = False  # then the selection refuses them, and leaves nothing to be mended
 
     def __init__(
         self,
@@ -142,21 +137,17 @@ class LaneRule(Rule):
         for name, layout in layouts.items():
             if name != "x":
                 lanes[name] = layout.pack(arrays[name])
-        self._total = kernels.totals(lanes["weights"]) if weights is not None else None
-        self.refused = None if self.selects and not kernels.on_host else self.refuse()
-
-    def refuse(self) -> Array | None:
-        """Return the lanes that are refused; in `lanes` their arguments are mended."""
-        refused = mend(self.kernels, self.arrays, self.lanes)
-        if self._total is None:
-            return refused
-        return either(refused, check_total(self.kernels, self._total))
+        self._total = None
+        if weights is not None:
+            self._total = kernels.totals(lanes["weights"])
+            check_total(self._total)
 
     @property
     def total(self) -> Array:
         """The total weight of each lane: correctly rounded, or the number of entries.
 
-        A device does not need the latter, which is None there.
+        A device does not need the latter, which is None there; of weights that the host would
+        refuse the sum is NaN.
         """
         if self._total is None and self.kernels.on_host:
             return self.kernels.full(len(self.lanes["alpha"]), self.result.size)

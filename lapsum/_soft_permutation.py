@@ -109,7 +109,7 @@ class _SoftPermutation(LaneRule):
     ) -> None:
         super().__init__(running, {"x": x, "alpha": alpha}, axis=axis)
         self.descending = descending
-        self.sources = Sources(self.kernels, **self.lanes, refused=self.refused)
+        self.sources = Sources(self.kernels, **self.lanes)
         self.spoil(self.sources.invalid)
         self.b = integer_thresholds(self.sources, running.keep)
 

@@ -18,7 +18,6 @@ from ._validation import (
     batch_of,
     check_alpha,
     joint_batch,
-    mend,
     normalize_axis,
     scalar_layout,
 )
@@ -248,8 +247,7 @@ class _SoftPermute(Rule):
         lanes = {
             name: self.layouts[name].pack(arrays[name], name == "x") for name in ("x", "alpha")
         }
-        refused = mend(self.kernels, arrays, lanes)
-        self.sources = Sources(self.kernels, **lanes, refused=refused)
+        self.sources = Sources(self.kernels, **lanes)
         self.product = Product(self.sources)
         self.values = self.layouts["values"].pack(values)
         invalid = xp.isnan(self.values).any(axis=-1)

@@ -111,7 +111,6 @@ def soft_quantile(
 @rule_of(soft_quantile)
 class _SoftQuantile(LaneRule):
     single = True
-    selects = True
 
     def __init__(
         self,
@@ -137,7 +136,6 @@ class _SoftQuantile(LaneRule):
             self.chosen = Selection(kernels, x, 1.0, alpha, self.q, self.total, given, fill=0)
             self.spoil(self.chosen.invalid)
         else:
-            self.refused = self.refuse()
             self.spoil(self.sources.invalid)
 
     @property
@@ -148,10 +146,8 @@ class _SoftQuantile(LaneRule):
     @cached_property
     def sources(self) -> Sources:
         """The sorted entries, for derivatives and for many levels."""
-        if self.chosen is not None:
-            self.refuse()  # for what the selection took as it came
         x, alpha = self.lanes["x"], self.lanes["alpha"]
-        return Sources(self.kernels, x, alpha, self.weights, refused=self.refused)
+        return Sources(self.kernels, x, alpha, self.weights, totals=self._total)
 
     @cached_property
     def invalid(self) -> Array:
@@ -276,8 +272,7 @@ class _SoftQuantile(LaneRule):
             out = out + y.average(s.tangent(x_dot))
         if alpha_dot is not None:
             out = out + y.slope() * alpha_dot[:, None]
-        out = xp.where(self.invalid, 0.0, out)
-        return out if s.invalid is None else xp.where(s.invalid[:, None], np.nan, out)
+        return s.spoil(xp.where(self.invalid, 0.0, out))
 
     def vjp_in_order(self, bar: Array, wrt: frozenset[str]) -> dict[str, Array]:
         """Return `vjp`, whatever the lanes hold."""

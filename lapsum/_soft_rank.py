@@ -132,7 +132,7 @@ class _SoftRank(LaneRule):
         self.sign = -1.0 if descending else 1.0
         if descending:
             self.lanes["x"] = -self.lanes["x"]
-        self.sources = Sources(self.kernels, **self.lanes, refused=self.refused)
+        self.sources = Sources(self.kernels, **self.lanes, totals=self._total)
         self.spoil(self.sources.invalid)
         if weights is None:
             self.forget("x")
@@ -144,10 +144,14 @@ class _SoftRank(LaneRule):
         s = self.sources
         return s.locate(s.x, None, None, s.key)
 
+    def place(self, lanes: Array) -> Array:
+        """Return the lanes of a result in the caller's shape."""
+        return self.result.unpack(lanes, spoil=False)
+
     def value(self) -> Array:
         s = self.sources
-        lanes = s.x, s.gap, s.order, s.count, s.invalid
-        y: Array = self.kernels.ranks(*lanes, s.alpha, s.weights, s.pairs, s.left, s.right)
+        lanes = s.x, s.gap, s.order, s.count, s.invalid, s.alpha
+        y: Array = self.kernels.ranks(*lanes, s.weights, s.pairs, s.left, s.right, self.dtype)
         return y
 
     def jvp(
@@ -168,7 +172,7 @@ class _SoftRank(LaneRule):
             out = out - others.moment(base) / two_alpha * alpha_dot[:, None]
         if weights_dot is not None:
             out = out + self.at.cdf_sum(weights_dot)
-        return s.unsort(xp.where(self.at.invalid, np.nan, out))
+        return s.spoil(s.unsort(xp.where(self.at.invalid, np.nan, out)))
 
     def vjp(self, bar: Array, wrt: frozenset[str]) -> dict[str, Array]:
         s, xp = self.sources, self.kernels.xp

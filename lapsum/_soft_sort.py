@@ -105,9 +105,7 @@ class _SoftSort(LaneRule):
         super().__init__(running, {"x": x, "alpha": alpha}, axis=axis)
         self.descending = descending
         # Values need no order, only derivatives do.
-        self.sources = Sources(
-            self.kernels, **self.lanes, ordered=running.keep, refused=self.refused
-        )
+        self.sources = Sources(self.kernels, **self.lanes, ordered=running.keep)
         self.spoil(self.sources.invalid)
         self.forget("x")
         del self.sources.entries
@@ -121,9 +119,13 @@ class _SoftSort(LaneRule):
         """Reverse the positions of a descending sort."""
         return self.kernels.contiguous(lanes[:, ::-1]) if self.descending else lanes
 
+    def place(self, lanes: Array) -> Array:
+        """Return the lanes of a result in the caller's shape."""
+        return self.result.unpack(lanes, spoil=False)
+
     def value(self) -> Array:
-        y = self.sources.sorted_values(0.5, self.sources.shape[1])
-        return self.turn(y)
+        y = self.sources.sorted_values(0.5, self.sources.shape[1], self.dtype)
+        return self.kernels.xp.ascontiguousarray(y[:, ::-1]) if self.descending else y
 
     def jvp(self, x_dot: Array | None, alpha_dot: Array | None) -> Array:
         y = self.solved
@@ -132,7 +134,7 @@ class _SoftSort(LaneRule):
             out = out + y.average(self.sources.tangent(x_dot))
         if alpha_dot is not None:
             out = out + y.slope() * alpha_dot[:, None]
-        return self.turn(out)
+        return self.turn(self.sources.spoil(out))
 
     def vjp(self, bar: Array, wrt: frozenset[str]) -> dict[str, Array]:
         s, bar = self.sources, self.turn(bar)

@@ -213,7 +213,6 @@ def log_soft_topk(
 class _SoftTopk(LaneRule):
     fill = 1
     calm = True
-    selects = True
 
     def __init__(
         self,

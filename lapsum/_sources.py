@@ -14,6 +14,8 @@ from __future__ import annotations
 from functools import cached_property
 from typing import Any
 
+import numpy as np
+
 from ._targets import Targets, Thresholds
 
 Array = Any
@@ -34,15 +36,16 @@ class Sources:
     weights : array, shape (lanes, n), optional
     ordered : bool, optional
         Whether anything but the sources will be brought into their order; if not, no weights.
-    refused : array of bool, shape (lanes,), optional
-        Lanes that are invalid whatever their entries are.
+    totals : array, shape (lanes,), optional
+        The sums of the weights, for a device: there NaN tells that the host would refuse them.
 
     Attributes
     ----------
     count : array of int, shape (lanes,)
         How many are present; none in invalid lanes.
     invalid : array of bool, shape (lanes,), or None
-        Lanes that are refused, or spoilt by a NaN.
+        Lanes that are spoilt by a NaN; on a device, too, those of an alpha or of weights that the
+        host would refuse.
     """
 
     def __init__(
@@ -52,23 +55,26 @@ class Sources:
         alpha: Array,
         weights: Array | None = None,
         ordered: bool = True,
-        refused: Array | None = None,
+        totals: Array | None = None,
     ) -> None:
         self.kernels = kernels
         self.entries = x
         self.alpha = alpha
-        self.key = kernels.identity(len(x))
         self.x, self.gap, *scans = kernels.block(4, x.shape)
         if ordered:
             self.order, self.weights, self.count, self.invalid = kernels.order(
-                x, weights, self.x, refused
+                x, alpha, weights, totals, self.x, self.gap
             )
         else:
             self.weights = None
-            self.count, self.invalid = kernels.ascending(x, self.x, refused)
-        kernels.gaps(self.x, self.count, alpha, self.gap)
-        self.left, self.right = kernels.scan_both(self.gap, self.weights, self.key, scans)
+            self.count, self.invalid = kernels.ascending(x, alpha, self.x, self.gap)
+        self.left, self.right = kernels.scan_both(self.gap, self.weights, None, scans)
         self.pairs = None if weights is None else kernels.cumulate(self.weights)
+
+    @cached_property
+    def key(self) -> Array:
+        """The lane of each lane: its own."""
+        return self.kernels.identity(len(self.x))
 
     @cached_property
     def given(self) -> Array:
@@ -103,6 +109,12 @@ class Sources:
         """Return the cotangent, in the caller's order, of which `values` are the sorted entries."""
         xp = self.kernels.xp
         return self.unsort(xp.where(xp.isfinite(self.x), values, 0.0))
+
+    def spoil(self, values: Array) -> Array:
+        """Return `values` with NaN in invalid lanes."""
+        if self.invalid is None:
+            return values
+        return self.kernels.xp.where(self.invalid[:, None], np.nan, values)
 
     def weigh(self, values: Array) -> Array:
         """Return sorted `values` times the weights; those of absent entries are zero."""
@@ -154,11 +166,10 @@ class Sources:
         lo, hi = self.kernels.anchors(self.x, index, side, self.key)
         return Thresholds(self, self.key, index, lo, hi, u, factors)
 
-    def sorted_values(self, first: float, steps: int) -> Array:
-        """Return the thresholds at the levels first, first + 1, ..., rounded, in order."""
-        values: Array = self.kernels.sorted_values(
-            self.x, self.gap, self.count, self.left, self.right, self.alpha, first, steps
-        )
+    def sorted_values(self, first: float, steps: int, dtype: Any) -> Array:
+        """Return the thresholds at the levels first, first + 1, ..., rounded to dtype, in order."""
+        lanes = self.x, self.gap, self.count, self.left, self.right, self.alpha
+        values: Array = self.kernels.sorted_values(*lanes, first, steps, dtype)
         return values
 
     def falls(self) -> Array:

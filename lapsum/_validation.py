@@ -229,16 +229,10 @@ def check_weights(weights: Any) -> None:
         raise ValueError(f"`weights` must be non-negative and finite, got {_first(weights, bad)!r}")
 
 
-def check_total(kernels: Any, total: Any) -> Any:
-    """Raise ValueError if the weights of a lane add up to more than the largest float.
-
-    On a device, return which lanes have weights that the host would refuse.
-    """
-    if not kernels.on_host:
-        return kernels.xp.isnan(total)
-    if not np.isfinite(total).all():
+def check_total(total: Any) -> None:
+    """Raise ValueError if weights on the host add up to more than the largest float."""
+    if type(total) is np.ndarray and not np.isfinite(total).all():
         raise ValueError("`weights` must have a finite sum, got one that overflows")
-    return None
 
 
 def check_q(q: Any) -> None:
@@ -271,20 +265,3 @@ def check_k(kernels: Any, given: Any, k: Any, total: Any, number: int | None) ->
             f"{k[bad].item()!r}"
         )
     return levels
-
-
-def either(a: Any, b: Any) -> Any:
-    """Return the flags set in one of two arrays, of which each may be None for no flags."""
-    return b if a is None else a if b is None else a | b
-
-
-def mend(kernels: Any, arrays: Mapping[str, Any], lanes: dict[str, Any]) -> Any:
-    """Return the lanes with an argument that no check has seen and none would pass, or None.
-
-    What is on a device is not looked at from the host.  In `lanes` such an alpha is replaced by one
-    that does no harm; weights are left to `check_total`.
-    """
-    if kernels.on_host or not kernels.holds(arrays["alpha"]):
-        return None
-    lanes["alpha"], wrong = kernels.mend_alpha(lanes["alpha"])
-    return wrong
