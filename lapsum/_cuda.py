@@ -642,6 +642,23 @@ LEAST_OF_LANES = _elementwise(
 
 # ------------------------------------------------------------------------------ entries of a lane
 
+
+def numbers_kernel(on_device: tuple[bool, ...]) -> Any:
+    """Return the kernel that lays several arrays out in order.
+
+    Each is of any dtype and any strides, or one float on the host.
+    """
+    several = range(len(on_device))
+    kinds = [f"raw {'TUVW'[k]}" if there else "float64" for k, there in enumerate(on_device)]
+    entries = [f"in{k}[i]" if there else f"in{k}" for k, there in enumerate(on_device)]
+    return _elementwise(
+        "numbers_of_lanes",
+        ", ".join([*(f"{kinds[k]} in{k}" for k in several), *(f"int64 size{k}" for k in several)]),
+        ", ".join(f"raw float64 out{k}" for k in several),
+        "\n".join(f"if (i < size{k}) out{k}[i] = (double){entries[k]};" for k in several),
+    )
+
+
 LEVELS = _elementwise(
     "levels",
     "float64 q, float64 total",

@@ -35,6 +35,7 @@ _THREADS, _FEW_THREADS = 128, 32  # of a block, and of one for a short lane
 _BRACKET, _PART = 21, 225  # doubles of lap_bracket and of lap_part
 _REALS = {"f": "float", "d": "double"}
 
+_numbers_kernel = cache(_cuda.numbers_kernel)
 _select_kernel = cache(_cuda.select_kernel)
 _sums_kernel = cache(_cuda.sums_kernel)
 
@@ -62,16 +63,22 @@ class Kernels:
             self._identities[lanes] = cupy.arange(lanes, dtype=np.int64)
         return self._identities[lanes]
 
-    def full(self, lanes: int, value: float) -> Array:
-        """Return one number for every lane."""
-        return cupy.full(lanes, value, dtype=np.float64)
-
-    def every_lane(self, number: Array, lanes: int) -> Array:
-        """Return a 0-d array as one number for every lane."""
-        if isinstance(number, cupy.ndarray):
-            number = cupy.broadcast_to(number.reshape(1), (lanes,))
-            return cupy.ascontiguousarray(number, np.float64)
-        return self.full(lanes, number.item())
+    def numbers(self, spread: dict[str, tuple[Array, tuple[int, ...]]]) -> dict[str, Array]:
+        """Return what `Layout.spread` returns as float64 lanes, in one launch at most."""
+        out, inputs, lanes = {}, [], []
+        for name, (array, shape) in spread.items():
+            there = isinstance(array, cupy.ndarray)
+            if there and array.ndim and array.dtype == np.float64 and array.flags.c_contiguous:
+                out[name] = array.reshape(shape)
+            else:
+                out[name] = cupy.empty(shape)
+                inputs.append(cupy.broadcast_to(array, shape) if there else float(array))
+                lanes.append(out[name])
+        if lanes:
+            kernel = _numbers_kernel(tuple(isinstance(array, cupy.ndarray) for array in inputs))
+            sizes = [lane.size for lane in lanes]
+            kernel(*inputs, *sizes, *lanes, size=max(sizes))
+        return out
 
     def levels(self, q: Array, totals: Array) -> Array:
         """Return the levels q of the totals, NaN where q is not in (0, 1)."""

@@ -58,22 +58,29 @@ class Layout:
         With `entries` float32 stays float32, for the kernels that read it as it is.
         """
         kernels, lanes = self.kernels, prod(self.batch)
-        if self.axis is None and not array.ndim:
-            number = kernels.every_lane(array, lanes)
-            return number.reshape(lanes, 1) if self.flat else number
+        if self.axis is None:
+            return kernels.numbers({"": self.spread(array)})[""]
         contiguous = kernels.entries if entries else kernels.contiguous
         if self._plain:
             return contiguous(array).reshape(lanes, self.shape[-1])
         xp = kernels.xp
         array = xp.asarray(array)  # a list beside arrays of a device was still on the host
-        if self.flat:
-            array = xp.broadcast_to(array.reshape(-1), (lanes, self.size))
-            return contiguous(array)
-        if self.axis is None:
-            return contiguous(xp.broadcast_to(array, self.batch).reshape(-1))
         array = xp.moveaxis(array, self.axis, -1)
         array = xp.broadcast_to(array, (*self.batch, self.size))
         return contiguous(array.reshape(lanes, self.size))
+
+    def spread(self, array: Any) -> tuple[Any, tuple[int, ...]]:
+        """Return scalars as a view with one, or all if flat, for each lane, and the lanes' shape.
+
+        One for all lanes stays 0-d.
+        """
+        shape = (prod(self.batch), self.size) if self.flat else (prod(self.batch),)
+        if not array.ndim:
+            return array, shape
+        xp = self.kernels.xp
+        if self.flat:
+            return xp.broadcast_to(xp.asarray(array).reshape(-1), shape), shape
+        return xp.broadcast_to(xp.asarray(array), self.batch), shape
 
     def view(self, array: Any) -> Any:
         """Return the lanes of `array` where they lie in its own memory, one after another."""

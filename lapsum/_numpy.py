@@ -99,13 +99,14 @@ class Kernels:
         """Return whether `value` is an array of this backend."""
         return isinstance(value, np.ndarray)
 
-    def every_lane(self, number: Array, lanes: int) -> Array:
-        """Return a 0-d array as one number for every lane."""
-        if lanes == 1:
-            return self.contiguous(number).reshape(1)
-        out = np.empty(lanes)
-        out.fill(number.item())
-        return out
+    def numbers(self, spread: dict[str, tuple[Array, tuple[int, ...]]]) -> dict[str, Array]:
+        """Return what `Layout.spread` returns as float64 lanes."""
+        return {
+            name: np.ascontiguousarray(array, np.float64).reshape(shape)
+            if array.ndim or shape[0] == 1
+            else np.full(shape, array.item(), np.float64)
+            for name, (array, shape) in spread.items()
+        }
 
     def full(self, lanes: int, value: float) -> Array:
         """Return one number for every lane."""

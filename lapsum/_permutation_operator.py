@@ -96,7 +96,7 @@ class SoftPermutation:
         self._transposed = False
         self.shape = (x.size, x.size)
         self.dtype = dtypes["x"]
-        lanes = {"x": kernels.contiguous(x[None, :]), "alpha": kernels.every_lane(alpha, 1)}
+        lanes = {"x": kernels.contiguous(x[None, :]), **kernels.numbers({"alpha": (alpha, (1,))})}
         with quiet():
             sources = Sources(kernels, **lanes)
             self._product = Product(sources)

@@ -120,23 +120,26 @@ class LaneRule(Rule):
         self.result = Layout(kernels, x.shape, axis, batch)
         self.layouts = layouts = {"x": self.result}
         number = Layout(kernels, (), None, batch)
+        spread = {}
         for name, array in arrays.items():
             if name == "x":
                 continue
             if name == "weights":
-                layout = weights_layout(kernels, array, x.shape, axis, batch, "x")
-            elif name == "q":
+                layouts[name] = weights_layout(kernels, array, x.shape, axis, batch, "x")
+                continue
+            if name == "q":
                 layout = Layout(kernels, array.shape, None, batch, flat=True)
             else:
                 layout = scalar_layout(kernels, name, array, batch) if array.ndim else number
             layouts[name] = layout
+            spread[name] = layout.spread(array)
         check_alpha(arrays["alpha"])
         if weights is not None:
             check_weights(arrays["weights"])
         self.lanes = lanes = {"x": self.result.pack(x, self.single)}
-        for name, layout in layouts.items():
-            if name != "x":
-                lanes[name] = layout.pack(arrays[name])
+        lanes.update(kernels.numbers(spread))
+        if weights is not None:
+            lanes["weights"] = layouts["weights"].pack(arrays["weights"])
         self._total = None
         if weights is not None:
             self._total = kernels.totals(lanes["weights"])
@@ -163,15 +166,22 @@ class LaneRule(Rule):
         """Return weights, levels, or cotangents of such, as `kernels.rescale` does."""
         return lanes if self._total is None else self.kernels.rescale(self._total, lanes)[0]
 
-    def into(self, out: Any) -> Array | None:
-        """Return `out` as lanes if the result can be written there as it is made."""
+    def into(self, running: Running) -> Array | None:
+        """Return lanes for the result to be written to as it is made, None for new ones like x.
+
+        They are those of `out` if possible; on the host, results are rounded to float16 later.
+        """
+        kernels, out = self.kernels, running.out
+        if out is None and kernels.on_host:
+            return None
+        x = self.lanes["x"]
+        fits = self.dtype == x.dtype or not (kernels.on_host or running.keep)
         if out is None:
+            return kernels.xp.empty(x.shape, self.dtype) if fits and self.dtype != x.dtype else None
+        check_out(kernels, out, self.result.shape, self.dtype)
+        if any(kernels.xp.may_share_memory(out, array) for array in self.arrays.values()):
             return None
-        check_out(self.kernels, out, self.result.shape, self.dtype)
-        lanes, share = self.result.view(out), self.kernels.xp.may_share_memory
-        if out.dtype != self.lanes["x"].dtype or any(share(out, a) for a in self.arrays.values()):
-            return None
-        return lanes
+        return self.result.view(out) if fits else None
 
     def blend(
         self, quick: Array, one: Mapping[str, Array], other: Mapping[str, Array]

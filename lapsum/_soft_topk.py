@@ -248,7 +248,7 @@ class _SoftTopk(LaneRule):
             self.lanes.get("weights"),
             keep,
             self.fill,
-            self.into(running.out),
+            self.into(running),
         )
         self.x = b.x
         self.forget("x")

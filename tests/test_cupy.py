@@ -386,18 +386,42 @@ def test_thresholds_take_few_launches_and_reads(cupy, log, shape, weighted, numb
     assert not log.syncs
 
 
+def scattered(cupy, array):
+    """The same array on the device, with gaps between its entries."""
+    return cupy.asarray(np.repeat(array, 2, axis=-1))[..., ::2]
+
+
+@pytest.mark.parametrize("shape", [(1,), (2, 300), (2, 33_000)])
+@pytest.mark.parametrize("dtype", [np.float16, np.float32, np.float64, np.int64])
+def test_thresholds_of_arrays_that_are_copied_first(cupy, log, shape, dtype, rng):
+    x = scattered(cupy, (10 * rng.normal(size=shape)).astype(dtype))
+    weights = scattered(cupy, (10 * rng.uniform(0.1, 1.0, size=shape)).astype(dtype))
+    k, alpha = cupy.asarray(0.3, np.float32), cupy.asarray(0.1, np.float16)
+    for call in (
+        lambda: lapsum.soft_topk(x, k, alpha, weights=weights),
+        lambda: lapsum.soft_topk(x, 0.3, 0.1, weights=weights),
+        lambda: lapsum.log_soft_topk(x, 0.3, alpha, weights=weights),
+        lambda: lapsum.soft_quantile(x, k, alpha, weights=weights),
+        lambda: lapsum.soft_quantile(x, [0.3, 0.4], 0.1, weights=weights),
+    ):
+        before = log.count()
+        call()
+        assert log.count() - before <= 12, log.names[before:]
+
+
 @pytest.mark.parametrize(
-    ("lanes", "n"), [(1, 4), (3, 10), (1, 100), (3, 1000), (1, 1100), (1, 33_000)]
+    ("lanes", "n"),
+    [(1, 1), (3, 1), (3, 2), (1, 3), (1, 4), (3, 10), (1, 100), (3, 1000), (1, 1100), (1, 33_000)],
 )
-@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("dtype", [np.float16, np.float32, np.float64, np.int64])
 def test_ranks_and_sorts_take_one_sort(cupy, log, lanes, n, dtype, rng):
-    x = cupy.asarray(rng.normal(size=(lanes, n)).astype(dtype))
-    weights = cupy.asarray(rng.integers(0, 3, size=(lanes, n)) * 0.7)
-    alpha = cupy.asarray(rng.uniform(0.1, 1.0, size=lanes))
+    x = scattered(cupy, (10 * rng.normal(size=(lanes, n))).astype(dtype))
+    weights = scattered(cupy, rng.integers(0, 3, size=(lanes, n)).astype(dtype))
+    alpha = cupy.asarray(rng.uniform(0.1, 1.0, size=lanes).astype(np.float32))
     for call in (
         lambda: lapsum.soft_rank(x, 0.1),
         lambda: lapsum.soft_rank(x, alpha, descending=True),
-        lambda: lapsum.soft_rank(x, alpha, weights=weights),
+        lambda: lapsum.soft_rank(x, alpha, weights=weights, descending=True),
         lambda: lapsum.soft_sort(x, 0.1),
         lambda: lapsum.soft_sort(x, alpha, descending=True),
     ):
@@ -455,6 +479,6 @@ def test_the_backends_have_the_same_names(cupy):
         return {name for name in dir(kernels) if not name.startswith("_")}
 
     # What serves the sorting of lanes that selection leaves, which a device's leaves none of, and
-    # what is checked; and what puts right that nothing is.
-    host_only = {"every", "probabilities", "workers", "check_levels"}
-    assert names(_numpy.SERIAL) - host_only == names(_cupy.Kernels()) - {"mend_alpha"}
+    # what is checked.
+    host_only = {"every", "full", "probabilities", "workers", "check_levels"}
+    assert names(_numpy.SERIAL) - host_only == names(_cupy.Kernels())

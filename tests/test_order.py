@@ -26,8 +26,8 @@ LANES = {
 @pytest.mark.parametrize("name", LANES)
 def test_entries_are_ordered_and_absent_ones_come_last(name, n, rng):
     x = LANES[name](rng, n)
-    values = np.empty((1, n))
-    order, _, count, invalid = kernels.order(x[None], None, values, None)
+    values, gap = np.empty((2, 1, n))
+    order, _, count, invalid = kernels.order(x[None], np.ones(1), None, None, values, gap)
     assert count == n
     assert invalid is None
     np.testing.assert_array_equal(values[0], np.sort(x))
@@ -36,7 +36,7 @@ def test_entries_are_ordered_and_absent_ones_come_last(name, n, rng):
 
     weights = (rng.random(n) < 0.6) * 1.0
     x[(weights == 0) & (rng.random(n) < 0.3)] = np.nan
-    order, _, count, invalid = kernels.order(x[None], weights[None], values, None)
+    order, _, count, invalid = kernels.order(x[None], np.ones(1), weights[None], None, values, gap)
     m = int(weights.sum())
     assert count == m
     assert invalid is None
@@ -48,8 +48,8 @@ def test_entries_are_ordered_and_absent_ones_come_last(name, n, rng):
 def test_a_nan_spoils_its_lane_only(rng):
     x = rng.normal(size=(3, 50))
     x[1, 7] = np.nan
-    values = np.empty_like(x)
-    order, _, count, invalid = kernels.order(x, None, values, None)
+    values, gap = np.empty((2, *x.shape))
+    order, _, count, invalid = kernels.order(x, np.ones(3), None, None, values, gap)
     np.testing.assert_array_equal(count, [50, 0, 50])
     np.testing.assert_array_equal(invalid, [False, True, False])
     np.testing.assert_array_equal(values[[0, 2]], np.sort(x[[0, 2]], axis=-1))
