@@ -85,18 +85,20 @@ cdef extern from "selection.h" nogil:
     ctypedef struct lap_selected:
         lap_root root
         double left_node, right_node
+        int copied
 
     ctypedef struct lap_lane:
         const lap_table *table
         const lap_runner *runner
         const void *x
+        void *copy
         int single
         const double *c
         ptrdiff_t n
         double sign, alpha
 
     int lap_select(const lap_lane*, double, double, void*, double*, lap_selected*)
-    void lap_lane_copy(const lap_lane*, void*)
+    void lap_lane_copy(const lap_lane*)
     void lap_lane_cdf(const lap_lane*, const lap_anchored*, int, void*)
     void lap_lane_pull(const lap_lane*, const lap_anchored*, const void*, void*, lap_pulled*)
     const int LAP_FEW
@@ -1131,6 +1133,7 @@ cdef inline lap_lane _lane(
     lane.table = _table
     lane.runner = runner
     lane.x = &x[l, 0]
+    lane.copy = NULL
     lane.single = entry is float
     lane.c = NULL
     if weights is not None:
@@ -1194,12 +1197,15 @@ def select(
             solved[l] = 0
             lane = _lane(x, weights, sign, alpha, l, runner)
             if copy is not None:
-                lap_lane_copy(&lane, &copy[l, 0])
-                lane.x = &copy[l, 0]
-            if not 0.0 < levels[l] < totals[l]:
-                continue
-            found = lap_select(&lane, levels[l], totals[l], &p[l, 0] if fill else scratch,
-                               scratch_c, &s)
+                lane.copy = &copy[l, 0]
+            found = s.copied = 0
+            if 0.0 < levels[l] < totals[l]:
+                found = lap_select(&lane, levels[l], totals[l], &p[l, 0] if fill else scratch,
+                                   scratch_c, &s)
+            if copy is not None:
+                if not s.copied:
+                    lap_lane_copy(&lane)
+                lane.x = lane.copy
             if not found:
                 continue
             b.lo = s.right_node if s.root.side > 0 else s.left_node

@@ -48,7 +48,7 @@ INLINE lap_pair reduce(pair sum)
 
 INLINE ptrdiff_t collapse(const void *x, int single, const double *c, ptrdiff_t n, double sign,
                           double lo, double hi, double alpha, void *inside, double *inside_c,
-                          lap_outside *outside)
+                          void *copy, lap_outside *outside)
 {
     const vec zero = v_all(0.0), one = v_all(1.0), rate = v_all(1.0 / alpha), s = v_all(sign);
     const vec low = v_all(-lo), high = v_all(hi);
@@ -67,6 +67,8 @@ INLINE ptrdiff_t collapse(const void *x, int single, const double *c, ptrdiff_t 
             mask is_below = v_le(near_lo, zero), is_above = v_le(near_hi, zero);
             mask between = v_neither(is_below, is_above);
             wrong = v_fma(v, zero, wrong);
+            if (copy)
+                v_write(copy, single, i, left, v);
             if (left < LANES) {
                 mask valid = v_first(left);
                 is_below = v_and(is_below, valid);
@@ -113,9 +115,9 @@ INLINE ptrdiff_t collapse(const void *x, int single, const double *c, ptrdiff_t 
 
 static ptrdiff_t NAME(collapse)(const void *x, int single, const double *c, ptrdiff_t n,
                                 double sign, double lo, double hi, double alpha, void *inside,
-                                double *inside_c, lap_outside *outside)
+                                double *inside_c, void *copy, lap_outside *outside)
 {
-    return BY_CASE(collapse, x, single, c, n, sign, lo, hi, alpha, inside, inside_c, outside);
+    return BY_CASE(collapse, x, single, c, n, sign, lo, hi, alpha, inside, inside_c, copy, outside);
 }
 
 /* How many of x are smaller than each of v, or not larger (equal). */

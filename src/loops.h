@@ -52,10 +52,10 @@ typedef struct {
     const char *name;
     /* Collapses z <= lo and z >= hi, moves the x of what is between to inside (which may be x) and
      * its weights c (NULL for ones) to inside_c, returns how many there are; -1 if an entry is
-     * not finite.  inside is NULL where nothing is between. */
+     * not finite.  inside is NULL where nothing is between.  Unless copy is NULL, all x go there. */
     ptrdiff_t (*collapse)(const void *x, int single, const double *c, ptrdiff_t n, double sign,
                           double lo, double hi, double alpha, void *inside, double *inside_c,
-                          lap_outside *outside);
+                          void *copy, lap_outside *outside);
     /* The place of each of a few hundred numbers in ascending order, equal ones in order. */
     void (*places)(const double *x, ptrdiff_t n, int *place);
     /* e^x for x <= 0. */

@@ -280,9 +280,10 @@ static void collapse_part(void *context, ptrdiff_t i)
     ptrdiff_t start = part_start(lane->n, i);
     void *inside = all->inside ? from(lane, all->inside, start) : NULL;
     double *inside_c = all->inside_c ? all->inside_c + start : NULL;
+    void *copy = lane->copy ? from(lane, lane->copy, start) : NULL;
     all->sizes[i] = lane->table->collapse(
         from(lane, lane->x, start), lane->single, lane->c ? lane->c + start : NULL,
-        part_size(lane->n, i), lane->sign, all->lo, all->hi, lane->alpha, inside, inside_c,
+        part_size(lane->n, i), lane->sign, all->lo, all->hi, lane->alpha, inside, inside_c, copy,
         &all->outside[i]);
 }
 
@@ -474,9 +475,12 @@ static int attempt(const lap_lane *whole, double level, double total, int exact,
                 m = narrow(&lane, first >= 0, first >= 0 ? sample[first] : 0.0, last < size,
                            last < size ? sample[last] : 0.0, scratch, scratch_c, &f);
         }
+        if (lane.copy)
+            selected->copied = 1;
         if (m < 0)
             return -1;
         lane.x = scratch;
+        lane.copy = NULL; /* of the whole lane alone */
         lane.c = whole->c ? scratch_c : NULL;
         lane.n = m;
     }
@@ -511,6 +515,7 @@ static int present(const lap_lane *whole, void *scratch, double *scratch_c, lap_
         m += whole->c[i] > 0.0;
     }
     lane->x = scratch;
+    lane->copy = NULL;
     lane->c = scratch_c;
     lane->n = m;
     return finite;
@@ -522,12 +527,14 @@ int lap_select(const lap_lane *whole, double level, double total, void *scratch,
     bounds known = {0, 0, 0.0, 0.0};
     lap_lane lane = *whole;
     int found = 0, tries, finite = 1;
+    selected->copied = 0;
     if (!(LAP_SMALLEST <= lane.alpha && lane.alpha <= LAP_LARGEST))
         return 0;
     for (tries = 0; !found && tries <= TRIES; tries++) {
         if (whole->c)
             finite = present(whole, scratch, scratch_c, &lane);
         found = attempt(&lane, level, total, tries == TRIES, &known, scratch, scratch_c, selected);
+        lane.copy = NULL;
     }
     return found > 0 ? (finite ? 1 : 2) : 0;
 }
@@ -558,15 +565,14 @@ static void copy_part(void *context, ptrdiff_t i)
     entries *all = context;
     const lap_lane *lane = all->lane;
     const ptrdiff_t start = part_start(lane->n, i), size = part_size(lane->n, i);
-    memcpy(from(lane, all->out, start), from(lane, lane->x, start),
-           (char *)from(lane, all->out, size) - (char *)all->out);
+    memcpy(from(lane, lane->copy, start), from(lane, lane->x, start),
+           (char *)from(lane, lane->copy, size) - (char *)lane->copy);
 }
 
-void lap_lane_copy(const lap_lane *lane, void *out)
+void lap_lane_copy(const lap_lane *lane)
 {
     entries all;
     all.lane = lane;
-    all.out = out;
     run(lane->runner, copy_part, &all, parts(lane->n));
 }
 

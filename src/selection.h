@@ -15,6 +15,7 @@ typedef struct lap_runner {
 typedef struct {
     lap_root root;
     double left_node, right_node; /* neighbours of the threshold, NaN for none */
+    int copied;                   /* whether the lane was, on the way */
 } lap_selected;
 
 /* Entries of a lane: x, floats where `single` and else doubles, or -x for sign = -1, with weights c
@@ -23,6 +24,7 @@ typedef struct {
     const lap_table *table;
     const lap_runner *runner; /* NULL: one part after another */
     const void *x;
+    void *copy; /* where selection may leave a copy of x, or NULL */
     int single;
     const double *c;
     ptrdiff_t n;
@@ -42,8 +44,8 @@ int lap_select(const lap_lane *lane, double level, double total, void *scratch,
 void lap_lane_softmax(const lap_lane *lane, const lap_anchored *b, int few, const double *dot,
                       const double *bar, double *x_bar, lap_pulled *sums);
 
-/* A copy of all entries. */
-void lap_lane_copy(const lap_lane *lane, void *out);
+/* A copy of all entries, to `copy`. */
+void lap_lane_copy(const lap_lane *lane);
 
 /* F((b - z)/alpha) of all entries, or its logarithm. */
 void lap_lane_cdf(const lap_lane *lane, const lap_anchored *b, int logarithm, void *out);

@@ -144,3 +144,25 @@ def test_a_linearization_keeps_the_entries_it_was_made_at(rng, shape, dtype):
             np.testing.assert_array_equal(got, expected)
         np.testing.assert_array_equal(lin.jvp(bar, None, 1.0), same.jvp(bar, None, 1.0))
         x[...] = before
+
+
+@pytest.mark.parametrize("weighted", [False, True])
+@pytest.mark.parametrize("n", [7, 700, 70_000])
+def test_a_linearization_keeps_lanes_that_are_solved_in_different_ways(rng, n, weighted):
+    x = rng.normal(size=(6, n))
+    x[1, 2], x[2, n // 2], x[3] = np.inf, np.nan, 2.5
+    weights = rng.integers(0, 3, x.shape) * 1.0 if weighted else None
+    total = np.full(6, n) if weights is None else weights.sum(axis=-1)
+    k, alpha = total * [0.3, 0.3, 0.3, 0.3, 0.0, 1.0], [0.1, 0.1, 0.1, 0.1, 1e300, 1e-300]
+    before, bar = x.copy(), rng.normal(size=x.shape)
+    lin = lapsum.linearize(lapsum.soft_topk, x, k, alpha, weights=weights)
+    x[...] = 0
+    for lane in range(6):
+        w = None if weights is None else weights[lane]
+        alone = lapsum.linearize(lapsum.soft_topk, before[lane], k[lane], alpha[lane], weights=w)
+        np.testing.assert_array_equal(lin.value[lane], alone.value)
+        np.testing.assert_array_equal(lin.vjp(bar)[0][lane], alone.vjp(bar[lane])[0])
+        np.testing.assert_array_equal(
+            lin.jvp(bar, None, None, *[None] * weighted)[lane],
+            alone.jvp(bar[lane], None, None, *[None] * weighted),
+        )
