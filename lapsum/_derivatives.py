@@ -162,6 +162,15 @@ def _checked(rule: Rule, name: str, value: Any, shape: tuple[int, ...]) -> Array
     return array
 
 
+def _unbound(func: Callable[..., Any], args: Any, kwargs: Any) -> TypeError | None:
+    """Return the error, if it is one, of calling an operator like that, in its own terms."""
+    try:
+        _signature(func).bind(*args, **kwargs)
+    except TypeError as error:
+        return error
+    return None
+
+
 def linearize(func: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Linearization:
     """Value and derivative of an operator at a point.
 
@@ -205,13 +214,17 @@ def linearize(func: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Lineari
     rule = RULES.get(func) if callable(func) and func.__hash__ is not None else None
     if rule is None:
         raise TypeError(f"`func` must be an operator of lapsum, got {func!r}")
-    bound = _signature(func).bind(*args, **kwargs)
-    if bound.arguments.get("out") is not None:
+    if kwargs.pop("out", None) is not None:
         raise TypeError("linearize takes no `out`: a Linearization keeps its value")
-    workers = bound.arguments.pop("workers", None)
-    bound.arguments.pop("out", None)
+    workers = kwargs.pop("workers", None)
     with quiet():
-        call: Rule = rule(Running(workers, keep=True), *bound.args, **bound.kwargs)
+        try:
+            call: Rule = rule(Running(workers, keep=True), *args, **kwargs)
+        except TypeError:
+            wrong = _unbound(func, args, kwargs)
+            if wrong is None:
+                raise
+            raise wrong from None
         value = call.kernels.finish(call.place(call.value()), call.dtype)
     return Linearization(call.kernels.freeze(value), tuple(call.layouts), call, value.shape)
 

@@ -10,6 +10,7 @@ import numpy as np
 from ._lap_sum import TargetsRule
 from ._rules import evaluate, rule_of
 from ._targets import Thresholds
+from ._validation import Running
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike
@@ -109,8 +110,10 @@ def lap_sum_inv(
 class _LapSumInv(TargetsRule):
     target = "w"
 
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs)
+    def __init__(
+        self, running: Running, w: Any, r: Any, alpha: Any, *, weights: Any = None, axis: int = -1
+    ) -> None:
+        super().__init__(running, w, r, alpha, weights=weights, axis=axis)
         xp = self.kernels.xp
         # A lane with a NaN has no sources, but keeps its total.
         self.total = self.source_total[self.key][:, None]

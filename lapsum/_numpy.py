@@ -104,13 +104,13 @@ class Kernels:
         return {
             name: np.ascontiguousarray(array, np.float64).reshape(shape)
             if array.ndim or shape[0] == 1
-            else np.full(shape, array.item(), np.float64)
+            else self.full(shape, array.item())
             for name, (array, shape) in spread.items()
         }
 
-    def full(self, lanes: int, value: float) -> Array:
+    def full(self, shape: int | tuple[int, ...], value: float) -> Array:
         """Return one number for every lane."""
-        out = np.empty(lanes)
+        out = np.empty(shape)
         out.fill(value)
         return out
 
