@@ -6,6 +6,7 @@ The bounds are those of the contracts: 16 eps (1 + |b - x|/alpha) relative for e
 
 import itertools
 import zlib
+from contextlib import ExitStack
 
 import numpy as np
 import oracle
@@ -72,10 +73,13 @@ def lanes(contract, regime, weights="", sizes=None):
 
 def value_units(contract, regime, weights="", backends=BACKENDS[:1]):
     """Worst error of the values on these backends, in units of the bound."""
-    return max(
-        contract.units(*(contract.on(b).call(**arguments) for b in backends), **arguments)
-        for arguments in lanes(contract, regime, weights)
-    )
+    with ExitStack() as stack:
+        for backend in backends:  # here once, not at every call
+            stack.enter_context(backend.active())
+        return max(
+            contract.units(*(contract.on(b).call(**arguments) for b in backends), **arguments)
+            for arguments in lanes(contract, regime, weights)
+        )
 
 
 def derivative_error(contract, regime, weights=""):
