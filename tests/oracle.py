@@ -12,6 +12,7 @@ Throughout, ``F`` is the Laplace CDF, ``S(x) = sum_j c_j F((x - r_j)/alpha)`` an
 import itertools
 import math
 from bisect import bisect_right
+from functools import lru_cache
 
 import numpy as np
 from mpmath import mp, mpf
@@ -155,17 +156,28 @@ class _Sources:
 # --- values ---
 
 
+@lru_cache(maxsize=4)
+def _kept_sources(precision, r, alpha, weights):
+    return _Sources(r, alpha, weights)
+
+
+def _sources(r, alpha, weights):
+    """The sources at the precision in force; the last few are kept, for other levels."""
+    weights = None if weights is None else tuple(weights)
+    return _kept_sources(mp.prec, tuple(_flat(r)), *_flat(alpha), weights)
+
+
 def lap_sum(x, r, alpha, weights=None, *, digits=60):
     """S at every target x."""
     with _precision(digits, (x, r, alpha), (weights,)):
-        sources = _Sources(_flat(r), *_flat(alpha), weights)
+        sources = _sources(r, alpha, weights)
         return [sources.at(target) for target in _flat(x)]
 
 
 def lap_sum_inv(w, r, alpha, weights=None, *, digits=60):
     """The points at which S takes the levels w."""
     with _precision(digits, (r, alpha), (w, weights)):
-        sources = _Sources(_flat(r), *_flat(alpha), weights)
+        sources = _sources(r, alpha, weights)
         return [sources.solve(level, digits) for level in _flat(w)]
 
 
