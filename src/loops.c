@@ -452,11 +452,11 @@ INLINE void pull_sums(const void *x, int single, const double *c, const void *ba
             sum = sum + v_read(bar, single, i, left) * f;
             if (!single)
                 v_write(x_bar, 0, i, left, f);
-            if (left < LANES)
-                f = v_if(v_first(left), f, zero);
             if (c)
                 f = f * v_next(c + i, left, 0.0);
             more = v_lt(most, f);
+            if (left < LANES)
+                more = v_and(more, v_first(left)); /* else a lane of NaN has its pivot beyond */
             most = v_if(more, f, most);
             at = v_if(more, here, at);
             here = here + (double)LANES;

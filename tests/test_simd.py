@@ -126,6 +126,24 @@ def test_lanes_that_are_not_finite_are_sorted(level, rng):
 
 
 @pytest.mark.skipif(np.finfo(np.longdouble).eps > 1e-18, reason="long double is double here")
+@pytest.mark.parametrize("kind", ["float", "double"])
+@pytest.mark.parametrize("weighted", [False, True])
+def test_a_vjp_of_lanes_of_nan_writes_to_them_alone(level, kind, weighted, rng):
+    for n in range(1, 18):
+        x, bar = rng.normal(size=(2, 3, n)).astype("f4" if kind == "float" else "f8")
+        x[2] = np.nan
+        weights = rng.uniform(0.5, 1.0, size=(3, n)) if weighted else None
+        found = np.full((10, 3), np.nan)
+        found[:, :2] = 0.3
+        memory = np.full((9, n), 7.0, x.dtype)
+        bars = np.empty((2, 3))
+        inputs = x, found, weights, 1.0, np.ones(3), bar
+        _kernels.pull[kind](None, *inputs, memory[3:6], *bars, 0, 3)
+        assert (memory[:3] == 7).all()
+        assert (memory[6:] == 7).all()
+        assert np.isfinite(memory[3:5]).all()
+
+
 def test_the_exponential_is_good_to_about_one_unit(level):
     t = -np.concatenate([np.linspace(0, 745.5, 200_001), np.logspace(-300, 0, 1001), [800, 1e300]])
     exact = np.exp(t.astype(np.longdouble)) / 2
