@@ -99,9 +99,12 @@ class LaneRule(Rule):
         The arguments.
     lanes : dict of str to array
         The same as float64 lanes; with `single`, x may be float32.
+    spoils : bool
+        Whether results of invalid lanes are yet to become NaN.
     """
 
     single = False
+    spoils = True
 
     def __init__(
         self,
@@ -138,10 +141,9 @@ class LaneRule(Rule):
             check_weights(arrays["weights"])
         self.lanes = lanes = {"x": self.result.pack(x, self.single)}
         lanes.update(kernels.numbers(spread))
-        if weights is not None:
-            lanes["weights"] = layouts["weights"].pack(arrays["weights"])
         self._total = None
         if weights is not None:
+            lanes["weights"] = layouts["weights"].pack(arrays["weights"])
             self._total = kernels.totals(lanes["weights"])
             check_total(self._total)
 
@@ -165,6 +167,10 @@ class LaneRule(Rule):
     def rescale(self, lanes: Array) -> Array:
         """Return weights, levels, or cotangents of such, as `kernels.rescale` does."""
         return lanes if self._total is None else self.kernels.rescale(self._total, lanes)[0]
+
+    def place(self, lanes: Array) -> Array:
+        """Return the lanes of a result in the caller's shape."""
+        return self.result.unpack(lanes, self.spoils)
 
     def into(self, running: Running) -> Array | None:
         """Return lanes for the result to be written to as it is made, None for new ones like x.

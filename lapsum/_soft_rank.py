@@ -115,6 +115,7 @@ def soft_rank(
 @rule_of(soft_rank)
 class _SoftRank(LaneRule):
     single = True
+    spoils = False
 
     def __init__(
         self,
@@ -143,10 +144,6 @@ class _SoftRank(LaneRule):
         """The entries as targets: all of them; absent ones, last, hold any value."""
         s = self.sources
         return s.locate(s.x, None, None, s.key)
-
-    def place(self, lanes: Array) -> Array:
-        """Return the lanes of a result in the caller's shape."""
-        return self.result.unpack(lanes, spoil=False)
 
     def value(self) -> Array:
         s = self.sources

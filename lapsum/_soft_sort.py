@@ -97,6 +97,7 @@ def soft_sort(
 @rule_of(soft_sort)
 class _SoftSort(LaneRule):
     single = True
+    spoils = False
 
     def __init__(
         self, running: Running, x: Any, alpha: Any, *, axis: int = -1, descending: bool = False
@@ -118,10 +119,6 @@ class _SoftSort(LaneRule):
     def turn(self, lanes: Array) -> Array:
         """Reverse the positions of a descending sort."""
         return self.kernels.contiguous(lanes[:, ::-1]) if self.descending else lanes
-
-    def place(self, lanes: Array) -> Array:
-        """Return the lanes of a result in the caller's shape."""
-        return self.result.unpack(lanes, spoil=False)
 
     def value(self) -> Array:
         y = self.sources.sorted_values(0.5, self.sources.shape[1], self.dtype)

@@ -251,6 +251,8 @@ class _SoftTopk(LaneRule):
             self.into(running),
         )
         self.x = b.x
+        # On a device the lanes that are invalid have a threshold that is NaN.
+        self.spoils = self.kernels.on_host
         self.forget("x")
         if b.invalid is not None:
             self.spoil(b.invalid)
@@ -274,11 +276,6 @@ class _SoftTopk(LaneRule):
 
     def value(self) -> Array:
         return self.b.p
-
-    def place(self, lanes: Array) -> Array:
-        """Return the lanes of a result in the caller's shape."""
-        # On a device the lanes that are invalid have a threshold that is NaN.
-        return self.result.unpack(lanes, spoil=self.kernels.on_host)
 
     def take(self, array: Array) -> Array:
         return self.result.pack(array, self.single)

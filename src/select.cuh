@@ -335,7 +335,7 @@ extern "C" __global__ void __launch_bounds__(LAP_THREADS) lap_select(
                            exponent, sign, scale_x,
                            ldexp(shares ? lap_share(level[at], weighs)
                                         : lap_level(level[at], weighs), exponent)};
-    const bool refused = isnan(weighs) || !(scale_x > 0.0) || isinf(scale_x);
+    const bool refused = lap_refused(scale_x, weighs);
     long long drawn = -1;
     double scale = 0.0;
 
