@@ -202,13 +202,9 @@ class Sources:
         targets.at = (index - 1, xp.where(present, index + 1, index))
         return targets
 
-    @property
-    def everyone(self) -> Sources:
-        """The sources with the absent ones back, for what weights change when they grow."""
-        return self if self._with_absent is None else self._with_absent
-
     @cached_property
-    def _with_absent(self) -> Sources | None:
+    def everyone(self) -> Sources | None:
+        """The sources with the absent ones back, if any, for what weights change when they grow."""
         if self.weights is None or not (self.weights == 0.0).any():
             return None
         xp = self.kernels.xp

@@ -73,8 +73,10 @@ class Targets:
 
     def cdf_sum(self, values: Array) -> Array:
         """Return sum_j F((b - x_j)/alpha) values_j, for values in the caller's order."""
-        t = self._among_everyone
-        s = t.sources
+        return self._by_lane(Targets._cdf_sum, values)
+
+    def _cdf_sum(self, values: Array) -> Array:
+        t, s = self, self.sources
         values = s.sort(values)
         values = s.kernels.xp.where(s.kernels.xp.isnan(s.x), 0.0, values)
         running = s.kernels.scan(None, values, s.key, False)
@@ -83,8 +85,10 @@ class Targets:
 
     def cdf_transpose(self, values: Array) -> Array:
         """Return sum_i F((b_i - x_j)/alpha) values_i in the caller's order."""
-        t = self._among_everyone
-        s = t.sources
+        return self._by_lane(Targets._cdf_transpose, values, transpose=True)
+
+    def _cdf_transpose(self, values: Array) -> Array:
+        t, s = self, self.sources
         xp = s.kernels.xp
         values = xp.where(t.invalid, 0.0, values)
         whole, _ = s.kernels.scatter(values, t.at, t._once(), t.lanes, t.key, s.shape)
@@ -96,8 +100,10 @@ class Targets:
 
         Summed by parts: sum_j F_ij v_j = sum_j (F_{i,j-1} - F_ij) (v_1 + ... + v_{j-1}).
         """
-        t = self._among_everyone
-        s = t.sources
+        return self._by_lane(Targets._centred_cdf_sum, values)
+
+    def _centred_cdf_sum(self, values: Array) -> Array:
+        t, s = self, self.sources
         xp = s.kernels.xp
         values = s.sort(values)
         values = xp.where(xp.isnan(s.x), 0.0, values)
@@ -112,8 +118,10 @@ class Targets:
 
     def centred_cdf_transpose(self, values: Array) -> Array:
         """Return `cdf_transpose`, but for a constant a lane, by accumulating differences of F."""
-        t = self._among_everyone
-        s = t.sources
+        return self._by_lane(Targets._centred_cdf_transpose, values, transpose=True)
+
+    def _centred_cdf_transpose(self, values: Array) -> Array:
+        t, s = self, self.sources
         xp = s.kernels.xp
         values = xp.where(t.invalid, 0.0, values)
         left, right = s.kernels.scatter(values, t.at, t.kernel, t.lanes, t.key, s.shape)
@@ -180,17 +188,25 @@ class Targets:
         left, right = self.kernel
         return -0.5 * left, 0.5 * right
 
-    @property
-    def _among_everyone(self) -> Targets:
-        """The same targets among all sources, for what weights change when they grow."""
-        return self if self._among_absent is None else self._among_absent
+    def _by_lane(self, method: Any, values: Array, transpose: bool = False) -> Array:
+        """Return `method` of these targets, or among all sources in lanes with absent ones.
+
+        That is what weights change when they grow.  No lane may depend on the others.
+        """
+        others = self._among_everyone
+        if others is None:
+            return method(self, values)
+        absent = (self.sources.weights == 0.0).any(axis=-1)
+        absent = absent if transpose else absent[self.key]
+        return self.sources.kernels.xp.where(
+            absent[:, None], method(others, values), method(self, values)
+        )
 
     @cached_property
-    def _among_absent(self) -> Targets | None:
+    def _among_everyone(self) -> Targets | None:
+        """The same targets among all sources, if any are absent."""
         everyone = self.sources.everyone
-        if everyone is self.sources:
-            return None
-        return everyone.locate(*self.where, self.key)
+        return None if everyone is None else everyone.locate(*self.where, self.key)
 
 
 class Thresholds(Targets):
@@ -253,10 +269,13 @@ class Thresholds(Targets):
 
         F_ij over the density is a softmax weight right of b, where both may underflow.
         """
+        return self._by_lane(self._weights_rate, weights_dot)
+
+    def _weights_rate(self, t: Targets, weights_dot: Array) -> Array:
         s = self.sources
         times = s.kernels.times
-        if self._among_everyone is not self:
-            return times(self.cdf_sum(weights_dot), 1.0 / self.density)
+        if t is not self:
+            return times(t._cdf_sum(weights_dot), 1.0 / self.density)
         values = s.sort(weights_dot)
         running = s.kernels.scan(None, values, s.key, False)
         whole = s.kernels.gather((running, running), self.key, self.at, self._once(), self.lanes)
@@ -265,10 +284,13 @@ class Thresholds(Targets):
 
     def weights_rate_transpose(self, values: Array) -> Array:
         """Return the transpose of `weights_rate`, in the caller's order."""
+        return self._by_lane(self._weights_rate_transpose, values, transpose=True)
+
+    def _weights_rate_transpose(self, t: Targets, values: Array) -> Array:
         s = self.sources
-        if self._among_everyone is not self:
+        if t is not self:
             least, relative = self.relative_density()
-            return s.kernels.times(self.cdf_transpose(values * relative), 1.0 / least)
+            return s.kernels.times(t._cdf_transpose(values * relative), 1.0 / least)
         rates = s.kernels.times(values, 1.0 / self.density)
         whole, _ = s.kernels.scatter(rates, self.at, self._once(), self.lanes, self.key, s.shape)
         left, right = self.softmax

@@ -158,3 +158,27 @@ class TestSoftPermutation:
         P = lapsum.SoftPermutation(x, 0.5)
         x[:] = 0
         np.testing.assert_array_equal(P @ X, self.P @ X)
+
+
+@pytest.mark.parametrize("name", ["soft_rank", "soft_quantile", "lap_sum", "lap_sum_inv"])
+def test_an_absent_entry_changes_no_bit_of_other_lanes(name, rng):
+    n = 40
+    func, r, weights = getattr(lapsum, name), rng.normal(size=(2, n)), rng.uniform(size=(2, n))
+    weights[1, ::3] = 0.0
+    first = {
+        "soft_rank": [r],
+        "soft_quantile": [r, [0.2, 0.7]],
+        "lap_sum": [rng.normal(size=(2, 9)), r],
+        "lap_sum_inv": [rng.uniform(1.0, 2.0, size=(2, 9)), r],
+    }[name]
+    alone = [a[0] if isinstance(a, np.ndarray) else a for a in first]
+    both = lapsum.linearize(func, *first, [0.3, 0.3], weights=weights)
+    one = lapsum.linearize(func, *alone, 0.3, weights=weights[0])
+    at = both.parameters.index("weights")
+    lane = (slice(None), 0) if name == "soft_quantile" else 0
+    bar, dot = rng.normal(size=both.value.shape), rng.normal(size=weights.shape)
+    got = both.jvp(*[None] * at, dot)[lane]
+    np.testing.assert_array_equal(got, one.jvp(*[None] * at, dot[0]))
+    (got,) = filter(lambda a: a is not None, both.vjp(bar, wrt=["weights"]))
+    (expected,) = filter(lambda a: a is not None, one.vjp(bar[lane], wrt=["weights"]))
+    np.testing.assert_array_equal(got[0], expected)
