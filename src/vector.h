@@ -356,13 +356,14 @@ static inline void v_put(double *p, ptrdiff_t n, vec a)
         v_store_part(p, n, a);
 }
 
-/* The same from entry i on of an array of doubles, or of floats where `single`, that is read or
- * written from end to end; filled with 0. */
+/* The address of entry i of an array of doubles, or of floats where `single`. */
 static inline uintptr_t v_place(const void *p, int single, ptrdiff_t i)
 {
     return (uintptr_t)p + (uintptr_t)i * (single ? sizeof(float) : sizeof(double));
 }
 
+/* The same as v_next and v_put, filled with 0, from entry i on of such an array, which is read or
+ * written from end to end. */
 static inline vec v_read(const void *p, int single, ptrdiff_t i, ptrdiff_t n)
 {
     v_ahead(v_place(p, single, i) + AHEAD, 0);
