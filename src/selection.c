@@ -269,6 +269,7 @@ typedef struct {
     double lo, hi;
     void *inside;
     double *inside_c;
+    ptrdiff_t left; /* so far, where no other thread takes part */
     ptrdiff_t sizes[PARTS];
     lap_outside outside[PARTS];
 } collapsing;
@@ -277,14 +278,15 @@ static void collapse_part(void *context, ptrdiff_t i)
 {
     collapsing *all = context;
     const lap_lane *lane = all->lane;
-    ptrdiff_t start = part_start(lane->n, i);
-    void *inside = all->inside ? from(lane, all->inside, start) : NULL;
-    double *inside_c = all->inside_c ? all->inside_c + start : NULL;
+    const ptrdiff_t start = part_start(lane->n, i), at = lane->runner ? start : all->left;
+    void *inside = all->inside ? from(lane, all->inside, at) : NULL;
+    double *inside_c = all->inside_c ? all->inside_c + at : NULL;
     void *copy = lane->copy ? from(lane, lane->copy, start) : NULL;
     all->sizes[i] = lane->table->collapse(
         from(lane, lane->x, start), lane->single, lane->c ? lane->c + start : NULL,
         part_size(lane->n, i), lane->sign, all->lo, all->hi, lane->alpha, inside, inside_c, copy,
         &all->outside[i]);
+    all->left += all->sizes[i] > 0 && !lane->runner ? all->sizes[i] : 0;
 }
 
 static ptrdiff_t collapse(const lap_lane *lane, double lo, double hi, void *inside,
@@ -297,6 +299,7 @@ static ptrdiff_t collapse(const lap_lane *lane, double lo, double hi, void *insi
     all.hi = hi;
     all.inside = inside;
     all.inside_c = inside_c;
+    all.left = 0;
     run(lane->runner, collapse_part, &all, parts(lane->n));
     memset(outside, 0, sizeof(*outside));
     for (i = 0; i < parts(lane->n); i++) {
@@ -307,10 +310,10 @@ static ptrdiff_t collapse(const lap_lane *lane, double lo, double hi, void *insi
         add(&outside->A, all.outside[i].A);
         add(&outside->B, all.outside[i].B);
         start = part_start(lane->n, i);
-        if (inside)
+        if (inside && lane->runner)
             memmove(from(lane, inside, m), from(lane, inside, start),
                     (char *)from(lane, inside, all.sizes[i]) - (char *)inside);
-        if (inside_c)
+        if (inside_c && lane->runner)
             memmove(inside_c + m, inside_c + start, all.sizes[i] * sizeof(double));
         m += all.sizes[i];
     }
