@@ -710,7 +710,7 @@ class Kernels:
         weights: Array | None,
         sign: float,
         levels: Array,
-        totals: Array,
+        totals: Array | None,
         alpha: Array,
         keep: bool,
         fill: int,

@@ -24,6 +24,8 @@ class Layout:
 
     Attributes
     ----------
+    size : int
+        Length of a lane.
     invalid : array of bool, shape (lanes,), or None
         Lanes that hold a NaN, whose results are NaN whatever was computed.
     """
@@ -42,15 +44,9 @@ class Layout:
         self.batch = batch
         self.flat = flat
         self.invalid: Any = None
+        self.size = prod(shape) if flat else 1 if axis is None else shape[axis]
         # The common case needs neither moving nor broadcasting.
         self._plain = axis == -1 and not flat and shape[:-1] == batch
-
-    @property
-    def size(self) -> int:
-        """Length of a lane."""
-        if self.flat:
-            return prod(self.shape)
-        return 1 if self.axis is None else self.shape[self.axis]
 
     def pack(self, array: Any, entries: bool = False) -> Any:
         """Return `array` as float64 lanes: (lanes, n), or (lanes,) for scalars.

@@ -22,8 +22,8 @@ Array = Any
 GRAIN = 32_768
 
 # The loops that read entries, or write results, as they are: by their dtype.
-_SINGLE = np.dtype(np.float32)
-_KINDS = {_SINGLE: "float", np.dtype(np.float64): "double"}
+_SINGLE, _DOUBLE = np.dtype(np.float32), np.dtype(np.float64)
+_KINDS = {_SINGLE: "float", _DOUBLE: "double"}
 _PACK, _UNPACK, _SELECT, _PULL, _SOFTMAX, _PERMUTATION = (
     {dtype: loop[kind] for dtype, kind in _KINDS.items()}
     for loop in (
@@ -119,30 +119,27 @@ class Kernels:
 
     def numbers(self, spread: dict[str, tuple[Array, tuple[int, ...]]]) -> dict[str, Array]:
         """Return what `Layout.spread` returns as float64 lanes."""
-        return {
-            name: np.ascontiguousarray(array, np.float64).reshape(shape)
-            if array.ndim or shape[0] == 1
-            else self.full(shape, array.item())
-            for name, (array, shape) in spread.items()
-        }
-
-    def full(self, shape: int | tuple[int, ...], value: float) -> Array:
-        """Return one number for every lane."""
-        out = np.empty(shape)
-        out.fill(value)
-        return out
+        lanes = {}
+        for name, (array, shape) in spread.items():
+            if array.ndim or shape[0] == 1:
+                lanes[name] = self.contiguous(array.reshape(shape))
+            else:
+                lanes[name] = out = np.empty(shape)
+                out.fill(array.item())
+        return lanes
 
     def every(self, flags: Array) -> bool:
         """Return whether all flags are set."""
         return 0 not in flags.tobytes()  # the quickest way for the few that there are
 
-    def check_levels(self, levels: Array, totals: Array) -> tuple[Array, int]:
+    def check_levels(self, levels: Array, totals: Array | None, n: int) -> tuple[Array, int]:
         """Return levels, infinite from the total on, and the first that is not in [0, total].
 
-        The latter is -1 if there is none.  Above the total, a few roundings are allowed.
+        The latter is -1 if there is none; None for the totals is n.  A few roundings above it are
+        allowed.
         """
         out = np.empty(len(levels))
-        return out, _kernels.check_levels(levels, totals, out)
+        return out, _kernels.check_levels(levels, totals, n, out)
 
     def rescale(self, totals: Array, *arrays: Array) -> tuple[Array, ...]:
         """Return arrays times the power of two that brings extreme totals of weights near one.
@@ -167,6 +164,8 @@ class Kernels:
 
     def contiguous(self, a: Array) -> Array:
         """Return `a` as C-contiguous float64, the same object where it is that already."""
+        if a.dtype is _DOUBLE and a.flags.c_contiguous:
+            return a
         return np.ascontiguousarray(a, np.float64)
 
     def entries(self, a: Array) -> Array:
@@ -534,7 +533,7 @@ class Kernels:
         weights: Array | None,
         sign: float,
         levels: Array,
-        totals: Array,
+        totals: Array | None,
         alpha: Array,
         keep: bool,
         fill: int,
@@ -548,7 +547,7 @@ class Kernels:
         then None twice, since no lane that is spoilt or empty is solved.
         """
         if not fill:
-            levels = self.levels(levels, totals[:, None])
+            levels = self.levels(levels, x.shape[1] if totals is None else totals[:, None])
         if weights is not None:
             weights, levels, totals = self.rescale(totals, weights, levels, totals)
         copy, p = None, into

@@ -99,6 +99,9 @@ class LaneRule(Rule):
         The arguments.
     lanes : dict of str to array
         The same as float64 lanes; with `single`, x may be float32.
+    total : array, shape (lanes,), or None
+        Correctly rounded sums of the weights, if there are any; on a device, NaN for weights that
+        the host would refuse.
     spoils : bool
         Whether results of invalid lanes are yet to become NaN.
     """
@@ -141,22 +144,11 @@ class LaneRule(Rule):
             check_weights(arrays["weights"])
         self.lanes = lanes = {"x": self.result.pack(x, self.single)}
         lanes.update(kernels.numbers(spread))
-        self._total = None
+        self.total = None
         if weights is not None:
             lanes["weights"] = layouts["weights"].pack(arrays["weights"])
-            self._total = kernels.totals(lanes["weights"])
-            check_total(self._total)
-
-    @property
-    def total(self) -> Array:
-        """The total weight of each lane: correctly rounded, or the number of entries.
-
-        A device does not need the latter, which is None there; of weights that the host would
-        refuse the sum is NaN.
-        """
-        if self._total is None and self.kernels.on_host:
-            return self.kernels.full(len(self.lanes["alpha"]), self.result.size)
-        return self._total
+            self.total = kernels.totals(lanes["weights"])
+            check_total(self.total)
 
     @cached_property
     def weights(self) -> Array | None:
@@ -166,7 +158,7 @@ class LaneRule(Rule):
 
     def rescale(self, lanes: Array) -> Array:
         """Return weights, levels, or cotangents of such, as `kernels.rescale` does."""
-        return lanes if self._total is None else self.kernels.rescale(self._total, lanes)[0]
+        return lanes if self.total is None else self.kernels.rescale(self.total, lanes)[0]
 
     def place(self, lanes: Array) -> Array:
         """Return the lanes of a result in the caller's shape."""

@@ -25,8 +25,8 @@ class Selection:
     sign : float
         1 or -1: the thresholds are those of z = sign x.
     alpha, totals : array, shape (lanes,)
-        Scales and total weights; for a device, what no check has seen, and None for the totals of
-        lanes without weights.
+        Scales and total weights, None for lanes without weights; for a device, what no check has
+        seen.
     levels : array, shape (lanes,) or (lanes, steps)
         If p is asked for, one a lane: in [0, total], and infinite where it is the total, which a
         device sees to.  If not, several, as shares of the total.
@@ -64,7 +64,7 @@ class Selection:
         sign: float,
         alpha: Array,
         levels: Array,
-        totals: Array,
+        totals: Array | None,
         weights: Array | None = None,
         keep: bool = False,
         fill: int = 1,
@@ -85,7 +85,7 @@ class Selection:
         sign: float,
         alpha: Array,
         levels: Array,
-        totals: Array,
+        totals: Array | None,
         weights: Array | None,
         fill: int,
     ) -> None:
@@ -93,9 +93,11 @@ class Selection:
         xp = kernels.xp
         rest = self.solved == 0
         z = sign * kernels.contiguous(x[rest])
-        levels = levels[rest] if fill else kernels.levels(levels[rest], totals[rest, None])
+        levels, totals = levels[rest], None if totals is None else totals[rest]
+        if not fill:
+            levels = kernels.levels(levels, x.shape[1] if totals is None else totals[:, None])
         if weights is not None:
-            weights, levels = kernels.rescale(totals[rest], weights[rest], levels)
+            weights, levels = kernels.rescale(totals, weights[rest], levels)
         s = Sources(kernels, z, alpha[rest], weights)
         b = s.solve(levels.reshape(len(z), -1), s.key, True)
         parts = (b.lo, b.hi, b.u, *b.nodes(), *b.softmax, b.density, b.value(), b.centre)

@@ -141,13 +141,13 @@ class _SoftQuantile(LaneRule):
     @property
     def whole(self) -> Array:
         """The total weights, to go with several levels."""
-        return float(self.result.size) if self._total is None else self._total[:, None]
+        return float(self.result.size) if self.total is None else self.total[:, None]
 
     @cached_property
     def sources(self) -> Sources:
         """The sorted entries, for derivatives and for many levels."""
         x, alpha = self.lanes["x"], self.lanes["alpha"]
-        return Sources(self.kernels, x, alpha, self.weights, totals=self._total)
+        return Sources(self.kernels, x, alpha, self.weights, totals=self.total)
 
     @cached_property
     def invalid(self) -> Array:

@@ -133,7 +133,7 @@ class _SoftRank(LaneRule):
         self.sign = -1.0 if descending else 1.0
         if descending:
             self.lanes["x"] = -self.lanes["x"]
-        self.sources = Sources(self.kernels, **self.lanes, totals=self._total)
+        self.sources = Sources(self.kernels, **self.lanes, totals=self.total)
         self.spoil(self.sources.invalid)
         if weights is None:
             self.forget("x")

@@ -233,9 +233,8 @@ class _SoftTopk(LaneRule):
         super().__init__(running, {"x": x, "k": k, "alpha": alpha}, weights, axis)
         self.alpha = self.lanes["alpha"]
         # A level of exactly the total is where the running sums must not decide.
-        number = self.result.size if weights is None else None
-        total = self.total
-        levels = check_k(self.kernels, self.arrays["k"], self.lanes["k"], total, number)
+        total, n = self.total, self.result.size
+        levels = check_k(self.kernels, self.arrays["k"], self.lanes["k"], total, n)
         # The largest are the smallest of -x, at the level k: W - k is never formed.
         self.sign = -1.0 if largest else 1.0
         self.b = b = Selection(

@@ -21,17 +21,18 @@ def real_array(kernels: Any, name: str, value: Any) -> Any:
 
     Numbers and sequences are NumPy's until they are laid out.
     """
-    if type(value) is float:
-        return np.asarray(value)
+    if type(value) is float or type(value) is int:
+        try:
+            return np.asarray(float(value))
+        except OverflowError:
+            raise ValueError(f"`{name}` is larger than the largest float, got {value}") from None
     if isinstance(value, np.ndarray) and kernels.on_host:
         array = value.view(np.ndarray)
     elif kernels.holds(value):
         array = value
     else:
         try:
-            array = np.asarray(float(value) if type(value) is int else value)
-        except OverflowError:
-            raise ValueError(f"`{name}` is larger than the largest float, got {value}") from None
+            array = np.asarray(value)
         except ValueError as error:
             raise ValueError(f"`{name}` is not an array: {error}") from None
     if array.dtype.kind not in "biu" and array.dtype.type not in _FLOATS:
@@ -88,8 +89,8 @@ def arguments(
     for name, value in values.items():
         if type(value) is np.ndarray and value.dtype is _FLOAT64:
             arrays[name], dtypes[name] = value, _FLOAT64
-        elif type(value) is float:
-            arrays[name], dtypes[name] = np.asarray(value), _FLOAT64
+        elif type(value) is float or type(value) is int:
+            arrays[name], dtypes[name] = real_array(kernels, name, value), _FLOAT64
         else:
             arrays[name] = array = real_array(kernels, name, value)
             dtypes[name] = float_dtype(value, array)
@@ -246,22 +247,22 @@ def check_q(q: Any) -> None:
         raise ValueError(f"`q` must lie strictly between 0 and 1, got {_first(q, bad)!r}")
 
 
-def check_k(kernels: Any, given: Any, k: Any, total: Any, number: int | None) -> Any:
+def check_k(kernels: Any, given: Any, k: Any, total: Any, n: int) -> Any:
     """Return the levels k, one a lane, infinite where they are the total weight.
 
-    They may exceed it by a few roundings.  For a device they are returned as they are, and only k
-    that were `given` on the host, beside a known `number` of entries, are refused.
+    That is `total`, or n without weights, and they may exceed it by a few roundings.  For a device
+    they are returned as they are, and only k that were `given` on the host, beside entries without
+    weights, are refused.
     """
     levels, bad = k, -1
     if kernels.on_host:
-        levels, bad = kernels.check_levels(k, total)
-    elif number is not None and not kernels.holds(given):
+        levels, bad = kernels.check_levels(k, total, n)
+    elif total is None and not kernels.holds(given):
         k = np.ravel(given).astype(float)
-        total = np.full(k.shape, float(number))
-        _, bad = SERIAL.check_levels(k, total)
+        _, bad = SERIAL.check_levels(k, total, n)
     if bad >= 0:
+        most = float(n) if total is None else total[bad].item()
         raise ValueError(
-            f"`k` must lie between 0 and the total weight {total[bad].item()!r}, got "
-            f"{k[bad].item()!r}"
+            f"`k` must lie between 0 and the total weight {most!r}, got {k[bad].item()!r}"
         )
     return levels

@@ -1146,13 +1146,14 @@ cdef inline lap_lane _lane(
 
 def check_levels(
     const double[::1] levels,           # IN
-    const double[::1] totals,           # IN
+    const double[::1] totals,           # IN  None: n
+    double n,                           # IN
     double[::1] out,                    # OUT levels, and infinity from the total on
 ):
     """Return the first lane whose level is not in [0, total], some roundings above allowed, or -1."""
     cdef Py_ssize_t l
     for l in range(levels.shape[0]):
-        out[l] = lap_level(levels[l], totals[l])
+        out[l] = lap_level(levels[l], n if totals is None else totals[l])
         if out[l] != out[l]:
             return l
     return -1
@@ -1164,7 +1165,7 @@ def select(
     const double[:, ::1] weights,       # IN  None: ones
     double sign,                        # IN  1: solved for x, -1: for -x
     const double[::1] levels,           # IN
-    const double[::1] totals,           # IN  sums of the weights
+    const double[::1] totals,           # IN  sums of the weights, None: n
     const double[::1] alpha,            # IN
     int fill,                           # IN  1: with F, 2: with its logarithm
     entry[:, ::1] copy,                 # OUT None, or a copy of x
@@ -1182,6 +1183,7 @@ def select(
     cdef lap_selected s
     cdef const lap_runner *runner = _runner(&threads, run)
     cdef lap_anchored b
+    cdef double total = n
     cdef int found
     if not fill:
         scratch = <entry*>malloc((n + 1) * sizeof(entry))
@@ -1199,8 +1201,10 @@ def select(
             if copy is not None:
                 lane.copy = &copy[l, 0]
             found = s.copied = 0
-            if 0.0 < levels[l] < totals[l]:
-                found = lap_select(&lane, levels[l], totals[l], &p[l, 0] if fill else scratch,
+            if totals is not None:
+                total = totals[l]
+            if 0.0 < levels[l] < total:
+                found = lap_select(&lane, levels[l], total, &p[l, 0] if fill else scratch,
                                    scratch_c, &s)
             if copy is not None:
                 if not s.copied:

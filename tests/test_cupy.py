@@ -480,5 +480,5 @@ def test_the_backends_have_the_same_names(cupy):
 
     # What serves the sorting of lanes that selection leaves, which a device's leaves none of, and
     # what is checked.
-    host_only = {"every", "full", "probabilities", "workers", "check_levels"}
+    host_only = {"every", "probabilities", "workers", "check_levels"}
     assert names(_numpy.SERIAL) - host_only == names(_cupy.Kernels())
