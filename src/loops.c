@@ -63,7 +63,7 @@ INLINE ptrdiff_t collapse(const void *x, int single, const double *c, ptrdiff_t 
             vec v = v_read(x, single, i, left), w = c ? v_next(c + i, left, 0.0) : one;
             vec near_lo = v_fma(s, v, low), near_hi = v_fma(-s, v, high); /* sign v is exact */
             /* Of no use where between.  Beside a kernel of one, subnormals, which are slow, vanish. */
-            vec kernel = v_exp_from(c ? -745.2 : -708.0, v_min(near_lo, near_hi) * rate);
+            vec kernel = v_exp_from(c ? -745.2 : -708.0, 0, v_min(near_lo, near_hi) * rate);
             mask is_below = v_le(near_lo, zero), is_above = v_le(near_hi, zero);
             mask between = v_neither(is_below, is_above);
             wrong = v_fma(v, zero, wrong);
@@ -84,9 +84,10 @@ INLINE ptrdiff_t collapse(const void *x, int single, const double *c, ptrdiff_t 
             a = v_add_if(is_below, a, kernel);
             b = v_add_if(is_above, b, kernel);
             if (c && inside)
-                v_append(inside_c, 0, m, n, w, between);
+                v_append(inside_c, 0, m, n, c + i, left, between);
             if (inside)
-                m = v_append(inside, single, m, n, v, between);
+                m = v_append(inside, single, m, n, (const void *)v_place(x, single, i), left,
+                             between);
         }
         add(&A, a);
         add(&B, b);
@@ -389,11 +390,11 @@ INLINE vec offset(lap_anchored b, vec s, vec x, vec rate)
 INLINE void cdf(const void *x, int single, ptrdiff_t n, double sign, lap_anchored b, double alpha,
                 int logarithm, void *out)
 {
-    const vec zero = v_all(0.0), rate = v_all(1.0 / alpha), s = v_all(sign);
+    const vec zero = v_all(0.0), one = v_all(1.0), rate = v_all(1.0 / alpha), s = v_all(sign);
     ptrdiff_t i;
     for (i = 0; i < n; i += LANES) {
         vec v = v_read(x, single, i, n - i);
-        vec t = offset(b, s, v, rate), tail = 0.5 * v_exp(-v_abs(t)), p;
+        vec t = offset(b, s, v, rate), tail = v_pdf(t), p;
         if (logarithm) {
             p = v_if(v_le(t, zero), t - LAP_LOG2, v_log1p(-tail));
             if (!finite(t)) { /* a difference that overflows */
@@ -408,7 +409,7 @@ INLINE void cdf(const void *x, int single, ptrdiff_t n, double sign, lap_anchore
                 p = v_load(value);
             }
         } else
-            p = v_if(v_le(t, zero), tail, 1.0 - tail);
+            p = v_sub_if(v_lt(zero, t), one, tail);
         v_write(out, single, i, n - i, p);
     }
 }
@@ -430,7 +431,7 @@ static void NAME(cdf)(const void *x, int single, ptrdiff_t n, double sign, const
 INLINE vec density(const void *x, int single, ptrdiff_t i, ptrdiff_t left, vec s, lap_anchored b,
                    vec rate)
 {
-    return 0.5 * v_exp(-v_abs(offset(b, s, v_read(x, single, i, left), rate)));
+    return v_pdf(offset(b, s, v_read(x, single, i, left), rate));
 }
 
 INLINE void pull_sums(const void *x, int single, const double *c, const void *bar, ptrdiff_t n,
@@ -507,7 +508,7 @@ INLINE void pull_entries(const void *x, int single, const double *c, const void 
             if (i <= pivot && pivot < i + LANES)
                 z_bar = v_if(v_first(pivot - i), z_bar, v_if(v_first(pivot - i + 1), zero, z_bar));
             sum = sum + z_bar;
-            moment = moment + v_if(v_le(v_abs(z_bar), zero), zero, step * z_bar);
+            moment = v_add_if(v_nonzero(z_bar), moment, step * z_bar);
             v_write(x_bar, single, i, left, s * z_bar * rate);
         }
         add(&rest, sum);
@@ -530,7 +531,7 @@ INLINE void softmax(const void *x, int single, const double *c, const double *do
                     lap_pulled *sums)
 {
     const vec zero = v_all(0.0), one = v_all(1.0), rate = v_all(1.0 / alpha);
-    const vec scale = v_all(0.5 / b->density), given = v_all(bar);
+    const vec scale = v_all(1.0 / b->density), given = v_all(bar);
     const vec before = v_all(b->left), after = v_all(b->right);
     pair mean = {zero, zero}, along = mean;
     ptrdiff_t start, i;
@@ -540,17 +541,17 @@ INLINE void softmax(const void *x, int single, const double *c, const double *do
         for (i = start; i < stop; i += LANES) {
             ptrdiff_t left = stop - i;
             vec v = v_read(x, single, i, left);
-            vec q = scale * v_exp(-v_abs(offset(*b, one, v, rate)));
+            vec q = scale * v_pdf(offset(*b, one, v, rate));
             vec step = (v_if(v_le(v, before), before, after) - v) * rate;
-            mask none;
+            mask some;
             if (c)
                 q = q * v_next(c + i, left, 0.0);
             if (left < LANES)
                 q = v_if(v_first(left), q, zero);
-            none = v_le(q, zero);
-            moment = moment + v_if(none, zero, q * step);
+            some = v_nonzero(q);
+            moment = v_add_if(some, moment, q * step);
             if (dot)
-                sum = sum + v_if(none, zero, q * v_next(dot + i, left, 0.0));
+                sum = v_add_if(some, sum, q * v_next(dot + i, left, 0.0));
             if (x_bar)
                 v_put(x_bar + i, left, v_fma(given, q, first ? zero : v_next(x_bar + i, left, 0.0)));
         }

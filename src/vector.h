@@ -1,7 +1,7 @@
 /* The few vector operations that the loops are written in, for the level being compiled.
  *
  * `vec` holds LANES doubles and takes + - * /; a `mask` is the result of a comparison, false where
- * a NaN is involved (but for v_not_less).  Three forms: AVX-512; the vectors of GNU C (AVX2, SSE2, NEON); plain doubles.
+ * a NaN is involved (but for v_not_less and v_nonzero).  Three forms: AVX-512; the vectors of GNU C (AVX2, SSE2, NEON); plain doubles.
  */
 #ifndef LAPSUM_VECTOR_H
 #define LAPSUM_VECTOR_H
@@ -28,10 +28,13 @@ typedef __mmask8 mask;
 #define v_or(m, k) ((mask)((m) | (k)))
 #define v_count(m) __builtin_popcount(m)
 #define v_neither(m, k) ((mask)~((m) | (k)))
+#define v_nonzero(a) _mm512_cmp_pd_mask(a, v_all(0.0), _CMP_NEQ_UQ) /* or a NaN */
 #define v_add_if(m, a, b) _mm512_mask_add_pd(a, m, a, b)
+#define v_sub_if(m, a, b) _mm512_mask_sub_pd(b, m, a, b) /* b elsewhere */
 #define v_min(a, b) _mm512_min_pd(a, b)
 #define v_max(a, b) _mm512_max_pd(a, b) /* b where one is NaN */
 #define v_abs(a) _mm512_abs_pd(a)
+#define v_minus_abs(a) _mm512_or_pd(a, v_all(-0.0))
 #define v_sqrt(a) _mm512_sqrt_pd(a)
 #define v_fma(a, b, c) _mm512_fmadd_pd(a, b, c)
 
@@ -74,7 +77,9 @@ static inline mask v_first(ptrdiff_t n)
 /* The same for floats, widened and rounded on the way. */
 static inline vec v_load_floats(const float *p, ptrdiff_t n)
 {
-    return _mm512_cvtps_pd(n >= LANES ? _mm256_loadu_ps(p) : _mm256_maskz_loadu_ps(v_first(n), p));
+    if (n >= LANES)
+        return _mm512_cvtps_pd(_mm256_loadu_ps(p));
+    return _mm512_cvtps_pd(_mm256_maskz_loadu_ps(v_first(n), p));
 }
 
 static inline void v_store_floats(float *p, ptrdiff_t n, vec a)
@@ -89,6 +94,18 @@ static inline void v_store_floats(float *p, ptrdiff_t n, vec a)
 static inline vec v_compress(vec a, mask m)
 {
     return _mm512_maskz_compress_pd(m, a);
+}
+
+/* The same of floats, written to p, which has room for n. */
+static inline void v_compress_floats(float *p, ptrdiff_t n, const float *from, ptrdiff_t left,
+                                     mask m)
+{
+    const __m256 a = left >= LANES ? _mm256_loadu_ps(from)
+                                   : _mm256_maskz_loadu_ps(v_first(left), from);
+    if (n >= LANES)
+        _mm256_storeu_ps(p, _mm256_maskz_compress_ps(m, a));
+    else
+        _mm256_mask_storeu_ps(p, v_first(n), _mm256_maskz_compress_ps(m, a));
 }
 
 #else
@@ -175,6 +192,16 @@ static inline vec v_add_if(mask m, vec a, vec b)
     return a + v_if(m, b, v_all(0.0));
 }
 
+static inline vec v_sub_if(mask m, vec a, vec b)
+{
+    return v_if(m, a - b, b);
+}
+
+static inline mask v_nonzero(vec a)
+{
+    return ~(v_le(a, v_all(0.0)) & v_le(v_all(0.0), a));
+}
+
 static inline int v_count(mask m)
 {
 #if defined(__AVX2__)
@@ -200,6 +227,11 @@ static inline vec v_max(vec a, vec b)
 static inline vec v_abs(vec a)
 {
     return V_FLOAT(V_BITS(a) & INT64_MAX);
+}
+
+static inline vec v_minus_abs(vec a)
+{
+    return V_FLOAT(V_BITS(a) | INT64_MIN);
 }
 
 static inline vec v_sqrt(vec a)
@@ -330,6 +362,12 @@ static inline vec v_compress(vec a, mask m)
     return v_load(each);
 }
 
+static inline void v_compress_floats(float *p, ptrdiff_t n, const float *from, ptrdiff_t left,
+                                     mask m)
+{
+    v_store_floats(p, n, v_compress(v_load_floats(from, left), m));
+}
+
 #endif
 
 /* Asks for what will be read, or written, soon; any address does no harm. */
@@ -379,12 +417,17 @@ static inline void v_write(void *p, int single, ptrdiff_t i, ptrdiff_t n, vec a)
         v_put((double *)p + i, n, a);
 }
 
-/* Appends the lanes of a that are in m to the first `size` of an array that has room for `room`;
- * returns how many there are then. */
-static inline ptrdiff_t v_append(void *p, int single, ptrdiff_t size, ptrdiff_t room, vec a, mask m)
+/* Appends those of the next lanes of `from`, of which n are left, that are in m to the first `size`
+ * of an array that has room for `room`; returns how many there are then. */
+static inline ptrdiff_t v_append(void *p, int single, ptrdiff_t size, ptrdiff_t room,
+                                 const void *from, ptrdiff_t n, mask m)
 {
     /* What is stored in excess is overwritten or never read. */
-    v_write(p, single, size, room - size, v_compress(a, m));
+    v_ahead(v_place(p, single, size) + AHEAD, 1);
+    if (single)
+        v_compress_floats((float *)p + size, room - size, from, n, m);
+    else
+        v_put((double *)p + size, room - size, v_compress(v_next(from, n, 0.0), m));
     return size + v_count(m);
 }
 
@@ -420,17 +463,22 @@ static inline vec v_reduce(vec x, vec *n)
 }
 
 #if defined(__AVX512F__)
-/* 2^(j/16), read by one permutation of two registers: the polynomial is half as long. */
-static const double V_ROOTS[16] = {
-    0x1.0000000000000p+0, 0x1.0b5586cf9890fp+0, 0x1.172b83c7d517bp+0, 0x1.2387a6e756238p+0,
-    0x1.306fe0a31b715p+0, 0x1.3dea64c123422p+0, 0x1.4bfdad5362a27p+0, 0x1.5ab07dd485429p+0,
-    0x1.6a09e667f3bcdp+0, 0x1.7a11473eb0187p+0, 0x1.8ace5422aa0dbp+0, 0x1.9c49182a3f090p+0,
-    0x1.ae89f995ad3adp+0, 0x1.c199bdd85529cp+0, 0x1.d5818dcfba487p+0, 0x1.ea4afa2a490dap+0,
-};
+/* 2^(j/16) and their halves, read by one permutation of two registers: the polynomial is half as
+ * long. */
+#define V_ROOTS_TIMES(half)                                                                       \
+    {                                                                                             \
+        0x1.0000000000000p+0 * half, 0x1.0b5586cf9890fp+0 * half, 0x1.172b83c7d517bp+0 * half,    \
+        0x1.2387a6e756238p+0 * half, 0x1.306fe0a31b715p+0 * half, 0x1.3dea64c123422p+0 * half,    \
+        0x1.4bfdad5362a27p+0 * half, 0x1.5ab07dd485429p+0 * half, 0x1.6a09e667f3bcdp+0 * half,    \
+        0x1.7a11473eb0187p+0 * half, 0x1.8ace5422aa0dbp+0 * half, 0x1.9c49182a3f090p+0 * half,    \
+        0x1.ae89f995ad3adp+0 * half, 0x1.c199bdd85529cp+0 * half, 0x1.d5818dcfba487p+0 * half,    \
+        0x1.ea4afa2a490dap+0 * half,                                                              \
+    }
+static const double V_ROOTS[2][16] = {V_ROOTS_TIMES(1.0), V_ROOTS_TIMES(0.5)};
 #endif
 
-/* e^x for x <= 0, to about one unit in the last place, and 0 below `least`. */
-static inline vec v_exp_from(double least, vec x)
+/* e^x for x <= 0, or its half, to about one unit in the last place, and 0 below `least`. */
+static inline vec v_exp_from(double least, int half, vec x)
 {
     const mask finite = v_not_less(x, v_all(least));
 #if defined(__AVX512F__)
@@ -443,18 +491,24 @@ static inline vec v_exp_from(double least, vec x)
     q = v_fma(r2, v_all(0.0013889034639665864),
               v_fma(r, v_all(0.008333449934107185), v_all(0.04166666666495362)));
     q = v_fma(r2, q, v_fma(r, v_all(0.16666666665296223), v_all(0.5)));
-    root = _mm512_permutex2var_pd(v_load(V_ROOTS), (__m512i)shifted, v_load(V_ROOTS + 8));
+    root = _mm512_permutex2var_pd(v_load(V_ROOTS[half]), (__m512i)shifted, v_load(V_ROOTS[half] + 8));
     return v_scale(finite, v_fma(root, v_fma(r2, q, r), root), n);
 #else
     vec n, p = v_reduce(v_if(finite, x, v_all(-1.0)), &n);
-    return v_scale(finite, p + 1.0, n);
+    return v_scale(finite, p + 1.0, half ? n - 1.0 : n);
 #endif
 }
 
 /* With subnormal results; but forming the zeros by underflow would cost a hundred times more. */
 static inline vec v_exp(vec x)
 {
-    return v_exp_from(-745.2, x);
+    return v_exp_from(-745.2, 0, x);
+}
+
+/* e^{-|t|}/2. */
+static inline vec v_pdf(vec t)
+{
+    return v_exp_from(-745.2, 1, v_minus_abs(t));
 }
 
 /* e^x - 1 for -1/2 <= x <= 0. */
