@@ -151,6 +151,32 @@ def choose(str level):
 
 # ------------------------------------------------------------------------------- sorted sources
 
+# Random access goes through loops that do nothing else: many entries are then on their way at once.
+
+cdef inline void _gather(
+    const double *values, const Py_ssize_t *order, Py_ssize_t b, Py_ssize_t size, Py_ssize_t n,
+    double *out,
+) noexcept nogil:
+    """out[m] = values[order[b + m]] for m below size; there are n in order."""
+    cdef Py_ssize_t m
+    for m in range(size):
+        if b + m + DISTANCE < n:
+            AHEAD(&values[order[b + m + DISTANCE]], 0)
+        out[m] = values[order[b + m]]
+
+
+cdef inline void _scatter(
+    const double *values, const Py_ssize_t *order, Py_ssize_t b, Py_ssize_t size, Py_ssize_t n,
+    double *out,
+) noexcept nogil:
+    """out[order[b + m]] = values[m], the same way back."""
+    cdef Py_ssize_t m
+    for m in range(size):
+        if b + m + DISTANCE < n:
+            AHEAD(&out[order[b + m + DISTANCE]], 1)
+        out[order[b + m]] = values[m]
+
+
 cdef inline uint64_t _ordered(double x) noexcept nogil:
     """Bits that are ordered as x is, for x that is no NaN."""
     cdef uint64_t bits
@@ -220,15 +246,17 @@ def unpack(
     cdef double v
     with nogil:
         for l in range(start, stop):
+            for m in range(n):
+                if m + DISTANCE < n:
+                    AHEAD(&x[l, <Py_ssize_t>(keys[l, m + DISTANCE] & mask)], 0)
+                out[l, m] = x[l, <Py_ssize_t>(keys[l, m] & mask)]
             moves = n // 2 + 16
             first = 0
             last = 0
             for m in range(n):
-                if m + DISTANCE < n:
-                    AHEAD(&x[l, <Py_ssize_t>(keys[l, m + DISTANCE] & mask)], 0)
                 lead = keys[l, m] >> width
                 index = keys[l, m] & mask
-                v = x[l, <Py_ssize_t>index]
+                v = out[l, m]
                 i = m
                 if m == 0 or lead != last:
                     first = m
@@ -252,19 +280,14 @@ def rearrange(
     double[:, ::1] out,                 # OUT values[order], or out[order] = values
     Py_ssize_t start, Py_ssize_t stop,
 ):
-    cdef Py_ssize_t l, m, k, n = values.shape[1]
+    cdef Py_ssize_t l, k, n = values.shape[1]
     with nogil:
-        for l in range(start, stop):
+        for l in range(start, stop if n > 0 else start):
             k = l if key is None else key[l]
-            for m in range(n):
-                if back:
-                    if m + DISTANCE < n:
-                        AHEAD(&out[l, order[k, m + DISTANCE]], 1)
-                    out[l, order[k, m]] = values[l, m]
-                else:
-                    if m + DISTANCE < n:
-                        AHEAD(&values[l, order[k, m + DISTANCE]], 0)
-                    out[l, m] = values[l, order[k, m]]
+            if back:
+                _scatter(&values[l, 0], &order[k, 0], 0, n, n, &out[l, 0])
+            else:
+                _gather(&values[l, 0], &order[k, 0], 0, n, n, &out[l, 0])
 
 
 def gaps(
@@ -391,8 +414,9 @@ def ranks(
     double[:, ::1] out,                 # OUT 1/2 + S at the sources, in the caller's order
     Py_ssize_t start, Py_ssize_t stop,
 ):
-    cdef Py_ssize_t l, m, i, n = gap.shape[1]
+    cdef Py_ssize_t l, m, i, b, size, n = gap.shape[1]
     cdef double y = 0.0
+    cdef double ranks[BLOCK]
     cdef bint unit = weights is None
     with nogil:
         for l in range(start, stop):
@@ -405,16 +429,19 @@ def ranks(
                     y -= 0.5 * left[l, i - 1] * exp(-lap_step(x[l, i - 1], x[l, m], alpha[l]))
                     y = high[l, i - 1] + (low[l, i - 1] + y)
                 out[l, order[l, m]] = y if x[l, m] == x[l, m] else NAN
-            for m in range(count[l]):
-                if m + DISTANCE < n:
-                    AHEAD(&out[l, order[l, m + DISTANCE]], 1)
-                if gap[l, m] != 0.0:    # else a tie, which has one rank
-                    if unit:
-                        y = (m + 1) + 0.5 * (right[l, m] - left[l, m])
-                    else:
-                        y = 0.5 * (((right[l, m] - weights[l, m]) - left[l, m]) + 1.0)
-                        y = high[l, m] + (low[l, m] + y)
-                out[l, order[l, m]] = y
+            b = 0
+            while b < count[l]:
+                size = BLOCK if b + BLOCK < count[l] else count[l] - b
+                for m in range(b, b + size):
+                    if gap[l, m] != 0.0:    # else a tie, which has one rank
+                        if unit:
+                            y = (m + 1) + 0.5 * (right[l, m] - left[l, m])
+                        else:
+                            y = 0.5 * (((right[l, m] - weights[l, m]) - left[l, m]) + 1.0)
+                            y = high[l, m] + (low[l, m] + y)
+                    ranks[m - b] = y
+                _scatter(ranks, &order[l, 0], b, size, n, &out[l, 0])
+                b += size
 
 
 def moments(
@@ -486,10 +513,7 @@ def pull_ranks(
             v = &scratch[0, l, 0]
             before = &scratch[1, l, 0]
             after = &scratch[2, l, 0]
-            for m in range(n):
-                if m + DISTANCE < n:
-                    AHEAD(&bar[l, order[l, m + DISTANCE]], 0)
-                v[m] = bar[l, order[l, m]]
+            _gather(&bar[l, 0], &order[l, 0], 0, n, n, v)
             high = low = other_high = other_low = before[0] = after[n - 1] = 0.0
             b = 1
             while b < n:
@@ -513,16 +537,14 @@ def pull_ranks(
                 size = BLOCK if b + BLOCK < n else n - b
                 _table.decays(&gap[l, b], size, ahead)
                 high = 0.0
-                for m in range(b, b + size):
-                    if m + DISTANCE < n:
-                        AHEAD(&x_bar[l, order[l, m + DISTANCE]], 1)
-                    if m > 0:
-                        high += _flux(gap[l, m], ahead[m - b], A[l, m - 1], B[l, m],
-                                      before[m - 1], after[m], v[m] - v[m - 1])
-                    value = 0.0
-                    if x[l, m] - x[l, m] == 0.0:
-                        value = sign * (before[m] - after[m]) / (2.0 * alpha[l])
-                    x_bar[l, order[l, m]] = value
+                for m in range(b if b > 0 else 1, b + size):
+                    high += _flux(gap[l, m], ahead[m - b], A[l, m - 1], B[l, m],
+                                  before[m - 1], after[m], v[m] - v[m - 1])
+                for m in range(size):
+                    back[m] = 0.0
+                    if x[l, b + m] - x[l, b + m] == 0.0:
+                        back[m] = sign * (before[b + m] - after[b + m]) / (2.0 * alpha[l])
+                _scatter(back, &order[l, 0], b, size, n, &x_bar[l, 0])
                 lap_add(high, &total, &rest)
                 b += size
             alpha_bar[l] = -(total + rest) / (2.0 * alpha[l])
@@ -989,14 +1011,13 @@ def pull_sorted(
                 size = BLOCK if b + BLOCK < n else n - b
                 _table.decays(&gap[l, b], size, ahead)
                 value = 0.0
-                for m in range(b, b + size):
-                    if m + DISTANCE < n:
-                        AHEAD(&x_bar[l, order[l, m + DISTANCE]], 1)
+                for m in range(b if b > 0 else 1, b + size):
                     decay = lap_decay_value(ahead[m - b])
-                    if m > 0 and decay != 0.0:
+                    if decay != 0.0:
                         value += gap[l, m] * decay * (left[m] * A[l, m - 1] - right[m - 1] * B[l, m])
-                    x_bar[l, order[l, m]] = (
-                        left[m] + right[m] if x[l, m] - x[l, m] == 0.0 else 0.0)
+                for m in range(size):
+                    back[m] = left[b + m] + right[b + m] if x[l, b + m] - x[l, b + m] == 0.0 else 0.0
+                _scatter(back, &order[l, 0], b, size, n, &x_bar[l, 0])
                 lap_add(value, &total, &rest)
                 b += size
             alpha_bar[l] = total + rest
