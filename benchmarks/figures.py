@@ -193,11 +193,14 @@ FIGURES = {
     ),
     "soft_rank n=1e6": Figure(1.2, "argsort", against("argsort", value, soft_rank)),
     "linearize(soft_rank)+vjp n=1e6": Figure(
-        None, "argsort", against("argsort", value_and_vjp, soft_rank)
+        1.6, "argsort", against("argsort", value_and_vjp, soft_rank)
     ),
-    "soft_rank vjp alone n=1e6": Figure(1.6, "argsort", against("argsort", vjp_alone, soft_rank)),
+    "soft_rank vjp alone n=1e6": Figure(None, "argsort", against("argsort", vjp_alone, soft_rank)),
     "soft_sort n=1e6": Figure(4, "sort", against("sort", value, soft_sort)),
-    "soft_sort vjp alone n=1e6": Figure(2.0, "argsort", against("argsort", vjp_alone, soft_sort)),
+    "linearize(soft_sort)+vjp n=1e6": Figure(
+        2.0, "argsort", against("argsort", value_and_vjp, soft_sort)
+    ),
+    "soft_sort vjp alone n=1e6": Figure(None, "argsort", against("argsort", vjp_alone, soft_sort)),
     "soft_permutation n=3000": Figure(2, "exp of n x n", permutation_matrix),
     "SoftPermutation(x) n=1e6": Figure(2.2, "argsort", permutation_operator),
     "SoftPermutation @ v n=1e6": Figure(2, "argsort", permutation_product),

@@ -481,7 +481,7 @@ class Kernels:
 
         Both are in the caller's order, and the ranks are those of sources sign x.
         """
-        x_bar, alpha_bar, scratch = np.empty(x.shape), np.empty(len(x)), self.block(3, x.shape)
+        x_bar, alpha_bar, scratch = np.empty(x.shape), np.empty(len(x)), self.block(2, x.shape)
         self._run(
             _kernels.pull_ranks,
             x.shape,

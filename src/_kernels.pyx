@@ -471,14 +471,6 @@ def moments(
                 out[l, m] = high + low
 
 
-cdef inline double _flux(
-    double gap, double decay, double A, double B, double before, double after, double step
-) noexcept nogil:
-    """What passes a gap in sum_ij e^{-|x_i - x_j|/alpha} (v_j - v_i), times the gap."""
-    cdef double factor = lap_decay_value(decay)
-    return gap * factor * (A * after + (step * A + before) * B) if factor != 0.0 else 0.0
-
-
 def pull_ranks(
     const double[:, ::1] x,             # IN  sorted sources, of weight one
     const double[:, ::1] gap,           # IN
@@ -489,7 +481,7 @@ def pull_ranks(
     const double[::1] alpha,            # IN
     double sign,                        # IN
     const double[:, ::1] bar,           # IN  finite cotangent, in the caller's order
-    double[:, :, ::1] scratch,          # (3, lanes, n)
+    double[:, :, ::1] scratch,          # (2, lanes, n)
     double[:, ::1] x_bar,               # OUT sign sum_j K_ij (bar_i - bar_j), caller's order
     double[::1] alpha_bar,              # OUT
     Py_ssize_t start, Py_ssize_t stop,
@@ -510,9 +502,9 @@ def pull_ranks(
                 for m in range(n):
                     x_bar[l, m] = 0.0
                 continue
-            v = &scratch[0, l, 0]
-            before = &scratch[1, l, 0]
-            after = &scratch[2, l, 0]
+            v = &x_bar[l, 0]            # until the scans are made
+            before = &scratch[0, l, 0]
+            after = &scratch[1, l, 0]
             _gather(&bar[l, 0], &order[l, 0], 0, n, n, v)
             high = low = other_high = other_low = before[0] = after[n - 1] = 0.0
             b = 1
@@ -537,9 +529,11 @@ def pull_ranks(
                 size = BLOCK if b + BLOCK < n else n - b
                 _table.decays(&gap[l, b], size, ahead)
                 high = 0.0
+                # What passes a gap in sum_ij e^{-|x_i - x_j|/alpha} (v_j - v_i), times the gap.
                 for m in range(b if b > 0 else 1, b + size):
-                    high += _flux(gap[l, m], ahead[m - b], A[l, m - 1], B[l, m],
-                                  before[m - 1], after[m], v[m] - v[m - 1])
+                    value = lap_decay_value(ahead[m - b])
+                    if value != 0.0:
+                        high += gap[l, m] * (value * A[l, m - 1] * after[m] + before[m] * B[l, m])
                 for m in range(size):
                     back[m] = 0.0
                     if x[l, b + m] - x[l, b + m] == 0.0:
