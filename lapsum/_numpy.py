@@ -135,8 +135,8 @@ class Kernels:
     def check_levels(self, levels: Array, totals: Array | None, n: int) -> tuple[Array, int]:
         """Return levels, infinite from the total on, and the first that is not in [0, total].
 
-        The latter is -1 if there is none; None for the totals is n.  A few roundings above it are
-        allowed.
+        The latter is -1 if there is none; None for the totals is n.  Above the total, a few
+        roundings are allowed.
         """
         out = np.empty(len(levels))
         return out, _kernels.check_levels(levels, totals, n, out)

@@ -25,8 +25,8 @@ class Selection:
     sign : float
         1 or -1: the thresholds are those of z = sign x.
     alpha, totals : array, shape (lanes,)
-        Scales and total weights, None for lanes without weights; for a device, what no check has
-        seen.
+        Scales, and total weights, which are None for lanes without weights; for a device, what no
+        check has seen.
     levels : array, shape (lanes,) or (lanes, steps)
         If p is asked for, one a lane: in [0, total], and infinite where it is the total, which a
         device sees to.  If not, several, as shares of the total.

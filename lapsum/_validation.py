@@ -25,7 +25,10 @@ def real_array(kernels: Any, name: str, value: Any) -> Any:
         try:
             return np.asarray(float(value))
         except OverflowError:
-            raise ValueError(f"`{name}` is larger than the largest float, got {value}") from None
+            bits = int(value).bit_length()  # it may have more digits than Python prints
+            raise ValueError(
+                f"`{name}` must be within the range of floats, got an integer of {bits} bits"
+            ) from None
     if isinstance(value, np.ndarray) and kernels.on_host:
         array = value.view(np.ndarray)
     elif kernels.holds(value):

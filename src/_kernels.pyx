@@ -416,7 +416,7 @@ def ranks(
 ):
     cdef Py_ssize_t l, m, i, b, size, n = gap.shape[1]
     cdef double y = 0.0
-    cdef double ranks[BLOCK]
+    cdef double part[BLOCK]
     cdef bint unit = weights is None
     with nogil:
         for l in range(start, stop):
@@ -439,8 +439,8 @@ def ranks(
                         else:
                             y = 0.5 * (((right[l, m] - weights[l, m]) - left[l, m]) + 1.0)
                             y = high[l, m] + (low[l, m] + y)
-                    ranks[m - b] = y
-                _scatter(ranks, &order[l, 0], b, size, n, &out[l, 0])
+                    part[m - b] = y
+                _scatter(part, &order[l, 0], b, size, n, &out[l, 0])
                 b += size
 
 
@@ -1010,7 +1010,9 @@ def pull_sorted(
                     if decay != 0.0:
                         value += gap[l, m] * decay * (left[m] * A[l, m - 1] - right[m - 1] * B[l, m])
                 for m in range(size):
-                    back[m] = left[b + m] + right[b + m] if x[l, b + m] - x[l, b + m] == 0.0 else 0.0
+                    back[m] = 0.0
+                    if x[l, b + m] - x[l, b + m] == 0.0:
+                        back[m] = left[b + m] + right[b + m]
                 _scatter(back, &order[l, 0], b, size, n, &x_bar[l, 0])
                 lap_add(value, &total, &rest)
                 b += size

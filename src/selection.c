@@ -286,7 +286,8 @@ static void collapse_part(void *context, ptrdiff_t i)
         from(lane, lane->x, start), lane->single, lane->c ? lane->c + start : NULL,
         part_size(lane->n, i), lane->sign, all->lo, all->hi, lane->alpha, inside, inside_c, copy,
         &all->outside[i]);
-    all->left += all->sizes[i] > 0 && !lane->runner ? all->sizes[i] : 0;
+    if (!lane->runner && all->sizes[i] > 0)
+        all->left += all->sizes[i];
 }
 
 static ptrdiff_t collapse(const lap_lane *lane, double lo, double hi, void *inside,

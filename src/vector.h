@@ -1,7 +1,8 @@
 /* The few vector operations that the loops are written in, for the level being compiled.
  *
  * `vec` holds LANES doubles and takes + - * /; a `mask` is the result of a comparison, false where
- * a NaN is involved (but for v_not_less and v_nonzero).  Three forms: AVX-512; the vectors of GNU C (AVX2, SSE2, NEON); plain doubles.
+ * a NaN is involved (but for v_not_less and v_nonzero).  Three forms: AVX-512; the vectors of GNU C
+ * (AVX2, SSE2, NEON); plain doubles.
  */
 #ifndef LAPSUM_VECTOR_H
 #define LAPSUM_VECTOR_H
@@ -96,16 +97,15 @@ static inline vec v_compress(vec a, mask m)
     return _mm512_maskz_compress_pd(m, a);
 }
 
-/* The same of floats, written to p, which has room for n. */
-static inline void v_compress_floats(float *p, ptrdiff_t n, const float *from, ptrdiff_t left,
+/* The same of n floats, written to p, where there is room for so many. */
+static inline void v_compress_floats(float *p, ptrdiff_t room, const float *from, ptrdiff_t n,
                                      mask m)
 {
-    const __m256 a = left >= LANES ? _mm256_loadu_ps(from)
-                                   : _mm256_maskz_loadu_ps(v_first(left), from);
-    if (n >= LANES)
+    const __m256 a = n >= LANES ? _mm256_loadu_ps(from) : _mm256_maskz_loadu_ps(v_first(n), from);
+    if (room >= LANES)
         _mm256_storeu_ps(p, _mm256_maskz_compress_ps(m, a));
     else
-        _mm256_mask_storeu_ps(p, v_first(n), _mm256_maskz_compress_ps(m, a));
+        _mm256_mask_storeu_ps(p, v_first(room), _mm256_maskz_compress_ps(m, a));
 }
 
 #else
@@ -362,10 +362,10 @@ static inline vec v_compress(vec a, mask m)
     return v_load(each);
 }
 
-static inline void v_compress_floats(float *p, ptrdiff_t n, const float *from, ptrdiff_t left,
+static inline void v_compress_floats(float *p, ptrdiff_t room, const float *from, ptrdiff_t n,
                                      mask m)
 {
-    v_store_floats(p, n, v_compress(v_load_floats(from, left), m));
+    v_store_floats(p, room, v_compress(v_load_floats(from, n), m));
 }
 
 #endif
@@ -491,7 +491,8 @@ static inline vec v_exp_from(double least, int half, vec x)
     q = v_fma(r2, v_all(0.0013889034639665864),
               v_fma(r, v_all(0.008333449934107185), v_all(0.04166666666495362)));
     q = v_fma(r2, q, v_fma(r, v_all(0.16666666665296223), v_all(0.5)));
-    root = _mm512_permutex2var_pd(v_load(V_ROOTS[half]), (__m512i)shifted, v_load(V_ROOTS[half] + 8));
+    root = _mm512_permutex2var_pd(v_load(V_ROOTS[half]), (__m512i)shifted,
+                                  v_load(V_ROOTS[half] + 8));
     return v_scale(finite, v_fma(root, v_fma(r2, q, r), root), n);
 #else
     vec n, p = v_reduce(v_if(finite, x, v_all(-1.0)), &n);

@@ -164,6 +164,8 @@ def test_alpha_is_checked_and_never_enlarges(contract, options, weighted, rng):
     for bad in ("1", None, 1j, [object()]):
         with pytest.raises(TypeError, match="^`alpha` must be real numbers"):
             contract.call(**{**arguments, "alpha": bad})
+    with pytest.raises(ValueError, match="^`alpha` must be within the range of floats, got an int"):
+        contract.call(**{**arguments, "alpha": 10**5000})  # more digits than Python prints
 
 
 class Foreign:
