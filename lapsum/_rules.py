@@ -5,6 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from functools import cached_property
+from math import prod
 from typing import Any
 
 import numpy as np
@@ -125,7 +126,7 @@ class LaneRule(Rule):
         self.batch = batch = batch_of("x", x.shape, axis)
         self.result = Layout(kernels, x.shape, axis, batch)
         self.layouts = layouts = {"x": self.result}
-        number = Layout(kernels, (), None, batch)
+        number, count = Layout(kernels, (), None, batch), (prod(batch),)
         spread = {}
         for name, array in arrays.items():
             if name == "x":
@@ -133,10 +134,13 @@ class LaneRule(Rule):
             if name == "weights":
                 layouts[name] = weights_layout(kernels, array, x.shape, axis, batch, "x")
                 continue
+            if not array.ndim and name != "q":
+                layouts[name], spread[name] = number, (array, count)
+                continue
             if name == "q":
                 layout = Layout(kernels, array.shape, None, batch, flat=True)
             else:
-                layout = scalar_layout(kernels, name, array, batch) if array.ndim else number
+                layout = scalar_layout(kernels, name, array, batch)
             layouts[name] = layout
             spread[name] = layout.spread(array)
         check_alpha(arrays["alpha"])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import operator
 import os
 from collections.abc import Mapping
@@ -146,6 +147,8 @@ def check_out(kernels: Any, out: Any, shape: tuple[int, ...], dtype: Any) -> Any
 
 def normalize_axis(axis: Any, ndim: int, name: str = "x") -> int:
     """Return `axis` as a negative number, counted from the end."""
+    if type(axis) is int and -ndim <= axis < 0:
+        return axis
     if axis is None or isinstance(axis, tuple):
         raise TypeError(f"`axis` must be one integer, got {axis!r}")
     try:
@@ -215,7 +218,7 @@ def check_alpha(alpha: Any) -> None:
     """Raise ValueError unless every alpha on the host is positive and finite."""
     if type(alpha) is not np.ndarray:
         return
-    if not alpha.ndim and 0.0 < alpha.item() < float("inf"):
+    if not alpha.ndim and 0.0 < alpha.item() < math.inf:
         return
     bad = ~((alpha > 0) & np.isfinite(alpha))
     if bad.any():
