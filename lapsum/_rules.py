@@ -127,7 +127,7 @@ class LaneRule(Rule):
         self.result = Layout(kernels, x.shape, axis, batch)
         self.layouts = layouts = {"x": self.result}
         number, count = Layout(kernels, (), None, batch), (prod(batch),)
-        spread = {}
+        spread: dict[str, tuple[Any, tuple[int, ...]]] = {}
         for name, array in arrays.items():
             if name == "x":
                 continue
