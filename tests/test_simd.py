@@ -125,7 +125,6 @@ def test_lanes_that_are_not_finite_are_sorted(level, rng):
     assert p[2, 7] == 0
 
 
-@pytest.mark.skipif(np.finfo(np.longdouble).eps > 1e-18, reason="long double is double here")
 @pytest.mark.parametrize("kind", ["float", "double"])
 @pytest.mark.parametrize("weighted", [False, True])
 def test_a_vjp_of_lanes_of_nan_writes_to_them_alone(level, kind, weighted, rng):
@@ -144,6 +143,7 @@ def test_a_vjp_of_lanes_of_nan_writes_to_them_alone(level, kind, weighted, rng):
         assert np.isfinite(memory[3:5]).all()
 
 
+@pytest.mark.skipif(np.finfo(np.longdouble).eps > 1e-18, reason="long double is double here")
 def test_the_exponential_is_good_to_about_one_unit(level):
     t = -np.concatenate([np.linspace(0, 745.5, 200_001), np.logspace(-300, 0, 1001), [800, 1e300]])
     exact = np.exp(t.astype(np.longdouble)) / 2
