@@ -115,10 +115,6 @@ class Kernels:
         """Return a copy of `a`, for want of arrays that cannot be written to."""
         return a.copy()
 
-    def block(self, arrays: int, shape: tuple[int, int]) -> Array:
-        """Return several arrays in one."""
-        return cupy.empty((arrays, *shape))
-
     def linear_operator(self, shape: Any, matvec: Any, rmatvec: Any, dtype: Any) -> Any:
         """Return a LinearOperator of cupyx."""
         from cupyx.scipy.sparse.linalg import LinearOperator
@@ -128,21 +124,16 @@ class Kernels:
     # ---------------------------------------------------------------------------------- in order
 
     def order(
-        self,
-        x: Array,
-        alpha: Array,
-        weights: Array | None,
-        totals: Array | None,
-        values: Array,
-        gap: Array,
-    ) -> tuple[Array, Array | None, Array, Array]:
-        """Write the entries, as `entries` returns them, in ascending order to `values`.
+        self, x: Array, alpha: Array, weights: Array | None, totals: Array | None
+    ) -> tuple[Array, Array, Array | None, Array, Array]:
+        """Bring the entries, as `entries` returns them, into ascending order, absent ones last.
 
-        Those of zero weight come last; `gap` gets the distances over alpha.  Returns the order, the
-        weights in it, how many entries are present, and which lanes count none since a NaN of
-        non-zero weight spoils them, or since the host would refuse their alpha or their weights,
-        of which `totals` are the sums.
+        Returns four arrays in one, of which the first two hold the sorted entries and the distances
+        between them over alpha; the order; the weights in it; how many entries are present; and
+        which lanes count none since a NaN of non-zero weight spoils them, or since the host would
+        refuse their alpha or their weights, of which `totals` are the sums.
         """
+        block = cupy.empty((4, *x.shape))
         keys = self._keys(x, weights)
         # CuPy sorts integers of one lane much faster than what has two axes.
         order = cupy.argsort(keys.ravel() if len(x) == 1 else keys, axis=-1).reshape(x.shape)
@@ -150,17 +141,18 @@ class Kernels:
         arranged = None if weights is None else cupy.empty(x.shape)
         present = self._nothing_present(x.shape)
         inputs = x, _or_nothing(weights), order, alpha, _or_nothing(totals)
-        _cuda.ARRANGE(*inputs, *flags, values, gap, _or_nothing(arranged), *present)
-        return order, arranged, *present
+        _cuda.ARRANGE(*inputs, *flags, *block[:2], _or_nothing(arranged), *present)
+        return block, order, arranged, *present
 
-    def ascending(self, x: Array, alpha: Array, values: Array, gap: Array) -> tuple[Array, Array]:
+    def ascending(self, x: Array, alpha: Array) -> tuple[Array, Array, Array]:
         """Do the same without the order."""
+        block = cupy.empty((4, *x.shape))
         keys = self._keys(x, None)
         (keys.ravel() if len(x) == 1 else keys).sort(axis=-1)
         present = self._nothing_present(x.shape)
         inputs = keys, alpha, _or_nothing(None), x.shape[1], False
-        _cuda.NUMBERS(*inputs, values, gap, *present)
-        return present
+        _cuda.NUMBERS(*inputs, *block[:2], *present)
+        return block, *present
 
     def _keys(self, x: Array, weights: Array | None) -> Array:
         """Return integers in the order of the entries, absent ones last, a NaN just before."""

@@ -9,8 +9,9 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from itertools import pairwise
 from math import prod
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -21,14 +22,18 @@ Array = Any
 # Fewer entries than this are not worth a thread.
 GRAIN = 32_768
 
+# Longer lanes are ordered in parts, of at most 128, that fit into a cache each.
+LONG, PART = 2**18, 2**15
+
 # The loops that read entries, or write results, as they are: by their dtype.
 _SINGLE, _DOUBLE = np.dtype(np.float32), np.dtype(np.float64)
 _KINDS = {_SINGLE: "float", _DOUBLE: "double"}
-_PACK, _UNPACK, _SELECT, _PULL, _SOFTMAX, _PERMUTATION = (
+_PACK, _UNPACK, _DISTRIBUTE, _SELECT, _PULL, _SOFTMAX, _PERMUTATION = (
     {dtype: loop[kind] for dtype, kind in _KINDS.items()}
     for loop in (
         _kernels.pack,
         _kernels.unpack,
+        _kernels.distribute,
         _kernels.select,
         _kernels.pull,
         _kernels.softmax,
@@ -42,6 +47,22 @@ if simd is None:
         f"LAPSUM_SIMD={os.environ['LAPSUM_SIMD']!r} is not a level of this processor; leave it "
         "unset, or set it to baseline, avx2 or avx512"
     )
+
+
+class Order(NamedTuple):
+    """How entries are brought into order: part by part first, if lanes are long, then each part.
+
+    Attributes
+    ----------
+    places : array of int, shape (lanes, n)
+        Where each entry is among the distributed ones, in order.
+    part, first : arrays or None
+        The part of each entry, and where each part begins.
+    """
+
+    places: Array
+    part: Array | None = None
+    first: Array | None = None
 
 
 class Kernels:
@@ -191,45 +212,94 @@ class Kernels:
         owner.flags.writeable = a.flags.writeable = False
         return a.view()
 
-    def block(self, arrays: int, shape: tuple[int, int]) -> Array:
+    def _block(self, arrays: int, shape: tuple[int, int]) -> Array:
         """Return several arrays in one: many large ones cost more in page faults than they hold."""
         return np.empty((arrays, *shape))
 
     def order(
-        self,
-        x: Array,
-        alpha: Array,
-        weights: Array | None,
-        totals: Array | None,
-        values: Array,
-        gap: Array,
-    ) -> tuple[Array, Array | None, Array, Array | None]:
-        """Write the entries, as `entries` returns them, in ascending order to `values`.
+        self, x: Array, alpha: Array, weights: Array | None, totals: Array | None
+    ) -> tuple[Array, Order, Array | None, Array, Array | None]:
+        """Bring the entries, as `entries` returns them, into ascending order, absent ones last.
 
-        Those of zero weight come last; `gap` gets the distances over alpha.  Returns the order, the
-        weights in it, how many entries are present, and the lanes, if any, that are spoilt by a NaN
-        of non-zero weight and count none.  No alpha and no weights are wrong by now.
+        Returns four arrays in one, of which the first two hold the sorted entries and the distances
+        between them over alpha; the order; the weights in it; how many entries are present; and the
+        lanes, if any, that are spoilt by a NaN of non-zero weight and count none.  No alpha and no
+        weights are wrong by now.
         """
-        order, count, invalid = self._order(x, weights, values)
-        self._gaps(values, count, alpha, gap)
-        return order, None if weights is None else self.sort(weights, order), count, invalid
+        places = np.empty(x.shape, np.intp)
+        if x.shape[1] < LONG:
+            block, order = self._block(4, x.shape), Order(places)
+            count, invalid = self._order(x, weights, block[0], places)
+        else:
+            # Malloc of glibc keeps no more than twice the largest block, and pages of the system
+            # are slow to get: with the parts in the block, ranks and sorts and their cotangents
+            # take less than that.
+            whole = np.empty(33 * x.size, np.uint8)
+            block = whole[: 32 * x.size].view(np.float64).reshape(4, *x.shape)
+            part = whole[32 * x.size :].reshape(x.shape)
+            first, count, invalid = self._order_parts(x, weights, block, places, part)
+            order = Order(places, part, first)
+        self._gaps(block[0], count, alpha, block[1])
+        arranged = None if weights is None else self.sort(weights, order)
+        return block, order, arranged, count, invalid
 
     def _order(
-        self, x: Array, weights: Array | None, values: Array
-    ) -> tuple[Array, Array, Array | None]:
+        self,
+        x: Array,
+        weights: Array | None,
+        values: Array,
+        places: Array,
+        edges: Array | None = None,
+    ) -> tuple[Array, Array | None]:
+        """Order lanes; or one, of which each part between two edges is below the next."""
         lanes, n = x.shape
         # NumPy sorts integers much faster than it argsorts floats: the leading bits of the float
         # and its index in one, and what these bits leave in disorder is mended.
         width = max(n - 1, 1).bit_length()
-        keys, count = np.empty(x.shape, np.uint64), np.empty(lanes, np.intp)
+        keys, count = places.view(np.uint64), np.empty(lanes, np.intp)
         invalid, unsorted = np.empty(lanes, np.uint8), np.empty(lanes, np.uint8)
         self._run(_PACK[x.dtype], x.shape, x, weights, width, keys, count, invalid)
-        self._sort(keys)
+        if edges is None:
+            self._sort(keys)
+        else:
+            for a, b in pairwise(edges):
+                keys[0, a:b].sort()
         self._run(_UNPACK[x.dtype], x.shape, x, width, keys, values, unsorted)
         if unsorted.any():
             at = np.flatnonzero(unsorted)
             keys[at], values[at] = self._order_again(x[at], values[at], count[at], keys[at], width)
-        return keys.view(np.intp), count, invalid.view(np.bool_) if invalid.any() else None
+        return count, invalid.view(np.bool_) if invalid.any() else None
+
+    def _order_parts(
+        self,
+        x: Array,
+        weights: Array | None,
+        block: Array,
+        places: Array,
+        part: Array,
+    ) -> tuple[Array, Array, Array | None]:
+        """Order long lanes, where random access to all of a lane would miss the caches."""
+        lanes, n = x.shape
+        values, scratch = block[:2]
+        parts = min(-(-n // PART), 255)
+        # The sample is spread evenly, by the golden ratio, whatever x may repeat.
+        at = np.arange(16 * parts) * int(0.618 * n) % n
+        sample = self.contiguous(np.sort(x[:, at], axis=-1))
+        first = np.empty((lanes, 256), np.intp)
+        count, invalid = np.empty(lanes, np.intp), np.empty(lanes, np.uint8)
+        outputs = part, first, scratch, count, invalid
+        self._run(_DISTRIBUTE[x.dtype], x.shape, x, weights, sample, parts, *outputs)
+
+        def order(places: Array, start: int, stop: int) -> None:
+            for lane in range(start, stop):
+                edges = first[lane, : parts + 1]
+                here = slice(lane, lane + 1), slice(0, edges[-1])
+                SERIAL._order(scratch[here], None, values[here], places[here], edges)
+                absent = slice(edges[-1], n)
+                values[lane, absent], places[lane, absent] = scratch[lane, absent], range(n)[absent]
+
+        self._run(order, x.shape, places)
+        return first, count, invalid.view(np.bool_) if invalid.any() else None
 
     def _order_again(
         self, x: Array, values: Array, count: Array, keys: Array, width: int
@@ -238,7 +308,7 @@ class Kernels:
         if 3 * width > 64:
             for lane, row, present in zip(x, keys, count, strict=True):
                 row[:present] = row[:present][np.argsort(lane[row[:present]])]
-            return keys, self.sort(x, keys.view(np.intp))
+            return keys, self.sort(x, Order(keys.view(np.intp)))
         # The place of the first that agrees, then the bits that were left out, then the index.
         self._run(_kernels.repack, x.shape, values, count, width, keys)
         self._sort(keys)
@@ -246,10 +316,10 @@ class Kernels:
         self._run(_UNPACK[x.dtype], x.shape, x, width, keys, values, unsorted)
         return keys, values
 
-    def ascending(
-        self, x: Array, alpha: Array, values: Array, gap: Array
-    ) -> tuple[Array, Array | None]:
+    def ascending(self, x: Array, alpha: Array) -> tuple[Array, Array, Array | None]:
         """Do the same without the order."""
+        block = self._block(4, x.shape)
+        values, gap = block[:2]
         if x.dtype == _SINGLE:  # half as wide, and sorted in half the time
             x = x.copy()
             self._sort(x)
@@ -260,7 +330,7 @@ class Kernels:
         invalid = np.isnan(values[:, -1:]).any(axis=-1)
         count = np.where(invalid, 0, x.shape[1])
         self._gaps(values, count, alpha, gap)
-        return count, invalid if invalid.any() else None
+        return block, count, invalid if invalid.any() else None
 
     def _sort(self, keys: Array) -> None:
         def sort(keys: Array, start: int, stop: int) -> None:
@@ -268,18 +338,19 @@ class Kernels:
 
         self._run(sort, keys.shape, keys)
 
-    def sort(self, values: Array, permutation: Array, key: Array | None = None) -> Array:
+    def sort(self, values: Array, order: Order, key: Array | None = None) -> Array:
         """Return every lane of `values` in the order of its lane, or that of `key`, there."""
-        return self._rearrange(values, permutation, key, False)
+        return self._rearrange(values, order, key, False)
 
-    def unsort(self, values: Array, permutation: Array, key: Array | None = None) -> Array:
+    def unsort(self, values: Array, order: Order, key: Array | None = None) -> Array:
         """Undo `sort`."""
-        return self._rearrange(values, permutation, key, True)
+        return self._rearrange(values, order, key, True)
 
-    def _rearrange(self, values: Array, permutation: Array, key: Array | None, back: bool) -> Array:
+    def _rearrange(self, values: Array, order: Order, key: Array | None, back: bool) -> Array:
         out = np.empty(values.shape)
-        inputs = self.contiguous(values), permutation, key, back
-        self._run(_kernels.rearrange, out.shape, *inputs, out)
+        scratch = None if order.part is None else np.empty_like(out)
+        inputs = self.contiguous(values), *order, key, back
+        self._run(_kernels.rearrange, out.shape, *inputs, scratch, out)
         return out
 
     def sum_lanes(self, values: Array, key: Array, lanes: int) -> Array:
@@ -330,7 +401,7 @@ class Kernels:
         self,
         x: Array,
         gap: Array,
-        order: Array,
+        order: Order,
         count: Array,
         invalid: Array | None,
         alpha: Array,
@@ -342,8 +413,9 @@ class Kernels:
     ) -> Array:
         """1/2 + S at the sources, absent ones too, in the caller's order; NaN if invalid."""
         out = np.empty_like(gap)
-        inputs = x, gap, order, count, alpha, weights, *(pairs or (None, None)), left, right
-        self._run(_kernels.ranks, gap.shape, *inputs, out)
+        scratch = None if order.part is None else np.empty_like(gap)
+        inputs = x, gap, *order, count, alpha, weights, *(pairs or (None, None)), left, right
+        self._run(_kernels.ranks, gap.shape, *inputs, scratch, out)
         if invalid is not None:
             out[invalid] = np.nan
         return self.finish(out, dtype)
@@ -403,7 +475,9 @@ class Kernels:
         """
         if targets.size < GRAIN or sources < GRAIN or (targets[:, 1:] >= targets[:, :-1]).all():
             return None
-        return self._order(targets, None, np.empty_like(targets))[0]
+        places = np.empty(targets.shape, np.intp)
+        self._order(targets, None, np.empty_like(targets), places)
+        return places
 
     def solve(
         self,
@@ -459,7 +533,7 @@ class Kernels:
         """
         shape = (len(gap), steps)
         index, side = np.empty(shape, np.intp), np.empty(shape, np.int8)
-        block = self.block(rows + 1, shape)
+        block = self._block(rows + 1, shape)
         u, factors = block[0], block[1:]
         self._run(
             _kernels.solve_steps, shape, gap, count, left, right, first, index, side, u, factors
@@ -470,7 +544,7 @@ class Kernels:
         self,
         x: Array,
         gap: Array,
-        order: Array,
+        order: Order,
         count: Array,
         scans: tuple[Array, Array],
         alpha: Array,
@@ -481,13 +555,13 @@ class Kernels:
 
         Both are in the caller's order, and the ranks are those of sources sign x.
         """
-        x_bar, alpha_bar, scratch = np.empty(x.shape), np.empty(len(x)), self.block(2, x.shape)
+        x_bar, alpha_bar, scratch = np.empty(x.shape), np.empty(len(x)), np.empty(x.shape)
         self._run(
             _kernels.pull_ranks,
             x.shape,
             x,
             gap,
-            order,
+            *order,
             count,
             *scans,
             alpha,
@@ -503,20 +577,20 @@ class Kernels:
         self,
         x: Array,
         gap: Array,
-        order: Array,
+        order: Order,
         count: Array,
         scans: tuple[Array, Array],
         first: float,
         bar: Array,
     ) -> tuple[Array, Array]:
         """Cotangents of x, in the caller's order, and alpha for `bar`, that of `sorted_values`."""
-        x_bar, alpha_bar, scratch = np.empty(x.shape), np.empty(len(x)), self.block(2, x.shape)
+        x_bar, alpha_bar, scratch = np.empty(x.shape), np.empty(len(x)), np.empty(x.shape)
         self._run(
             _kernels.pull_sorted,
             x.shape,
             x,
             gap,
-            order,
+            *order,
             count,
             *scans,
             first,
@@ -571,7 +645,7 @@ class Kernels:
 
     def anchors(self, x: Array, index: Array, side: Array, key: Array) -> tuple[Array, Array]:
         """Return the two nodes that anchor each threshold."""
-        lo, hi = self.block(2, index.shape)
+        lo, hi = self._block(2, index.shape)
         self._run(_kernels.anchors, hi.shape, x, index, side, key, lo, hi)
         return lo, hi
 
@@ -746,7 +820,7 @@ class Kernels:
     def permutation(
         self,
         x: Array,
-        order: Array,
+        order: Order,
         count: Array,
         index: Array,
         anchors: tuple[Array, Array, Array],
@@ -760,11 +834,14 @@ class Kernels:
         """
         lanes, n = x.shape
         out = np.empty((lanes, n, n), dtype if dtype == _SINGLE else np.float64)
+        places = order.places
+        if order.part is not None:
+            places = self.sort(np.arange(n) + np.zeros((lanes, 1)), order).astype(np.intp)
         self._run(
             _PERMUTATION[out.dtype],
             out.shape,
             x,
-            order,
+            places,
             count,
             index,
             *anchors,

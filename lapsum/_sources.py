@@ -60,14 +60,13 @@ class Sources:
         self.kernels = kernels
         self.entries = x
         self.alpha = alpha
-        self.x, self.gap, *scans = kernels.block(4, x.shape)
         if ordered:
-            self.order, self.weights, self.count, self.invalid = kernels.order(
-                x, alpha, weights, totals, self.x, self.gap
-            )
+            block, self.order, self.weights, *lanes = kernels.order(x, alpha, weights, totals)
         else:
             self.weights = None
-            self.count, self.invalid = kernels.ascending(x, alpha, self.x, self.gap)
+            block, *lanes = kernels.ascending(x, alpha)
+        self.x, self.gap, *scans = block
+        self.count, self.invalid = lanes
         self.left, self.right = kernels.scan_both(self.gap, self.weights, None, scans)
         self.pairs = None if weights is None else kernels.cumulate(self.weights)
 

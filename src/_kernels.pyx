@@ -125,6 +125,9 @@ cdef extern from "math.h" nogil:
 
 
 cdef enum:
+    PARTS = 256                         # at most, of a long lane
+    CELLS = 4096
+    LINE = 8                            # entries of a line of the cache
     BLOCK = 256                         # what fits into the nearest cache several times
 
     FACTORS = 1536                      # six blocks
@@ -177,6 +180,36 @@ cdef inline void _scatter(
         out[order[b + m]] = values[m]
 
 
+cdef inline void _distribute(
+    const entry *values, const unsigned char *part, const Py_ssize_t *first, Py_ssize_t n,
+    double *out,
+) noexcept nogil:
+    """Bring values part by part, each in the order given; part p begins at first[p]."""
+    cdef Py_ssize_t next[PARTS]
+    cdef Py_ssize_t i, to
+    memcpy(next, first, sizeof(next))
+    for i in range(n):
+        to = next[part[i]]
+        next[part[i]] = to + 1
+        AHEAD(&out[to + LINE], 1)
+        out[to] = values[i]
+
+
+cdef inline void _collect(
+    const double *values, const unsigned char *part, const Py_ssize_t *first, Py_ssize_t n,
+    double *out,
+) noexcept nogil:
+    """Undo `_distribute`."""
+    cdef Py_ssize_t next[PARTS]
+    cdef Py_ssize_t i, at
+    memcpy(next, first, sizeof(next))
+    for i in range(n):
+        at = next[part[i]]
+        next[part[i]] = at + 1
+        AHEAD(&values[at + LINE], 0)
+        out[i] = values[at]
+
+
 cdef inline uint64_t _ordered(double x) noexcept nogil:
     """Bits that are ordered as x is, for x that is no NaN."""
     cdef uint64_t bits
@@ -210,6 +243,58 @@ def pack(
                     keys[l, i] = (_ordered(x[l, i]) & ~mask) | i
             if invalid[l]:
                 count[l] = 0
+
+
+cdef inline Py_ssize_t _cell(double x, double low, double rate) noexcept nogil:
+    """One of CELLS cells, each between the same two values, whatever low and rate are."""
+    cdef double t = (x - low) * rate
+    t = t if t > 0.0 else 0.0           # of a NaN too
+    return <Py_ssize_t>(t if t < CELLS - 1 else CELLS - 1)
+
+
+def distribute(
+    const entry[:, ::1] x,              # IN
+    const double[:, ::1] weights,       # IN  None: ones
+    const double[:, ::1] sample,        # IN  of x, sorted
+    int parts,                          # IN
+    unsigned char[:, ::1] part,         # OUT ascending with x; absent ones are in part `parts`
+    Py_ssize_t[:, ::1] first,           # OUT where each part begins; n beyond the last
+    double[:, ::1] out,                 # OUT x, part by part
+    Py_ssize_t[::1] count,              # OUT as for `pack`
+    unsigned char[::1] invalid,         # OUT
+    Py_ssize_t start, Py_ssize_t stop,
+):
+    """Parts are unions of cells, and get as many entries of the sample each as these let them."""
+    cdef Py_ssize_t l, i, p, below, n = x.shape[1], size = sample.shape[1], total
+    cdef Py_ssize_t count_of[PARTS]
+    cdef unsigned char part_of[CELLS]
+    cdef double low, rate
+    with nogil:
+        for l in range(start, stop):
+            # What half a part holds may be far away, on each side.
+            low = sample[l, size // (2 * parts)]
+            rate = CELLS / (sample[l, size - 1 - size // (2 * parts)] - low)
+            i = 0
+            for p in range(CELLS):
+                below = i
+                while i < size and _cell(sample[l, i], low, rate) == p:
+                    i += 1
+                part_of[p] = <unsigned char>((below + i) * parts // (2 * size + 1))
+            invalid[l] = 0
+            memset(count_of, 0, sizeof(count_of))
+            for i in range(n):
+                p = part_of[_cell(x[l, i], low, rate)]
+                if x[l, i] != x[l, i] or (weights is not None and weights[l, i] == 0.0):
+                    p = parts
+                    invalid[l] |= weights is None or weights[l, i] != 0.0
+                part[l, i] = <unsigned char>p
+                count_of[p] += 1
+            count[l] = 0 if invalid[l] else n - count_of[parts]
+            total = 0
+            for p in range(PARTS):
+                first[l, p] = total
+                total += count_of[p]
+            _distribute(&x[l, 0], &part[l, 0], &first[l, 0], n, &out[l, 0])
 
 
 def repack(
@@ -272,12 +357,39 @@ def unpack(
             unsorted[l] = moves == 0
 
 
+# An order is the places, after `distribute`, of what is in order, with what `distribute` wrote, or
+# None twice where a lane is short and nothing was distributed.
+
+cdef inline void _sort(
+    const double *values, const Py_ssize_t *places, const unsigned char *part,
+    const Py_ssize_t *first, Py_ssize_t n, double *scratch, double *out,
+) noexcept nogil:
+    """Bring values into an order; scratch is used if there are parts."""
+    if part is not NULL:
+        _distribute(values, part, first, n, scratch)
+        values = scratch
+    _gather(values, places, 0, n, n, out)
+
+
+cdef inline void _unsort(
+    const double *values, const Py_ssize_t *places, const unsigned char *part,
+    const Py_ssize_t *first, Py_ssize_t n, double *scratch, double *out,
+) noexcept nogil:
+    """Undo `_sort`."""
+    _scatter(values, places, 0, n, n, out if part is NULL else scratch)
+    if part is not NULL:
+        _collect(scratch, part, first, n, out)
+
+
 def rearrange(
     const double[:, ::1] values,        # IN
-    const Py_ssize_t[:, ::1] order,     # IN
-    const Py_ssize_t[::1] key,          # IN  lane of order, None: one's own
+    const Py_ssize_t[:, ::1] places,    # IN  an order
+    const unsigned char[:, ::1] part,   # IN
+    const Py_ssize_t[:, ::1] first,     # IN
+    const Py_ssize_t[::1] key,          # IN  lane of the order, None: one's own
     bint back,                          # IN
-    double[:, ::1] out,                 # OUT values[order], or out[order] = values
+    double[:, ::1] scratch,             # None without parts
+    double[:, ::1] out,                 # OUT values in that order, or brought back from it
     Py_ssize_t start, Py_ssize_t stop,
 ):
     cdef Py_ssize_t l, k, n = values.shape[1]
@@ -285,9 +397,13 @@ def rearrange(
         for l in range(start, stop if n > 0 else start):
             k = l if key is None else key[l]
             if back:
-                _scatter(&values[l, 0], &order[k, 0], 0, n, n, &out[l, 0])
+                _unsort(&values[l, 0], &places[k, 0], NULL if part is None else &part[k, 0],
+                        NULL if part is None else &first[k, 0], n,
+                        NULL if part is None else &scratch[l, 0], &out[l, 0])
             else:
-                _gather(&values[l, 0], &order[k, 0], 0, n, n, &out[l, 0])
+                _sort(&values[l, 0], &places[k, 0], NULL if part is None else &part[k, 0],
+                      NULL if part is None else &first[k, 0], n,
+                      NULL if part is None else &scratch[l, 0], &out[l, 0])
 
 
 def gaps(
@@ -403,7 +519,9 @@ cdef inline Py_ssize_t _up_to(
 def ranks(
     const double[:, ::1] x,             # IN  sorted sources, absent ones last
     const double[:, ::1] gap,           # IN
-    const Py_ssize_t[:, ::1] order,     # IN
+    const Py_ssize_t[:, ::1] places,    # IN  their order
+    const unsigned char[:, ::1] part,   # IN
+    const Py_ssize_t[:, ::1] first,     # IN
     const Py_ssize_t[::1] count,        # IN
     const double[::1] alpha,            # IN
     const double[:, ::1] weights,       # IN  None: ones
@@ -411,15 +529,18 @@ def ranks(
     const double[:, ::1] low,           # IN
     const double[:, ::1] left,          # IN  scans of the weights
     const double[:, ::1] right,         # IN
+    double[:, ::1] scratch,             # None without parts
     double[:, ::1] out,                 # OUT 1/2 + S at the sources, in the caller's order
     Py_ssize_t start, Py_ssize_t stop,
 ):
     cdef Py_ssize_t l, m, i, b, size, n = gap.shape[1]
     cdef double y = 0.0
-    cdef double part[BLOCK]
+    cdef double some[BLOCK]
+    cdef double *to
     cdef bint unit = weights is None
     with nogil:
-        for l in range(start, stop):
+        for l in range(start, stop if n > 0 else start):
+            to = &out[l, 0] if part is None else &scratch[l, 0]
             for m in range(count[l], n):
                 y = 0.5
                 i = _up_to(x, l, count[l], x[l, m])
@@ -428,7 +549,7 @@ def ranks(
                 if i > 0:
                     y -= 0.5 * left[l, i - 1] * exp(-lap_step(x[l, i - 1], x[l, m], alpha[l]))
                     y = high[l, i - 1] + (low[l, i - 1] + y)
-                out[l, order[l, m]] = y if x[l, m] == x[l, m] else NAN
+                to[places[l, m]] = y if x[l, m] == x[l, m] else NAN
             b = 0
             while b < count[l]:
                 size = BLOCK if b + BLOCK < count[l] else count[l] - b
@@ -439,9 +560,11 @@ def ranks(
                         else:
                             y = 0.5 * (((right[l, m] - weights[l, m]) - left[l, m]) + 1.0)
                             y = high[l, m] + (low[l, m] + y)
-                    part[m - b] = y
-                _scatter(part, &order[l, 0], b, size, n, &out[l, 0])
+                    some[m - b] = y
+                _scatter(some, &places[l, 0], b, size, n, to)
                 b += size
+            if part is not None:
+                _collect(to, &part[l, 0], &first[l, 0], n, &out[l, 0])
 
 
 def moments(
@@ -471,30 +594,39 @@ def moments(
                 out[l, m] = high + low
 
 
+cdef inline double _flux(double gap, double decay, double before_b, double a_after) noexcept nogil:
+    """What passes a gap in sum_ij e^{-|x_i - x_j|/alpha} (v_j - v_i), times the gap."""
+    cdef double value = lap_decay_value(decay)
+    return gap * (value * a_after + before_b) if value != 0.0 else 0.0
+
+
 def pull_ranks(
     const double[:, ::1] x,             # IN  sorted sources, of weight one
     const double[:, ::1] gap,           # IN
-    const Py_ssize_t[:, ::1] order,     # IN
+    const Py_ssize_t[:, ::1] places,    # IN  their order
+    const unsigned char[:, ::1] part,   # IN
+    const Py_ssize_t[:, ::1] first,     # IN
     const Py_ssize_t[::1] count,        # IN  all of them, or none
     const double[:, ::1] A,             # IN  scans of ones
     const double[:, ::1] B,             # IN
     const double[::1] alpha,            # IN
     double sign,                        # IN
     const double[:, ::1] bar,           # IN  finite cotangent, in the caller's order
-    double[:, :, ::1] scratch,          # (2, lanes, n)
+    double[:, ::1] scratch,
     double[:, ::1] x_bar,               # OUT sign sum_j K_ij (bar_i - bar_j), caller's order
     double[::1] alpha_bar,              # OUT
     Py_ssize_t start, Py_ssize_t stop,
 ):
     """In differences of the cotangent nothing cancels; nor does the flux of them through each gap,
     which is what alpha feels."""
-    cdef Py_ssize_t l, m, k, b, size, n = x.shape[1]
+    cdef Py_ssize_t l, i, k, m, b, size, n = x.shape[1]
     cdef double ahead[BLOCK]
-    cdef double back[BLOCK]
-    cdef double high, low, other_high, other_low, total, rest, value
-    cdef double *v
-    cdef double *before
-    cdef double *after
+    cdef double back[BLOCK + 1]
+    cdef double rise[BLOCK + 1]
+    cdef double fall[BLOCK + 1]
+    cdef double high, low, other_high, other_low, before, after, total, rest, value
+    cdef const double *v
+    cdef double *out
     with nogil:
         for l in range(start, stop):
             alpha_bar[l] = 0.0
@@ -502,46 +634,57 @@ def pull_ranks(
                 for m in range(n):
                     x_bar[l, m] = 0.0
                 continue
-            v = &x_bar[l, 0]            # until the scans are made
-            before = &scratch[0, l, 0]
-            after = &scratch[1, l, 0]
-            _gather(&bar[l, 0], &order[l, 0], 0, n, n, v)
-            high = low = other_high = other_low = before[0] = after[n - 1] = 0.0
+            v = &bar[l, 0]
+            out = &scratch[l, 0]
+            if part is not None:
+                _distribute(v, &part[l, 0], &first[l, 0], n, &scratch[l, 0])
+                v = &scratch[l, 0]
+                out = &x_bar[l, 0]
+            high = low = other_high = other_low = total = rest = out[0] = out[n - 1] = 0.0
             b = 1
             while b < n:
+                # The scans meet in the middle: until then each entry gets what the first of them
+                # brings, then the difference to what the other brings.
                 size = BLOCK if b + BLOCK < n else n - b
+                if b <= (n - 2) // 2 < b + size - 1:
+                    size = (n - 2) // 2 - b + 1
+                m = n - b - size
                 _table.decays(&gap[l, b], size, ahead)
-                _table.decays(&gap[l, n - b - size + 1], size, back)
-                for m in range(size):
-                    k = b + m
-                    value = lap_decay_value(ahead[m]) * ((v[k] - v[k - 1]) * A[l, k - 1])
-                    lap_scan_finite(value, ahead[m], &high, &low)
-                    before[k] = high + low
-                    k = n - k
-                    value = (lap_decay_value(back[size - 1 - m])
-                             * ((v[k] - v[k - 1]) * B[l, k]))
-                    lap_scan_finite(value, back[size - 1 - m], &other_high, &other_low)
-                    after[k - 1] = other_high + other_low
-                b += size
-            total = rest = 0.0
-            b = 0
-            while b < n:
-                size = BLOCK if b + BLOCK < n else n - b
-                _table.decays(&gap[l, b], size, ahead)
-                high = 0.0
-                # What passes a gap in sum_ij e^{-|x_i - x_j|/alpha} (v_j - v_i), times the gap.
-                for m in range(b if b > 0 else 1, b + size):
-                    value = lap_decay_value(ahead[m - b])
-                    if value != 0.0:
-                        high += gap[l, m] * (value * A[l, m - 1] * after[m] + before[m] * B[l, m])
-                for m in range(size):
-                    back[m] = 0.0
-                    if x[l, b + m] - x[l, b + m] == 0.0:
-                        back[m] = sign * (before[b + m] - after[b + m]) / (2.0 * alpha[l])
-                _scatter(back, &order[l, 0], b, size, n, &x_bar[l, 0])
-                lap_add(high, &total, &rest)
+                _table.decays(&gap[l, m], size + 1, back)
+                _gather(v, &places[l, 0], b - 1, size + 1, n, rise)
+                _gather(v, &places[l, 0], m, size + 1, n, fall)
+                value = 0.0
+                for i in range(size):
+                    k = b + i
+                    before = lap_decay_value(ahead[i]) * ((rise[i + 1] - rise[i]) * A[l, k - 1])
+                    lap_scan_finite(before, ahead[i], &high, &low)
+                    before = high + low
+                    m = size - i
+                    after = lap_decay_value(back[m]) * ((fall[m] - fall[m - 1]) * B[l, n - k])
+                    lap_scan_finite(after, back[m], &other_high, &other_low)
+                    after = other_high + other_low
+                    m = n - 1 - k
+                    if k < m:
+                        out[k] = before
+                        out[m] = after
+                        continue
+                    if k == m:
+                        out[k] = after
+                    value += _flux(gap[l, k], ahead[i], before * B[l, k], A[l, k - 1] * out[k])
+                    out[k] = before - out[k]
+                    if k > m:
+                        if m > 0:
+                            value += _flux(gap[l, m], back[size - 1 - i], out[m] * B[l, m],
+                                           A[l, m - 1] * after)
+                        out[m] -= after
+                lap_add(value, &total, &rest)
                 b += size
             alpha_bar[l] = -(total + rest) / (2.0 * alpha[l])
+            for m in range(n):
+                value = sign * out[m] / (2.0 * alpha[l])
+                out[m] = value if x[l, m] - x[l, m] == 0.0 else 0.0
+            _unsort(out, &places[l, 0], NULL if part is None else &part[l, 0],
+                    NULL if part is None else &first[l, 0], n, &scratch[l, 0], &x_bar[l, 0])
 
 
 def cumulate(
@@ -924,13 +1067,15 @@ def sorted_values(
 def pull_sorted(
     const double[:, ::1] x,             # IN  sorted sources
     const double[:, ::1] gap,           # IN
-    const Py_ssize_t[:, ::1] order,     # IN
+    const Py_ssize_t[:, ::1] places,    # IN  their order
+    const unsigned char[:, ::1] part,   # IN
+    const Py_ssize_t[:, ::1] first,     # IN
     const Py_ssize_t[::1] count,        # IN
     const double[:, ::1] A,             # IN  scans of unit weights
     const double[:, ::1] B,             # IN
-    double first,                       # IN  the levels are first + i, in (0, count)
+    double lowest,                      # IN  the levels are lowest + i, in (0, count)
     const double[:, ::1] bar,           # IN  finite cotangent of the thresholds
-    double[:, :, ::1] scratch,          # (2, lanes, n)
+    double[:, ::1] scratch,
     double[:, ::1] x_bar,               # OUT sum_i q_ij bar_i, in the caller's order
     double[::1] alpha_bar,              # OUT
     Py_ssize_t start, Py_ssize_t stop,
@@ -946,18 +1091,19 @@ def pull_sorted(
     cdef double high, low, other_high, other_low, total, rest, value, decay
     cdef double *left
     cdef double *right
+    cdef double *out
     cdef _walk walk
     with nogil:
         for l in range(start, stop):
             n = count[l]
-            walk = _walk(first, n, 0, 0)
+            walk = _walk(lowest, n, 0, 0)
             alpha_bar[l] = 0.0
             if n == 0:
                 for m in range(x.shape[1]):
                     x_bar[l, m] = 0.0
                 continue
-            left = &scratch[0, l, 0]
-            right = &scratch[1, l, 0]
+            left = &x_bar[l, 0]
+            right = &scratch[l, 0]
             memset(left, 0, n * sizeof(double))
             memset(right, 0, n * sizeof(double))
             total = rest = high = low = other_high = other_low = 0.0
@@ -1009,14 +1155,14 @@ def pull_sorted(
                     decay = lap_decay_value(ahead[m - b])
                     if decay != 0.0:
                         value += gap[l, m] * decay * (left[m] * A[l, m - 1] - right[m - 1] * B[l, m])
-                for m in range(size):
-                    back[m] = 0.0
-                    if x[l, b + m] - x[l, b + m] == 0.0:
-                        back[m] = left[b + m] + right[b + m]
-                _scatter(back, &order[l, 0], b, size, n, &x_bar[l, 0])
                 lap_add(value, &total, &rest)
                 b += size
             alpha_bar[l] = total + rest
+            out = right if part is None else left
+            for m in range(n):
+                out[m] = left[m] + right[m] if x[l, m] - x[l, m] == 0.0 else 0.0
+            _unsort(out, &places[l, 0], NULL if part is None else &part[l, 0],
+                    NULL if part is None else &first[l, 0], n, right, &x_bar[l, 0])
 
 
 def thresholds(

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+import lapsum
 from lapsum import _numpy
 
 kernels = _numpy.SERIAL
@@ -21,13 +22,38 @@ LANES = {
 }
 
 
+def ordered(x, weights=None):
+    """The sorted entries, the places they come from, and what else `order` tells of them."""
+    (values, *_), order, _, count, invalid = kernels.order(x, np.ones(len(x)), weights, None)
+    indices = kernels.sort(np.arange(x.shape[1]) + np.zeros((len(x), 1)), order).astype(int)
+    back = kernels.unsort(kernels.contiguous(indices), order)
+    assert (back == np.arange(x.shape[1])).all()
+    return values, indices, count, invalid
+
+
+@pytest.fixture
+def short_parts(monkeypatch):
+    """Have lanes ordered in parts that are short enough for tests."""
+    monkeypatch.setattr(_numpy, "LONG", 2)
+    monkeypatch.setattr(_numpy, "PART", 24)
+
+
 # With more than 2**21 entries place, left-out bits and index do not fit into one integer.
 @pytest.mark.parametrize("n", [1, 2, 5, 100, 5000, 2**21 + 5])
 @pytest.mark.parametrize("name", LANES)
 def test_entries_are_ordered_and_absent_ones_come_last(name, n, rng):
+    check_order(name, n, rng)
+
+
+@pytest.mark.parametrize("n", [2, 5, 100, 5000])
+@pytest.mark.parametrize("name", LANES)
+def test_so_are_the_entries_of_long_lanes(name, n, rng, short_parts):
+    check_order(name, n, rng)
+
+
+def check_order(name, n, rng):
     x = LANES[name](rng, n)
-    values, gap = np.empty((2, 1, n))
-    order, _, count, invalid = kernels.order(x[None], np.ones(1), None, None, values, gap)
+    values, order, count, invalid = ordered(x[None])
     assert count == n
     assert invalid is None
     np.testing.assert_array_equal(values[0], np.sort(x))
@@ -36,7 +62,7 @@ def test_entries_are_ordered_and_absent_ones_come_last(name, n, rng):
 
     weights = (rng.random(n) < 0.6) * 1.0
     x[(weights == 0) & (rng.random(n) < 0.3)] = np.nan
-    order, _, count, invalid = kernels.order(x[None], np.ones(1), weights[None], None, values, gap)
+    values, order, count, invalid = ordered(x[None], weights[None])
     m = int(weights.sum())
     assert count == m
     assert invalid is None
@@ -45,12 +71,49 @@ def test_entries_are_ordered_and_absent_ones_come_last(name, n, rng):
     assert (np.bincount(order[0], minlength=n) == 1).all()
 
 
-def test_a_nan_spoils_its_lane_only(rng):
+@pytest.mark.parametrize("parts", [False, True])
+def test_a_nan_spoils_its_lane_only(parts, rng, request):
+    if parts:
+        request.getfixturevalue("short_parts")
     x = rng.normal(size=(3, 50))
     x[1, 7] = np.nan
-    values, gap = np.empty((2, *x.shape))
-    order, _, count, invalid = kernels.order(x, np.ones(3), None, None, values, gap)
+    values, order, count, invalid = ordered(x)
     np.testing.assert_array_equal(count, [50, 0, 50])
     np.testing.assert_array_equal(invalid, [False, True, False])
     np.testing.assert_array_equal(values[[0, 2]], np.sort(x[[0, 2]], axis=-1))
     assert (np.sort(order, axis=-1) == np.arange(50)).all()
+
+
+def derivatives(func, *args, **kwargs):
+    rng = np.random.default_rng(1)
+    lin = lapsum.linearize(func, *args, **kwargs)
+    tangents = [rng.normal(size=np.shape(a)) for a in args]
+    tangents += [rng.normal(size=kwargs[w].shape) for w in ("weights",) if w in kwargs]
+    return lin.value, lin.jvp(*tangents), *lin.vjp(rng.normal(size=lin.value.shape))
+
+
+@pytest.mark.parametrize("name", LANES)
+@pytest.mark.parametrize("workers", [1, 3])
+@pytest.mark.parametrize(
+    ("func", "arrays", "weighted"),
+    [
+        (lapsum.soft_rank, 1, False),
+        (lapsum.soft_rank, 1, True),
+        (lapsum.soft_sort, 1, False),
+        (lapsum.soft_permute, 2, False),
+        (lapsum.soft_permutation, 1, False),
+    ],
+)
+def test_parts_change_nothing(func, arrays, weighted, name, workers, rng, request):
+    n = 700 if func is not lapsum.soft_permutation else 60
+    x = np.array([LANES[name](rng, n) for _ in range(4)])
+    x[2, 5] = np.nan
+    args = (*[x, rng.normal(size=x.shape)][:arrays], 0.3)
+    kwargs = {"workers": workers}
+    if weighted:
+        kwargs["weights"] = rng.integers(0, 3, x.shape) * 1.0
+    whole = derivatives(func, *args, **kwargs)
+    request.getfixturevalue("short_parts")
+    for expected, got in zip(whole, derivatives(func, *args, **kwargs), strict=True):
+        # Absent entries come in another order, and so do the terms of a sum over all.
+        np.testing.assert_allclose(got, expected, rtol=1e-13 if weighted else 0.0, atol=0.0)
