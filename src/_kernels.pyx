@@ -32,6 +32,7 @@ cdef extern from "laplace.h" nogil:
     void lap_add(double, double*, double*)
     void lap_scan(double, double, double*, double*)
     void lap_scan_finite(double, double, double*, double*)
+    void lap_add_finite(double, double, double*, double*)
     void lap_scan_one(double, double*, double*)
     lap_root lap_solve_below(double, double)
     lap_root lap_solve_above(double, double)
@@ -1085,10 +1086,11 @@ def pull_sorted(
     cdef ptrdiff_t index[BLOCK]
     cdef signed char side[BLOCK]
     cdef double u[BLOCK]
+    cdef double same[BLOCK]
     cdef double factors[FACTORS]
     cdef double ahead[BLOCK]
-    cdef double back[BLOCK]
-    cdef double high, low, other_high, other_low, total, rest, value, decay
+    cdef double back[BLOCK + 1]
+    cdef double high, low, other_high, other_low, total, rest, value, decay, before
     cdef double *left
     cdef double *right
     cdef double *out
@@ -1115,13 +1117,14 @@ def pull_sorted(
                        6, BLOCK)
                 value = 0.0
                 for i in range(size):
-                    m = index[i]
+                    same[i] = 1 + (<int64_t>(last - index[i]) >> 63)    # not to be guessed by a branch
+                    last = index[i]
+                for i in range(size):
                     # What reaches one node is overwritten until it is complete.
-                    if m != last:
-                        high = low = other_high = other_low = 0.0
-                    last = m
-                    lap_add(factors[2 * BLOCK + i] * bar[l, b + i], &high, &low)
-                    lap_add(factors[3 * BLOCK + i] * bar[l, b + i], &other_high, &other_low)
+                    m = index[i]
+                    lap_add_finite(factors[2 * BLOCK + i] * bar[l, b + i], same[i], &high, &low)
+                    lap_add_finite(factors[3 * BLOCK + i] * bar[l, b + i], same[i], &other_high,
+                                   &other_low)
                     if m > 0:
                         left[m - 1] = high + low
                     if m < n:
@@ -1130,39 +1133,52 @@ def pull_sorted(
                         value += bar[l, b + i] * factors[5 * BLOCK + i]
                 lap_add(value, &total, &rest)
                 b += size
+            out = right if part is None else left
             high = left[n - 1]
             other_high = right[0]
             low = other_low = 0.0
+            if n == 1:
+                out[0] = left[0] + right[0]
             b = 1
             while b < n:
+                # As in `pull_ranks`, the scan that comes second adds what the first has left.
                 size = BLOCK if b + BLOCK < n else n - b
+                if b <= (n - 2) // 2 < b + size - 1:
+                    size = (n - 2) // 2 - b + 1
                 _table.decays(&gap[l, b], size, ahead)
-                _table.decays(&gap[l, n - b - size + 1], size, back)
-                for m in range(size):
-                    k = b + m
-                    lap_scan_finite(right[k], ahead[m], &other_high, &other_low)
-                    right[k] = other_high + other_low
-                    k = n - 1 - k
-                    lap_scan_finite(left[k], back[size - 1 - m], &high, &low)
-                    left[k] = high + low
-                b += size
-            b = 0
-            while b < n:
-                size = BLOCK if b + BLOCK < n else n - b
-                _table.decays(&gap[l, b], size, ahead)
+                _table.decays(&gap[l, n - b - size], size + 1, back)
                 value = 0.0
-                for m in range(b if b > 0 else 1, b + size):
-                    decay = lap_decay_value(ahead[m - b])
+                for i in range(size):
+                    k = b + i
+                    m = n - 1 - k
+                    before = other_high + other_low
+                    lap_scan_finite(right[k], ahead[i], &other_high, &other_low)
+                    lap_scan_finite(left[m], back[size - i], &high, &low)
+                    if k < m:
+                        right[k] = other_high + other_low
+                        left[m] = high + low
+                        continue
+                    if k > m:
+                        if m > 0:
+                            decay = lap_decay_value(back[size - 1 - i])
+                            if decay != 0.0:
+                                value += gap[l, m] * decay * ((high + low) * A[l, m - 1]
+                                                              - right[m - 1] * B[l, m])
+                        out[m] = (high + low) + right[m]
+                    else:
+                        left[k] = high + low
+                    decay = lap_decay_value(ahead[i])
                     if decay != 0.0:
-                        value += gap[l, m] * decay * (left[m] * A[l, m - 1] - right[m - 1] * B[l, m])
+                        value += gap[l, k] * decay * (left[k] * A[l, k - 1] - before * B[l, k])
+                    out[k] = left[k] + (other_high + other_low)
                 lap_add(value, &total, &rest)
                 b += size
-            alpha_bar[l] = total + rest
-            out = right if part is None else left
             for m in range(n):
-                out[m] = left[m] + right[m] if x[l, m] - x[l, m] == 0.0 else 0.0
+                if x[l, m] - x[l, m] != 0.0:
+                    out[m] = 0.0
             _unsort(out, &places[l, 0], NULL if part is None else &part[l, 0],
                     NULL if part is None else &first[l, 0], n, right, &x_bar[l, 0])
+            alpha_bar[l] = total + rest
 
 
 def thresholds(
