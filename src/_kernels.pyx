@@ -162,10 +162,11 @@ cdef inline void _gather(
     double *out,
 ) noexcept nogil:
     """out[m] = values[order[b + m]] for m below size; there are n in order."""
-    cdef Py_ssize_t m
-    for m in range(size):
-        if b + m + DISTANCE < n:
-            AHEAD(&values[order[b + m + DISTANCE]], 0)
+    cdef Py_ssize_t m, some = max(0, min(size, n - b - DISTANCE))
+    for m in range(some):
+        AHEAD(&values[order[b + m + DISTANCE]], 0)
+        out[m] = values[order[b + m]]
+    for m in range(some, size):
         out[m] = values[order[b + m]]
 
 
@@ -174,10 +175,11 @@ cdef inline void _scatter(
     double *out,
 ) noexcept nogil:
     """out[order[b + m]] = values[m], the same way back."""
-    cdef Py_ssize_t m
-    for m in range(size):
-        if b + m + DISTANCE < n:
-            AHEAD(&out[order[b + m + DISTANCE]], 1)
+    cdef Py_ssize_t m, some = max(0, min(size, n - b - DISTANCE))
+    for m in range(some):
+        AHEAD(&out[order[b + m + DISTANCE]], 1)
+        out[order[b + m]] = values[m]
+    for m in range(some, size):
         out[order[b + m]] = values[m]
 
 
@@ -228,22 +230,25 @@ def pack(
     unsigned char[::1] invalid,         # OUT whether one is NaN
     Py_ssize_t start, Py_ssize_t stop,
 ):
-    cdef Py_ssize_t l, i
+    cdef Py_ssize_t l, i, none, n = x.shape[1]
     cdef uint64_t mask = (<uint64_t>1 << width) - 1
     cdef bint absent
     with nogil:
         for l in range(start, stop):
-            count[l] = invalid[l] = 0
-            for i in range(x.shape[1]):
-                absent = weights is not None and weights[l, i] == 0.0
-                if absent or x[l, i] != x[l, i]:
-                    invalid[l] |= not absent
-                    keys[l, i] = ~mask | i
-                else:
-                    count[l] += 1
-                    keys[l, i] = (_ordered(x[l, i]) & ~mask) | i
-            if invalid[l]:
-                count[l] = 0
+            invalid[l] = 0
+            none = 0
+            for i in range(n):
+                keys[l, i] = (_ordered(x[l, i]) & ~mask) | i
+                none += x[l, i] != x[l, i]
+            if none > 0 or weights is not None:
+                none = 0
+                for i in range(n):
+                    absent = weights is not None and weights[l, i] == 0.0
+                    if absent or x[l, i] != x[l, i]:
+                        invalid[l] |= not absent
+                        keys[l, i] = ~mask | i
+                        none += 1
+            count[l] = 0 if invalid[l] else n - none
 
 
 cdef inline Py_ssize_t _cell(double x, double low, double rate) noexcept nogil:
@@ -332,9 +337,10 @@ def unpack(
     cdef double v
     with nogil:
         for l in range(start, stop):
-            for m in range(n):
-                if m + DISTANCE < n:
-                    AHEAD(&x[l, <Py_ssize_t>(keys[l, m + DISTANCE] & mask)], 0)
+            for m in range(n - DISTANCE):
+                AHEAD(&x[l, <Py_ssize_t>(keys[l, m + DISTANCE] & mask)], 0)
+                out[l, m] = x[l, <Py_ssize_t>(keys[l, m] & mask)]
+            for m in range(max(0, n - DISTANCE), n):
                 out[l, m] = x[l, <Py_ssize_t>(keys[l, m] & mask)]
             moves = n // 2 + 16
             first = 0
@@ -342,19 +348,20 @@ def unpack(
             for m in range(n):
                 lead = keys[l, m] >> width
                 index = keys[l, m] & mask
-                v = out[l, m]
-                i = m
+                keys[l, m] = index
                 if m == 0 or lead != last:
                     first = m
                     last = lead
-                else:
+                elif out[l, m] < out[l, m - 1]:
+                    v = out[l, m]
+                    i = m
                     while i > first and v < out[l, i - 1] and moves > 0:
                         out[l, i] = out[l, i - 1]
                         keys[l, i] = keys[l, i - 1]
                         i -= 1
                         moves -= 1
-                out[l, i] = v
-                keys[l, i] = index
+                    out[l, i] = v
+                    keys[l, i] = index
             unsorted[l] = moves == 0
 
 
@@ -595,6 +602,24 @@ def moments(
                 out[l, m] = high + low
 
 
+cdef inline void _give_back(
+    const double *values, const double *x, double divisor, const Py_ssize_t *places,
+    const unsigned char *part, const Py_ssize_t *first, Py_ssize_t n, double *scratch, double *out,
+) noexcept nogil:
+    """`_unsort` of values over divisor, 0 where x is not finite."""
+    cdef double some[BLOCK]
+    cdef double *to = out if part is NULL else scratch
+    cdef Py_ssize_t i, b = 0, size
+    while b < n:
+        size = BLOCK if b + BLOCK < n else n - b
+        for i in range(size):
+            some[i] = values[b + i] / divisor if x[b + i] - x[b + i] == 0.0 else 0.0
+        _scatter(some, places, b, size, n, to)
+        b += size
+    if part is not NULL:
+        _collect(scratch, part, first, n, out)
+
+
 cdef inline double _flux(double gap, double decay, double before_b, double a_after) noexcept nogil:
     """What passes a gap in sum_ij e^{-|x_i - x_j|/alpha} (v_j - v_i), times the gap."""
     cdef double value = lap_decay_value(decay)
@@ -623,11 +648,11 @@ def pull_ranks(
     cdef Py_ssize_t l, i, k, m, b, size, n = x.shape[1]
     cdef double ahead[BLOCK]
     cdef double back[BLOCK + 1]
-    cdef double rise[BLOCK + 1]
-    cdef double fall[BLOCK + 1]
     cdef double high, low, other_high, other_low, before, after, total, rest, value
-    cdef const double *v
+    cdef double *v
     cdef double *out
+    cdef const double *rise
+    cdef const double *fall
     with nogil:
         for l in range(start, stop):
             alpha_bar[l] = 0.0
@@ -635,12 +660,10 @@ def pull_ranks(
                 for m in range(n):
                     x_bar[l, m] = 0.0
                 continue
-            v = &bar[l, 0]
-            out = &scratch[l, 0]
-            if part is not None:
-                _distribute(v, &part[l, 0], &first[l, 0], n, &scratch[l, 0])
-                v = &scratch[l, 0]
-                out = &x_bar[l, 0]
+            v = &x_bar[l, 0] if part is None else &scratch[l, 0]
+            out = &scratch[l, 0] if part is None else &x_bar[l, 0]
+            _sort(&bar[l, 0], &places[l, 0], NULL if part is None else &part[l, 0],
+                  NULL if part is None else &first[l, 0], n, out, v)
             high = low = other_high = other_low = total = rest = out[0] = out[n - 1] = 0.0
             b = 1
             while b < n:
@@ -652,12 +675,12 @@ def pull_ranks(
                 m = n - b - size
                 _table.decays(&gap[l, b], size, ahead)
                 _table.decays(&gap[l, m], size + 1, back)
-                _gather(v, &places[l, 0], b - 1, size + 1, n, rise)
-                _gather(v, &places[l, 0], m, size + 1, n, fall)
+                rise = v + b
+                fall = v + m
                 value = 0.0
                 for i in range(size):
                     k = b + i
-                    before = lap_decay_value(ahead[i]) * ((rise[i + 1] - rise[i]) * A[l, k - 1])
+                    before = lap_decay_value(ahead[i]) * ((rise[i] - rise[i - 1]) * A[l, k - 1])
                     lap_scan_finite(before, ahead[i], &high, &low)
                     before = high + low
                     m = size - i
@@ -681,11 +704,9 @@ def pull_ranks(
                 lap_add(value, &total, &rest)
                 b += size
             alpha_bar[l] = -(total + rest) / (2.0 * alpha[l])
-            for m in range(n):
-                value = sign * out[m] / (2.0 * alpha[l])
-                out[m] = value if x[l, m] - x[l, m] == 0.0 else 0.0
-            _unsort(out, &places[l, 0], NULL if part is None else &part[l, 0],
-                    NULL if part is None else &first[l, 0], n, &scratch[l, 0], &x_bar[l, 0])
+            _give_back(out, &x[l, 0], sign * 2.0 * alpha[l], &places[l, 0],
+                       NULL if part is None else &part[l, 0],
+                       NULL if part is None else &first[l, 0], n, v, &x_bar[l, 0])
 
 
 def cumulate(
@@ -1173,11 +1194,8 @@ def pull_sorted(
                     out[k] = left[k] + (other_high + other_low)
                 lap_add(value, &total, &rest)
                 b += size
-            for m in range(n):
-                if x[l, m] - x[l, m] != 0.0:
-                    out[m] = 0.0
-            _unsort(out, &places[l, 0], NULL if part is None else &part[l, 0],
-                    NULL if part is None else &first[l, 0], n, right, &x_bar[l, 0])
+            _give_back(out, &x[l, 0], 1.0, &places[l, 0], NULL if part is None else &part[l, 0],
+                       NULL if part is None else &first[l, 0], n, right, &x_bar[l, 0])
             alpha_bar[l] = total + rest
 
 
