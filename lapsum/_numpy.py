@@ -23,7 +23,7 @@ Array = Any
 GRAIN = 32_768
 
 # Longer lanes are ordered in parts, of at most 128, that fit into a cache each.
-LONG, PART = 2**18, 2**15
+LONG, PART = 2**18, 2**14
 
 # The loops that read entries, or write results, as they are: by their dtype.
 _SINGLE, _DOUBLE = np.dtype(np.float32), np.dtype(np.float64)

@@ -32,7 +32,6 @@ cdef extern from "laplace.h" nogil:
     void lap_add(double, double*, double*)
     void lap_scan(double, double, double*, double*)
     void lap_scan_finite(double, double, double*, double*)
-    void lap_add_finite(double, double, double*, double*)
     void lap_scan_one(double, double*, double*)
     lap_root lap_solve_below(double, double)
     lap_root lap_solve_above(double, double)
@@ -1111,7 +1110,7 @@ def pull_sorted(
     cdef double factors[FACTORS]
     cdef double ahead[BLOCK]
     cdef double back[BLOCK + 1]
-    cdef double high, low, other_high, other_low, total, rest, value, decay, before
+    cdef double high, low, other_high, other_low, total, rest, value, decay, before, after
     cdef double *left
     cdef double *right
     cdef double *out
@@ -1136,23 +1135,35 @@ def pull_sorted(
                 size = BLOCK if b + BLOCK < steps else steps - b
                 _roots(&walk, &gap[l, 0], &A[l, 0], &B[l, 0], b, size, index, side, u, factors,
                        6, BLOCK)
-                value = 0.0
-                for i in range(size):
-                    same[i] = 1 + (<int64_t>(last - index[i]) >> 63)    # not to be guessed by a branch
-                    last = index[i]
+                same[0] = before = after = value = 0.0
+                for i in range(1, size):
+                    # 1 or 0, without a branch, which would often be guessed wrong.
+                    same[i] = 1 + (<int64_t>(index[i - 1] - index[i]) >> 63)
                 for i in range(size):
                     # What reaches one node is overwritten until it is complete.
                     m = index[i]
-                    lap_add_finite(factors[2 * BLOCK + i] * bar[l, b + i], same[i], &high, &low)
-                    lap_add_finite(factors[3 * BLOCK + i] * bar[l, b + i], same[i], &other_high,
-                                   &other_low)
+                    before = before * same[i] + factors[2 * BLOCK + i] * bar[l, b + i]
+                    after = after * same[i] + factors[3 * BLOCK + i] * bar[l, b + i]
                     if m > 0:
-                        left[m - 1] = high + low
+                        left[m - 1] = before
                     if m < n:
-                        right[m] = other_high + other_low
+                        right[m] = after
                     if bar[l, b + i] != 0.0:
                         value += bar[l, b + i] * factors[5 * BLOCK + i]
                 lap_add(value, &total, &rest)
+                # A node may get something from many blocks.
+                m = index[0]
+                if m == last and m > 0:
+                    lap_add(left[m - 1], &high, &low)
+                    left[m - 1] = high + low
+                if m == last and m < n:
+                    lap_add(right[m], &other_high, &other_low)
+                    right[m] = other_high + other_low
+                if index[size - 1] != last:
+                    last = index[size - 1]
+                    high = before
+                    other_high = after
+                    low = other_low = 0.0
                 b += size
             out = right if part is None else left
             high = left[n - 1]

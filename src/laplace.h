@@ -184,17 +184,6 @@ LAP_FUNCTION void lap_scan_finite(double value, double decay, double *high, doub
     }
 }
 
-/* The same, where `keep` is 1 or 0, without a branch. */
-LAP_FUNCTION void lap_add_finite(double term, double keep, double *high, double *low)
-{
-    double sum, part;
-    *high *= keep;
-    sum = *high + term;
-    part = sum - *high;
-    *low = *low * keep + ((*high - (sum - part)) + (term - part));
-    *high = sum;
-}
-
 /* lap_scan for value 1, where high is at least 1 and no sum is infinite: a shorter TwoSum will do. */
 LAP_FUNCTION void lap_scan_one(double decay, double *high, double *low)
 {
