@@ -137,7 +137,7 @@ class _LapSumInv(TargetsRule):
 
     def value(self) -> Array:
         xp = self.kernels.xp
-        b = self.sources.solve(self.levels, self.key, False).value()
+        b = self.sources.solve(self.levels, self.key, False).value().astype(self.dtype, copy=False)
         b = xp.where(self.given == 0.0, -np.inf, b)
         b = xp.where(self.given == self.total, np.inf, b)
         return xp.where(self.total == 0.0, np.nan, b)

@@ -28,12 +28,13 @@ LONG, PART = 2**18, 2**14
 # The loops that read entries, or write results, as they are: by their dtype.
 _SINGLE, _DOUBLE = np.dtype(np.float32), np.dtype(np.float64)
 _KINDS = {_SINGLE: "float", _DOUBLE: "double"}
-_PACK, _UNPACK, _DISTRIBUTE, _SELECT, _PULL, _SOFTMAX, _PERMUTATION = (
+_PACK, _UNPACK, _DISTRIBUTE, _RANKS, _SELECT, _PULL, _SOFTMAX, _PERMUTATION = (
     {dtype: loop[kind] for dtype, kind in _KINDS.items()}
     for loop in (
         _kernels.pack,
         _kernels.unpack,
         _kernels.distribute,
+        _kernels.ranks,
         _kernels.select,
         _kernels.pull,
         _kernels.softmax,
@@ -244,14 +245,8 @@ class Kernels:
         return block, order, arranged, count, invalid
 
     def _order(
-        self,
-        x: Array,
-        weights: Array | None,
-        values: Array,
-        places: Array,
-        edges: Array | None = None,
+        self, x: Array, weights: Array | None, values: Array, places: Array
     ) -> tuple[Array, Array | None]:
-        """Order lanes; or one, of which each part between two edges is below the next."""
         lanes, n = x.shape
         # NumPy sorts integers much faster than it argsorts floats: the leading bits of the float
         # and its index in one, and what these bits leave in disorder is mended.
@@ -259,11 +254,7 @@ class Kernels:
         keys, count = places.view(np.uint64), np.empty(lanes, np.intp)
         invalid, unsorted = np.empty(lanes, np.uint8), np.empty(lanes, np.uint8)
         self._run(_PACK[x.dtype], x.shape, x, weights, width, keys, count, invalid)
-        if edges is None:
-            self._sort(keys)
-        else:
-            for a, b in pairwise(edges):
-                keys[0, a:b].sort()
+        self._sort(keys)
         self._run(_UNPACK[x.dtype], x.shape, x, width, keys, values, unsorted)
         if unsorted.any():
             at = np.flatnonzero(unsorted)
@@ -292,10 +283,11 @@ class Kernels:
 
         def order(places: Array, start: int, stop: int) -> None:
             for lane in range(start, stop):
-                edges = first[lane, : parts + 1]
-                here = slice(lane, lane + 1), slice(0, edges[-1])
-                SERIAL._order(scratch[here], None, values[here], places[here], edges)
-                absent = slice(edges[-1], n)
+                for a, b in pairwise(first[lane, : parts + 1]):
+                    here = slice(lane, lane + 1), slice(a, b)
+                    SERIAL._order(scratch[here], None, values[here], places[here])
+                    places[here] += a
+                absent = slice(first[lane, parts], n)
                 values[lane, absent], places[lane, absent] = scratch[lane, absent], range(n)[absent]
 
         self._run(order, x.shape, places)
@@ -412,10 +404,10 @@ class Kernels:
         dtype: Any,
     ) -> Array:
         """1/2 + S at the sources, absent ones too, in the caller's order; NaN if invalid."""
-        out = np.empty_like(gap)
+        out = np.empty(gap.shape, dtype if dtype == _SINGLE else np.float64)
         scratch = None if order.part is None else np.empty_like(gap)
         inputs = x, gap, *order, count, alpha, weights, *(pairs or (None, None)), left, right
-        self._run(_kernels.ranks, gap.shape, *inputs, scratch, out)
+        self._run(_RANKS[out.dtype], gap.shape, *inputs, scratch, out)
         if invalid is not None:
             out[invalid] = np.nan
         return self.finish(out, dtype)

@@ -171,15 +171,15 @@ cdef inline void _gather(
 
 cdef inline void _scatter(
     const double *values, const Py_ssize_t *order, Py_ssize_t b, Py_ssize_t size, Py_ssize_t n,
-    double *out,
+    entry *out,
 ) noexcept nogil:
     """out[order[b + m]] = values[m], the same way back."""
     cdef Py_ssize_t m, some = max(0, min(size, n - b - DISTANCE))
     for m in range(some):
         AHEAD(&out[order[b + m + DISTANCE]], 1)
-        out[order[b + m]] = values[m]
+        out[order[b + m]] = <entry>values[m]
     for m in range(some, size):
-        out[order[b + m]] = values[m]
+        out[order[b + m]] = <entry>values[m]
 
 
 cdef inline void _distribute(
@@ -199,7 +199,7 @@ cdef inline void _distribute(
 
 cdef inline void _collect(
     const double *values, const unsigned char *part, const Py_ssize_t *first, Py_ssize_t n,
-    double *out,
+    entry *out,
 ) noexcept nogil:
     """Undo `_distribute`."""
     cdef Py_ssize_t next[PARTS]
@@ -209,7 +209,7 @@ cdef inline void _collect(
         at = next[part[i]]
         next[part[i]] = at + 1
         AHEAD(&values[at + LINE], 0)
-        out[i] = values[at]
+        out[i] = <entry>values[at]
 
 
 cdef inline uint64_t _ordered(double x) noexcept nogil:
@@ -537,17 +537,15 @@ def ranks(
     const double[:, ::1] left,          # IN  scans of the weights
     const double[:, ::1] right,         # IN
     double[:, ::1] scratch,             # None without parts
-    double[:, ::1] out,                 # OUT 1/2 + S at the sources, in the caller's order
+    entry[:, ::1] out,                  # OUT 1/2 + S at the sources, in the caller's order
     Py_ssize_t start, Py_ssize_t stop,
 ):
     cdef Py_ssize_t l, m, i, b, size, n = gap.shape[1]
     cdef double y = 0.0
     cdef double some[BLOCK]
-    cdef double *to
     cdef bint unit = weights is None
     with nogil:
         for l in range(start, stop if n > 0 else start):
-            to = &out[l, 0] if part is None else &scratch[l, 0]
             for m in range(count[l], n):
                 y = 0.5
                 i = _up_to(x, l, count[l], x[l, m])
@@ -556,7 +554,11 @@ def ranks(
                 if i > 0:
                     y -= 0.5 * left[l, i - 1] * exp(-lap_step(x[l, i - 1], x[l, m], alpha[l]))
                     y = high[l, i - 1] + (low[l, i - 1] + y)
-                to[places[l, m]] = y if x[l, m] == x[l, m] else NAN
+                some[0] = y if x[l, m] == x[l, m] else NAN
+                if part is None:
+                    out[l, places[l, m]] = <entry>some[0]
+                else:
+                    scratch[l, places[l, m]] = some[0]
             b = 0
             while b < count[l]:
                 size = BLOCK if b + BLOCK < count[l] else count[l] - b
@@ -568,10 +570,13 @@ def ranks(
                             y = 0.5 * (((right[l, m] - weights[l, m]) - left[l, m]) + 1.0)
                             y = high[l, m] + (low[l, m] + y)
                     some[m - b] = y
-                _scatter(some, &places[l, 0], b, size, n, to)
+                if part is None:
+                    _scatter(some, &places[l, 0], b, size, n, &out[l, 0])
+                else:
+                    _scatter(some, &places[l, 0], b, size, n, &scratch[l, 0])
                 b += size
             if part is not None:
-                _collect(to, &part[l, 0], &first[l, 0], n, &out[l, 0])
+                _collect(&scratch[l, 0], &part[l, 0], &first[l, 0], n, &out[l, 0])
 
 
 def moments(
