@@ -22,7 +22,7 @@ Array = Any
 # Fewer entries than this are not worth a thread.
 GRAIN = 32_768
 
-# Longer lanes are ordered in parts, of at most 128, that fit into a cache each.
+# Longer lanes are ordered in parts, of at most 255, that fit into a cache each.
 LONG, PART = 2**18, 2**14
 
 # The loops that read entries, or write results, as they are: by their dtype.
