@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from . import _kernels
+from . import _kernels, _memory
 
 Array = Any
 
@@ -215,7 +215,7 @@ class Kernels:
 
     def _block(self, arrays: int, shape: tuple[int, int]) -> Array:
         """Return several arrays in one: many large ones cost more in page faults than they hold."""
-        return np.empty((arrays, *shape))
+        return _memory.empty((arrays, *shape))
 
     def order(
         self, x: Array, alpha: Array, weights: Array | None, totals: Array | None
@@ -235,7 +235,7 @@ class Kernels:
             # Malloc of glibc keeps no more than twice the largest block, and pages of the system
             # are slow to get: with the parts in the block, ranks and sorts and their cotangents
             # take less than that.
-            whole = np.empty(33 * x.size, np.uint8)
+            whole = _memory.empty((33 * x.size,), np.uint8)
             block = whole[: 32 * x.size].view(np.float64).reshape(4, *x.shape)
             part = whole[32 * x.size :].reshape(x.shape)
             first, count, invalid = self._order_parts(x, weights, block, places, part)
@@ -618,9 +618,12 @@ class Kernels:
             weights, levels, totals = self.rescale(totals, weights, levels, totals)
         copy, p = None, into
         if keep:
-            # Copied lane by lane, when it is read anyway.  One block for both: many of this size,
-            # given back to the system at each call, cost more than the computation.
-            copy, p = np.empty((2, *x.shape), x.dtype)
+            # Copied lane by lane, when it is read anyway.  One block for both, if malloc keeps it:
+            # pages from the system at each call cost more than the computation.
+            if 2 * x.nbytes <= _memory.MALLOC_KEEPS:
+                copy, p = np.empty((2, *x.shape), x.dtype)
+            else:
+                copy, p = _memory.empty(x.shape, x.dtype), np.empty(x.shape, x.dtype)
         elif fill and p is None:
             p = np.empty(x.shape, x.dtype)
         solved, out = np.empty(len(x), np.uint8), np.empty((10, len(x)))

@@ -23,7 +23,7 @@ LAYERS = [
     ["_layout", "_backend"],
     ["_cupy"],
     ["_cuda", "_numpy"],
-    ["_kernels"],
+    ["_kernels", "_memory"],
 ]
 RANK = {module: rank for rank, row in enumerate(LAYERS) for module in row}
 

@@ -1,0 +1,42 @@
+"""Memory for large arrays that never leave this package."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+
+Array = Any
+
+# Freed blocks of up to 32 MiB are kept by glibc's malloc, 64 MiB of them in all; larger ones go
+# back to the system, whose new pages take longer to get than to fill.
+MALLOC_KEEPS, MOST = 2**25, 2**26
+
+_kept: list[Array] = []
+
+
+class _Loan:
+    """Memory that is kept for the next array once no view of this one is left."""
+
+    def __init__(self, memory: Array) -> None:
+        self.memory = memory
+        self.__array_interface__ = memory.__array_interface__
+
+    def __del__(self, kept: list[Array] = _kept) -> None:
+        kept[:] = [self.memory]
+
+
+def empty(shape: tuple[int, ...], dtype: Any = np.float64) -> Array:
+    """Return an array as `np.empty` does; if large, in the memory of one that is gone.
+
+    One block of at most `MOST` bytes is kept for that, so no result may be made here: what users
+    hold, and for how long, is theirs to say.
+    """
+    size = math.prod(shape) * np.dtype(dtype).itemsize
+    if not MALLOC_KEEPS < size <= MOST:
+        return np.empty(shape, dtype)
+    memory = _kept.pop() if _kept else None
+    if memory is None or memory.nbytes < size:
+        memory = np.empty(size, np.uint8)
+    return np.asarray(_Loan(memory))[:size].view(dtype).reshape(shape)
