@@ -163,11 +163,21 @@ class TargetsRule(Rule):
             at = len(batch) + 1 + axis
             shape = (*batch[:at], x.shape[x_axis], *batch[at:])
             self.result = Layout(self.kernels, shape, axis, batch)
+        # Found in ascending order, and kept in it until results are placed.
+        self.targets, self.order = self.kernels.arrange(self.targets, self.sources.shape[1])
         invalid = self.sources.invalid
         if invalid is not None:
             for layout in self.layouts.values():
                 layout.invalid = invalid
             self.layouts[self.target].invalid = self.result.invalid = invalid[self.key]
+
+    def sort(self, lanes: Array) -> Array:
+        """Bring what belongs to the targets into their order."""
+        return lanes if self.order is None else self.kernels.sort(lanes, self.order)
+
+    def unsort(self, lanes: Array) -> Array:
+        """Undo `sort`."""
+        return lanes if self.order is None else self.kernels.unsort(lanes, self.order)
 
     def scale(self, weights: Array) -> Array:
         """Return the weights that the sums are taken with."""
@@ -175,19 +185,23 @@ class TargetsRule(Rule):
 
     def place(self, lanes: Array) -> Array:
         """Return the lanes of a result in the caller's shape."""
+        lanes = self.unsort(lanes)
         return self.result.unpack(lanes[:, 0] if self.result.axis is None else lanes)
 
     def take(self, array: Array) -> Array:
         """Undo `place`."""
         lanes = self.result.pack(array)
-        return lanes[:, None] if self.result.axis is None else lanes
+        return self.sort(lanes[:, None] if self.result.axis is None else lanes)
 
     def tangent_of_targets(self, lanes: Array | None) -> Array | None:
-        """Return the tangent of the targets as (lanes, targets)."""
-        return lanes[:, None] if lanes is not None and lanes.ndim == 1 else lanes
+        """Return the tangent of the targets as (lanes, targets), in their order."""
+        if lanes is None:
+            return None
+        return self.sort(lanes[:, None] if lanes.ndim == 1 else lanes)
 
     def cotangent_of_targets(self, lanes: Array) -> Array:
         """Undo `tangent_of_targets`."""
+        lanes = self.unsort(lanes)
         return lanes[:, 0] if self.layouts[self.target].axis is None else lanes
 
     def sum_targets(self, values: Array) -> Array:

@@ -24,6 +24,7 @@ GRAIN = 32_768
 
 # Longer lanes are ordered in parts, of at most 255, that fit into a cache each.
 LONG, PART = 2**18, 2**14
+FEW = 64
 
 # The loops that read entries, or write results, as they are: by their dtype.
 _SINGLE, _DOUBLE = np.dtype(np.float32), np.dtype(np.float64)
@@ -227,22 +228,39 @@ class Kernels:
         lanes, if any, that are spoilt by a NaN of non-zero weight and count none.  No alpha and no
         weights are wrong by now.
         """
-        places = np.empty(x.shape, np.intp)
-        if x.shape[1] < LONG:
-            block, order = self._block(4, x.shape), Order(places)
-            count, invalid = self._order(x, weights, block[0], places)
-        else:
-            # Malloc of glibc keeps no more than twice the largest block, and pages of the system
-            # are slow to get: with the parts in the block, ranks and sorts and their cotangents
-            # take less than that.
-            whole = _memory.empty((33 * x.size,), np.uint8)
-            block = whole[: 32 * x.size].view(np.float64).reshape(4, *x.shape)
-            part = whole[32 * x.size :].reshape(x.shape)
-            first, count, invalid = self._order_parts(x, weights, block, places, part)
-            order = Order(places, part, first)
+        block, order, count, invalid = self._arrange(x, weights, 4)
         self._gaps(block[0], count, alpha, block[1])
         arranged = None if weights is None else self.sort(weights, order)
         return block, order, arranged, count, invalid
+
+    def arrange(self, targets: Array, sources: int) -> tuple[Array, Order | None]:
+        """Return targets in ascending order, and the order; None where they stay as they are.
+
+        To look for one after the other among many sources, in no order, misses the cache at every
+        step.
+        """
+        if min(targets.shape[1], sources) < FEW or (targets[:, 1:] >= targets[:, :-1]).all():
+            return targets, None
+        block, order, _, _ = self._arrange(targets, None, 2)
+        return block[0], order
+
+    def _arrange(
+        self, x: Array, weights: Array | None, arrays: int
+    ) -> tuple[Array, Order, Array, Array | None]:
+        """Several arrays in one, the first of which holds x in order; the rest as `order` does."""
+        places = np.empty(x.shape, np.intp)
+        if x.shape[1] < LONG:
+            block = self._block(arrays, x.shape)
+            return block, Order(places), *self._order(x, weights, block[0], places)
+        # Malloc of glibc keeps no more than twice the largest block, and pages of the system are
+        # slow to get: with the parts in the block, ranks and sorts and their cotangents take less
+        # than that.
+        size = 8 * arrays * x.size
+        whole = _memory.empty((size + x.size,), np.uint8)
+        block = whole[:size].view(np.float64).reshape(arrays, *x.shape)
+        part = whole[size:].reshape(x.shape)
+        first, count, invalid = self._order_parts(x, weights, block, places, part)
+        return block, Order(places, part, first), count, invalid
 
     def _order(
         self, x: Array, weights: Array | None, values: Array, places: Array
@@ -442,34 +460,9 @@ class Kernels:
     ) -> tuple[Array, Array, Array]:
         """How many sources are <= each target, and the distances over alpha to both neighbours."""
         index, left, right = np.empty(lo.shape, dtype=np.intp), np.empty_like(lo), np.empty_like(lo)
-        order = self._search_order(lo, x.shape[1]) if u is None else None
-        self._run(
-            _kernels.locate,
-            right.shape,
-            x,
-            count,
-            alpha,
-            lo,
-            hi,
-            u,
-            key,
-            order,
-            index,
-            left,
-            right,
-        )
+        inputs = x, count, alpha, lo, hi, u, key
+        self._run(_kernels.locate, right.shape, *inputs, index, left, right)
         return index, left, right
-
-    def _search_order(self, targets: Array, sources: int) -> Array | None:
-        """Return the order in which to look for targets, None for the order they have.
-
-        To look for one in no order misses the cache at every step, and costs more than to sort.
-        """
-        if targets.size < GRAIN or sources < GRAIN or (targets[:, 1:] >= targets[:, :-1]).all():
-            return None
-        places = np.empty(targets.shape, np.intp)
-        self._order(targets, None, np.empty_like(targets), places)
-        return places
 
     def solve(
         self,
@@ -501,7 +494,6 @@ class Kernels:
             right,
             levels,
             key,
-            self._search_order(levels, gap.shape[1]),
             index,
             side,
             u,

@@ -777,28 +777,18 @@ def locate(
     const double[:, ::1] hi,            # IN  None: the targets are lo
     const double[:, ::1] u,             # IN  None with hi
     const Py_ssize_t[::1] key,          # IN
-    const Py_ssize_t[:, ::1] order,     # IN  in which targets are looked at; None: as they come
     Py_ssize_t[:, ::1] index,           # OUT how many sources are <= the target
     double[:, ::1] left,                # OUT (target - x[index-1])/alpha, inf without such a source
     double[:, ::1] right,               # OUT (x[index] - target)/alpha, inf without such a source
     Py_ssize_t start, Py_ssize_t stop,
 ):
-    cdef Py_ssize_t l, i, j, k, low, high, middle, stride
+    cdef Py_ssize_t l, i, k, low, high, middle, stride
     cdef bint plain = u is None
     with nogil:
         for l in range(start, stop):
             k = key[l]
             middle = 0
-            for j in range(lo.shape[1]):
-                i = j
-                if order is not None:
-                    i = order[l, j]
-                    if j + DISTANCE < lo.shape[1]:
-                        low = order[l, j + DISTANCE]
-                        AHEAD(&lo[l, low], 0)
-                        AHEAD(&index[l, low], 1)
-                        AHEAD(&left[l, low], 1)
-                        AHEAD(&right[l, low], 1)
+            for i in range(lo.shape[1]):
                 if lo[l, i] != lo[l, i] or (not plain and u[l, i] != u[l, i]):
                     index[l, i] = 0
                     left[l, i] = right[l, i] = NAN
@@ -856,14 +846,13 @@ def solve(
     const double[:, ::1] B,             # IN
     const double[:, ::1] levels,        # IN
     const Py_ssize_t[::1] key,          # IN
-    const Py_ssize_t[:, ::1] order,     # IN  in which levels are looked at; None: as they come
     Py_ssize_t[:, ::1] index,           # OUT nodes left of the threshold
     signed char[:, ::1] side,           # OUT anchor of the threshold, as in lap_root
     double[:, ::1] u,                   # OUT offset from it
     double[:, :, ::1] factors,          # OUT None, or left, right, q_left, q_right, density, centre
     Py_ssize_t start, Py_ssize_t stop,
 ):
-    cdef Py_ssize_t l, i, j, k, m, lo, hi, stride, n
+    cdef Py_ssize_t l, i, k, m, lo, hi, stride, n
     cdef bint unit = weights is None, full = factors is not None
     cdef double w, excess, c
     cdef lap_root root
@@ -872,15 +861,7 @@ def solve(
             k = key[l]
             n = count[k]
             m = 0
-            for j in range(levels.shape[1]):
-                i = j
-                if order is not None:
-                    i = order[l, j]
-                    if j + DISTANCE < levels.shape[1]:
-                        lo = order[l, j + DISTANCE]
-                        AHEAD(&levels[l, lo], 0)
-                        AHEAD(&index[l, lo], 1)
-                        AHEAD(&u[l, lo], 1)
+            for i in range(levels.shape[1]):
                 w = levels[l, i]
                 if n == 0 or w != w:
                     index[l, i] = 0
