@@ -450,30 +450,58 @@ LOCATE = _elementwise(
     "locate",
     "raw float64 x, raw int64 count, raw float64 alpha, float64 lo, float64 hi, float64 u, "
     "raw int64 key, int64 length, int64 steps, bool plain",
-    "int64 index, float64 left, float64 right",
+    "int64 index",
     """
     const ptrdiff_t lane = key[i / steps], start = lane * length;
-    ptrdiff_t low = 0, high = count[lane];
-    index = 0;
-    left = right = NAN;
-    if (!isnan(lo) && (plain || !isnan(u))) {
-        while (low < high) {
-            const ptrdiff_t middle = (low + high) / 2;
-            const double source = x[start + middle];
-            if (plain ? source <= lo : lap_offset(lo, hi, u, source, alpha[lane]) >= 0.0)
-                low = middle + 1;
-            else
-                high = middle;
-        }
-        index = low;
-        left = right = INFINITY;
-        if (low > 0)
-            left = plain ? lap_step(x[start + low - 1], lo, alpha[lane])
-                         : lap_offset(lo, hi, u, x[start + low - 1], alpha[lane]);
-        if (low < count[lane])
-            right = plain ? lap_step(lo, x[start + low], alpha[lane])
-                          : -lap_offset(lo, hi, u, x[start + low], alpha[lane]);
+    ptrdiff_t low = 0, high = isnan(lo) || (!plain && isnan(u)) ? 0 : count[lane];
+    while (low < high) {
+        const ptrdiff_t middle = (low + high) / 2;
+        const double source = x[start + middle];
+        if (plain ? source <= lo : lap_offset(lo, hi, u, source, alpha[lane]) >= 0.0)
+            low = middle + 1;
+        else
+            high = middle;
     }
+    index = low;
+    """,
+)
+
+DISTANCES = _elementwise(
+    "distances",
+    "raw float64 x, raw int64 count, raw float64 alpha, float64 lo, float64 hi, float64 u, "
+    "raw int64 key, int64 index, int64 length, int64 steps, bool plain",
+    "float64 left, float64 right",
+    """
+    const ptrdiff_t lane = key[i / steps], at = lane * length + index;
+    left = right = isnan(lo) || (!plain && isnan(u)) ? NAN : INFINITY;
+    if (!isnan(left) && index > 0)
+        left = plain ? lap_step(x[at - 1], lo, alpha[lane])
+                     : lap_offset(lo, hi, u, x[at - 1], alpha[lane]);
+    if (!isnan(right) && index < count[lane])
+        right = plain ? lap_step(lo, x[at], alpha[lane])
+                      : -lap_offset(lo, hi, u, x[at], alpha[lane]);
+    """,
+)
+
+LEVEL = _elementwise(
+    "level",
+    "raw float64 x, raw int64 count, raw float64 alpha, raw float64 A, raw float64 B, "
+    "raw float64 high, raw float64 low, float64 target, raw int64 key, int64 index, "
+    "int64 length, int64 steps, bool unit",
+    "float64 out",
+    """
+    const ptrdiff_t lane = key[i / steps], at = lane * length + index;
+    double tails = 0.0;
+    if (index > 0)
+        tails -= 0.5 * exp(-lap_step(x[at - 1], target, alpha[lane])) * A[at - 1];
+    if (index < count[lane])
+        tails += 0.5 * exp(-lap_step(target, x[at], alpha[lane])) * B[at];
+    if (isnan(target))
+        out = NAN;
+    else if (unit || index == 0)
+        out = index + tails;
+    else
+        out = high[at - 1] + (low[at - 1] + tails);
     """,
 )
 

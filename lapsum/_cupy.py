@@ -146,7 +146,7 @@ class Kernels:
 
     def arrange(self, targets: Array, sources: int) -> tuple[Array, None]:
         """Return targets, which stay as they are: a device finds them all at once."""
-        return targets, None
+        return self.contiguous(targets), None
 
     def ascending(self, x: Array, alpha: Array) -> tuple[Array, Array, Array]:
         """Do the same without the order."""
@@ -398,15 +398,51 @@ class Kernels:
         hi: Array | None,
         u: Array | None,
         key: Array,
-    ) -> tuple[Array, Array, Array]:
-        """How many sources are <= each target, and the distances over alpha to both neighbours."""
+    ) -> Array:
+        """How many sources are <= each target (lo + hi)/2 + alpha u, or `lo`; 0 if it is NaN."""
         index = cupy.empty(lo.shape, np.int64)
+        plain = u is None
+        ends = (lo, lo, lo) if plain else (lo, hi, u)
+        _cuda.LOCATE(x, count, alpha, *ends, key, x.shape[1], lo.shape[1], plain, index)
+        return index
+
+    def distances(
+        self,
+        x: Array,
+        count: Array,
+        alpha: Array,
+        lo: Array,
+        hi: Array | None,
+        u: Array | None,
+        key: Array,
+        index: Array,
+    ) -> tuple[Array, Array]:
+        """Distances over alpha of such targets to the sources left and right of them."""
         left, right = cupy.empty((2, *lo.shape))
         plain = u is None
         ends = (lo, lo, lo) if plain else (lo, hi, u)
-        n, steps = x.shape[1], lo.shape[1]
-        _cuda.LOCATE(x, count, alpha, *ends, key, n, steps, plain, index, left, right)
-        return index, left, right
+        sizes = x.shape[1], lo.shape[1]
+        _cuda.DISTANCES(x, count, alpha, *ends, key, index, *sizes, plain, left, right)
+        return left, right
+
+    def level(
+        self,
+        x: Array,
+        count: Array,
+        alpha: Array,
+        left: Array,
+        right: Array,
+        pairs: tuple[Array, Array] | None,
+        targets: Array,
+        key: Array,
+        index: Array,
+    ) -> Array:
+        """S at targets, NaN where they are, from the scans of the weights and how these add up."""
+        out = cupy.empty(targets.shape)
+        lanes = x, count, alpha, left, right, *((left, right) if pairs is None else pairs)
+        sizes = x.shape[1], targets.shape[1]
+        _cuda.LEVEL(*lanes, targets, key, index, *sizes, pairs is None, out)
+        return out
 
     def solve(
         self,

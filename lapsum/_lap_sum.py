@@ -146,7 +146,7 @@ class TargetsRule(Rule):
             check_weights(weights)
         check_alpha(alpha)
         self.key = key_of(self.kernels, sources, batch)
-        lanes = {n: layout.pack(arrays[n], n == "r") for n, layout in self.layouts.items()}
+        lanes = {n: layout.pack(arrays[n], n in ("r", self.target)) for n, layout in self.layouts.items()}
         self.targets = lanes.pop(self.target)
         xp = self.kernels.xp
         if weights is None:
@@ -216,7 +216,7 @@ class _LapSum(TargetsRule):
         self.at = self.sources.locate(self.targets, None, None, self.key)
 
     def value(self) -> Array:
-        return self.kernels.xp.where(self.at.invalid, np.nan, self.at.level())
+        return self.at.level()
 
     def jvp(
         self,

@@ -240,7 +240,7 @@ class Kernels:
         step.
         """
         if min(targets.shape[1], sources) < FEW or (targets[:, 1:] >= targets[:, :-1]).all():
-            return targets, None
+            return self.contiguous(targets), None
         block, order, _, _ = self._arrange(targets, None, 2)
         return block[0], order
 
@@ -457,12 +457,46 @@ class Kernels:
         hi: Array | None,
         u: Array | None,
         key: Array,
-    ) -> tuple[Array, Array, Array]:
-        """How many sources are <= each target, and the distances over alpha to both neighbours."""
-        index, left, right = np.empty(lo.shape, dtype=np.intp), np.empty_like(lo), np.empty_like(lo)
-        inputs = x, count, alpha, lo, hi, u, key
-        self._run(_kernels.locate, right.shape, *inputs, index, left, right)
-        return index, left, right
+    ) -> Array:
+        """How many sources are <= each target (lo + hi)/2 + alpha u, or `lo`; 0 if it is NaN."""
+        index = np.empty(lo.shape, dtype=np.intp)
+        self._run(_kernels.locate, lo.shape, x, count, alpha, lo, hi, u, key, index)
+        return index
+
+    def distances(
+        self,
+        x: Array,
+        count: Array,
+        alpha: Array,
+        lo: Array,
+        hi: Array | None,
+        u: Array | None,
+        key: Array,
+        index: Array,
+    ) -> tuple[Array, Array]:
+        """Distances over alpha of such targets to the sources left and right of them."""
+        left, right = self._block(2, lo.shape)
+        inputs = x, count, alpha, lo, hi, u, key, index
+        self._run(_kernels.distances, lo.shape, *inputs, left, right)
+        return left, right
+
+    def level(
+        self,
+        x: Array,
+        count: Array,
+        alpha: Array,
+        left: Array,
+        right: Array,
+        pairs: tuple[Array, Array] | None,
+        targets: Array,
+        key: Array,
+        index: Array,
+    ) -> Array:
+        """S at targets, NaN where they are, from the scans of the weights and how these add up."""
+        out = np.empty(targets.shape)
+        lanes = x, count, alpha, left, right, *(pairs or (None, None))
+        self._run(_kernels.level, out.shape, *lanes, targets, key, index, out)
+        return out
 
     def solve(
         self,

@@ -138,8 +138,8 @@ class Sources:
 
     def locate(self, lo: Array, hi: Array | None, u: Array | None, key: Array) -> Targets:
         """Return the targets (lo + hi)/2 + alpha u, or `lo` where the others are None."""
-        index, left, right = self.kernels.locate(self.x, self.count, self.alpha, lo, hi, u, key)
-        return Targets(self, key, index, left, right, lo, hi, u)
+        index = self.kernels.locate(self.x, self.count, self.alpha, lo, hi, u, key)
+        return Targets(self, key, index, lo, hi, u)
 
     def solve(self, levels: Array, key: Array, full: bool) -> Thresholds:
         """Return the thresholds b with S(b) = level; `full` if derivatives will be asked for."""
@@ -197,7 +197,8 @@ class Sources:
             index = xp.where(present, here, absent.at[1])
             left = xp.where(present, left, absent.distance[0])
             right = xp.where(present, right, absent.distance[1])
-        targets = Targets(self, self.key, index, left, right, self.x, None, None)
+        targets = Targets(self, self.key, index, self.x, None, None)
+        targets.distance = left, right
         targets.at = (index - 1, xp.where(present, index + 1, index))
         return targets
 

@@ -27,20 +27,38 @@ class Targets:
         sources: Sources,
         key: Array,
         index: Array,
-        left: Array,
-        right: Array,
         lo: Array,
         hi: Array | None,
         u: Array | None,
     ) -> None:
-        xp = sources.kernels.xp
         self.sources = sources
         self.key = key
-        self.at = (index - 1, index)
-        self.distance = (left, right)
-        self.invalid = xp.isnan(left)
-        self.kernel = tuple(xp.where(self.invalid, 0.0, xp.exp(-d)) for d in self.distance)
+        self.index = index
         self.where = (lo, hi, u)
+
+    @cached_property
+    def at(self) -> Pair:
+        """The nodes left and right of each target."""
+        return self.index - 1, self.index
+
+    @cached_property
+    def distance(self) -> Pair:
+        """The distances over alpha to both sides, infinite without a node there."""
+        s = self.sources
+        pair: Pair = s.kernels.distances(s.x, s.count, s.alpha, *self.where, self.key, self.index)
+        return pair
+
+    @cached_property
+    def invalid(self) -> Array:
+        """Which targets are NaN."""
+        return self.sources.kernels.xp.isnan(self.distance[0])
+
+    @cached_property
+    def kernel(self) -> Pair:
+        """e^{-distance} to both sides."""
+        xp = self.sources.kernels.xp
+        left, right = (xp.where(self.invalid, 0.0, xp.exp(-d)) for d in self.distance)
+        return left, right
 
     @property
     def lanes(self) -> Array:
@@ -62,14 +80,11 @@ class Targets:
         )
 
     def level(self) -> Array:
-        """Return S at the targets."""
+        """Return S at the targets, NaN at those that are."""
         s = self.sources
-        n = s.kernels.gather(self._running(s.weights), self.key, self.at, self._once(), self.lanes)
-        tails = self.sum((s.left, s.right), self._cdf_factors())
-        if s.pairs is None:
-            return n + tails
-        low = s.kernels.gather((s.pairs[1],) * 2, self.key, self.at, self._once(), self.lanes)
-        return n + (low + tails)
+        lanes = s.x, s.count, s.alpha, s.left, s.right, s.pairs
+        out: Array = s.kernels.level(*lanes, self.where[0], self.key, self.index)
+        return out
 
     def cdf_sum(self, values: Array) -> Array:
         """Return sum_j F((b - x_j)/alpha) values_j, for values in the caller's order."""
@@ -171,15 +186,6 @@ class Targets:
         )
         return self.sum(base, near) + self.sum(s.moments(s.gap, base), (plus, -minus))
 
-    def _running(self, weights: Array | None) -> Pair:
-        s = self.sources
-        if s.pairs is not None:
-            return s.pairs[0], s.pairs[0]
-        xp = s.kernels.xp
-        count = xp.broadcast_to(xp.arange(1.0, s.shape[1] + 1.0), s.shape)
-        count = s.kernels.contiguous(count)
-        return count, count
-
     def _once(self) -> Pair:
         xp = self.sources.kernels.xp
         return xp.ones(self.at[0].shape), xp.zeros(self.at[0].shape)
@@ -233,16 +239,11 @@ class Thresholds(Targets):
         self.where = (lo, hi, u)
         if factors is not None:
             self.factors = factors
-            self.kernel = tuple(factors[:2])
+            self.kernel = (factors[0], factors[1])
         if factors is not None and len(factors) == 6:
             _, _, q_left, q_right, self.density, self.centre = factors
             self.softmax = (q_left, q_right)
             self.invalid = sources.kernels.xp.isnan(u)
-
-    @cached_property
-    def at(self) -> Pair:  # type: ignore[override]
-        """The nodes left and right of each threshold."""
-        return self.index - 1, self.index
 
     def value(self) -> Array:
         """Return the thresholds, rounded."""

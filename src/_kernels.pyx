@@ -63,9 +63,10 @@ cdef extern from "loops.h" nogil:
         const char *name
         void (*exp)(const double*, ptrdiff_t, double*) noexcept nogil
         void (*decays)(const double*, ptrdiff_t, double*) noexcept nogil
-        void (*gaps)(const double*, ptrdiff_t, double, double*) noexcept nogil
+        void (*steps)(const double*, const double*, ptrdiff_t, double, double*) noexcept nogil
         void (*solve)(const double*, const double*, const double*, const ptrdiff_t*, ptrdiff_t,
-                      double, signed char*, double*, double*, int, ptrdiff_t) noexcept nogil
+                      const double*, double, signed char*, double*, double*, int,
+                      ptrdiff_t) noexcept nogil
         void (*thresholds)(const double*, const double*, const double*, ptrdiff_t, double,
                            double*) noexcept nogil
         void (*shares)(const lap_edges*, ptrdiff_t, double, double*) noexcept nogil
@@ -424,8 +425,8 @@ def gaps(
     with nogil:
         for l in range(start, stop):
             if count[l] > 0:
-                _table.gaps(&x[l, 0], count[l], alpha[l], &out[l, 0])
                 out[l, 0] = INFINITY
+                _table.steps(&x[l, 0], &x[l, 0] + 1, count[l] - 1, alpha[l], &out[l, 0] + 1)
             for m in range(count[l], x.shape[1]):
                 out[l, m] = INFINITY
 
@@ -769,6 +770,34 @@ cdef inline bint _reached(
     return lap_offset(lo[l, i], hi[l, i], u[l, i], x, alpha) >= 0.0
 
 
+cdef inline Py_ssize_t _merge(
+    const double *x, Py_ssize_t n, const double *targets, Py_ssize_t size, Py_ssize_t *found,
+    Py_ssize_t *index,
+) noexcept nogil:
+    """How many sources are <= each of the first `found` targets, as far as these ascend, and
+    <= the last of them: without a branch, since none can be guessed."""
+    cdef Py_ssize_t low = 0, i = 0, last = 0
+    cdef bint reached
+    while last < size and targets[last] >= (targets[last - 1] if last > 0 else -INFINITY):
+        last += 1
+    while i < last and low < n:
+        reached = x[low] <= targets[i]
+        index[i] = low
+        low += reached
+        i += 1 - reached
+    for i in range(i, last):
+        index[i] = n
+    found[0] = last
+    return low
+
+
+cdef inline bint _missing(
+    const double[:, ::1] lo, const double[:, ::1] u, Py_ssize_t l, Py_ssize_t i, bint plain,
+) noexcept nogil:
+    """Whether target i is NaN."""
+    return lo[l, i] != lo[l, i] or (not plain and u[l, i] != u[l, i])
+
+
 def locate(
     const double[:, ::1] x,             # IN  sorted sources
     const Py_ssize_t[::1] count,        # IN
@@ -777,33 +806,32 @@ def locate(
     const double[:, ::1] hi,            # IN  None: the targets are lo
     const double[:, ::1] u,             # IN  None with hi
     const Py_ssize_t[::1] key,          # IN
-    Py_ssize_t[:, ::1] index,           # OUT how many sources are <= the target
-    double[:, ::1] left,                # OUT (target - x[index-1])/alpha, inf without such a source
-    double[:, ::1] right,               # OUT (x[index] - target)/alpha, inf without such a source
+    Py_ssize_t[:, ::1] index,           # OUT how many sources are <= the target, 0 if it is NaN
     Py_ssize_t start, Py_ssize_t stop,
 ):
-    cdef Py_ssize_t l, i, k, low, high, middle, stride
+    cdef Py_ssize_t l, i, k, n, low, high, middle, stride, size = lo.shape[1]
     cdef bint plain = u is None
     with nogil:
-        for l in range(start, stop):
+        for l in range(start, stop if size > 0 else start):
             k = key[l]
-            middle = 0
-            for i in range(lo.shape[1]):
-                if lo[l, i] != lo[l, i] or (not plain and u[l, i] != u[l, i]):
-                    index[l, i] = 0
-                    left[l, i] = right[l, i] = NAN
+            n = count[k]
+            low = i = 0
+            if plain and n < 8 * size:
+                low = _merge(&x[k, 0], n, &lo[l, 0], size, &i, &index[l, 0])
+            for i in range(i, size):
+                index[l, i] = 0
+                if _missing(lo, u, l, i, plain):
                     continue
-                # Gallop from the last answer: sorted targets cost O(1) each.
+                # Gallop from the last answer: few targets cost O(1) each if they are sorted.
                 stride = 1
-                low, high = middle, middle
-                if middle < count[k] and _reached(lo, hi, u, l, i, x[k, middle], alpha[k], plain):
-                    while high < count[k] and _reached(lo, hi, u, l, i, x[k, high], alpha[k], plain):
-                        low = high + 1
-                        high += stride
-                        stride *= 2
-                    if high > count[k]:
-                        high = count[k]
-                else:
+                high = low
+                while high < n and _reached(lo, hi, u, l, i, x[k, high], alpha[k], plain):
+                    low = high + 1
+                    high += stride
+                    stride *= 2
+                if high > n:
+                    high = n
+                if stride == 1:
                     while low > 0 and not _reached(lo, hi, u, l, i, x[k, low - 1], alpha[k], plain):
                         high = low - 1
                         low -= stride
@@ -816,24 +844,127 @@ def locate(
                         low = middle + 1
                     else:
                         high = middle
-                middle = low
                 index[l, i] = low
-                left[l, i] = right[l, i] = INFINITY
-                if plain:
-                    if low > 0:
-                        left[l, i] = lap_step(x[k, low - 1], lo[l, i], alpha[k])
-                    if low < count[k]:
-                        right[l, i] = lap_step(lo[l, i], x[k, low], alpha[k])
-                else:
-                    if low > 0:
-                        left[l, i] = lap_offset(lo[l, i], hi[l, i], u[l, i], x[k, low - 1], alpha[k])
-                    if low < count[k]:
-                        right[l, i] = -lap_offset(lo[l, i], hi[l, i], u[l, i], x[k, low], alpha[k])
+
+
+cdef inline void _steps(
+    const double *x, Py_ssize_t count, double alpha, const double *targets,
+    const Py_ssize_t *index, Py_ssize_t size, double *left, double *right,
+) noexcept nogil:
+    """Steps to at most BLOCK targets from the source left of each, and on to the next."""
+    cdef double before[BLOCK]
+    cdef double after[BLOCK]
+    cdef Py_ssize_t i
+    for i in range(size):
+        before[i] = x[index[i] - 1] if index[i] > 0 else targets[i]
+        after[i] = x[index[i]] if index[i] < count else targets[i]
+    _table.steps(before, targets, size, alpha, left)
+    _table.steps(targets, after, size, alpha, right)
+    for i in range(size):
+        if index[i] == 0:
+            left[i] += INFINITY         # NaN for a target that is
+        if index[i] == count:
+            right[i] += INFINITY
+
+
+def distances(
+    const double[:, ::1] x,             # IN  sorted sources
+    const Py_ssize_t[::1] count,        # IN
+    const double[::1] alpha,            # IN
+    const double[:, ::1] lo,            # IN  targets as for `locate`
+    const double[:, ::1] hi,            # IN
+    const double[:, ::1] u,             # IN
+    const Py_ssize_t[::1] key,          # IN
+    const Py_ssize_t[:, ::1] index,     # IN
+    double[:, ::1] left,                # OUT (target - x[index-1])/alpha, inf without such a source
+    double[:, ::1] right,               # OUT (x[index] - target)/alpha, inf without such a source
+    Py_ssize_t start, Py_ssize_t stop,
+):
+    cdef Py_ssize_t l, i, k, b, m, size, steps = lo.shape[1]
+    with nogil:
+        for l in range(start, stop):
+            k = key[l]
+            b = 0
+            while u is None and b < steps:
+                size = BLOCK if b + BLOCK < steps else steps - b
+                _steps(&x[k, 0], count[k], alpha[k], &lo[l, b], &index[l, b], size, &left[l, b],
+                       &right[l, b])
+                b += size
+            for i in range(b, steps):
+                m = index[l, i]
+                left[l, i] = right[l, i] = NAN if _missing(lo, u, l, i, False) else INFINITY
+                if left[l, i] == INFINITY and m > 0:
+                    left[l, i] = lap_offset(lo[l, i], hi[l, i], u[l, i], x[k, m - 1], alpha[k])
+                if right[l, i] == INFINITY and m < count[k]:
+                    right[l, i] = -lap_offset(lo[l, i], hi[l, i], u[l, i], x[k, m], alpha[k])
+
+
+def level(
+    const double[:, ::1] x,             # IN  sorted sources
+    const Py_ssize_t[::1] count,        # IN
+    const double[::1] alpha,            # IN
+    const double[:, ::1] A,             # IN  scans of the weights
+    const double[:, ::1] B,             # IN
+    const double[:, ::1] high,          # IN  running sums of the weights as pairs, None: counts
+    const double[:, ::1] low,           # IN
+    const double[:, ::1] targets,       # IN
+    const Py_ssize_t[::1] key,          # IN
+    const Py_ssize_t[:, ::1] index,     # IN  as from `locate`
+    double[:, ::1] out,                 # OUT S at the targets
+    Py_ssize_t start, Py_ssize_t stop,
+):
+    cdef Py_ssize_t l, i, k, b, m, size, steps = out.shape[1]
+    cdef double before[BLOCK]
+    cdef double after[BLOCK]
+    cdef double tails
+    with nogil:
+        for l in range(start, stop):
+            k = key[l]
+            b = 0
+            while b < steps:
+                size = BLOCK if b + BLOCK < steps else steps - b
+                _steps(&x[k, 0], count[k], alpha[k], &targets[l, b], &index[l, b], size, before,
+                       after)
+                for i in range(size):
+                    before[i] = -before[i]
+                    after[i] = -after[i]
+                _table.exp(before, size, before)
+                _table.exp(after, size, after)
+                for i in range(size):
+                    m = index[l, b + i]
+                    tails = 0.0
+                    if m > 0:
+                        tails -= 0.5 * before[i] * A[k, m - 1]
+                    if m < count[k]:
+                        tails += 0.5 * after[i] * B[k, m]
+                    if targets[l, b + i] != targets[l, b + i]:
+                        out[l, b + i] = NAN
+                    elif high is None or m == 0:
+                        out[l, b + i] = m + tails
+                    else:
+                        out[l, b + i] = high[k, m - 1] + (low[k, m - 1] + tails)
+                b += size
 
 
 cdef inline bint _above(double excess, double A, double B, double c) noexcept nogil:
     """Whether S(x_m) < w, with excess = w - C_m; S itself would round the small levels away."""
     return excess > 0.5 * ((B - A) + c)
+
+
+cdef inline void _put(
+    lap_root root, signed char *side, double *u, double *factors, int rows, ptrdiff_t stride,
+) noexcept nogil:
+    """Write a root, and unless factors is NULL the first `rows` of them at a distance of `stride`."""
+    side[0] = root.side
+    u[0] = root.u
+    if factors is not NULL:
+        factors[0] = root.left
+        factors[stride] = root.right
+    if factors is not NULL and rows == 6:
+        factors[2 * stride] = root.q_left
+        factors[3 * stride] = root.q_right
+        factors[4 * stride] = root.density
+        factors[5 * stride] = root.centre
 
 
 def solve(
@@ -852,24 +983,21 @@ def solve(
     double[:, :, ::1] factors,          # OUT None, or left, right, q_left, q_right, density, centre
     Py_ssize_t start, Py_ssize_t stop,
 ):
-    cdef Py_ssize_t l, i, k, m, lo, hi, stride, n
-    cdef bint unit = weights is None, full = factors is not None
-    cdef double w, excess, c
+    cdef Py_ssize_t l, i, j, k, m, lo, hi, stride, n, size = levels.shape[1]
+    cdef Py_ssize_t distance = 0 if factors is None else factors.shape[1] * size
+    cdef bint unit = weights is None
+    cdef double w, excess
+    cdef double *out = NULL
     cdef lap_root root
     with nogil:
         for l in range(start, stop):
             k = key[l]
             n = count[k]
             m = 0
-            for i in range(levels.shape[1]):
+            for i in range(size):
                 w = levels[l, i]
-                if n == 0 or w != w:
-                    index[l, i] = 0
-                    side[l, i] = 0
-                    u[l, i] = NAN
-                    if full:
-                        for lo in range(6):
-                            factors[lo, l, i] = 0.0 if n == 0 else NAN
+                index[l, i] = 0
+                if w != w:
                     continue
                 stride = 1
                 lo, hi = m, m
@@ -902,23 +1030,35 @@ def solve(
                     else:
                         hi = m
                 m = lo
-                excess = w - m if unit or m == 0 else (w - high[k, m - 1]) - low[k, m - 1]
-                if m == 0:
-                    root = lap_solve_below(w, B[k, 0])
-                elif m == n:
-                    root = lap_solve_above(excess, A[k, n - 1])
-                else:
-                    root = lap_solve_between(excess, A[k, m - 1], B[k, m], gap[k, m])
                 index[l, i] = m
-                side[l, i] = root.side
-                u[l, i] = root.u
-                if full:
-                    factors[0, l, i] = root.left
-                    factors[1, l, i] = root.right
-                    factors[2, l, i] = root.q_left
-                    factors[3, l, i] = root.q_right
-                    factors[4, l, i] = root.density
-                    factors[5, l, i] = root.centre
+            i = 0
+            while i < size:
+                m = index[l, i]
+                w = levels[l, i]
+                if factors is not None:
+                    out = &factors[0, l, i]
+                j = i + 1
+                if n == 0 or w != w:
+                    side[l, i] = 0
+                    u[l, i] = NAN
+                    if factors is not None:
+                        for lo in range(6):
+                            factors[lo, l, i] = 0.0 if n == 0 else NAN
+                elif unit and 0 < m < n:
+                    while j < size and 0 < index[l, j] < n:
+                        j += 1
+                    _table.solve(&A[k, 0], &B[k, 0], &gap[k, 0], <ptrdiff_t*>&index[l, i], j - i,
+                                 &levels[l, i], 0.0, &side[l, i], &u[l, i], out, 6, distance)
+                else:
+                    excess = w - m if unit or m == 0 else (w - high[k, m - 1]) - low[k, m - 1]
+                    if m == 0:
+                        root = lap_solve_below(w, B[k, 0])
+                    elif m == n:
+                        root = lap_solve_above(excess, A[k, n - 1])
+                    else:
+                        root = lap_solve_between(excess, A[k, m - 1], B[k, m], gap[k, m])
+                    _put(root, &side[l, i], &u[l, i], out, 6, distance)
+                i = j
 
 
 cdef inline Py_ssize_t _levels_up_to(double A, double B, double first, Py_ssize_t m) noexcept nogil:
@@ -962,18 +1102,9 @@ cdef void _roots(
             root = lap_solve_below(level, B[0])
         else:
             root = lap_solve_above(level - walk.n, A[walk.n - 1])
-        side[i] = root.side
-        u[i] = root.u
-        if factors is not NULL:
-            factors[i] = root.left
-            factors[stride + i] = root.right
-        if factors is not NULL and rows == 6:
-            factors[2 * stride + i] = root.q_left
-            factors[3 * stride + i] = root.q_right
-            factors[4 * stride + i] = root.density
-            factors[5 * stride + i] = root.centre
+        _put(root, side + i, u + i, NULL if factors is NULL else factors + i, rows, stride)
     if low < high:
-        _table.solve(A, B, gap, index + low, high - low, walk.first + (b + low), side + low,
+        _table.solve(A, B, gap, index + low, high - low, NULL, walk.first + (b + low), side + low,
                      u + low, NULL if factors is NULL else factors + low, rows, stride)
 
 

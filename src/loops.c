@@ -191,23 +191,42 @@ static void NAME(decays)(const double *gap, ptrdiff_t n, double *out)
         v_put(out + i, n - i, decay(v_next(gap + i, n - i, 0.0)));
 }
 
-static void NAME(gaps)(const double *x, ptrdiff_t n, double alpha, double *out)
+INLINE int finite(vec t)
 {
-    const vec scale = v_all(alpha), infinite = v_all(INFINITY);
-    ptrdiff_t i, j;
-    for (i = 1; i < n; i += LANES) {
+    return v_count(v_lt(v_abs(t), v_all(INFINITY))) == LANES;
+}
+
+/* lap_step, of `left` lanes. */
+INLINE vec step(vec from, vec to, double alpha, ptrdiff_t left)
+{
+    const vec difference = to - from;
+    vec out = difference / v_all(alpha);
+    if (!finite(difference)) { /* an overflow, or infinities, which may be equal */
+        double starts[LANES], ends[LANES], steps[LANES];
+        int j;
+        v_store(starts, from);
+        v_store(ends, to);
+        v_store(steps, out);
+        for (j = 0; j < LANES && j < left; j++)
+            steps[j] = lap_step(starts[j], ends[j], alpha);
+        out = v_load(steps);
+    }
+    return out;
+}
+
+static void NAME(steps)(const double *from, const double *to, ptrdiff_t n, double alpha,
+                        double *out)
+{
+    ptrdiff_t i;
+    for (i = 0; i < n; i += LANES) {
         const ptrdiff_t left = n - i;
-        vec step = v_next(x + i, left, 0.0) - v_next(x + i - 1, left, 0.0);
-        v_put(out + i, left, step / scale);
-        if (v_count(v_lt(step, infinite)) < LANES) /* an overflow, or two infinities */
-            for (j = i; j < n && j < i + LANES; j++)
-                out[j] = lap_step(x[j - 1], x[j], alpha);
+        v_put(out + i, left, step(v_next(from + i, left, 0.0), v_next(to + i, left, 0.0), alpha, left));
     }
 }
 
 static void NAME(solve)(const double *A, const double *B, const double *gap, const ptrdiff_t *m,
-                        ptrdiff_t n, double first, signed char *side, double *u, double *factors,
-                        int rows, ptrdiff_t stride)
+                        ptrdiff_t n, const double *levels, double first, signed char *side,
+                        double *u, double *factors, int rows, ptrdiff_t stride)
 {
     const vec zero = v_all(0.0), one = v_all(1.0), count = v_load(COUNT);
     ptrdiff_t i;
@@ -215,9 +234,9 @@ static void NAME(solve)(const double *A, const double *B, const double *gap, con
     for (i = 0; i < n; i += LANES) {
         const ptrdiff_t left = n - i;
         int64_t at[LANES];
-        double sides[LANES];
+        double sides[LANES], each[LANES];
         vec a, b, g, excess, size, E, H, s, sum, scale, P, Q, most, least, centre;
-        mask far, up, level;
+        mask far, up, tiny;
         if (left >= LANES && sizeof(*m) == sizeof(*at))
             memcpy(at, m + i, sizeof(at));
         else
@@ -226,7 +245,10 @@ static void NAME(solve)(const double *A, const double *B, const double *gap, con
         a = v_gather(A, at, -1);
         b = v_gather(B, at, 0);
         g = v_gather(gap, at, 0);
-        excess = (v_all(first + (double)i) - v_places(at)) + count;
+        if (levels)
+            excess = v_next(levels + i, left, 0.0) - v_places(at);
+        else
+            excess = (v_all(first + (double)i) - v_places(at)) + count;
         size = v_abs(excess);
         E = v_exp(-0.5 * g);
         H = a * b * E * E; /* h^2 */
@@ -234,7 +256,7 @@ static void NAME(solve)(const double *A, const double *B, const double *gap, con
         sum = s + size;
         up = v_lt(zero, excess);
         far = v_lt(H, size * size);
-        level = v_and(v_le(size, zero), v_lt(H, v_all(1e-280)));
+        tiny = v_and(v_lt(size, v_all(0.25)), v_lt(H, v_all(1e-280)));
         scale = v_if(far, one, E);
         /* log(2 P/B) or -log(2 Q/A), and log(A/B)/2 + asinh(excess/h) without a difference. */
         centre = v_log(v_if(up, sum, a * scale) / v_if(up, b * scale, sum));
@@ -259,13 +281,13 @@ static void NAME(solve)(const double *A, const double *B, const double *gap, con
             least = v_if(v_le(v_abs(least), zero), zero, g * least);
             v_put(factors + 5 * stride + i, left, centre + least);
         }
-        if (v_count(level)) /* h^2 underflows where h is all there is */
+        if (v_count(tiny)) { /* squares underflow where they are all there is */
+            v_store(each, excess);
             for (j = 0; j < LANES && j < left; j++) {
-                const double gap_j = gap[at[j]], excess_j = (first + (double)i - (double)at[j]) + j;
                 lap_root root;
-                if (excess_j != 0.0)
+                if (!(fabs(each[j]) < 0.25))
                     continue;
-                root = lap_solve_between(0.0, A[at[j] - 1], B[at[j]], gap_j);
+                root = lap_solve_between(each[j], A[at[j] - 1], B[at[j]], gap[at[j]]);
                 side[i + j] = (signed char)root.side;
                 u[i + j] = root.u;
                 if (factors) {
@@ -281,12 +303,8 @@ static void NAME(solve)(const double *A, const double *B, const double *gap, con
                     out[5 * stride] = root.centre;
                 }
             }
+        }
     }
-}
-
-INLINE int finite(vec t)
-{
-    return v_count(v_lt(v_abs(t), v_all(INFINITY))) == LANES;
 }
 
 static void NAME(thresholds)(const double *lo, const double *hi, const double *u, ptrdiff_t n,
@@ -303,24 +321,6 @@ static void NAME(thresholds)(const double *lo, const double *hi, const double *u
             for (j = i; j < n && j < i + LANES; j++)
                 out[j] = lap_threshold(lo[j], hi[j], u[j], alpha);
     }
-}
-
-/* lap_step, of `left` lanes. */
-INLINE vec step(vec from, vec to, double alpha, ptrdiff_t left)
-{
-    const vec difference = to - from;
-    vec out = difference / v_all(alpha);
-    if (!finite(difference)) { /* an overflow, or infinities, which may be equal */
-        double starts[LANES], ends[LANES], steps[LANES];
-        int j;
-        v_store(starts, from);
-        v_store(ends, to);
-        v_store(steps, out);
-        for (j = 0; j < LANES && j < left; j++)
-            steps[j] = lap_step(starts[j], ends[j], alpha);
-        out = v_load(steps);
-    }
-    return out;
 }
 
 static void NAME(shares)(const lap_edges *edges, ptrdiff_t n, double alpha, double *out)
@@ -570,7 +570,7 @@ static void NAME(softmax)(const void *x, int single, const double *c, const doub
 }
 
 const lap_table NAME(lap_table) = {
-    TEXT(LAP_LEVEL), NAME(collapse), NAME(places), NAME(exp), NAME(decays), NAME(gaps),
+    TEXT(LAP_LEVEL), NAME(collapse), NAME(places), NAME(exp), NAME(decays), NAME(steps),
     NAME(solve), NAME(thresholds), NAME(shares), NAME(insides), NAME(widths), NAME(cdf),
     NAME(pull_sums), NAME(pull_entries), NAME(softmax),
 };

@@ -62,14 +62,15 @@ typedef struct {
     void (*exp)(const double *x, ptrdiff_t n, double *out);
     /* lap_decay. */
     void (*decays)(const double *gap, ptrdiff_t n, double *out);
-    /* (x[i] - x[i-1])/alpha for i from 1, x ascending. */
-    void (*gaps)(const double *x, ptrdiff_t n, double alpha, double *out);
-    /* For unit weights, the roots of lap_solve_between at the levels `first` + i, where m[i] sources
-     * lie below root i, some below and some above: side, u and, unless factors is NULL, at a
-     * distance of `stride`, the first `rows` of left, right, q_left, q_right, density, centre. */
+    /* lap_step from from[i] to to[i]; for n from 0, either may be out. */
+    void (*steps)(const double *from, const double *to, ptrdiff_t n, double alpha, double *out);
+    /* For unit weights, the roots of lap_solve_between at `levels`, or at `first` + i where that is
+     * NULL, if m[i] sources lie below root i, some below and some above: side, u and, unless
+     * factors is NULL, at a distance of `stride`, the first `rows` of left, right, q_left, q_right,
+     * density, centre. */
     void (*solve)(const double *A, const double *B, const double *gap, const ptrdiff_t *m,
-                  ptrdiff_t n, double first, signed char *side, double *u, double *factors,
-                  int rows, ptrdiff_t stride);
+                  ptrdiff_t n, const double *levels, double first, signed char *side, double *u,
+                  double *factors, int rows, ptrdiff_t stride);
     /* lap_threshold. */
     void (*thresholds)(const double *lo, const double *hi, const double *u, ptrdiff_t n,
                        double alpha, double *out);

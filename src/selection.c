@@ -200,7 +200,7 @@ static int finish(const lap_table *table, double *z, double *c, ptrdiff_t m, con
     if (m == 0)
         return 0;
     gap[0] = INFINITY;
-    table->gaps(z, m, alpha, gap);
+    table->steps(z, z + 1, m - 1, alpha, gap + 1);
     table->decays(gap, m, decay);
     decay[m] = 0.0;
     /* None of the three sums waits for another. */
