@@ -24,6 +24,8 @@ GRAIN = 32_768
 
 # Longer lanes are ordered in parts, of at most 255, that fit into a cache each.
 LONG, PART = 2**18, 2**14
+
+# Fewer targets, or among fewer sources, are found sooner than put in order.
 FEW = 64
 
 # The loops that read entries, or write results, as they are: by their dtype.

@@ -283,9 +283,10 @@ static void NAME(solve)(const double *A, const double *B, const double *gap, con
         }
         if (v_count(tiny)) { /* squares underflow where they are all there is */
             v_store(each, excess);
+            v_store(sides, v_if(tiny, one, zero));
             for (j = 0; j < LANES && j < left; j++) {
                 lap_root root;
-                if (!(fabs(each[j]) < 0.25))
+                if (sides[j] == 0.0)
                     continue;
                 root = lap_solve_between(each[j], A[at[j] - 1], B[at[j]], gap[at[j]]);
                 side[i + j] = (signed char)root.side;

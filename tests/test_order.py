@@ -31,6 +31,13 @@ def ordered(x, weights=None):
     return values, indices, count, invalid
 
 
+def every_kind(rng, n):
+    """Lanes of every kind, and one with a NaN."""
+    x = np.array([make(rng, n) for make in (*LANES.values(), LANES["normal"])])
+    x[-1, 5] = np.nan
+    return x
+
+
 @pytest.fixture
 def short_parts(monkeypatch):
     """Have lanes ordered in parts that are short enough for tests."""
@@ -93,7 +100,6 @@ def derivatives(func, *args, **kwargs):
     return lin.value, lin.jvp(*tangents), *lin.vjp(rng.normal(size=lin.value.shape))
 
 
-@pytest.mark.parametrize("name", LANES)
 @pytest.mark.parametrize("workers", [1, 3])
 @pytest.mark.parametrize(
     ("func", "arrays", "weighted"),
@@ -105,10 +111,9 @@ def derivatives(func, *args, **kwargs):
         (lapsum.soft_permutation, 1, False),
     ],
 )
-def test_parts_change_nothing(func, arrays, weighted, name, workers, rng, request):
+def test_parts_change_nothing(func, arrays, weighted, workers, rng, request):
     n = 700 if func is not lapsum.soft_permutation else 60
-    x = np.array([LANES[name](rng, n) for _ in range(4)])
-    x[2, 5] = np.nan
+    x = every_kind(rng, n)
     args = (*[x, rng.normal(size=x.shape)][:arrays], 0.3)
     kwargs = {"workers": workers}
     if weighted:
@@ -118,3 +123,28 @@ def test_parts_change_nothing(func, arrays, weighted, name, workers, rng, reques
     for expected, got in zip(whole, derivatives(func, *args, **kwargs), strict=True):
         # Absent entries come in another order, and so do the terms of a sum over all.
         np.testing.assert_allclose(got, expected, rtol=1e-13 if weighted else 0.0, atol=0.0)
+
+
+@pytest.mark.parametrize("alpha", [1e-6, 0.3, 1e6])
+@pytest.mark.parametrize("weighted", [False, True])
+@pytest.mark.parametrize("func", [lapsum.lap_sum, lapsum.lap_sum_inv])
+def test_the_order_of_targets_changes_nothing(
+    func, weighted, alpha, rng, monkeypatch, short_parts
+):
+    """But for the terms of sums over targets, which come in that order."""
+    n = 300
+    targets, sources = every_kind(rng, n), rng.normal(size=(len(LANES) + 1, 200))
+    sources[0, 3], sources[1, :9] = np.nan, 1.0
+    alpha = np.full(len(sources), alpha)
+    kwargs = {"weights": rng.integers(0, 3, sources.shape) * 1.0} if weighted else {}
+    if func is lapsum.lap_sum_inv:
+        targets = 40.0 * np.abs(targets)
+    results = {}
+    for few in (0, 10**9):
+        monkeypatch.setattr(_numpy, "FEW", few)
+        results[few] = derivatives(func, targets, sources, alpha, **kwargs)
+    for i, (got, expected) in enumerate(zip(*results.values(), strict=True)):
+        exact = i < 3  # the value, its tangent, and the cotangents of targets
+        size = np.abs(np.where(np.isfinite(expected), expected, 0.0))
+        error = 0.0 if exact else 1e-13
+        np.testing.assert_allclose(got, expected, rtol=error, atol=error * size.max())
