@@ -30,6 +30,7 @@ def cases(x, bar):
     order = lapsum.linearize(lapsum.soft_sort, x, 0.1)
     matrix = lapsum.SoftPermutation(x, 0.1)
     small = x[:2000]
+    levels = np.random.default_rng(2).uniform(0.0, x.size, x.size)
     return {
         "soft_topk": lambda: lapsum.soft_topk(x, half, 0.1),
         "its vjp": lambda: topk.vjp(bar),
@@ -44,7 +45,8 @@ def cases(x, bar):
         "its @ v": lambda: matrix @ bar,
         "its .T @ v": lambda: matrix.T @ bar,
         "soft_permutation, n = 2000": lambda: lapsum.soft_permutation(small, 0.1),
-        "lap_sum, sorted targets": lambda: lapsum.lap_sum(np.sort(bar), x, 0.1),
+        "lap_sum": lambda: lapsum.lap_sum(bar, x, 0.1),
+        "lap_sum_inv": lambda: lapsum.lap_sum_inv(levels, x, 0.1),
     }
 
 

@@ -92,8 +92,8 @@ def lap_sum(
        - \frac{x_i - r_j}{\alpha}\dot\alpha\Bigr) \\
        & + \sum_j F\Bigl(\frac{x_i - r_j}{\alpha}\Bigr) \dot c_j .
 
-    One sort of the sources, then O(log n) for each target (O(1) for sorted ones); products with the
-    Jacobian are O(n).  Relative accuracy is a few units in the last place, times
+    One sort of the sources, one of the targets if they are many, then O(1) for each; products with
+    the Jacobian are O(n).  Relative accuracy is a few units in the last place, times
     :math:`1 + |x - r|/\alpha` far below all sources.  A NaN target spoils only itself, a NaN source
     its lane; infinite entries are the limit of large ones.
 

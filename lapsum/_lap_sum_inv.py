@@ -86,8 +86,8 @@ def lap_sum_inv(
        & + \frac{\dot w - \sum_j F((b - r_j)/\alpha)\,\dot c_j}{\sum_j c_j l_j} .
 
     In a wide gap the last denominator underflows, and the derivative is rightly infinite; a zero
-    tangent or cotangent times it is zero.  One sort of the sources, then O(log n) for each level
-    (O(1) for sorted ones); products with the Jacobian are O(n).  The error is a few units in the
+    tangent or cotangent times it is zero.  One sort of the sources, one of the levels if they are
+    many, then O(1) for each; products with the Jacobian are O(n).  The error is a few units in the
     last place of :math:`|b| + \alpha`.
 
     References
@@ -115,6 +115,7 @@ class _LapSumInv(TargetsRule):
     ) -> None:
         super().__init__(running, w, r, alpha, weights=weights, axis=axis)
         xp = self.kernels.xp
+        self.keep = running.keep
         # A lane with a NaN has no sources, but keeps its total.
         self.total = self.source_total[self.key][:, None]
         inside = (self.targets >= 0.0) & (self.targets <= self.total)
@@ -137,7 +138,8 @@ class _LapSumInv(TargetsRule):
 
     def value(self) -> Array:
         xp = self.kernels.xp
-        b = self.sources.solve(self.levels, self.key, False).value().astype(self.dtype, copy=False)
+        b = self.solved if self.keep else self.sources.solve(self.levels, self.key, False)
+        b = b.value().astype(self.dtype, copy=False)
         b = xp.where(self.given == 0.0, -np.inf, b)
         b = xp.where(self.given == self.total, np.inf, b)
         return xp.where(self.total == 0.0, np.nan, b)
