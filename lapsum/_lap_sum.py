@@ -146,7 +146,9 @@ class TargetsRule(Rule):
             check_weights(weights)
         check_alpha(alpha)
         self.key = key_of(self.kernels, sources, batch)
-        lanes = {n: layout.pack(arrays[n], n in ("r", self.target)) for n, layout in self.layouts.items()}
+        lanes = {
+            n: layout.pack(arrays[n], n in ("r", self.target)) for n, layout in self.layouts.items()
+        }
         self.targets = lanes.pop(self.target)
         xp = self.kernels.xp
         if weights is None:

@@ -24,7 +24,8 @@ def kept(monkeypatch):
 def test_memory_is_used_again_when_no_view_is_left(kept):
     first = _memory.empty((3, 4))
     place, row = first.ctypes.data, first[1]
-    assert first.flags.writeable and first.dtype == np.float64
+    assert first.flags.writeable
+    assert first.dtype == np.float64
     del first
     assert _memory.empty((3, 4)).ctypes.data != place, "a row is still held"
     del row
@@ -34,7 +35,8 @@ def test_memory_is_used_again_when_no_view_is_left(kept):
     again.flags.writeable = False
     del again
     again = _memory.empty((6,), np.float32)
-    assert again.ctypes.data == place and again.flags.writeable
+    assert again.ctypes.data == place
+    assert again.flags.writeable
 
 
 def test_one_block_is_kept_and_none_that_is_too_large(kept, monkeypatch):

@@ -128,9 +128,7 @@ def test_parts_change_nothing(func, arrays, weighted, workers, rng, request):
 @pytest.mark.parametrize("alpha", [1e-6, 0.3, 1e6])
 @pytest.mark.parametrize("weighted", [False, True])
 @pytest.mark.parametrize("func", [lapsum.lap_sum, lapsum.lap_sum_inv])
-def test_the_order_of_targets_changes_nothing(
-    func, weighted, alpha, rng, monkeypatch, short_parts
-):
+def test_the_order_of_targets_changes_nothing(func, weighted, alpha, rng, monkeypatch, short_parts):
     """But for the terms of sums over targets, which come in that order."""
     n = 300
     targets, sources = every_kind(rng, n), rng.normal(size=(len(LANES) + 1, 200))
