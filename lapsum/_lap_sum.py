@@ -177,9 +177,9 @@ class TargetsRule(Rule):
         """Bring what belongs to the targets into their order."""
         return lanes if self.order is None else self.kernels.sort(lanes, self.order)
 
-    def unsort(self, lanes: Array) -> Array:
-        """Undo `sort`."""
-        return lanes if self.order is None else self.kernels.unsort(lanes, self.order)
+    def unsort(self, lanes: Array, dtype: Any = np.float64) -> Array:
+        """Undo `sort`, and round to float32 if that is the dtype."""
+        return lanes if self.order is None else self.kernels.unsort(lanes, self.order, dtype=dtype)
 
     def scale(self, weights: Array) -> Array:
         """Return the weights that the sums are taken with."""
@@ -187,7 +187,7 @@ class TargetsRule(Rule):
 
     def place(self, lanes: Array) -> Array:
         """Return the lanes of a result in the caller's shape."""
-        lanes = self.unsort(lanes)
+        lanes = self.unsort(lanes, self.dtype)
         return self.result.unpack(lanes[:, 0] if self.result.axis is None else lanes)
 
     def take(self, array: Array) -> Array:
@@ -203,7 +203,7 @@ class TargetsRule(Rule):
 
     def cotangent_of_targets(self, lanes: Array) -> Array:
         """Undo `tangent_of_targets`."""
-        lanes = self.unsort(lanes)
+        lanes = self.unsort(lanes, self.dtypes[self.target])
         return lanes[:, 0] if self.layouts[self.target].axis is None else lanes
 
     def sum_targets(self, values: Array) -> Array:

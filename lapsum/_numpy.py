@@ -31,12 +31,13 @@ FEW = 64
 # The loops that read entries, or write results, as they are: by their dtype.
 _SINGLE, _DOUBLE = np.dtype(np.float32), np.dtype(np.float64)
 _KINDS = {_SINGLE: "float", _DOUBLE: "double"}
-_PACK, _UNPACK, _DISTRIBUTE, _RANKS, _SELECT, _PULL, _SOFTMAX, _PERMUTATION = (
+_PACK, _UNPACK, _DISTRIBUTE, _REARRANGE, _RANKS, _SELECT, _PULL, _SOFTMAX, _PERMUTATION = (
     {dtype: loop[kind] for dtype, kind in _KINDS.items()}
     for loop in (
         _kernels.pack,
         _kernels.unpack,
         _kernels.distribute,
+        _kernels.rearrange,
         _kernels.ranks,
         _kernels.select,
         _kernels.pull,
@@ -352,17 +353,21 @@ class Kernels:
 
     def sort(self, values: Array, order: Order, key: Array | None = None) -> Array:
         """Return every lane of `values` in the order of its lane, or that of `key`, there."""
-        return self._rearrange(values, order, key, False)
+        return self._rearrange(values, order, key, False, _DOUBLE)
 
-    def unsort(self, values: Array, order: Order, key: Array | None = None) -> Array:
-        """Undo `sort`."""
-        return self._rearrange(values, order, key, True)
+    def unsort(
+        self, values: Array, order: Order, key: Array | None = None, dtype: Any = _DOUBLE
+    ) -> Array:
+        """Undo `sort`; the result is rounded to float32 if that is the dtype."""
+        return self._rearrange(values, order, key, True, _SINGLE if dtype == _SINGLE else _DOUBLE)
 
-    def _rearrange(self, values: Array, order: Order, key: Array | None, back: bool) -> Array:
-        out = np.empty(values.shape)
-        scratch = None if order.part is None else np.empty_like(out)
+    def _rearrange(
+        self, values: Array, order: Order, key: Array | None, back: bool, dtype: Any
+    ) -> Array:
+        out = np.empty(values.shape, dtype)
+        scratch = None if order.part is None else np.empty(values.shape)
         inputs = self.contiguous(values), *order, key, back
-        self._run(_kernels.rearrange, out.shape, *inputs, scratch, out)
+        self._run(_REARRANGE[dtype], out.shape, *inputs, scratch, out)
         return out
 
     def sum_lanes(self, values: Array, key: Array, lanes: int) -> Array:

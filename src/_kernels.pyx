@@ -159,15 +159,15 @@ def choose(str level):
 
 cdef inline void _gather(
     const double *values, const Py_ssize_t *order, Py_ssize_t b, Py_ssize_t size, Py_ssize_t n,
-    double *out,
+    entry *out,
 ) noexcept nogil:
     """out[m] = values[order[b + m]] for m below size; there are n in order."""
     cdef Py_ssize_t m, some = max(0, min(size, n - b - DISTANCE))
     for m in range(some):
         AHEAD(&values[order[b + m + DISTANCE]], 0)
-        out[m] = values[order[b + m]]
+        out[m] = <entry>values[order[b + m]]
     for m in range(some, size):
-        out[m] = values[order[b + m]]
+        out[m] = <entry>values[order[b + m]]
 
 
 cdef inline void _scatter(
@@ -370,7 +370,7 @@ def unpack(
 
 cdef inline void _sort(
     const double *values, const Py_ssize_t *places, const unsigned char *part,
-    const Py_ssize_t *first, Py_ssize_t n, double *scratch, double *out,
+    const Py_ssize_t *first, Py_ssize_t n, double *scratch, entry *out,
 ) noexcept nogil:
     """Bring values into an order; scratch is used if there are parts."""
     if part is not NULL:
@@ -381,11 +381,13 @@ cdef inline void _sort(
 
 cdef inline void _unsort(
     const double *values, const Py_ssize_t *places, const unsigned char *part,
-    const Py_ssize_t *first, Py_ssize_t n, double *scratch, double *out,
+    const Py_ssize_t *first, Py_ssize_t n, double *scratch, entry *out,
 ) noexcept nogil:
     """Undo `_sort`."""
-    _scatter(values, places, 0, n, n, out if part is NULL else scratch)
-    if part is not NULL:
+    if part is NULL:
+        _scatter(values, places, 0, n, n, out)
+    else:
+        _scatter(values, places, 0, n, n, scratch)
         _collect(scratch, part, first, n, out)
 
 
@@ -397,7 +399,7 @@ def rearrange(
     const Py_ssize_t[::1] key,          # IN  lane of the order, None: one's own
     bint back,                          # IN
     double[:, ::1] scratch,             # None without parts
-    double[:, ::1] out,                 # OUT values in that order, or brought back from it
+    entry[:, ::1] out,                  # OUT values in that order, or brought back from it
     Py_ssize_t start, Py_ssize_t stop,
 ):
     cdef Py_ssize_t l, k, n = values.shape[1]
