@@ -772,16 +772,24 @@ cdef inline bint _reached(
     return lap_offset(lo[l, i], hi[l, i], u[l, i], x, alpha) >= 0.0
 
 
+cdef inline Py_ssize_t _ascending(const double *values, Py_ssize_t size) noexcept nogil:
+    """How many of the first values ascend."""
+    cdef Py_ssize_t i = 0
+    while i < size and values[i] >= (values[i - 1] if i > 0 else -INFINITY):
+        i += 1
+    return i
+
+
+# Two ascending lists are merged without a branch, since none can be guessed.
+
 cdef inline Py_ssize_t _merge(
     const double *x, Py_ssize_t n, const double *targets, Py_ssize_t size, Py_ssize_t *found,
     Py_ssize_t *index,
 ) noexcept nogil:
     """How many sources are <= each of the first `found` targets, as far as these ascend, and
-    <= the last of them: without a branch, since none can be guessed."""
-    cdef Py_ssize_t low = 0, i = 0, last = 0
+    <= the last of them."""
+    cdef Py_ssize_t low = 0, i = 0, last = _ascending(targets, size)
     cdef bint reached
-    while last < size and targets[last] >= (targets[last - 1] if last > 0 else -INFINITY):
-        last += 1
     while i < last and low < n:
         reached = x[low] <= targets[i]
         index[i] = low
@@ -953,6 +961,31 @@ cdef inline bint _above(double excess, double A, double B, double c) noexcept no
     return excess > 0.5 * ((B - A) + c)
 
 
+cdef inline Py_ssize_t _merge_levels(
+    const double *A, const double *B, Py_ssize_t n, const double *levels, Py_ssize_t size,
+    Py_ssize_t *found, Py_ssize_t *index,
+) noexcept nogil:
+    """`_merge` of levels and S at the sources, for unit weights."""
+    cdef Py_ssize_t low = 0, i = 0, j, some, last = _ascending(levels, size)
+    cdef double half[BLOCK]
+    cdef bint above
+    while i < last and low < n:
+        some = BLOCK if low + BLOCK < n else n - low
+        for j in range(some):
+            half[j] = 0.5 * ((B[low + j] - A[low + j]) + 1.0)
+        j = 0
+        while i < last and j < some:
+            above = levels[i] - (low + j) > half[j]
+            index[i] = low + j
+            j += above
+            i += 1 - above
+        low += j
+    for i in range(i, last):
+        index[i] = n
+    found[0] = last
+    return low
+
+
 cdef inline void _put(
     lap_root root, signed char *side, double *u, double *factors, int rows, ptrdiff_t stride,
 ) noexcept nogil:
@@ -995,8 +1028,10 @@ def solve(
         for l in range(start, stop):
             k = key[l]
             n = count[k]
-            m = 0
-            for i in range(size):
+            m = i = 0
+            if unit and n < 8 * size:
+                m = _merge_levels(&A[k, 0], &B[k, 0], n, &levels[l, 0], size, &i, &index[l, 0])
+            for i in range(i, size):
                 w = levels[l, i]
                 index[l, i] = 0
                 if w != w:
