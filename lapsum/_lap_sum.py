@@ -195,15 +195,13 @@ class TargetsRule(Rule):
         lanes = self.result.pack(array)
         return self.sort(lanes[:, None] if self.result.axis is None else lanes)
 
-    def tangent_of_targets(self, lanes: Array | None) -> Array | None:
+    def tangent_of_targets(self, lanes: Array) -> Array:
         """Return the tangent of the targets as (lanes, targets), in their order."""
-        if lanes is None:
-            return None
         return self.sort(lanes[:, None] if lanes.ndim == 1 else lanes)
 
     def cotangent_of_targets(self, lanes: Array) -> Array:
         """Undo `tangent_of_targets`."""
-        lanes = self.unsort(lanes, self.dtypes[self.target])
+        lanes = self.unsort(lanes)  # in double: they may yet be added up
         return lanes[:, 0] if self.layouts[self.target].axis is None else lanes
 
     def sum_targets(self, values: Array) -> Array:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from contextlib import suppress
 from typing import Any
 
 import numpy as np
@@ -36,7 +37,9 @@ def empty(shape: tuple[int, ...], dtype: Any = np.float64) -> Array:
     size = math.prod(shape) * np.dtype(dtype).itemsize
     if not MALLOC_KEEPS < size <= MOST:
         return np.empty(shape, dtype)
-    memory = _kept.pop() if _kept else None
+    memory: Array = None
+    with suppress(IndexError):  # another thread may be first
+        memory = _kept.pop()
     if memory is None or memory.nbytes < size:
         memory = np.empty(size, np.uint8)
     return np.asarray(_Loan(memory))[:size].view(dtype).reshape(shape)

@@ -146,3 +146,16 @@ def test_the_order_of_targets_changes_nothing(func, weighted, alpha, rng, monkey
         size = np.abs(np.where(np.isfinite(expected), expected, 0.0))
         error = 0.0 if exact else 1e-13
         np.testing.assert_allclose(got, expected, rtol=error, atol=error * size.max())
+
+
+@pytest.mark.parametrize("func", [lapsum.lap_sum, lapsum.lap_sum_inv])
+def test_cotangents_of_float32_targets_are_added_up_in_double(func, rng):
+    targets, sources = rng.uniform(0, 150, 100).astype(np.float32), rng.normal(size=(7, 200))
+    if func is lapsum.lap_sum:
+        targets = np.float32(0.02) * (targets - 75)
+    bar = rng.normal(size=(7, 100))
+    single, double = (
+        lapsum.linearize(func, t, sources, 0.3).vjp(bar)[0]
+        for t in (targets, targets.astype(float))
+    )
+    np.testing.assert_array_equal(single, double.astype(np.float32))
