@@ -368,27 +368,41 @@ def unpack(
 # An order is the places, after `distribute`, of what is in order, with what `distribute` wrote, or
 # None twice where a lane is short and nothing was distributed.
 
+cdef struct _order:                     # of one lane
+    const Py_ssize_t *places
+    const unsigned char *part           # NULL for None
+    const Py_ssize_t *first
+    Py_ssize_t n
+
+
+cdef inline _order _order_of(
+    const Py_ssize_t[:, ::1] places, const unsigned char[:, ::1] part,
+    const Py_ssize_t[:, ::1] first, Py_ssize_t l,
+) noexcept nogil:
+    if part is None:
+        return _order(&places[l, 0], NULL, NULL, places.shape[1])
+    return _order(&places[l, 0], &part[l, 0], &first[l, 0], places.shape[1])
+
+
 cdef inline void _sort(
-    const double *values, const Py_ssize_t *places, const unsigned char *part,
-    const Py_ssize_t *first, Py_ssize_t n, double *scratch, entry *out,
+    const double *values, _order order, double *scratch, entry *out,
 ) noexcept nogil:
     """Bring values into an order; scratch is used if there are parts."""
-    if part is not NULL:
-        _distribute(values, part, first, n, scratch)
+    if order.part is not NULL:
+        _distribute(values, order.part, order.first, order.n, scratch)
         values = scratch
-    _gather(values, places, 0, n, n, out)
+    _gather(values, order.places, 0, order.n, order.n, out)
 
 
 cdef inline void _unsort(
-    const double *values, const Py_ssize_t *places, const unsigned char *part,
-    const Py_ssize_t *first, Py_ssize_t n, double *scratch, entry *out,
+    const double *values, _order order, double *scratch, entry *out,
 ) noexcept nogil:
     """Undo `_sort`."""
-    if part is NULL:
-        _scatter(values, places, 0, n, n, out)
+    if order.part is NULL:
+        _scatter(values, order.places, 0, order.n, order.n, out)
     else:
-        _scatter(values, places, 0, n, n, scratch)
-        _collect(scratch, part, first, n, out)
+        _scatter(values, order.places, 0, order.n, order.n, scratch)
+        _collect(scratch, order.part, order.first, order.n, out)
 
 
 def rearrange(
@@ -402,18 +416,18 @@ def rearrange(
     entry[:, ::1] out,                  # OUT values in that order, or brought back from it
     Py_ssize_t start, Py_ssize_t stop,
 ):
-    cdef Py_ssize_t l, k, n = values.shape[1]
+    cdef Py_ssize_t l
+    cdef double *other = NULL
+    cdef _order order
     with nogil:
-        for l in range(start, stop if n > 0 else start):
-            k = l if key is None else key[l]
+        for l in range(start, stop if values.shape[1] > 0 else start):
+            order = _order_of(places, part, first, l if key is None else key[l])
+            if scratch is not None:
+                other = &scratch[l, 0]
             if back:
-                _unsort(&values[l, 0], &places[k, 0], NULL if part is None else &part[k, 0],
-                        NULL if part is None else &first[k, 0], n,
-                        NULL if part is None else &scratch[l, 0], &out[l, 0])
+                _unsort(&values[l, 0], order, other, &out[l, 0])
             else:
-                _sort(&values[l, 0], &places[k, 0], NULL if part is None else &part[k, 0],
-                      NULL if part is None else &first[k, 0], n,
-                      NULL if part is None else &scratch[l, 0], &out[l, 0])
+                _sort(&values[l, 0], order, other, &out[l, 0])
 
 
 def gaps(
@@ -610,21 +624,21 @@ def moments(
 
 
 cdef inline void _give_back(
-    const double *values, const double *x, double divisor, const Py_ssize_t *places,
-    const unsigned char *part, const Py_ssize_t *first, Py_ssize_t n, double *scratch, double *out,
+    const double *values, const double *x, double divisor, _order order, double *scratch,
+    double *out,
 ) noexcept nogil:
     """`_unsort` of values over divisor, 0 where x is not finite."""
     cdef double some[BLOCK]
-    cdef double *to = out if part is NULL else scratch
-    cdef Py_ssize_t i, b = 0, size
+    cdef double *to = out if order.part is NULL else scratch
+    cdef Py_ssize_t i, b = 0, size, n = order.n
     while b < n:
         size = BLOCK if b + BLOCK < n else n - b
         for i in range(size):
             some[i] = values[b + i] / divisor if x[b + i] - x[b + i] == 0.0 else 0.0
-        _scatter(some, places, b, size, n, to)
+        _scatter(some, order.places, b, size, n, to)
         b += size
-    if part is not NULL:
-        _collect(scratch, part, first, n, out)
+    if order.part is not NULL:
+        _collect(scratch, order.part, order.first, n, out)
 
 
 cdef inline double _flux(double gap, double decay, double before_b, double a_after) noexcept nogil:
@@ -660,6 +674,7 @@ def pull_ranks(
     cdef double *out
     cdef const double *rise
     cdef const double *fall
+    cdef _order order
     with nogil:
         for l in range(start, stop):
             alpha_bar[l] = 0.0
@@ -669,8 +684,8 @@ def pull_ranks(
                 continue
             v = &x_bar[l, 0] if part is None else &scratch[l, 0]
             out = &scratch[l, 0] if part is None else &x_bar[l, 0]
-            _sort(&bar[l, 0], &places[l, 0], NULL if part is None else &part[l, 0],
-                  NULL if part is None else &first[l, 0], n, out, v)
+            order = _order_of(places, part, first, l)
+            _sort(&bar[l, 0], order, out, v)
             high = low = other_high = other_low = total = rest = out[0] = out[n - 1] = 0.0
             b = 1
             while b < n:
@@ -711,9 +726,7 @@ def pull_ranks(
                 lap_add(value, &total, &rest)
                 b += size
             alpha_bar[l] = -(total + rest) / (2.0 * alpha[l])
-            _give_back(out, &x[l, 0], sign * 2.0 * alpha[l], &places[l, 0],
-                       NULL if part is None else &part[l, 0],
-                       NULL if part is None else &first[l, 0], n, v, &x_bar[l, 0])
+            _give_back(out, &x[l, 0], sign * 2.0 * alpha[l], order, v, &x_bar[l, 0])
 
 
 def cumulate(
@@ -1269,6 +1282,7 @@ def pull_sorted(
     cdef double *right
     cdef double *out
     cdef _walk walk
+    cdef _order order
     with nogil:
         for l in range(start, stop):
             n = count[l]
@@ -1359,8 +1373,8 @@ def pull_sorted(
                     out[k] = left[k] + (other_high + other_low)
                 lap_add(value, &total, &rest)
                 b += size
-            _give_back(out, &x[l, 0], 1.0, &places[l, 0], NULL if part is None else &part[l, 0],
-                       NULL if part is None else &first[l, 0], n, right, &x_bar[l, 0])
+            order = _order_of(places, part, first, l)
+            _give_back(out, &x[l, 0], 1.0, order, right, &x_bar[l, 0])
             alpha_bar[l] = total + rest
 
 
