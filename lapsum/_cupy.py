@@ -80,9 +80,9 @@ class Kernels:
             kernel(*inputs, *sizes, *lanes, size=max(sizes))
         return out
 
-    def levels(self, q: Array, totals: Array) -> Array:
-        """Return the levels q of the totals, NaN where q is not in (0, 1)."""
-        return _cuda.LEVELS(q, totals)
+    def levels(self, q: Array, totals: Array | None, n: int) -> Array:
+        """Return the levels q of the totals, NaN where q is not in (0, 1); None for these is n."""
+        return _cuda.LEVELS(q, float(n) if totals is None else totals[:, None])
 
     def rescale(self, totals: Array, *arrays: Array) -> tuple[Array, ...]:
         """Return arrays times the power of two that brings extreme totals of weights near one."""

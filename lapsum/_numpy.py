@@ -184,9 +184,9 @@ class Kernels:
                 for a in arrays
             )
 
-    def levels(self, q: Array, totals: Array) -> Array:
-        """Return the levels q of the totals."""
-        return q * totals
+    def levels(self, q: Array, totals: Array | None, n: int) -> Array:
+        """Return the levels q of the totals; None for these is n."""
+        return q * (n if totals is None else totals[:, None])
 
     def contiguous(self, a: Array) -> Array:
         """Return `a` as C-contiguous float64, the same object where it is that already."""
@@ -646,7 +646,7 @@ class Kernels:
         then None twice, since no lane that is spoilt or empty is solved.
         """
         if not fill:
-            levels = self.levels(levels, x.shape[1] if totals is None else totals[:, None])
+            levels = self.levels(levels, totals, x.shape[1])
         if weights is not None:
             weights, levels, totals = self.rescale(totals, weights, levels, totals)
         copy, p = None, into

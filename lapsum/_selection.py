@@ -95,7 +95,7 @@ class Selection:
         z = sign * kernels.contiguous(x[rest])
         levels, totals = levels[rest], None if totals is None else totals[rest]
         if not fill:
-            levels = kernels.levels(levels, x.shape[1] if totals is None else totals[:, None])
+            levels = kernels.levels(levels, totals, x.shape[1])
         if weights is not None:
             weights, levels = kernels.rescale(totals, weights[rest], levels)
         s = Sources(kernels, z, alpha[rest], weights)

@@ -157,7 +157,8 @@ class _SoftQuantile(LaneRule):
     @cached_property
     def solved(self) -> Thresholds:
         """The thresholds at the levels q W."""
-        levels = self.rescale(self.kernels.levels(self.q, self.whole))
+        levels = self.kernels.levels(self.q, self.total, self.result.size)
+        levels = self.rescale(levels)
         return self.sources.solve(levels, self.sources.key, True)
 
     def place(self, lanes: Array) -> Array:
