@@ -243,15 +243,19 @@ def _quantile_levels(q, weights, n, digits, rounded):
 
 def soft_permutation(x, alpha, descending=False, *, digits=60):
     """F((b_i - x_j)/alpha) - F((b_{i-1} - x_j)/alpha) with S(b_i) = i, as n lists of n."""
+    rows = _kept_permutation(tuple(_flat(x)), *_flat(alpha), digits)
+    return rows[::-1] if descending else rows[:]
+
+
+@lru_cache(maxsize=1)  # bounds ask for the matrix that values have just asked for
+def _kept_permutation(x, alpha, digits):
     inner = lap_sum_inv(range(1, len(x)), x, alpha, digits=digits)
     bounds = [-mp.inf, *inner, mp.inf]
     with _precision(digits, (x, alpha)):
-        x, (alpha,) = _flat(x), _flat(alpha)
-        rows = [
+        return [
             [_cdf_difference((low - v) / alpha, (high - v) / alpha) for v in x]
             for low, high in itertools.pairwise(bounds[: len(x) + 1])
         ]
-    return rows[::-1] if descending else rows
 
 
 def soft_permute(x, values, alpha, descending=False, transpose=False, *, digits=60):
