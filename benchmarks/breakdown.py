@@ -30,7 +30,7 @@ def cases(x, bar):
     order = lapsum.linearize(lapsum.soft_sort, x, 0.1)
     matrix = lapsum.SoftPermutation(x, 0.1)
     small = x[:2000]
-    levels = np.random.default_rng(2).uniform(0.0, x.size, x.size)
+    levels = default_rng(2).uniform(0.0, x.size, x.size)
     return {
         "soft_topk": lambda: lapsum.soft_topk(x, half, 0.1),
         "its vjp": lambda: topk.vjp(bar),

@@ -144,12 +144,8 @@ class Kernels:
         _cuda.ARRANGE(*inputs, *flags, *block[:2], _or_nothing(arranged), *present)
         return block, order, arranged, *present
 
-    def arrange(self, targets: Array, sources: int) -> tuple[Array, None]:
-        """Return targets, which stay as they are: a device finds them all at once."""
-        return self.contiguous(targets), None
-
     def ascending(self, x: Array, alpha: Array) -> tuple[Array, Array, Array]:
-        """Do the same without the order."""
+        """Do what `order` does, without the order."""
         block = cupy.empty((4, *x.shape))
         keys = self._keys(x, None)
         (keys.ravel() if len(x) == 1 else keys).sort(axis=-1)
@@ -157,6 +153,10 @@ class Kernels:
         inputs = keys, alpha, _or_nothing(None), x.shape[1], False
         _cuda.NUMBERS(*inputs, *block[:2], *present)
         return block, *present
+
+    def arrange(self, targets: Array, sources: int) -> tuple[Array, None]:
+        """Return targets, which stay as they are: a device finds them all at once."""
+        return self.contiguous(targets), None
 
     def _keys(self, x: Array, weights: Array | None) -> Array:
         """Return integers in the order of the entries, absent ones last, a NaN just before."""

@@ -92,10 +92,10 @@ def lap_sum(
        - \frac{x_i - r_j}{\alpha}\dot\alpha\Bigr) \\
        & + \sum_j F\Bigl(\frac{x_i - r_j}{\alpha}\Bigr) \dot c_j .
 
-    One sort of the sources, one of the targets if they are many, then O(1) for each; products with
-    the Jacobian are O(n).  Relative accuracy is a few units in the last place, times
-    :math:`1 + |x - r|/\alpha` far below all sources.  A NaN target spoils only itself, a NaN source
-    its lane; infinite entries are the limit of large ones.
+    One sort of the sources, and one of the targets if they are many; few are found in O(log n)
+    each.  Products with the Jacobian are O(n).  Relative accuracy is a few units in the last
+    place, times :math:`1 + |x - r|/\alpha` far below all sources.  A NaN target spoils only
+    itself, a NaN source its lane; infinite entries are the limit of large ones.
 
     References
     ----------
@@ -166,7 +166,8 @@ class TargetsRule(Rule):
             shape = (*batch[:at], x.shape[x_axis], *batch[at:])
             self.result = Layout(self.kernels, shape, axis, batch)
         # Found in ascending order, and kept in it until results are placed.
-        self.targets, self.order = self.kernels.arrange(self.targets, self.sources.shape[1])
+        targets = self.admit(self.targets)
+        self.targets, self.order = self.kernels.arrange(targets, self.sources.shape[1])
         invalid = self.sources.invalid
         if invalid is not None:
             for layout in self.layouts.values():
@@ -180,6 +181,10 @@ class TargetsRule(Rule):
     def unsort(self, lanes: Array, dtype: Any = np.float64) -> Array:
         """Undo `sort`, and round to float32 if that is the dtype."""
         return lanes if self.order is None else self.kernels.unsort(lanes, self.order, dtype=dtype)
+
+    def admit(self, targets: Array) -> Array:
+        """Return the targets, NaN where there is no result."""
+        return targets
 
     def scale(self, weights: Array) -> Array:
         """Return the weights that the sums are taken with."""

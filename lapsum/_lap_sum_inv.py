@@ -86,9 +86,9 @@ def lap_sum_inv(
        & + \frac{\dot w - \sum_j F((b - r_j)/\alpha)\,\dot c_j}{\sum_j c_j l_j} .
 
     In a wide gap the last denominator underflows, and the derivative is rightly infinite; a zero
-    tangent or cotangent times it is zero.  One sort of the sources, one of the levels if they are
-    many, then O(1) for each; products with the Jacobian are O(n).  The error is a few units in the
-    last place of :math:`|b| + \alpha`.
+    tangent or cotangent times it is zero.  One sort of the sources, and one of the levels if they
+    are many; few are found in O(log n) each.  Products with the Jacobian are O(n).  The error is a
+    few units in the last place of :math:`|b| + \alpha`.
 
     References
     ----------
@@ -114,13 +114,17 @@ class _LapSumInv(TargetsRule):
         self, running: Running, w: Any, r: Any, alpha: Any, *, weights: Any = None, axis: int = -1
     ) -> None:
         super().__init__(running, w, r, alpha, weights=weights, axis=axis)
-        xp = self.kernels.xp
         self.keep = running.keep
-        # A lane with a NaN has no sources, but keeps its total.
-        self.total = self.source_total[self.key][:, None]
-        inside = (self.targets >= 0.0) & (self.targets <= self.total)
-        self.given = xp.where(inside, self.targets, np.nan)
-        self.levels = self.rescale(self.given)
+        self.levels = self.rescale(self.targets)
+
+    @cached_property
+    def total(self) -> Array:
+        """The total weight of each level's sources; a lane with a NaN has none, but a total."""
+        return self.source_total[self.key][:, None]
+
+    def admit(self, targets: Array) -> Array:
+        inside = (targets >= 0.0) & (targets <= self.total)
+        return self.kernels.xp.where(inside, targets, np.nan)
 
     def rescale(self, levels: Array) -> Array:
         """Return levels, or cotangents of such, as `kernels.rescale` does."""
@@ -142,8 +146,8 @@ class _LapSumInv(TargetsRule):
         b = b.value()
         if self.sources.weights is None:  # with counts the ends come out as they are
             return b
-        b = xp.where(self.given == 0.0, -np.inf, b)
-        b = xp.where(self.given == self.total, np.inf, b)
+        b = xp.where(self.targets == 0.0, -np.inf, b)
+        b = xp.where(self.targets == self.total, np.inf, b)
         return xp.where(self.total == 0.0, np.nan, b)
 
     def jvp(

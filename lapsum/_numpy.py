@@ -26,7 +26,7 @@ GRAIN = 32_768
 LONG, PART = 2**18, 2**14
 
 # Fewer targets, or among fewer sources, are found sooner than put in order.
-FEW = 64
+FEW = 128
 
 # The loops that read entries, or write results, as they are: by their dtype.
 _SINGLE, _DOUBLE = np.dtype(np.float32), np.dtype(np.float64)
@@ -237,14 +237,17 @@ class Kernels:
         return block, order, arranged, count, invalid
 
     def arrange(self, targets: Array, sources: int) -> tuple[Array, Order | None]:
-        """Return targets in ascending order, and the order; None where they stay as they are.
+        """Return targets in ascending order, NaN last, and the order; None where they stay.
 
         To look for one after the other among many sources, in no order, misses the cache at every
         step.
         """
         if min(targets.shape[1], sources) < FEW or (targets[:, 1:] >= targets[:, :-1]).all():
             return self.contiguous(targets), None
-        block, order, _, _ = self._arrange(targets, None, 2)
+        block, order, _, invalid = self._arrange(targets, None, 1)
+        if invalid is not None:
+            # A lane with a NaN may not be in order; without its NaN it is.
+            block, order, _, _ = self._arrange(targets, 1.0 - np.isnan(targets), 1)
         return block[0], order
 
     def _arrange(
@@ -262,7 +265,9 @@ class Kernels:
         whole = _memory.empty((size + x.size,), np.uint8)
         block = whole[:size].view(np.float64).reshape(arrays, *x.shape)
         part = whole[size:].reshape(x.shape)
-        first, count, invalid = self._order_parts(x, weights, block, places, part)
+        scratch = block[1] if arrays > 1 else np.empty(x.shape)
+        outputs = block[0], scratch, places, part
+        first, count, invalid = self._order_parts(x, weights, *outputs)
         return block, Order(places, part, first), count, invalid
 
     def _order(
@@ -286,13 +291,13 @@ class Kernels:
         self,
         x: Array,
         weights: Array | None,
-        block: Array,
+        values: Array,
+        scratch: Array,
         places: Array,
         part: Array,
     ) -> tuple[Array, Array, Array | None]:
         """Order long lanes, where random access to all of a lane would miss the caches."""
         lanes, n = x.shape
-        values, scratch = block[:2]
         parts = min(-(-n // PART), 255)
         # The sample is spread evenly, by the golden ratio, whatever x may repeat.
         at = np.arange(16 * parts) * int(0.618 * n) % n
@@ -330,7 +335,7 @@ class Kernels:
         return keys, values
 
     def ascending(self, x: Array, alpha: Array) -> tuple[Array, Array, Array | None]:
-        """Do the same without the order."""
+        """Do what `order` does, without the order."""
         block = self._block(4, x.shape)
         values, gap = block[:2]
         if x.dtype == _SINGLE:  # half as wide, and sorted in half the time

@@ -799,8 +799,8 @@ cdef inline Py_ssize_t _merge(
     const double *x, Py_ssize_t n, const double *targets, Py_ssize_t size, Py_ssize_t *found,
     Py_ssize_t *index,
 ) noexcept nogil:
-    """How many sources are <= each of the first `found` targets, as far as these ascend, and
-    <= the last of them."""
+    """Write to `index` how many sources are <= each target, as far as targets ascend: for `found`
+    of them.  Returns a number to go on from."""
     cdef Py_ssize_t low = 0, i = 0, last = _ascending(targets, size)
     cdef bint reached
     while i < last and low < n:
@@ -845,7 +845,7 @@ def locate(
                 index[l, i] = 0
                 if _missing(lo, u, l, i, plain):
                     continue
-                # Gallop from the last answer: few targets cost O(1) each if they are sorted.
+                # Gallop from the last answer: the next of sorted targets is not far from it.
                 stride = 1
                 high = low
                 while high < n and _reached(lo, hi, u, l, i, x[k, high], alpha[k], plain):

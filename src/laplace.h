@@ -73,7 +73,7 @@ LAP_FUNCTION double lap_threshold(double lo, double hi, double u, double alpha)
             middle = 0.5 * lo + 0.5 * hi;
     }
     if (isinf(middle))
-        return middle;
+        return isinf(u) ? u : middle;
     if (isinf(alpha * u)) {
         middle = 0.5 * middle + 0.5 * alpha * u;
         return middle + middle;

@@ -281,7 +281,7 @@ static void NAME(solve)(const double *A, const double *B, const double *gap, con
             least = v_if(v_le(v_abs(least), zero), zero, g * least);
             v_put(factors + 5 * stride + i, left, centre + least);
         }
-        if (v_count(tiny)) { /* squares underflow where they are all there is */
+        if (v_count(tiny)) { /* squares underflow, and a larger excess does not hide it */
             v_store(each, excess);
             v_store(sides, v_if(tiny, one, zero));
             for (j = 0; j < LANES && j < left; j++) {

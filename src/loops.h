@@ -62,7 +62,7 @@ typedef struct {
     void (*exp)(const double *x, ptrdiff_t n, double *out);
     /* lap_decay. */
     void (*decays)(const double *gap, ptrdiff_t n, double *out);
-    /* lap_step from from[i] to to[i]; for n from 0, either may be out. */
+    /* lap_step from from[i] to to[i]. */
     void (*steps)(const double *from, const double *to, ptrdiff_t n, double alpha, double *out);
     /* For unit weights, the roots of lap_solve_between at `levels`, or at `first` + i where that is
      * NULL, if m[i] sources lie below root i, some below and some above: side, u and, unless

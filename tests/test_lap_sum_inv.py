@@ -1,4 +1,5 @@
 import numpy as np
+import pytest
 from contract import Contract, threshold_bound, total_of
 
 import lapsum
@@ -38,6 +39,13 @@ def test_a_level_between_opposite_infinities_is_nan():
     r = [-np.inf, -np.inf, np.inf]
     b = lapsum.lap_sum_inv([1.0, 2.0, 2.5], r, 0.1)
     np.testing.assert_array_equal(b, [-np.inf, np.nan, np.inf])
+
+
+@pytest.mark.parametrize("weights", [None, [1.0, 1.0]])
+@pytest.mark.parametrize("infinite", [-np.inf, np.inf])
+def test_the_ends_of_sources_that_are_all_infinite(infinite, weights):
+    b = lapsum.lap_sum_inv([0.0, 0.5, 1.0, 2.0], [infinite] * 2, 0.1, weights=weights)
+    np.testing.assert_array_equal(b, [-np.inf, infinite, infinite, np.inf])
 
 
 def test_levels_outside_do_not_spoil_the_cotangents(rng):

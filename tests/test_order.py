@@ -129,7 +129,10 @@ def test_parts_change_nothing(func, arrays, weighted, workers, rng, request):
 @pytest.mark.parametrize("weighted", [False, True])
 @pytest.mark.parametrize("func", [lapsum.lap_sum, lapsum.lap_sum_inv])
 def test_the_order_of_targets_changes_nothing(func, weighted, alpha, rng, monkeypatch, short_parts):
-    """But for the terms of sums over targets, which come in that order."""
+    """But for the terms of sums over targets, which come in that order.
+
+    A level that S has at many nodes, in floats, may be found at any of them: there are none here.
+    """
     n = 300
     targets, sources = every_kind(rng, n), rng.normal(size=(len(LANES) + 1, 200))
     sources[0, 3], sources[1, :9] = np.nan, 1.0
@@ -146,6 +149,17 @@ def test_the_order_of_targets_changes_nothing(func, weighted, alpha, rng, monkey
         size = np.abs(np.where(np.isfinite(expected), expected, 0.0))
         error = 0.0 if exact else 1e-13
         np.testing.assert_allclose(got, expected, rtol=error, atol=error * size.max())
+
+
+@pytest.mark.parametrize("parts", [False, True])
+def test_targets_ascend_with_nan_last(parts, rng, request):
+    if parts:
+        request.getfixturevalue("short_parts")
+    targets = every_kind(rng, 400)
+    targets[6, 11] = np.nan  # among many that agree in their leading bits
+    ascending, order = kernels.arrange(targets, 400)
+    np.testing.assert_array_equal(ascending, np.sort(targets, axis=-1))
+    np.testing.assert_array_equal(kernels.unsort(ascending, order), targets)
 
 
 @pytest.mark.parametrize("func", [lapsum.lap_sum, lapsum.lap_sum_inv])
