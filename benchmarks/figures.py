@@ -17,7 +17,7 @@ import multiprocessing
 import os
 import warnings
 from collections.abc import Callable
-from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 
@@ -118,7 +118,25 @@ def workers(runs):
     if len(os.sched_getaffinity(0)) < 2 if hasattr(os, "sched_getaffinity") else False:
         return None, "skipped: one CPU"
     x = normal(500, 10450)
-    return over(value(soft_topk, x, workers=1), value(soft_topk, x, workers=2), runs)
+    out = np.empty_like(x)
+
+    def exp(*rows):
+        np.exp(x[slice(*rows)], out=out[slice(*rows)])
+
+    def exp_in_two():
+        with ThreadPoolExecutor(2) as pool:
+            list(pool.map(exp, (0, 250), (250, 500)))
+
+    # What two threads are worth on this machine at this time.
+    one, two, exps, halves = measure.in_turns(
+        value(soft_topk, x, workers=1),
+        value(soft_topk, x, workers=2),
+        partial(exp, 0, 500),
+        exp_in_two,
+        runs=runs,
+    )
+    times = " / ".join(f"{1e3 * np.median(t):.4g} ms" for t in (one, two))
+    return measure.ratio(one, two), f"{times}; np.exp: {measure.ratio(exps, halves):.2f} times"
 
 
 def bad_days(n):
