@@ -52,14 +52,15 @@ def test_one_block_is_kept_and_none_that_is_too_large(kept, monkeypatch):
 
 
 def test_small_arrays_are_numpy_s_own():
+    before = len(_memory._kept)
     assert _memory.empty((1000,)).base is None
-    assert not _memory._kept
+    assert len(_memory._kept) == before
 
 
 @pytest.mark.parametrize("name", [c.name for c in contracts()])
 def test_derivatives_of_earlier_calls_stay(name, rng, kept):
     """Whatever later calls write, and whatever the memory held before."""
-    func, arguments = call(name, rng, (6, 6) if name == "soft_permute" else (4, 30))
+    func, arguments = call(name, rng, (6, 6) if name == "soft_permute" else (4, 150))
     x = next(iter(arguments))
     bar = rng.normal(size=func(**arguments).shape)
     with pytest.MonkeyPatch.context() as patch:
