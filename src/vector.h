@@ -115,6 +115,9 @@ static inline void v_compress_floats(float *p, ptrdiff_t room, const float *from
 #include <immintrin.h>
 #define LANES 4
 #else
+#if defined(__SSE2__)
+#include <emmintrin.h>
+#endif
 #define LANES 2
 #endif
 typedef double vec __attribute__((vector_size(8 * LANES)));
@@ -206,6 +209,9 @@ static inline int v_count(mask m)
 {
 #if defined(__AVX2__)
     return __builtin_popcount(_mm256_movemask_pd((vec)m));
+#elif defined(__SSE2__)
+    const int bits = _mm_movemask_pd((vec)m);
+    return (bits >> 1) + (bits & 1);
 #else
     int i, count = 0;
     for (i = 0; i < LANES; i++)
@@ -327,39 +333,61 @@ static inline mask v_first(ptrdiff_t n)
 
 static inline vec v_load_floats(const float *p, ptrdiff_t n)
 {
-    double each[LANES];
+    vec a = v_all(0.0);
     int i;
+    if (n >= LANES) {
 #if defined(__AVX2__)
-    if (n >= LANES)
-        return _mm256_cvtps_pd(_mm_loadu_ps(p));
+        a = _mm256_cvtps_pd(_mm_loadu_ps(p));
+#elif defined(__SSE2__)
+        a = _mm_cvtps_pd(_mm_castsi128_ps(_mm_loadl_epi64((const __m128i *)p)));
+#else
+        for (i = 0; i < LANES; i++)
+            V_LANE(a, i) = p[i];
 #endif
-    for (i = 0; i < LANES; i++)
-        each[i] = i < n ? p[i] : 0.0;
-    return v_load(each);
+    } else
+        for (i = 0; i < n; i++)
+            V_LANE(a, i) = p[i];
+    return a;
 }
 
 static inline void v_store_floats(float *p, ptrdiff_t n, vec a)
 {
     int i;
-#if defined(__AVX2__)
     if (n >= LANES) {
+#if defined(__AVX2__)
         _mm_storeu_ps(p, _mm256_cvtpd_ps(a));
-        return;
-    }
+#elif defined(__SSE2__)
+        _mm_storel_epi64((__m128i *)p, _mm_castps_si128(_mm_cvtpd_ps(a)));
+#else
+        for (i = 0; i < LANES; i++)
+            p[i] = (float)V_LANE(a, i);
 #endif
-    for (i = 0; i < LANES && i < n; i++)
-        p[i] = (float)V_LANE(a, i);
+    } else
+        for (i = 0; i < n; i++)
+            p[i] = (float)V_LANE(a, i);
 }
+
+#if defined(__AVX2__)
+/* For each mask, the halves of the lanes in it. */
+static const int8_t V_HALVES[16][8] = {
+    {0, 1, 2, 3, 4, 5, 6, 7}, {0, 1}, {2, 3}, {0, 1, 2, 3}, {4, 5}, {0, 1, 4, 5}, {2, 3, 4, 5},
+    {0, 1, 2, 3, 4, 5}, {6, 7}, {0, 1, 6, 7}, {2, 3, 6, 7}, {0, 1, 2, 3, 6, 7}, {4, 5, 6, 7},
+    {0, 1, 4, 5, 6, 7}, {2, 3, 4, 5, 6, 7}, {0, 1, 2, 3, 4, 5, 6, 7},
+};
+#endif
 
 static inline vec v_compress(vec a, mask m)
 {
-    double each[LANES + 1];
-    int i, size = 0;
-    for (i = 0; i < LANES; i++) {
-        each[size] = V_LANE(a, i);
-        size += V_LANE(m, i) != 0;
-    }
-    return v_load(each);
+#if defined(__AVX2__)
+    const __m128i halves = _mm_loadl_epi64((const __m128i *)V_HALVES[_mm256_movemask_pd((vec)m)]);
+    return (vec)_mm256_permutevar8x32_epi32((__m256i)a, _mm256_cvtepi8_epi32(halves));
+#elif LANES == 2
+    const vec other = {a[1], a[1]};
+    return v_if((mask){m[0], m[0]}, a, other);
+#else
+    (void)m; /* one lane, written in excess where it is not in m */
+    return a;
+#endif
 }
 
 static inline void v_compress_floats(float *p, ptrdiff_t room, const float *from, ptrdiff_t n,
@@ -534,11 +562,19 @@ static inline vec v_log(vec x)
     return v_fma(e, v_all(6.93147180369123816490e-01), v_fma(v_all(2.0), s, q));
 }
 
-/* log(1 + x) for -1/2 <= x <= 0, to about two units in the last place. */
+/* log(1 + x) for -1/2 <= x <= 0, to about two units in the last place: 2 atanh s with s = x/(2 + x),
+ * as 2 s + s^3 q(s^2) with a near-minimax q. */
 static inline vec v_log1p(vec x)
 {
-    vec sum = 1.0 + x;
-    return v_log(sum) + (x - (sum - 1.0)) / sum;
+    const vec s = x / (2.0 + x), z = s * s, z2 = z * z, z4 = z2 * z2;
+    vec a, b, c, d, e;
+    a = v_fma(z, v_all(0.40000000000155117), v_all(0.6666666666666631));
+    b = v_fma(z, v_all(0.22222223953657502), v_all(0.28571428548117744));
+    c = v_fma(z, v_all(0.15386548396131697), v_all(0.1818174447881529));
+    d = v_fma(z, v_all(0.12104944984574086), v_all(0.13301121353962087));
+    e = v_fma(z, v_all(0.170097560329743), v_all(0.08344971532689703));
+    a = v_fma(z4, v_fma(z4, e, v_fma(z2, d, c)), v_fma(z2, b, a));
+    return v_fma(s * z, a, s + s);
 }
 
 #endif
