@@ -101,7 +101,7 @@ cdef extern from "selection.h" nogil:
     int lap_select(const lap_lane*, double, double, void*, double*, lap_selected*)
     void lap_lane_copy(const lap_lane*)
     void lap_lane_cdf(const lap_lane*, const lap_anchored*, int, void*)
-    void lap_lane_pull(const lap_lane*, const lap_anchored*, const void*, void*, lap_pulled*)
+    void lap_lane_pull(const lap_lane*, const lap_anchored*, const void*, double*, void*, lap_pulled*)
     const int LAP_FEW
     void lap_lane_softmax(const lap_lane*, const lap_anchored*, int, const double*, const double*,
                           double*, lap_pulled*)
@@ -1650,14 +1650,21 @@ def pull(
     cdef lap_pulled sums
     cdef _threads threads
     cdef const lap_runner *runner = _runner(&threads, run)
+    cdef double *scratch = NULL
+    if entry is float and x.shape[1] <= 1 << 17:  # else memory would cost more than an exp
+        scratch = <double*>malloc((x.shape[1] + 1) * sizeof(double))
+        if scratch is NULL:
+            raise MemoryError
     with nogil:
         for l in range(start, stop):
             b.lo, b.hi, b.u = thresholds[0, l], thresholds[1, l], thresholds[2, l]
             b.density = thresholds[7, l]
             lane = _lane(x, weights, sign, alpha, l, runner)
-            lap_lane_pull(&lane, &b, &bar[l, 0], &x_bar[l, 0], &sums)
+            lap_lane_pull(&lane, &b, &bar[l, 0], scratch if entry is float else &x_bar[l, 0],
+                          &x_bar[l, 0], &sums)
             level_bar[l] = (sums.h.high + sums.h.low) / b.density
             alpha_bar[l] = -(sums.along.high + sums.along.low) / alpha[l]
+    free(scratch)
 
 
 def softmax(

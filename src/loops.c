@@ -54,10 +54,10 @@ INLINE ptrdiff_t collapse(const void *x, int single, const double *c, ptrdiff_t 
     const vec low = v_all(-lo), high = v_all(hi);
     pair A = {zero, zero}, B = A, below = A, above = A;
     vec wrong = zero;
-    ptrdiff_t start, i, m = 0;
+    ptrdiff_t start, i, m = 0, less = 0;
     for (start = 0; start < n; start += BLOCK) {
         ptrdiff_t stop = n - start < BLOCK ? n : start + BLOCK;
-        vec a = zero, b = zero, less = zero;
+        vec a = zero, b = zero;
         for (i = start; i < stop; i += LANES) {
             ptrdiff_t left = stop - i;
             vec v = v_read(x, single, i, left), w = c ? v_next(c + i, left, 0.0) : one;
@@ -80,7 +80,7 @@ INLINE ptrdiff_t collapse(const void *x, int single, const double *c, ptrdiff_t 
                 add(&below, v_if(is_below, w, zero));
                 add(&above, v_if(is_above, w, zero));
             } else
-                less = v_add_if(is_below, less, one);
+                less += v_count(is_below);
             a = v_add_if(is_below, a, kernel);
             b = v_add_if(is_above, b, kernel);
             if (c && inside)
@@ -91,15 +91,13 @@ INLINE ptrdiff_t collapse(const void *x, int single, const double *c, ptrdiff_t 
         }
         add(&A, a);
         add(&B, b);
-        if (!c)
-            below.high = below.high + less;
     }
     if (c) {
         outside->below = reduce(below);
         outside->above = reduce(above);
     } else { /* whole numbers */
-        outside->below.high = v_sum(below.high);
-        outside->above.high = (double)(n - m) - outside->below.high;
+        outside->below.high = (double)less;
+        outside->above.high = (double)(n - m - less);
         outside->below.low = outside->above.low = 0.0;
     }
     outside->A = reduce(A);
@@ -380,22 +378,33 @@ static void NAME(widths)(const double *lo, const double *hi, const double *u, pt
     }
 }
 
-/* (b - s x)/alpha, as lap_offset, with s = 1 or -1. */
-INLINE vec offset(lap_anchored b, vec s, vec x, vec rate)
+/* A threshold from + alpha u: what the middle of lo and hi loses by rounding is in u. */
+typedef struct {
+    vec from, u;
+} threshold;
+
+INLINE threshold threshold_of(const lap_anchored *b, double alpha)
 {
-    if (b.lo == b.hi)
-        return v_fma(v_fma(-s, x, v_all(b.lo)), rate, v_all(b.u));
-    return v_fma(v_fma(-s, x, v_all(b.lo)) + v_fma(-s, x, v_all(b.hi)), 0.5 * rate, v_all(b.u));
+    double middle = 0.5 * b->lo, lost = 0.0;
+    lap_add(0.5 * b->hi, &middle, &lost);
+    return (threshold){v_all(middle), v_all(b->u + lost / alpha)};
 }
 
-INLINE void cdf(const void *x, int single, ptrdiff_t n, double sign, lap_anchored b, double alpha,
-                int logarithm, void *out)
+/* (b - s x)/alpha, as lap_offset, with s = 1 or -1. */
+INLINE vec offset(threshold b, vec s, vec x, vec rate)
+{
+    return v_fma(v_fma(-s, x, b.from), rate, b.u);
+}
+
+INLINE void cdf(const void *x, int single, ptrdiff_t n, double sign, const lap_anchored *b,
+                double alpha, int logarithm, void *out)
 {
     const vec zero = v_all(0.0), one = v_all(1.0), rate = v_all(1.0 / alpha), s = v_all(sign);
+    const threshold at = threshold_of(b, alpha);
     ptrdiff_t i;
     for (i = 0; i < n; i += LANES) {
         vec v = v_read(x, single, i, n - i);
-        vec t = offset(b, s, v, rate), tail = v_pdf(t), p;
+        vec t = offset(at, s, v, rate), tail = v_pdf(t), p;
         if (logarithm) {
             p = v_if(v_le(t, zero), t - LAP_LOG2, v_log1p(-tail));
             if (!finite(t)) { /* a difference that overflows */
@@ -406,7 +415,7 @@ INLINE void cdf(const void *x, int single, ptrdiff_t n, double sign, lap_anchore
                 v_store(value, p);
                 for (j = 0; j < LANES; j++)
                     if (isinf(offset[j]))
-                        value[j] = lap_logcdf(lap_offset(b.lo, b.hi, b.u, entry[j], alpha));
+                        value[j] = lap_logcdf(lap_offset(b->lo, b->hi, b->u, entry[j], alpha));
                 p = v_load(value);
             }
         } else
@@ -419,27 +428,28 @@ static void NAME(cdf)(const void *x, int single, ptrdiff_t n, double sign, const
                       double alpha, int logarithm, void *out)
 {
     if (logarithm && single)
-        cdf(x, 1, n, sign, *b, alpha, 1, out);
+        cdf(x, 1, n, sign, b, alpha, 1, out);
     else if (logarithm)
-        cdf(x, 0, n, sign, *b, alpha, 1, out);
+        cdf(x, 0, n, sign, b, alpha, 1, out);
     else if (single)
-        cdf(x, 1, n, sign, *b, alpha, 0, out);
+        cdf(x, 1, n, sign, b, alpha, 0, out);
     else
-        cdf(x, 0, n, sign, *b, alpha, 0, out);
+        cdf(x, 0, n, sign, b, alpha, 0, out);
 }
 
 /* f((b - z)/alpha) of the entries from i on. */
-INLINE vec density(const void *x, int single, ptrdiff_t i, ptrdiff_t left, vec s, lap_anchored b,
+INLINE vec density(const void *x, int single, ptrdiff_t i, ptrdiff_t left, vec s, threshold b,
                    vec rate)
 {
     return v_pdf(offset(b, s, v_read(x, single, i, left), rate));
 }
 
 INLINE void pull_sums(const void *x, int single, const double *c, const void *bar, ptrdiff_t n,
-                      double sign, const lap_anchored *b, double alpha, void *x_bar,
+                      double sign, const lap_anchored *b, double alpha, double *densities,
                       lap_pulled *sums)
 {
     const vec zero = v_all(0.0), rate = v_all(1.0 / alpha), s = v_all(sign);
+    const threshold middle = threshold_of(b, alpha);
     vec most = v_all(-1.0), at = zero, here = v_load(COUNT); /* of each lane of the vectors */
     pair h = {zero, zero};
     double shares[LANES], places[LANES];
@@ -449,11 +459,11 @@ INLINE void pull_sums(const void *x, int single, const double *c, const void *ba
         vec sum = zero;
         for (i = start; i < stop; i += LANES) {
             ptrdiff_t left = stop - i;
-            vec f = density(x, single, i, left, s, *b, rate);
+            vec f = density(x, single, i, left, s, middle, rate);
             mask more;
             sum = sum + v_read(bar, single, i, left) * f;
-            if (!single)
-                v_write(x_bar, 0, i, left, f);
+            if (densities)
+                v_write(densities, 0, i, left, f);
             if (c)
                 f = f * v_next(c + i, left, 0.0);
             more = v_lt(most, f);
@@ -481,17 +491,19 @@ INLINE void pull_sums(const void *x, int single, const double *c, const void *ba
 
 static void NAME(pull_sums)(const void *x, int single, const double *c, const void *bar,
                             ptrdiff_t n, double sign, const lap_anchored *b, double alpha,
-                            void *x_bar, lap_pulled *sums)
+                            double *densities, lap_pulled *sums)
 {
-    BY_CASE(pull_sums, x, single, c, bar, n, sign, b, alpha, x_bar, sums);
+    BY_CASE(pull_sums, x, single, c, bar, n, sign, b, alpha, densities, sums);
 }
 
 INLINE void pull_entries(const void *x, int single, const double *c, const void *bar, ptrdiff_t n,
                          double sign, const lap_anchored *b, double alpha, double h,
-                         ptrdiff_t pivot, double origin, void *x_bar, lap_pulled *sums)
+                         ptrdiff_t pivot, double origin, const double *densities, void *x_bar,
+                         lap_pulled *sums)
 {
     const vec zero = v_all(0.0), rate = v_all(1.0 / alpha), s = v_all(sign);
     const vec share = v_all(h / b->density), from = v_all(-origin);
+    const threshold middle = threshold_of(b, alpha);
     pair rest = {zero, zero}, along = rest;
     ptrdiff_t start, i;
     for (start = 0; start < n; start += BLOCK) {
@@ -500,11 +512,11 @@ INLINE void pull_entries(const void *x, int single, const double *c, const void 
         for (i = start; i < stop; i += LANES) {
             ptrdiff_t left = stop - i;
             vec v = v_read(x, single, i, left), cotangent = v_read(bar, single, i, left);
-            vec f = single ? density(x, 1, i, left, s, *b, rate)
-                           : v_next((double *)x_bar + i, left, 0.0);
+            vec f = densities ? v_next(densities + i, left, 0.0)
+                              : density(x, single, i, left, s, middle, rate);
             vec step = v_fma(s, v, from) * rate;
             vec w = c ? v_next(c + i, left, 0.0) : v_all(1.0), z_bar = f * (share * w - cotangent);
-            if (single && left < LANES)
+            if (!densities && left < LANES)
                 z_bar = v_if(v_first(left), z_bar, zero);
             if (i <= pivot && pivot < i + LANES)
                 z_bar = v_if(v_first(pivot - i), z_bar, v_if(v_first(pivot - i + 1), zero, z_bar));
@@ -521,10 +533,11 @@ INLINE void pull_entries(const void *x, int single, const double *c, const void 
 
 static void NAME(pull_entries)(const void *x, int single, const double *c, const void *bar,
                                ptrdiff_t n, double sign, const lap_anchored *b, double alpha,
-                               double h, ptrdiff_t pivot, double origin, void *x_bar,
-                               lap_pulled *sums)
+                               double h, ptrdiff_t pivot, double origin,
+                               const double *densities, void *x_bar, lap_pulled *sums)
 {
-    BY_CASE(pull_entries, x, single, c, bar, n, sign, b, alpha, h, pivot, origin, x_bar, sums);
+    BY_CASE(pull_entries, x, single, c, bar, n, sign, b, alpha, h, pivot, origin, densities, x_bar,
+            sums);
 }
 
 INLINE void softmax(const void *x, int single, const double *c, const double *dot, ptrdiff_t n,
@@ -534,6 +547,7 @@ INLINE void softmax(const void *x, int single, const double *c, const double *do
     const vec zero = v_all(0.0), one = v_all(1.0), rate = v_all(1.0 / alpha);
     const vec scale = v_all(1.0 / b->density), given = v_all(bar);
     const vec before = v_all(b->left), after = v_all(b->right);
+    const threshold middle = threshold_of(b, alpha);
     pair mean = {zero, zero}, along = mean;
     ptrdiff_t start, i;
     for (start = 0; start < n; start += BLOCK) {
@@ -542,7 +556,7 @@ INLINE void softmax(const void *x, int single, const double *c, const double *do
         for (i = start; i < stop; i += LANES) {
             ptrdiff_t left = stop - i;
             vec v = v_read(x, single, i, left);
-            vec q = scale * v_pdf(offset(*b, one, v, rate));
+            vec q = scale * v_pdf(offset(middle, one, v, rate));
             vec step = (v_if(v_le(v, before), before, after) - v) * rate;
             mask some;
             if (c)

@@ -86,14 +86,16 @@ typedef struct {
     void (*cdf)(const void *x, int single, ptrdiff_t n, double sign, const lap_anchored *b,
                 double alpha, int logarithm, void *out);
     /* Two passes over the entries of a vector-Jacobian product of p = F((b - z)/alpha).  The second
-     * needs sums of the first over all entries, and the densities that it leaves in x_bar, if these
-     * are doubles, and gives nothing to the entry `pivot`, at z = origin. */
+     * needs sums of the first over all entries, and gives nothing to the entry `pivot`, at
+     * z = origin.  densities, which may be x_bar, is written by the first and read by the second;
+     * where NULL, they are computed twice. */
     void (*pull_sums)(const void *x, int single, const double *c, const void *bar, ptrdiff_t n,
-                      double sign, const lap_anchored *b, double alpha, void *x_bar,
+                      double sign, const lap_anchored *b, double alpha, double *densities,
                       lap_pulled *sums);
     void (*pull_entries)(const void *x, int single, const double *c, const void *bar, ptrdiff_t n,
                          double sign, const lap_anchored *b, double alpha, double h,
-                         ptrdiff_t pivot, double origin, void *x_bar, lap_pulled *sums);
+                         ptrdiff_t pivot, double origin, const double *densities, void *x_bar,
+                         lap_pulled *sums);
     /* The softmax weights q of -|b - x|/alpha, times c: adds bar q to x_bar, or writes it if first;
      * h: the sum of q dot, along: that of q (y - x)/alpha to the neighbour y of b on the side of x.
      * Without dot or x_bar where NULL. */

@@ -548,6 +548,7 @@ typedef struct {
     const lap_lane *lane;
     const lap_anchored *b;
     const void *bar;
+    double *densities;
     void *out;
     double h, origin;
     ptrdiff_t pivot;
@@ -598,7 +599,7 @@ static void sums_part(void *context, ptrdiff_t i)
     lane->table->pull_sums(from(lane, lane->x, start), lane->single,
                            lane->c ? lane->c + start : NULL, from(lane, all->bar, start),
                            part_size(lane->n, i), lane->sign, all->b, lane->alpha,
-                           from(lane, all->out, start), &all->sums[i]);
+                           all->densities ? all->densities + start : NULL, &all->sums[i]);
 }
 
 static void entries_part(void *context, ptrdiff_t i)
@@ -609,12 +610,13 @@ static void entries_part(void *context, ptrdiff_t i)
     lane->table->pull_entries(from(lane, lane->x, start), lane->single,
                               lane->c ? lane->c + start : NULL, from(lane, all->bar, start),
                               part_size(lane->n, i), lane->sign, all->b, lane->alpha, all->h,
-                              all->pivot - start, all->origin, from(lane, all->out, start),
-                              &all->sums[i]);
+                              all->pivot - start, all->origin,
+                              all->densities ? all->densities + start : NULL,
+                              from(lane, all->out, start), &all->sums[i]);
 }
 
-void lap_lane_pull(const lap_lane *lane, const lap_anchored *b, const void *bar, void *x_bar,
-                   lap_pulled *sums)
+void lap_lane_pull(const lap_lane *lane, const lap_anchored *b, const void *bar, double *densities,
+                   void *x_bar, lap_pulled *sums)
 {
     const ptrdiff_t tasks = parts(lane->n);
     lap_pair rest = {0.0, 0.0};
@@ -623,6 +625,7 @@ void lap_lane_pull(const lap_lane *lane, const lap_anchored *b, const void *bar,
     all.lane = lane;
     all.b = b;
     all.bar = bar;
+    all.densities = densities;
     all.out = x_bar;
     run(lane->runner, sums_part, &all, tasks);
     *sums = all.sums[0];

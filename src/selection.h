@@ -51,8 +51,9 @@ void lap_lane_copy(const lap_lane *lane);
 void lap_lane_cdf(const lap_lane *lane, const lap_anchored *b, int logarithm, void *out);
 
 /* x_bar for the cotangent bar of p = F((b - z)/alpha); sums->h and sums->along become sum bar f and
- * the cotangent of alpha times -alpha. */
-void lap_lane_pull(const lap_lane *lane, const lap_anchored *b, const void *bar, void *x_bar,
-                   lap_pulled *sums);
+ * the cotangent of alpha times -alpha.  densities has room for n; it may be x_bar, or NULL at the
+ * price of more exps. */
+void lap_lane_pull(const lap_lane *lane, const lap_anchored *b, const void *bar, double *densities,
+                   void *x_bar, lap_pulled *sums);
 
 #endif
