@@ -133,6 +133,7 @@ cdef enum:
 
     FACTORS = 1536                      # six blocks
     GROUP = 32                          # columns of a matrix
+    DENSITIES = 131072                  # more of them are computed again sooner than kept
 
 ctypedef fused entry:                   # floats are read as they are, and results rounded once
     float
@@ -1651,7 +1652,7 @@ def pull(
     cdef _threads threads
     cdef const lap_runner *runner = _runner(&threads, run)
     cdef double *scratch = NULL
-    if entry is float and x.shape[1] <= 1 << 17:  # else memory would cost more than an exp
+    if entry is float and x.shape[1] <= DENSITIES:
         scratch = <double*>malloc((x.shape[1] + 1) * sizeof(double))
         if scratch is NULL:
             raise MemoryError

@@ -84,10 +84,9 @@ INLINE ptrdiff_t collapse(const void *x, int single, const double *c, ptrdiff_t 
             a = v_add_if(is_below, a, kernel);
             b = v_add_if(is_above, b, kernel);
             if (c && inside)
-                v_append(inside_c, 0, m, n, c + i, left, between);
+                v_append(inside_c, 0, m, c + i, left, between);
             if (inside)
-                m = v_append(inside, single, m, n, (const void *)v_place(x, single, i), left,
-                             between);
+                m = v_append(inside, single, m, (const void *)v_place(x, single, i), left, between);
         }
         add(&A, a);
         add(&B, b);

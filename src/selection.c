@@ -174,15 +174,50 @@ static void sort(const lap_table *table, double *z, double *c, ptrdiff_t n)
     memcpy(c, c_sorted, n * sizeof(double));
 }
 
+/* What is known for certain of the threshold, from brackets that did not hold. */
+typedef struct {
+    int has_lo, has_hi;
+    double lo, hi;
+} bounds;
+
+/* The threshold is beyond an end, where S misses the level by `missed`, up to rounding: above for
+ * side = 1, below for -1.  S' changes by at most a factor e in a step of alpha, which bounds the
+ * way from both sides; near the end, where A and B cannot vanish, that is of use. */
+static void go_beyond(bounds *known, int side, double end, double missed, double rounding,
+                      double density, double alpha)
+{
+    const double least = (missed - rounding) / density, most = (missed + rounding) / density;
+    double near = end, far = NAN;
+    if (0.0 < least && most < 0.5) {
+        near += side * (alpha * log1p(least) - 4e-16 * fabs(end));
+        far = end - side * (alpha * log1p(-most) - 4e-16 * fabs(end));
+    }
+    if (side < 0) {
+        known->has_hi = 1;
+        known->hi = fmin(near, end);
+    } else {
+        known->has_lo = 1;
+        known->lo = fmax(near, end);
+    }
+    if (side < 0 && isfinite(far)) {
+        known->lo = known->has_lo ? fmax(known->lo, far) : far;
+        known->has_lo = 1;
+    } else if (side > 0 && isfinite(far)) {
+        known->hi = known->has_hi ? fmin(known->hi, far) : far;
+        known->has_hi = 1;
+    }
+}
+
 /* Closed form over the few nodes that are left, the ends of the frame among them, which carry what
- * was collapsed.  z and c have room for two more.  Returns 0 if the level lies outside the frame;
- * where that can only be by rounding (exact), it is solved at the end, else *beyond says which. */
+ * was collapsed.  z and c have room for two more.  Returns 0 if the level lies outside the frame,
+ * which then is known; where that can only be by rounding (exact), it is solved at the end. */
 static int finish(const lap_table *table, double *z, double *c, ptrdiff_t m, const frame *f,
-                  double level, double alpha, int exact, int *beyond, lap_selected *selected)
+                  double level, double alpha, int exact, bounds *known, lap_selected *selected)
 {
     double A[SMALL + 2], B[SMALL + 2], gap[SMALL + 2], decay[SMALL + 3];
     double weight_high[SMALL + 3], weight_low[SMALL + 3]; /* of what lies left of node i > 0 */
     double high = f->below.high, low = f->below.low;
+    double before = 0.0, after = 0.0, missed = 0.0;
     lap_pair ahead = {0.0, 0.0}, back = {0.0, 0.0};
     ptrdiff_t i, j, first, last;
     sort(table, z, c, m);
@@ -225,30 +260,30 @@ static int finish(const lap_table *table, double *z, double *c, ptrdiff_t m, con
     first = 0;
     last = m;
     while (first < last) {
-        double before, after, excess;
         i = (first + last) / 2;
+        missed = (level - weight_high[i]) - weight_low[i];
         if (i == 0 && f->has_lo) {
-            excess = (level - f->below.high) - f->below.low;
             before = A[0];
             after = m > 1 ? B[1] * lap_decay_value(decay[1]) : 0.0;
         } else {
-            excess = (level - weight_high[i]) - weight_low[i];
             before = i ? A[i - 1] * lap_decay_value(decay[i]) : 0.0;
             after = B[i];
         }
-        if (excess > 0.5 * (after - before))
+        missed -= 0.5 * (after - before);
+        if (missed > 0.0)
             first = i + 1;
         else
             last = i;
     }
-    i = first;
-    if ((i == 0 && f->has_lo) || (i == m && f->has_hi)) {
-        if (!exact) {
-            *beyond = i == 0 ? -1 : 1;
+    if ((first == 0 && f->has_lo) || (first == m && f->has_hi)) {
+        if (!exact) { /* the last node seen was the end */
+            go_beyond(known, first ? 1 : -1, z[i], fabs(missed),
+                      1e-14 * (weight_high[m] + f->above.high), 0.5 * (before + after), alpha);
             return 0;
         }
-        i = i == 0 ? 1 : m - 1;
+        first = first ? m - 1 : 1;
     }
+    i = first;
     {
         double excess = (level - weight_high[i]) - weight_low[i];
         if (i == 0)
@@ -433,12 +468,6 @@ static int draw(const lap_lane *lane, double *z, double *c)
     return size;
 }
 
-/* What is known for certain of the threshold, from brackets that did not hold. */
-typedef struct {
-    int has_lo, has_hi;
-    double lo, hi;
-} bounds;
-
 /* One try: with brackets from the samples, or by splitting at their medians (exact). */
 static int attempt(const lap_lane *whole, double level, double total, int exact, bounds *known,
                    void *scratch, double *scratch_c, lap_selected *selected)
@@ -448,7 +477,7 @@ static int attempt(const lap_lane *whole, double level, double total, int exact,
     lap_lane lane = *whole;
     double guess = NAN, lo, hi;
     ptrdiff_t i, m, size;
-    int round, found, beyond = 0;
+    int round;
     for (round = 0; lane.n > SMALL; round++) {
         double sample[SAMPLE], sample_c[SAMPLE];
         const double weight = total - f.below.high - f.above.high;
@@ -494,15 +523,7 @@ static int attempt(const lap_lane *whole, double level, double total, int exact,
         if (!isfinite(z[i]))
             return -1;
     }
-    found = finish(lane.table, z, c, lane.n, &f, level, lane.alpha, exact, &beyond, selected);
-    if (beyond < 0) {
-        known->has_hi = 1;
-        known->hi = f.lo;
-    } else if (beyond > 0) {
-        known->has_lo = 1;
-        known->lo = f.hi;
-    }
-    return found;
+    return finish(lane.table, z, c, lane.n, &f, level, lane.alpha, exact, known, selected);
 }
 
 /* The entries that are present: those of zero weight influence nothing, not even a rounding.

@@ -97,15 +97,14 @@ static inline vec v_compress(vec a, mask m)
     return _mm512_maskz_compress_pd(m, a);
 }
 
-/* The same of n floats, written to p, where there is room for so many. */
-static inline void v_compress_floats(float *p, ptrdiff_t room, const float *from, ptrdiff_t n,
-                                     mask m)
+/* The same of n floats, written to p, where there is room for as many. */
+static inline void v_compress_floats(float *p, const float *from, ptrdiff_t n, mask m)
 {
     const __m256 a = n >= LANES ? _mm256_loadu_ps(from) : _mm256_maskz_loadu_ps(v_first(n), from);
-    if (room >= LANES)
+    if (n >= LANES)
         _mm256_storeu_ps(p, _mm256_maskz_compress_ps(m, a));
     else
-        _mm256_mask_storeu_ps(p, v_first(room), _mm256_maskz_compress_ps(m, a));
+        _mm256_mask_storeu_ps(p, v_first(n), _mm256_maskz_compress_ps(m, a));
 }
 
 #else
@@ -390,10 +389,9 @@ static inline vec v_compress(vec a, mask m)
 #endif
 }
 
-static inline void v_compress_floats(float *p, ptrdiff_t room, const float *from, ptrdiff_t n,
-                                     mask m)
+static inline void v_compress_floats(float *p, const float *from, ptrdiff_t n, mask m)
 {
-    v_store_floats(p, room, v_compress(v_load_floats(from, n), m));
+    v_store_floats(p, n, v_compress(v_load_floats(from, n), m));
 }
 
 #endif
@@ -446,16 +444,16 @@ static inline void v_write(void *p, int single, ptrdiff_t i, ptrdiff_t n, vec a)
 }
 
 /* Appends those of the next lanes of `from`, of which n are left, that are in m to the first `size`
- * of an array that has room for `room`; returns how many there are then. */
-static inline ptrdiff_t v_append(void *p, int single, ptrdiff_t size, ptrdiff_t room,
-                                 const void *from, ptrdiff_t n, mask m)
+ * of an array that has room for n more; returns how many there are then. */
+static inline ptrdiff_t v_append(void *p, int single, ptrdiff_t size, const void *from,
+                                 ptrdiff_t n, mask m)
 {
     /* What is stored in excess is overwritten or never read. */
     v_ahead(v_place(p, single, size) + AHEAD, 1);
     if (single)
-        v_compress_floats((float *)p + size, room - size, from, n, m);
+        v_compress_floats((float *)p + size, from, n, m);
     else
-        v_put((double *)p + size, room - size, v_compress(v_next(from, n, 0.0), m));
+        v_put((double *)p + size, n, v_compress(v_next(from, n, 0.0), m));
     return size + v_count(m);
 }
 

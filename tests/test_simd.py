@@ -178,7 +178,7 @@ def test_a_level_can_be_forced_and_only_one_that_exists():
     assert "ImportError: LAPSUM_SIMD='sse9' is not a level" in run("sse9").stderr
 
 
-@pytest.mark.parametrize("shape", [(3, 10), (4, 1000), (2, N)])
+@pytest.mark.parametrize("shape", [(3, 10), (4, 1000), (2, N), (2, 150_000)])
 @pytest.mark.parametrize("func", [lapsum.soft_topk, lapsum.log_soft_topk])
 def test_float32_is_float64_rounded_once(level, func, shape, rng):
     x, bar = rng.normal(size=(2, *shape)).astype(np.float32)
