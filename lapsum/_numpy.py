@@ -257,7 +257,8 @@ class Kernels:
         places = np.empty(x.shape, np.intp)
         if x.shape[1] < LONG:
             block = self._block(arrays, x.shape)
-            return block, Order(places), *self._order(x, weights, block[0], places)
+            whole = x.dtype == _SINGLE
+            return block, Order(places), *self._order(x, weights, whole, block[0], places)
         # Malloc of glibc keeps no more than twice the largest block, and pages of the system are
         # slow to get: with the parts in the block, ranks and sorts and their cotangents take less
         # than that.
@@ -271,17 +272,19 @@ class Kernels:
         return block, Order(places, part, first), count, invalid
 
     def _order(
-        self, x: Array, weights: Array | None, values: Array, places: Array
+        self, x: Array, weights: Array | None, whole: bool, values: Array, places: Array
     ) -> tuple[Array, Array | None]:
         lanes, n = x.shape
         # NumPy sorts integers much faster than it argsorts floats: the leading bits of the float
-        # and its index in one, and what these bits leave in disorder is mended.
+        # and its index in one, and what these bits leave in disorder is mended.  They are the whole
+        # of what was float32 once.
         width = max(n - 1, 1).bit_length()
         keys, count = places.view(np.uint64), np.empty(lanes, np.intp)
         invalid, unsorted = np.empty(lanes, np.uint8), np.empty(lanes, np.uint8)
         self._run(_PACK[x.dtype], x.shape, x, weights, width, keys, count, invalid)
         self._sort(keys)
-        self._run(_UNPACK[x.dtype], x.shape, x, width, keys, values, unsorted)
+        whole = whole and width <= 29
+        self._run(_UNPACK[x.dtype], x.shape, x, width, whole, count, keys, values, unsorted)
         if unsorted.any():
             at = np.flatnonzero(unsorted)
             keys[at], values[at] = self._order_again(x[at], values[at], count[at], keys[at], width)
@@ -306,12 +309,13 @@ class Kernels:
         count, invalid = np.empty(lanes, np.intp), np.empty(lanes, np.uint8)
         outputs = part, first, scratch, count, invalid
         self._run(_DISTRIBUTE[x.dtype], x.shape, x, weights, sample, parts, *outputs)
+        whole = x.dtype == _SINGLE
 
         def order(places: Array, start: int, stop: int) -> None:
             for lane in range(start, stop):
                 for a, b in pairwise(first[lane, : parts + 1]):
                     here = slice(lane, lane + 1), slice(a, b)
-                    SERIAL._order(scratch[here], None, values[here], places[here])
+                    SERIAL._order(scratch[here], None, whole, values[here], places[here])
                     places[here] += a
                 absent = slice(first[lane, parts], n)
                 values[lane, absent], places[lane, absent] = scratch[lane, absent], range(n)[absent]
@@ -331,7 +335,7 @@ class Kernels:
         self._run(_kernels.repack, x.shape, values, count, width, keys)
         self._sort(keys)
         unsorted = np.empty(len(x), np.uint8)
-        self._run(_UNPACK[x.dtype], x.shape, x, width, keys, values, unsorted)
+        self._run(_UNPACK[x.dtype], x.shape, x, width, False, count, keys, values, unsorted)
         return keys, values
 
     def ascending(self, x: Array, alpha: Array) -> tuple[Array, Array, Array | None]:

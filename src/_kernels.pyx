@@ -222,6 +222,14 @@ cdef inline uint64_t _ordered(double x) noexcept nogil:
     return bits ^ (<uint64_t>(-<int64_t>(bits >> 63)) | (<uint64_t>1 << 63))
 
 
+cdef inline double _value(uint64_t bits, uint64_t mask) noexcept nogil:
+    """Undo `_ordered`, of a float whose bits in a mask are zeros."""
+    cdef double x
+    bits = (bits ^ (((bits >> 63) - 1) | (<uint64_t>1 << 63))) & ~mask
+    memcpy(&x, &bits, 8)
+    return x
+
+
 def pack(
     const entry[:, ::1] x,              # IN
     const double[:, ::1] weights,       # IN  None: ones
@@ -328,29 +336,36 @@ def repack(
 def unpack(
     const entry[:, ::1] x,              # IN
     int width,                          # IN
+    bint whole,                         # IN  whether the leading bits are all there are but zeros
+    const Py_ssize_t[::1] count,        # IN  as `pack` returns it
     uint64_t[:, ::1] keys,              # IN  sorted; OUT the indices
     double[:, ::1] out,                 # OUT x in that order
     unsigned char[::1] unsorted,        # OUT whether the leading bits left much out of order
     Py_ssize_t start, Py_ssize_t stop,
 ):
-    cdef Py_ssize_t l, m, i, n = x.shape[1], moves, first
+    cdef Py_ssize_t l, m, i, n = x.shape[1], moves, first, done = 0
     cdef uint64_t mask = (<uint64_t>1 << width) - 1, index, lead, last
     cdef double v
     with nogil:
         for l in range(start, stop):
-            for m in range(n - DISTANCE):
+            if whole:
+                done = count[l]
+                for m in range(done):
+                    out[l, m] = _value(keys[l, m], mask)
+                    keys[l, m] &= mask
+            for m in range(done, n - DISTANCE):
                 AHEAD(&x[l, <Py_ssize_t>(keys[l, m + DISTANCE] & mask)], 0)
                 out[l, m] = x[l, <Py_ssize_t>(keys[l, m] & mask)]
-            for m in range(max(0, n - DISTANCE), n):
+            for m in range(max(done, n - DISTANCE), n):
                 out[l, m] = x[l, <Py_ssize_t>(keys[l, m] & mask)]
             moves = n // 2 + 16
-            first = 0
+            first = done
             last = 0
-            for m in range(n):
+            for m in range(done, n):
                 lead = keys[l, m] >> width
                 index = keys[l, m] & mask
                 keys[l, m] = index
-                if m == 0 or lead != last:
+                if m == done or lead != last:
                     first = m
                     last = lead
                 elif out[l, m] < out[l, m - 1]:
