@@ -8,7 +8,7 @@ Inputs are marked # IN and outputs # OUT.  Each call takes lanes start to stop, 
 threads can share the lanes of one array.
 """
 
-from libc.stdint cimport int64_t, uint64_t
+from libc.stdint cimport int64_t, uint32_t, uint64_t
 from libc.stdlib cimport free, malloc
 from libc.string cimport memcpy, memset
 
@@ -129,6 +129,9 @@ cdef enum:
     PARTS = 256                         # at most, of a long lane
     CELLS = 4096
     LINE = 8                            # entries of a line of the cache
+    DIGIT = 11                          # bits, of which RADIX is the number of values
+    RADIX = 2048
+    DIGITS = 6                          # of an integer, the first of 9 bits
     BLOCK = 256                         # what fits into the nearest cache several times
 
     FACTORS = 1536                      # six blocks
@@ -310,6 +313,56 @@ def distribute(
                 first[l, p] = total
                 total += count_of[p]
             _distribute(&x[l, 0], &part[l, 0], &first[l, 0], n, &out[l, 0])
+
+
+def sort(
+    int width,                          # IN  bits at the end that ascend already: an index
+    uint64_t[:, ::1] keys,              # IN  fewer than 2^32; OUT sorted
+    Py_ssize_t start, Py_ssize_t stop,
+):
+    """Sort by digits, from the last to the first that differs."""
+    cdef Py_ssize_t l, i, n = keys.shape[1]
+    cdef uint32_t counts[DIGITS][RADIX]
+    cdef uint32_t count, total
+    cdef uint64_t differ, key
+    cdef uint64_t *here
+    cdef uint64_t *there
+    cdef int digits, d, shift
+    cdef uint64_t *scratch = <uint64_t*>malloc((n + 1) * sizeof(uint64_t))
+    if scratch is NULL:
+        raise MemoryError
+    with nogil:
+        for l in range(start, stop):
+            here, there = &keys[l, 0], scratch
+            differ = 0
+            for i in range(n):
+                differ |= here[i] ^ here[0]
+            digits = 0
+            while digits < DIGITS and differ >> width >> (digits * DIGIT):
+                digits += 1
+            memset(counts, 0, digits * sizeof(counts[0]))
+            for i in range(n):
+                key = here[i] >> width
+                for d in range(digits):
+                    counts[d][key & (RADIX - 1)] += 1
+                    key >>= DIGIT
+            for d in range(digits):
+                shift = width + d * DIGIT
+                if counts[d][(here[0] >> shift) & (RADIX - 1)] == n:
+                    continue
+                total = 0
+                for i in range(RADIX):
+                    count = counts[d][i]
+                    counts[d][i] = total
+                    total += count
+                for i in range(n):
+                    key = here[i]
+                    there[counts[d][(key >> shift) & (RADIX - 1)]] = key
+                    counts[d][(key >> shift) & (RADIX - 1)] += 1
+                here, there = there, here
+            if here != &keys[l, 0]:
+                memcpy(&keys[l, 0], here, n * sizeof(uint64_t))
+    free(scratch)
 
 
 def repack(

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 import lapsum
-from lapsum import _numpy
+from lapsum import _kernels, _numpy
 
 kernels = _numpy.SERIAL
 
@@ -57,6 +57,31 @@ def test_entries_are_ordered_and_absent_ones_come_last(name, n, rng, monkeypatch
 @pytest.mark.parametrize("name", LANES)
 def test_so_are_the_entries_of_long_lanes(name, n, rng, short_parts):
     check_order(name, n, rng)
+
+
+@pytest.mark.parametrize("n", [2, 5, 100, 5000])
+@pytest.mark.parametrize("name", LANES)
+def test_so_they_are_by_digits(name, n, rng, monkeypatch):
+    monkeypatch.setattr(_numpy, "_by_digits", lambda n: True)
+    check_order(name, n, rng)
+    x = LANES[name](rng, n)
+    for dtype in (float, np.float32):
+        with np.errstate(over="ignore"):
+            lane = x.astype(dtype)[None]
+        (values, *_), _, _ = kernels.ascending(lane, np.ones(1))
+        np.testing.assert_array_equal(values, np.sort(lane))
+
+
+@pytest.mark.parametrize("width", [0, 3, 14, 40])
+@pytest.mark.parametrize("bits", [1, 11, 12, 24, 64])
+def test_digits_sort_as_numpy_does(width, bits, rng):
+    n = min(4099, 1 << width) if width else 4099
+    leading = rng.integers(0, 2**64, (3, n), np.uint64, endpoint=False) >> np.uint64(64 - bits)
+    keys = leading << np.uint64(width) | np.arange(n, dtype=np.uint64) if width else leading
+    expected = np.sort(keys)
+    _kernels.sort(width, keys, 0, 2)
+    np.testing.assert_array_equal(keys[:2], expected[:2])
+    assert not np.array_equal(keys[2], expected[2])  # no other lane than asked for
 
 
 def check_order(name, n, rng):
