@@ -62,7 +62,7 @@ INLINE ptrdiff_t collapse(const void *x, int single, const double *c, ptrdiff_t 
             ptrdiff_t left = stop - i;
             vec v = v_read(x, single, i, left), w = c ? v_next(c + i, left, 0.0) : one;
             vec near_lo = v_fma(s, v, low), near_hi = v_fma(-s, v, high); /* sign v is exact */
-            /* Of no use where between.  Beside a kernel of one, subnormals, which are slow, vanish. */
+            /* Of no use between.  Beside a kernel of one, subnormals, which are slow, vanish. */
             vec kernel = v_exp_from(c ? -745.2 : -708.0, 0, v_min(near_lo, near_hi) * rate);
             mask is_below = v_le(near_lo, zero), is_above = v_le(near_hi, zero);
             mask between = v_neither(is_below, is_above);
@@ -405,7 +405,7 @@ INLINE void cdf(const void *x, int single, ptrdiff_t n, double sign, const lap_a
         vec v = v_read(x, single, i, n - i);
         vec t = offset(at, s, v, rate), tail = v_pdf(t), p;
         if (logarithm) {
-            p = v_if(v_le(t, zero), t - LAP_LOG2, v_log1p(-tail));
+            p = v_if(v_le(t, zero), t - LAP_LOG2, v_log1p(zero - tail)); /* log 1 is 0, not -0 */
             if (!finite(t)) { /* a difference that overflows */
                 double entry[LANES], offset[LANES], value[LANES];
                 int j;

@@ -195,6 +195,14 @@ def test_float32_is_float64_rounded_once(level, func, shape, rng):
                     np.testing.assert_array_equal(ours, theirs.astype(ours.dtype))
 
 
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_the_logarithm_of_one_is_not_negative(level, dtype, rng):
+    x = np.append(rng.normal(size=20), [1e3] * 5).astype(dtype)
+    p = lapsum.log_soft_topk(x, 6.0, 0.1)[-5:]
+    assert (p == 0).all()
+    assert not np.signbit(p).any()
+
+
 @pytest.mark.parametrize("n", [10, 1000, N])
 def test_float32_quantiles_are_float64_rounded_once(level, n, rng):
     x = rng.normal(size=n).astype(np.float32)
