@@ -469,23 +469,17 @@ static inline double v_sum(vec a)
     return each[0];
 }
 
-/* e^r - 1 and n for x = n log 2 + r, |r| <= log(2)/2: r + r^2 q(r) with a near-minimax q. */
-static inline vec v_reduce(vec x, vec *n)
+/* c[0] + c[1] x + ... + c[9] x^9 */
+static inline vec v_polynomial(const double *c, vec x)
 {
-    const vec shift = v_all(0x1.8p52);
-    vec r, r2, r4, a, b, c, d, e;
-    *n = v_fma(x, v_all(1.4426950408889634074), shift) - shift;
-    r = v_fma(*n, v_all(-6.93147180369123816490e-01), x);
-    r = v_fma(*n, v_all(-1.90821492927058770002e-10), r);
-    r2 = r * r;
-    r4 = r2 * r2;
-    a = v_fma(r, v_all(0.16666666666666669), v_all(0.5000000000000001));
-    b = v_fma(r, v_all(0.008333333333330051), v_all(0.04166666666662399));
-    c = v_fma(r, v_all(0.00019841269863105968), v_all(0.0013888888917281794));
-    d = v_fma(r, v_all(2.7557268378684192e-06), v_all(2.480152119021773e-05));
-    e = v_fma(r, v_all(2.5100424157005067e-08), v_all(2.7620138719733994e-07));
-    a = v_fma(r4, v_fma(r4, e, v_fma(r2, d, c)), v_fma(r2, b, a));
-    return v_fma(r2, a, r);
+    const vec x2 = x * x, x4 = x2 * x2;
+    vec pair[5], first, next;
+    int i;
+    for (i = 0; i < 5; i++)
+        pair[i] = v_fma(x, v_all(c[2 * i + 1]), v_all(c[2 * i]));
+    first = v_fma(x2, pair[1], pair[0]);
+    next = v_fma(x2, pair[3], pair[2]);
+    return v_fma(x4, v_fma(x4, pair[4], next), first);
 }
 
 #if defined(__AVX512F__)
@@ -521,8 +515,19 @@ static inline vec v_exp_from(double least, int half, vec x)
                                   v_load(V_ROOTS[half] + 8));
     return v_scale(finite, v_fma(root, v_fma(r2, q, r), root), n);
 #else
-    vec n, p = v_reduce(v_if(finite, x, v_all(-1.0)), &n);
-    return v_scale(finite, p + 1.0, half ? n - 1.0 : n);
+    /* x = n log 2 + r with |r| <= log(2)/2, and e^r = 1 + r + r^2 q(r) with a near-minimax q. */
+    static const double q[10] = {
+        0.5000000000000001, 0.16666666666666669, 0.04166666666662399, 0.008333333333330051,
+        0.0013888888917281794, 0.00019841269863105968, 2.480152119021773e-05,
+        2.7557268378684192e-06, 2.7620138719733994e-07, 2.5100424157005067e-08,
+    };
+    const vec shift = v_all(0x1.8p52);
+    vec n, r;
+    x = v_if(finite, x, v_all(-1.0));
+    n = v_fma(x, v_all(1.4426950408889634074), shift) - shift;
+    r = v_fma(n, v_all(-6.93147180369123816490e-01), x);
+    r = v_fma(n, v_all(-1.90821492927058770002e-10), r);
+    return v_scale(finite, v_fma(r * r, v_polynomial(q, r), r) + 1.0, half ? n - 1.0 : n);
 #endif
 }
 
@@ -538,11 +543,15 @@ static inline vec v_pdf(vec t)
     return v_exp_from(-745.2, 1, v_minus_abs(t));
 }
 
-/* e^x - 1 for -1/2 <= x <= 0. */
+/* e^x - 1 for -1/2 <= x <= 0: x + x^2 q(x) with a near-minimax q. */
 static inline vec v_expm1(vec x)
 {
-    vec n, e = v_reduce(v_max(x, v_all(-0.5)), &n); /* n is 0 or -1 */
-    return v_if(v_lt(n, v_all(-0.5)), 0.5 * e - 0.5, e);
+    static const double q[10] = {
+        0.49999999999999983, 0.1666666666666533, 0.04166666666622169, 0.008333333325977068,
+        0.0013888888188466728, 0.00019841228487855325, 2.4800021558304607e-05,
+        2.7519165148887356e-06, 2.6976056756491464e-07, 1.9949853357350822e-08,
+    };
+    return v_fma(x * x, v_polynomial(q, x), x);
 }
 
 /* log x for positive normal x: absolute errors of about one unit of 1 + |log x|. */
@@ -560,19 +569,17 @@ static inline vec v_log(vec x)
     return v_fma(e, v_all(6.93147180369123816490e-01), v_fma(v_all(2.0), s, q));
 }
 
-/* log(1 + x) for -1/2 <= x <= 0, to about two units in the last place: 2 atanh s with s = x/(2 + x),
- * as 2 s + s^3 q(s^2) with a near-minimax q. */
+/* log(1 + x) for -1/2 <= x <= 0, to about two units in the last place: 2 atanh s, s = x/(2 + x), as
+ * 2 s + s^3 q(s^2) with a near-minimax q. */
 static inline vec v_log1p(vec x)
 {
-    const vec s = x / (2.0 + x), z = s * s, z2 = z * z, z4 = z2 * z2;
-    vec a, b, c, d, e;
-    a = v_fma(z, v_all(0.40000000000155117), v_all(0.6666666666666631));
-    b = v_fma(z, v_all(0.22222223953657502), v_all(0.28571428548117744));
-    c = v_fma(z, v_all(0.15386548396131697), v_all(0.1818174447881529));
-    d = v_fma(z, v_all(0.12104944984574086), v_all(0.13301121353962087));
-    e = v_fma(z, v_all(0.170097560329743), v_all(0.08344971532689703));
-    a = v_fma(z4, v_fma(z4, e, v_fma(z2, d, c)), v_fma(z2, b, a));
-    return v_fma(s * z, a, s + s);
+    static const double q[10] = {
+        0.6666666666666631, 0.40000000000155117, 0.28571428548117744, 0.22222223953657502,
+        0.1818174447881529, 0.15386548396131697, 0.13301121353962087, 0.12104944984574086,
+        0.08344971532689703, 0.170097560329743,
+    };
+    const vec s = x / (2.0 + x), z = s * s;
+    return v_fma(s * z, v_polynomial(q, z), s + s);
 }
 
 #endif
