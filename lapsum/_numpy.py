@@ -59,6 +59,11 @@ if simd is None:
     )
 
 
+def _written(dtype: Any) -> Any:
+    """Return the dtype in which loops write a result that is to have the given one."""
+    return _SINGLE if dtype == _SINGLE else _DOUBLE
+
+
 def _by_digits(n: int) -> bool:
     """Return whether to sort n integers by their digits."""
     return DIGITS <= n < 2**32 and _numpy_is_slow()
@@ -405,7 +410,7 @@ class Kernels:
         self, values: Array, order: Order, key: Array | None = None, dtype: Any = _DOUBLE
     ) -> Array:
         """Undo `sort`; the result is rounded to float32 if that is the dtype."""
-        return self._rearrange(values, order, key, True, _SINGLE if dtype == _SINGLE else _DOUBLE)
+        return self._rearrange(values, order, key, True, _written(dtype))
 
     def _rearrange(
         self, values: Array, order: Order, key: Array | None, back: bool, dtype: Any
@@ -475,7 +480,7 @@ class Kernels:
         dtype: Any,
     ) -> Array:
         """1/2 + S at the sources, absent ones too, in the caller's order; NaN if invalid."""
-        out = np.empty(gap.shape, dtype if dtype == _SINGLE else np.float64)
+        out = np.empty(gap.shape, _written(dtype))
         scratch = None if order.part is None else np.empty_like(gap)
         inputs = x, gap, *order, count, alpha, weights, *(pairs or (None, None)), left, right
         self._run(_RANKS[out.dtype], gap.shape, *inputs, scratch, out)
@@ -907,7 +912,7 @@ class Kernels:
         It is float32 if `dtype` is, else float64.
         """
         lanes, n = x.shape
-        out = np.empty((lanes, n, n), dtype if dtype == _SINGLE else np.float64)
+        out = np.empty((lanes, n, n), _written(dtype))
         places = order.places
         if order.part is not None:
             places = self.sort(np.arange(n) + np.zeros((lanes, 1)), order).astype(np.intp)
