@@ -44,9 +44,9 @@ class Selection:
         The entries, copied if `keep`.
     found : array, shape (10,) + levels.shape
         Of each threshold b = (lo + hi)/2 + alpha u: lo, hi, u, the entries next to it on both
-        sides (NaN for none), the factors of the softmax weights left and right of it as in
-        `Thresholds`, alpha dS/db, b rounded, and the centre as in `laplace.h`.  A lane of no
-        entries has u = -inf if p is asked for, and else NaN.
+        sides, or points nearer to it (NaN for none), the factors of the softmax weights left and
+        right of them as in `Thresholds`, alpha dS/db, b rounded, and the centre as in `laplace.h`.
+        A lane of no entries has u = -inf if p is asked for, and else NaN.
     p : array, shape (lanes, n)
         F((b - z)/alpha), or its logarithm, of the dtype of x.
     absent : array of bool, shape (lanes, 1), or None

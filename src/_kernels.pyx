@@ -136,7 +136,7 @@ cdef enum:
 
     FACTORS = 1536                      # six blocks
     GROUP = 32                          # columns of a matrix
-    DENSITIES = 131072                  # more of them are computed again sooner than kept
+    DENSITIES = 131072                  # of float32 entries: more are sooner computed again than kept
 
 ctypedef fused entry:                   # floats are read as they are, and results rounded once
     float

@@ -3,6 +3,8 @@
 #include "laplace.h"
 #include "vector.h"
 
+#include <float.h>
+
 #define PASTE_(a, b) a##_##b
 #define PASTE(a, b) PASTE_(a, b)
 #define NAME(function) PASTE(function, LAP_LEVEL)
@@ -377,7 +379,8 @@ static void NAME(widths)(const double *lo, const double *hi, const double *u, pt
     }
 }
 
-/* A threshold from + alpha u: what the middle of lo and hi loses by rounding is in u. */
+/* A threshold from + alpha u: what the middle of lo and hi loses by rounding is in u.  An infinity
+ * there would take its sign from a rounding. */
 typedef struct {
     vec from, u;
 } threshold;
@@ -386,7 +389,8 @@ INLINE threshold threshold_of(const lap_anchored *b, double alpha)
 {
     double middle = 0.5 * b->lo, lost = 0.0;
     lap_add(0.5 * b->hi, &middle, &lost);
-    return (threshold){v_all(middle), v_all(b->u + lost / alpha)};
+    lost = fmin(fmax(lost / alpha, -DBL_MAX), DBL_MAX);
+    return (threshold){v_all(middle), v_all(b->u + lost)};
 }
 
 /* (b - s x)/alpha, as lap_offset, with s = 1 or -1. */
@@ -406,14 +410,14 @@ INLINE void cdf(const void *x, int single, ptrdiff_t n, double sign, const lap_a
         vec t = offset(at, s, v, rate), tail = v_pdf(t), p;
         if (logarithm) {
             p = v_if(v_le(t, zero), t - LAP_LOG2, v_log1p(zero - tail)); /* log 1 is 0, not -0 */
-            if (!finite(t)) { /* a difference that overflows */
+            if (v_count(v_lt(v_abs(t), v_all(DBL_MAX))) < LANES) { /* a difference that overflows */
                 double entry[LANES], offset[LANES], value[LANES];
                 int j;
                 v_store(entry, s * v);
                 v_store(offset, t);
                 v_store(value, p);
                 for (j = 0; j < LANES; j++)
-                    if (isinf(offset[j]))
+                    if (fabs(offset[j]) >= DBL_MAX)
                         value[j] = lap_logcdf(lap_offset(b->lo, b->hi, b->u, entry[j], alpha));
                 p = v_load(value);
             }

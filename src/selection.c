@@ -2,7 +2,8 @@
  * into four numbers, what is inside is the next lane, and the rest is solved in closed form.
  *
  * The sample is a fixed one, so the result is a function of the lane alone; and it only decides
- * how much is collapsed: a bracket that does not hold is noticed, and the sums are exact anyway. */
+ * how much is collapsed: a bracket that does not hold is noticed, what S is at its end bounds the
+ * threshold for certain, and the sums are exact anyway. */
 #include "selection.h"
 
 #include <stdint.h>
@@ -73,7 +74,7 @@ static void *from(const lap_lane *lane, const void *array, ptrdiff_t start)
 }
 
 /* What is collapsed at both ends of the lane that is left; its ends are entries of the lane, or
- * lie so near to entries that A and B, as exact there as at an entry, cannot vanish. */
+ * lie so near to entries that A + B, as exact there as at an entry, cannot vanish. */
 typedef struct {
     int has_lo, has_hi;
     double lo, hi, A, B;
@@ -182,7 +183,7 @@ typedef struct {
 
 /* The threshold is beyond an end, where S misses the level by `missed`, up to rounding: above for
  * side = 1, below for -1.  S' changes by at most a factor e in a step of alpha, which bounds the
- * way from both sides; near the end, where A and B cannot vanish, that is of use. */
+ * way from both sides; if it is short, most of A and B is there. */
 static void go_beyond(bounds *known, int side, double end, double missed, double rounding,
                       double density, double alpha)
 {
@@ -292,6 +293,11 @@ static int finish(const lap_table *table, double *z, double *c, ptrdiff_t m, con
             selected->root = lap_solve_above(excess, A[m - 1]);
         else
             selected->root = lap_solve_between(excess, A[i - 1], B[i], gap[i]);
+        /* No share is left of what the end of a frame lies more than 745 alpha away from. */
+        if (0 < i && i < m && A[i - 1] == 0.0)
+            selected->root.left = selected->root.q_left = 0.0;
+        if (0 < i && i < m && B[i] == 0.0)
+            selected->root.right = selected->root.q_right = 0.0;
     }
     selected->left_node = i ? z[i - 1] : NAN;
     selected->right_node = i < m ? z[i] : NAN;

@@ -14,7 +14,8 @@ typedef struct lap_runner {
 
 typedef struct {
     lap_root root;
-    double left_node, right_node; /* neighbours of the threshold, NaN for none */
+    double left_node, right_node; /* next to the threshold: entries, or points nearer to it, or NaN
+                                   * for none */
     int copied;                   /* whether the lane was, on the way */
 } lap_selected;
 

@@ -68,6 +68,50 @@ def test_selection_agrees_with_sorting(level, name, rng):
         np.testing.assert_allclose(p.sum(axis=-1), k, rtol=1e-12)
 
 
+@pytest.mark.parametrize("alpha", [0.03, 0.1, 0.3, 1.0, 10.0, 1e3])
+@pytest.mark.parametrize("away", [-1e9, -300.0, 300.0, 1e9])
+def test_selection_is_put_right_where_its_sample_misleads(level, away, alpha, rng):
+    # Where `draw` of selection.c looks, nothing lies far away.
+    seen = np.arange(128) * (N // 128)
+    seen += (np.arange(128) * 40503 % 2**16 * (N // 128)) >> 16
+    unseen = np.setdiff1d(np.arange(N), seen)
+    x = np.empty((12, N))
+    for lane, share in zip(x, np.repeat([0.001, 0.03, 0.1, 0.3], 3), strict=True):
+        lane[:] = rng.uniform(-1, 1, N)
+        lane[rng.permutation(unseen)[: int(share * N)]] = away
+    k = N * np.tile([0.2, 0.45, 0.7], 4)
+    scale = np.full(12, alpha)
+    b = Selection(kernels, x, 1.0, scale, k, None)
+    assert b.solved.all()
+    assert not np.isnan(b.found[[0, 1, 2, 5, 6, 7, 8, 9]]).any()
+    t, expected = by_sorting(x, k, scale)
+    assert (np.abs(b.p - expected) <= 16 * EPS * expected * (1 + np.minimum(np.abs(t), 1e4))).all()
+
+
+@pytest.mark.parametrize("gap", [300.0, 800.0, 1e6])
+@pytest.mark.parametrize("width", [1e-12, 1e-3, 1.0, 100.0])
+def test_selection_among_clusters_far_apart(level, width, gap, rng):
+    n = 1000
+    for m in (60, 500, 940):
+        x = np.concatenate([rng.normal(size=m), rng.normal(size=n - m)]) * width
+        x[m:] += gap
+        k = np.repeat([0.3 * m, m - 1.0, m - 1e-3, m, m + 1e-3, m + 0.3 * (n - m)], 8)
+        x, scale = rng.permuted(np.tile(x, (len(k), 1)), axis=1), np.full(len(k), 1.0)
+        b = Selection(kernels, x, 1.0, scale, k, None)
+        assert b.solved.all()
+        assert not np.isnan(b.found[[0, 1, 2, 5, 6, 7, 8, 9]]).any()
+        t, expected = by_sorting(x, k, scale)
+        bound = 16 * EPS * expected * (1 + np.minimum(np.abs(t), 1e4)) + 1e-320
+        assert (np.abs(b.p - expected) <= bound).all()
+
+
+def test_a_threshold_between_neighbouring_floats_at_a_tiny_scale(level):
+    low = 1e300
+    x = np.array([low] * 5 + [np.nextafter(low, np.inf)] * 5)
+    np.testing.assert_array_equal(lapsum.soft_topk(x, 5.0, 1e-30), [0.0] * 5 + [1.0] * 5)
+    np.testing.assert_array_equal(lapsum.log_soft_topk(x, 5.0, 1e-30), [-np.inf] * 5 + [0.0] * 5)
+
+
 @pytest.mark.parametrize("name", LANES)
 def test_selection_of_weighted_lanes_agrees_with_sorting(level, name, rng):
     x = np.tile(LANES[name](rng), (3, 1))
