@@ -101,7 +101,8 @@ cdef extern from "selection.h" nogil:
     int lap_select(const lap_lane*, double, double, void*, double*, lap_selected*)
     void lap_lane_copy(const lap_lane*)
     void lap_lane_cdf(const lap_lane*, const lap_anchored*, int, void*)
-    void lap_lane_pull(const lap_lane*, const lap_anchored*, const void*, double*, void*, lap_pulled*)
+    void lap_lane_pull(const lap_lane*, const lap_anchored*, const void*, double*, void*,
+                       lap_pulled*)
     const int LAP_FEW
     void lap_lane_softmax(const lap_lane*, const lap_anchored*, int, const double*, const double*,
                           double*, lap_pulled*)
@@ -136,7 +137,7 @@ cdef enum:
 
     FACTORS = 1536                      # six blocks
     GROUP = 32                          # columns of a matrix
-    DENSITIES = 131072                  # of float32 entries: more are sooner computed again than kept
+    DENSITIES = 131072                  # of floats: more are sooner computed again than kept
 
 ctypedef fused entry:                   # floats are read as they are, and results rounded once
     float
