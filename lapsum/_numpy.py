@@ -320,10 +320,7 @@ class Kernels:
         keys, count = places.view(np.uint64), np.empty(lanes, np.intp)
         invalid, unsorted = np.empty(lanes, np.uint8), np.empty(lanes, np.uint8)
         self._run(_PACK[x.dtype], x.shape, x, weights, width, keys, count, invalid)
-        if _by_digits(n):
-            self._run(_kernels.sort, keys.shape, width, keys)
-        else:
-            self._sort(keys)
+        self._sort_keys(keys, width)
         whole = whole and width <= 29
         self._run(_UNPACK[x.dtype], x.shape, x, width, whole, count, keys, values, unsorted)
         if unsorted.any():
@@ -374,7 +371,7 @@ class Kernels:
             return keys, self.sort(x, Order(keys.view(np.intp)))
         # The place of the first that agrees, then the bits that were left out, then the index.
         self._run(_kernels.repack, x.shape, values, count, width, keys)
-        self._sort(keys)
+        self._sort_keys(keys, width)
         unsorted = np.empty(len(x), np.uint8)
         self._run(_UNPACK[x.dtype], x.shape, x, width, False, count, keys, values, unsorted)
         return keys, values
@@ -398,6 +395,13 @@ class Kernels:
         count = np.where(invalid, 0, x.shape[1])
         self._gaps(values, count, alpha, gap)
         return block, count, invalid if invalid.any() else None
+
+    def _sort_keys(self, keys: Array, width: int) -> None:
+        """Sort integers whose last bits, so many, ascend where the others agree."""
+        if _by_digits(keys.shape[1]):
+            self._run(_kernels.sort, keys.shape, width, keys)
+        else:
+            self._sort(keys)
 
     def _sort(self, keys: Array) -> None:
         def sort(keys: Array, start: int, stop: int) -> None:

@@ -317,7 +317,7 @@ def distribute(
 
 
 def sort(
-    int width,                          # IN  bits at the end that ascend already: an index
+    int width,                          # IN  bits at the end; they ascend where the others agree
     uint64_t[:, ::1] keys,              # IN  fewer than 2^32; OUT sorted
     Py_ssize_t start, Py_ssize_t stop,
 ):

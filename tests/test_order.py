@@ -62,9 +62,13 @@ def test_so_are_the_entries_of_long_lanes(name, n, rng, short_parts):
 @pytest.mark.parametrize("n", [2, 5, 100, 5000])
 @pytest.mark.parametrize("name", LANES)
 def test_so_they_are_by_digits(name, n, rng, monkeypatch):
-    monkeypatch.setattr(_numpy, "_by_digits", lambda n: True)
-    check_order(name, n, rng)
     x = LANES[name](rng, n)
+    monkeypatch.setattr(_numpy, "_by_digits", lambda n: False)
+    _, by_numpy, _, _ = ordered(x[None])
+    monkeypatch.setattr(_numpy, "_by_digits", lambda n: True)
+    _, order, _, _ = ordered(x[None])
+    np.testing.assert_array_equal(order, by_numpy)
+    check_order(name, n, rng)
     for dtype in (float, np.float32):
         with np.errstate(over="ignore"):
             lane = x.astype(dtype)[None]
