@@ -4,17 +4,27 @@ from __future__ import annotations
 
 import math
 from contextlib import suppress
+from functools import cache
 from typing import Any
 
 import numpy as np
 
 Array = Any
 
-# Freed blocks of up to 32 MiB are kept by glibc's malloc, 64 MiB of them in all; larger ones go
+# Freed blocks of up to 32 MiB are kept by glibc's malloc, 64 MiB of them in all; what is more goes
 # back to the system, whose new pages take longer to get than to fill.
-MALLOC_KEEPS, MOST = 2**25, 2**26
+MALLOC_KEEPS = 2**25
+
+# From half of that on, the arrays of one call may be more than 64 MiB together.
+LEAST, MOST = 2**24, 2**26
 
 _kept: list[Array] = []
+
+
+@cache
+def _teach_malloc() -> None:
+    """Have malloc keep that much: it starts with less, and learns from what it gets back."""
+    np.empty(MALLOC_KEEPS - 2**16, np.uint8)
 
 
 class _Loan:
@@ -35,7 +45,9 @@ def empty(shape: tuple[int, ...], dtype: Any = np.float64) -> Array:
     hold, and for how long, is theirs to say.
     """
     size = math.prod(shape) * np.dtype(dtype).itemsize
-    if not MALLOC_KEEPS < size <= MOST:
+    if size > 2**20:
+        _teach_malloc()
+    if not LEAST < size <= MOST:
         return np.empty(shape, dtype)
     memory: Array = None
     with suppress(IndexError):  # another thread may be first

@@ -15,7 +15,7 @@ from lapsum import _memory
 @pytest.fixture
 def kept(monkeypatch):
     """Have small arrays, too, in the memory of one that is gone; the list of what is kept."""
-    monkeypatch.setattr(_memory, "MALLOC_KEEPS", 0)
+    monkeypatch.setattr(_memory, "LEAST", 0)
     yield _memory._kept
     gc.collect()
     _memory._kept.clear()
