@@ -323,9 +323,13 @@ class Kernels:
         self._sort_keys(keys, width)
         whole = whole and width <= 29
         self._run(_UNPACK[x.dtype], x.shape, x, width, whole, count, keys, values, unsorted)
-        if unsorted.any():
+        if unsorted.all():
+            self._order_again(x, values, count, keys, width)
+        elif unsorted.any():
             at = np.flatnonzero(unsorted)
-            keys[at], values[at] = self._order_again(x[at], values[at], count[at], keys[at], width)
+            some_values, some_keys = values[at], keys[at]
+            self._order_again(x[at], some_values, count[at], some_keys, width)
+            values[at], keys[at] = some_values, some_keys
         return count, invalid.view(np.bool_) if invalid.any() else None
 
     def _order_parts(
@@ -361,20 +365,18 @@ class Kernels:
         self._run(order, x.shape, places)
         return first, count, invalid.view(np.bool_) if invalid.any() else None
 
-    def _order_again(
-        self, x: Array, values: Array, count: Array, keys: Array, width: int
-    ) -> tuple[Array, Array]:
+    def _order_again(self, x: Array, values: Array, count: Array, keys: Array, width: int) -> None:
         """Order lanes of which many entries agree in their leading bits."""
         if 3 * width > 64:
             for lane, row, present in zip(x, keys, count, strict=True):
                 row[:present] = row[:present][np.argsort(lane[row[:present]])]
-            return keys, self.sort(x, Order(keys.view(np.intp)))
+            values[...] = self.sort(x, Order(keys.view(np.intp)))
+            return
         # The place of the first that agrees, then the bits that were left out, then the index.
         self._run(_kernels.repack, x.shape, values, count, width, keys)
         self._sort_keys(keys, width)
         unsorted = np.empty(len(x), np.uint8)
         self._run(_UNPACK[x.dtype], x.shape, x, width, False, count, keys, values, unsorted)
-        return keys, values
 
     def ascending(self, x: Array, alpha: Array) -> tuple[Array, Array, Array | None]:
         """Do what `order` does, without the order."""

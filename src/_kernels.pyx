@@ -412,10 +412,11 @@ def unpack(
                 out[l, m] = x[l, <Py_ssize_t>(keys[l, m] & mask)]
             for m in range(max(done, n - DISTANCE), n):
                 out[l, m] = x[l, <Py_ssize_t>(keys[l, m] & mask)]
-            moves = n // 2 + 16
+            moves = n // 4 + 16
             first = done
             last = 0
-            for m in range(done, n):
+            m = done
+            while m < n and moves > 0:
                 lead = keys[l, m] >> width
                 index = keys[l, m] & mask
                 keys[l, m] = index
@@ -432,6 +433,9 @@ def unpack(
                         moves -= 1
                     out[l, i] = v
                     keys[l, i] = index
+                m += 1
+            for m in range(m, n):
+                keys[l, m] &= mask
             unsorted[l] = moves == 0
 
 
