@@ -28,7 +28,7 @@ GRAIN = 32_768
 LONG, PART = 2**18, 2**14
 
 # Shorter lanes are never sorted by digits.
-DIGITS = 2**11
+FROM = 2**11
 
 # Fewer targets, or among fewer sources, are found sooner than put in order.
 FEW = 128
@@ -66,7 +66,7 @@ def _written(dtype: Any) -> Any:
 
 def _by_digits(n: int) -> bool:
     """Return whether to sort n integers by their digits."""
-    return DIGITS <= n < 2**32 and _numpy_is_slow()
+    return FROM <= n < 2**32 and _numpy_is_slow()
 
 
 @cache
@@ -297,9 +297,8 @@ class Kernels:
             block = self._block(arrays, x.shape)
             whole = x.dtype == _SINGLE
             return block, Order(places), *self._order(x, weights, whole, block[0], places)
-        # Malloc of glibc keeps no more than twice the largest block, and pages of the system are
-        # slow to get: with the parts in the block, ranks and sorts and their cotangents take less
-        # than that.
+        # Pages of the system are slow to get: with the parts in the block, all that ranks and sorts
+        # and their cotangents take together is less than what is kept from call to call.
         size = 8 * arrays * x.size
         memory = _memory.empty((size + x.size,), np.uint8)
         block = memory[:size].view(np.float64).reshape(arrays, *x.shape)

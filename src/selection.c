@@ -175,9 +175,8 @@ static void sort(const lap_table *table, double *z, double *c, ptrdiff_t n)
     memcpy(c, c_sorted, n * sizeof(double));
 }
 
-/* What is known for certain of the threshold, from brackets that did not hold. */
+/* What is known for certain of the threshold, from brackets that did not hold; else infinite. */
 typedef struct {
-    int has_lo, has_hi;
     double lo, hi;
 } bounds;
 
@@ -188,25 +187,13 @@ static void go_beyond(bounds *known, int side, double end, double missed, double
                       double density, double alpha)
 {
     const double least = (missed - rounding) / density, most = (missed + rounding) / density;
-    double near = end, far = NAN;
+    double near = 0.0, far = INFINITY;
     if (0.0 < least && most < 0.5) {
-        near += side * (alpha * log1p(least) - 4e-16 * fabs(end));
-        far = end - side * (alpha * log1p(-most) - 4e-16 * fabs(end));
+        near = fmax(alpha * log1p(least) - 4e-16 * fabs(end), 0.0);
+        far = 4e-16 * fabs(end) - alpha * log1p(-most);
     }
-    if (side < 0) {
-        known->has_hi = 1;
-        known->hi = fmin(near, end);
-    } else {
-        known->has_lo = 1;
-        known->lo = fmax(near, end);
-    }
-    if (side < 0 && isfinite(far)) {
-        known->lo = known->has_lo ? fmax(known->lo, far) : far;
-        known->has_lo = 1;
-    } else if (side > 0 && isfinite(far)) {
-        known->hi = known->has_hi ? fmin(known->hi, far) : far;
-        known->has_hi = 1;
-    }
+    known->lo = fmax(known->lo, side > 0 ? end + near : end - far);
+    known->hi = fmin(known->hi, side > 0 ? end + far : end - near);
 }
 
 /* Closed form over the few nodes that are left, the ends of the frame among them, which carry what
@@ -490,12 +477,12 @@ static int attempt(const lap_lane *whole, double level, double total, int exact,
         int first = -1, last, middle;
         if (round == ROUNDS)
             return -1;
-        if (round == 0 && known->has_lo && known->has_hi && !(known->lo < known->hi))
+        if (round == 0 && !(known->lo < known->hi))
             /* The level is S(v) to the last digit: v cannot be both ends. */
             m = split(&lane, known->lo, level, scratch, scratch_c, &f);
-        else if (round == 0 && (known->has_lo || known->has_hi))
-            m = narrow(&lane, known->has_lo, known->lo, known->has_hi, known->hi, scratch,
-                       scratch_c, &f);
+        else if (round == 0 && (isfinite(known->lo) || isfinite(known->hi)))
+            m = narrow(&lane, isfinite(known->lo), known->lo, isfinite(known->hi), known->hi,
+                       scratch, scratch_c, &f);
         else if (round < AIMED && aim(&lane, level, weight, &f, &guess, &lo, &hi))
             m = narrow(&lane, f.lo < lo, lo, hi < f.hi, hi, scratch, scratch_c, &f);
         else {
@@ -555,7 +542,7 @@ static int present(const lap_lane *whole, void *scratch, double *scratch_c, lap_
 int lap_select(const lap_lane *whole, double level, double total, void *scratch,
                double *scratch_c, lap_selected *selected)
 {
-    bounds known = {0, 0, 0.0, 0.0};
+    bounds known = {-INFINITY, INFINITY};
     lap_lane lane = *whole;
     int found = 0, tries, finite = 1;
     selected->copied = 0;

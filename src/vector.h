@@ -33,7 +33,6 @@ typedef __mmask8 mask;
 #define v_add_if(m, a, b) _mm512_mask_add_pd(a, m, a, b)
 #define v_sub_if(m, a, b) _mm512_mask_sub_pd(b, m, a, b) /* b elsewhere */
 #define v_min(a, b) _mm512_min_pd(a, b)
-#define v_max(a, b) _mm512_max_pd(a, b) /* b where one is NaN */
 #define v_abs(a) _mm512_abs_pd(a)
 #define v_minus_abs(a) _mm512_or_pd(a, v_all(-0.0))
 #define v_sqrt(a) _mm512_sqrt_pd(a)
@@ -222,11 +221,6 @@ static inline int v_count(mask m)
 static inline vec v_min(vec a, vec b)
 {
     return v_if(v_lt(a, b), a, b);
-}
-
-static inline vec v_max(vec a, vec b)
-{
-    return v_if(v_lt(b, a), a, b);
 }
 
 static inline vec v_abs(vec a)
