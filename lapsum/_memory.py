@@ -45,7 +45,7 @@ def empty(shape: tuple[int, ...], dtype: Any = np.float64) -> Array:
     hold, and for how long, is theirs to say.
     """
     size = math.prod(shape) * np.dtype(dtype).itemsize
-    if size > 2**20:
+    if size > 2**17:
         _teach_malloc()
     if not LEAST < size <= MOST:
         return np.empty(shape, dtype)

@@ -710,13 +710,8 @@ class Kernels:
             weights, levels, totals = self.rescale(totals, weights, levels, totals)
         copy, p = None, into
         if keep:
-            # Copied lane by lane, when it is read anyway.  One block for both, if malloc keeps it:
-            # pages from the system at each call cost more than the computation.
-            if 2 * x.nbytes <= _memory.MALLOC_KEEPS:
-                copy, p = np.empty((2, *x.shape), x.dtype)
-            else:
-                copy, p = _memory.empty(x.shape, x.dtype), np.empty(x.shape, x.dtype)
-        elif fill and p is None:
+            copy = _memory.empty(x.shape, x.dtype)  # lane by lane, when it is read anyway
+        if fill and p is None:
             p = np.empty(x.shape, x.dtype)
         solved, out = np.empty(len(x), np.uint8), np.empty((10, len(x)))
         loop, rest = _SELECT[x.dtype], (totals, alpha, fill, copy, p, solved, out)
