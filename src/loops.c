@@ -52,8 +52,10 @@ INLINE ptrdiff_t collapse(const void *x, int single, const double *c, ptrdiff_t 
                           double lo, double hi, double alpha, void *inside, double *inside_c,
                           void *copy, lap_outside *outside)
 {
-    const vec zero = v_all(0.0), one = v_all(1.0), rate = v_all(1.0 / alpha), s = v_all(sign);
-    const vec low = v_all(-lo), high = v_all(hi);
+    const vec zero = v_all(0.0), one = v_all(1.0), rate = v_all(V_LOG2E / alpha);
+    /* x lies between -hi and -lo where sign is -1, and what is below is above. */
+    const vec low = v_all(sign > 0.0 ? lo : -hi), high = v_all(sign > 0.0 ? hi : -lo);
+    lap_outside found;
     pair A = {zero, zero}, B = A, below = A, above = A;
     vec wrong = zero;
     ptrdiff_t start, i, m = 0, less = 0;
@@ -63,9 +65,9 @@ INLINE ptrdiff_t collapse(const void *x, int single, const double *c, ptrdiff_t 
         for (i = start; i < stop; i += LANES) {
             ptrdiff_t left = stop - i;
             vec v = v_read(x, single, i, left), w = c ? v_next(c + i, left, 0.0) : one;
-            vec near_lo = v_fma(s, v, low), near_hi = v_fma(-s, v, high); /* sign v is exact */
+            vec near_lo = v - low, near_hi = high - v;
             /* Of no use between.  Beside a kernel of one, subnormals, which are slow, vanish. */
-            vec kernel = v_exp_from(c ? -745.2 : -708.0, 0, v_min(near_lo, near_hi) * rate);
+            vec kernel = v_exp2(c ? -1075.1 : -1021.0, 0, v_min(near_lo, near_hi) * rate);
             mask is_below = v_le(near_lo, zero), is_above = v_le(near_hi, zero);
             mask between = v_neither(is_below, is_above);
             wrong = v_fma(v, zero, wrong);
@@ -94,15 +96,15 @@ INLINE ptrdiff_t collapse(const void *x, int single, const double *c, ptrdiff_t 
         add(&B, b);
     }
     if (c) {
-        outside->below = reduce(below);
-        outside->above = reduce(above);
+        found.below = reduce(below);
+        found.above = reduce(above);
     } else { /* whole numbers */
-        outside->below.high = (double)less;
-        outside->above.high = (double)(n - m - less);
-        outside->below.low = outside->above.low = 0.0;
+        found.below = (lap_pair){(double)less, 0.0};
+        found.above = (lap_pair){(double)(n - m - less), 0.0};
     }
-    outside->A = reduce(A);
-    outside->B = reduce(B);
+    found.A = reduce(A);
+    found.B = reduce(B);
+    *outside = sign > 0.0 ? found : (lap_outside){found.above, found.B, found.below, found.A};
     return v_sum(wrong) == 0.0 ? m : -1;
 }
 
@@ -379,41 +381,43 @@ static void NAME(widths)(const double *lo, const double *hi, const double *u, pt
     }
 }
 
-/* A threshold from + alpha u: what the middle of lo and hi loses by rounding is in u.  An infinity
- * there would take its sign from a rounding. */
+/* A threshold: (b - sign x)/(alpha log 2), for powers of two, is (x - from) rate + u.  What the
+ * middle of lo and hi loses by rounding is in u, where an infinity would take its sign from a
+ * rounding. */
 typedef struct {
-    vec from, u;
+    vec from, rate, u;
 } threshold;
 
-INLINE threshold threshold_of(const lap_anchored *b, double alpha)
+INLINE threshold threshold_of(const lap_anchored *b, double sign, double alpha)
 {
     double middle = 0.5 * b->lo, lost = 0.0;
     lap_add(0.5 * b->hi, &middle, &lost);
-    lost = fmin(fmax(lost / alpha, -DBL_MAX), DBL_MAX);
-    return (threshold){v_all(middle), v_all(b->u + lost)};
+    lost = V_LOG2E * (b->u + fmin(fmax(lost / alpha, -DBL_MAX), DBL_MAX));
+    return (threshold){v_all(sign * middle), v_all(-sign * (V_LOG2E / alpha)),
+                       v_all(fmin(fmax(lost, -DBL_MAX), DBL_MAX))};
 }
 
-/* (b - s x)/alpha, as lap_offset, with s = 1 or -1. */
-INLINE vec offset(threshold b, vec s, vec x, vec rate)
+INLINE vec offset(threshold b, vec x)
 {
-    return v_fma(v_fma(-s, x, b.from), rate, b.u);
+    return v_fma(x - b.from, b.rate, b.u);
 }
 
 INLINE void cdf(const void *x, int single, ptrdiff_t n, double sign, const lap_anchored *b,
                 double alpha, int logarithm, void *out)
 {
-    const vec zero = v_all(0.0), one = v_all(1.0), rate = v_all(1.0 / alpha), s = v_all(sign);
-    const threshold at = threshold_of(b, alpha);
+    const vec zero = v_all(0.0), one = v_all(1.0), log2 = v_all(LAP_LOG2);
+    const threshold at = threshold_of(b, sign, alpha);
     ptrdiff_t i;
     for (i = 0; i < n; i += LANES) {
         vec v = v_read(x, single, i, n - i);
-        vec t = offset(at, s, v, rate), tail = v_pdf(t), p;
+        vec t = offset(at, v), tail = v_pdf(t), p;
         if (logarithm) {
-            p = v_if(v_le(t, zero), t - LAP_LOG2, v_log1p(zero - tail)); /* log 1 is 0, not -0 */
+            /* log 1 is 0, not -0. */
+            p = v_if(v_le(t, zero), v_fma(t, log2, -log2), v_log1p(zero - tail));
             if (v_count(v_lt(v_abs(t), v_all(DBL_MAX))) < LANES) { /* a difference that overflows */
                 double entry[LANES], offset[LANES], value[LANES];
                 int j;
-                v_store(entry, s * v);
+                v_store(entry, sign * v);
                 v_store(offset, t);
                 v_store(value, p);
                 for (j = 0; j < LANES; j++)
@@ -440,19 +444,18 @@ static void NAME(cdf)(const void *x, int single, ptrdiff_t n, double sign, const
         cdf(x, 0, n, sign, b, alpha, 0, out);
 }
 
-/* f((b - z)/alpha) of the entries from i on. */
-INLINE vec density(const void *x, int single, ptrdiff_t i, ptrdiff_t left, vec s, threshold b,
-                   vec rate)
+/* f((b - z)/alpha) of the next entries. */
+INLINE vec density(const void *x, int single, ptrdiff_t i, ptrdiff_t left, threshold b)
 {
-    return v_pdf(offset(b, s, v_read(x, single, i, left), rate));
+    return v_pdf(offset(b, v_read(x, single, i, left)));
 }
 
 INLINE void pull_sums(const void *x, int single, const double *c, const void *bar, ptrdiff_t n,
                       double sign, const lap_anchored *b, double alpha, double *densities,
                       lap_pulled *sums)
 {
-    const vec zero = v_all(0.0), rate = v_all(1.0 / alpha), s = v_all(sign);
-    const threshold middle = threshold_of(b, alpha);
+    const vec zero = v_all(0.0);
+    const threshold middle = threshold_of(b, sign, alpha);
     vec most = v_all(-1.0), at = zero, here = v_load(COUNT); /* of each lane of the vectors */
     pair h = {zero, zero};
     double shares[LANES], places[LANES];
@@ -462,7 +465,7 @@ INLINE void pull_sums(const void *x, int single, const double *c, const void *ba
         vec sum = zero;
         for (i = start; i < stop; i += LANES) {
             ptrdiff_t left = stop - i;
-            vec f = density(x, single, i, left, s, middle, rate);
+            vec f = density(x, single, i, left, middle);
             mask more;
             sum = sum + v_read(bar, single, i, left) * f;
             if (densities)
@@ -504,9 +507,9 @@ INLINE void pull_entries(const void *x, int single, const double *c, const void 
                          ptrdiff_t pivot, double origin, const double *densities, void *x_bar,
                          lap_pulled *sums)
 {
-    const vec zero = v_all(0.0), rate = v_all(1.0 / alpha), s = v_all(sign);
-    const vec share = v_all(h / b->density), from = v_all(-origin);
-    const threshold middle = threshold_of(b, alpha);
+    const vec zero = v_all(0.0), rate = v_all(sign / alpha);
+    const vec share = v_all(h / b->density), from = v_all(sign * origin);
+    const threshold middle = threshold_of(b, sign, alpha);
     pair rest = {zero, zero}, along = rest;
     ptrdiff_t start, i;
     for (start = 0; start < n; start += BLOCK) {
@@ -516,8 +519,8 @@ INLINE void pull_entries(const void *x, int single, const double *c, const void 
             ptrdiff_t left = stop - i;
             vec v = v_read(x, single, i, left), cotangent = v_read(bar, single, i, left);
             vec f = densities ? v_next(densities + i, left, 0.0)
-                              : density(x, single, i, left, s, middle, rate);
-            vec step = v_fma(s, v, from) * rate;
+                              : density(x, single, i, left, middle);
+            vec step = (v - from) * rate;
             vec w = c ? v_next(c + i, left, 0.0) : v_all(1.0), z_bar = f * (share * w - cotangent);
             if (!densities && left < LANES)
                 z_bar = v_if(v_first(left), z_bar, zero);
@@ -525,7 +528,7 @@ INLINE void pull_entries(const void *x, int single, const double *c, const void 
                 z_bar = v_if(v_first(pivot - i), z_bar, v_if(v_first(pivot - i + 1), zero, z_bar));
             sum = sum + z_bar;
             moment = v_add_if(v_nonzero(z_bar), moment, step * z_bar);
-            v_write(x_bar, single, i, left, s * z_bar * rate);
+            v_write(x_bar, single, i, left, z_bar * rate);
         }
         add(&rest, sum);
         add(&along, moment);
@@ -547,10 +550,10 @@ INLINE void softmax(const void *x, int single, const double *c, const double *do
                     const lap_anchored *b, double alpha, double bar, int first, double *x_bar,
                     lap_pulled *sums)
 {
-    const vec zero = v_all(0.0), one = v_all(1.0), rate = v_all(1.0 / alpha);
+    const vec zero = v_all(0.0), rate = v_all(1.0 / alpha);
     const vec scale = v_all(1.0 / b->density), given = v_all(bar);
     const vec before = v_all(b->left), after = v_all(b->right);
-    const threshold middle = threshold_of(b, alpha);
+    const threshold middle = threshold_of(b, 1.0, alpha);
     pair mean = {zero, zero}, along = mean;
     ptrdiff_t start, i;
     for (start = 0; start < n; start += BLOCK) {
@@ -559,7 +562,7 @@ INLINE void softmax(const void *x, int single, const double *c, const double *do
         for (i = start; i < stop; i += LANES) {
             ptrdiff_t left = stop - i;
             vec v = v_read(x, single, i, left);
-            vec q = scale * v_pdf(offset(middle, one, v, rate));
+            vec q = scale * v_pdf(offset(middle, v));
             vec step = (v_if(v_le(v, before), before, after) - v) * rate;
             mask some;
             if (c)

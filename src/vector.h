@@ -42,12 +42,6 @@ typedef __mmask8 mask;
 #define v_gather(p, at, shift) _mm512_i64gather_pd(_mm512_loadu_si512(at), (p) + (shift), 8)
 #define v_places(at) _mm512_cvtepi64_pd(_mm512_loadu_si512(at))
 
-/* a 2^floor(n) in m, and 0 elsewhere. */
-static inline vec v_scale(mask m, vec a, vec n)
-{
-    return _mm512_maskz_scalef_pd(m, a, n);
-}
-
 /* m and e with x = m 2^e and sqrt(1/2) <= m < sqrt(2), for positive normal x. */
 static inline vec v_split(vec x, vec *e)
 {
@@ -262,15 +256,6 @@ static inline vec v_fma(vec a, vec b, vec c)
 #endif
 }
 
-/* Two factors: one power of two would underflow before a 2^n does. */
-static inline vec v_scale(mask m, vec a, vec n)
-{
-    const vec shift = v_all(0x1.8p52);
-    vec first = n * 0.5 + shift, half = first - shift, second = (n - half) + shift;
-    a = a * V_FLOAT((V_BITS(first) + 1023) << 52) * V_FLOAT((V_BITS(second) + 1023) << 52);
-    return V_FLOAT(V_BITS(a) & m);
-}
-
 static inline vec v_split(vec x, vec *e)
 {
     mask bits = V_BITS(x) - 0x3fe6a09e667f3bcd, field = bits & ~(((int64_t)1 << 52) - 1);
@@ -476,7 +461,12 @@ static inline vec v_polynomial(const double *c, vec x)
     return v_fma(x4, v_fma(x4, pair[4], next), first);
 }
 
+/* 2^n e^r or its half, with 0 outside m, where n = shifted - V_SHIFT, a multiple of the power of two
+ * that V_SHIFT rounds to, and e^r lies between two of these powers around one. */
 #if defined(__AVX512F__)
+
+#define V_SHIFT 0x1.8p48
+
 /* 2^(j/16) and their halves, read by one permutation of two registers: the polynomial is half as
  * long. */
 #define V_ROOTS_TIMES(half)                                                                       \
@@ -489,52 +479,63 @@ static inline vec v_polynomial(const double *c, vec x)
         0x1.ea4afa2a490dap+0 * half,                                                              \
     }
 static const double V_ROOTS[2][16] = {V_ROOTS_TIMES(1.0), V_ROOTS_TIMES(0.5)};
-#endif
 
-/* e^x for x <= 0, or its half, to about one unit in the last place, and 0 below `least`. */
-static inline vec v_exp_from(double least, int half, vec x)
+static inline vec v_power(mask m, int half, vec shifted, vec r)
 {
-    const mask finite = v_not_less(x, v_all(least));
-#if defined(__AVX512F__)
-    const vec shift = v_all(0x1.8p48); /* n is a multiple of 1/16 */
-    vec shifted = v_fma(x, v_all(1.4426950408889634074), shift);
-    vec n = shifted - shift, r, r2, q, root;
-    r = v_fma(n, v_all(-6.93147180369123816490e-01), x);
-    r = v_fma(n, v_all(-1.90821492927058770002e-10), r);
-    r2 = r * r;
-    q = v_fma(r2, v_all(0.0013889034639665864),
-              v_fma(r, v_all(0.008333449934107185), v_all(0.04166666666495362)));
+    const vec n = shifted - v_all(V_SHIFT), r2 = r * r;
+    const vec root = _mm512_permutex2var_pd(v_load(V_ROOTS[half]), (__m512i)shifted,
+                                            v_load(V_ROOTS[half] + 8));
+    vec q = v_fma(r2, v_all(0.0013889034639665864),
+                  v_fma(r, v_all(0.008333449934107185), v_all(0.04166666666495362)));
     q = v_fma(r2, q, v_fma(r, v_all(0.16666666665296223), v_all(0.5)));
-    root = _mm512_permutex2var_pd(v_load(V_ROOTS[half]), (__m512i)shifted,
-                                  v_load(V_ROOTS[half] + 8));
-    return v_scale(finite, v_fma(root, v_fma(r2, q, r), root), n);
+    return _mm512_maskz_scalef_pd(m, v_fma(root, v_fma(r2, q, r), root), n);
+}
+
 #else
-    /* x = n log 2 + r with |r| <= log(2)/2, and e^r = 1 + r + r^2 q(r) with a near-minimax q. */
+
+#define V_SHIFT 0x1.8p52
+
+static inline vec v_power(mask m, int half, vec shifted, vec r)
+{
+    /* e^r = 1 + r + r^2 q(r) with a near-minimax q. */
     static const double q[10] = {
         0.5000000000000001, 0.16666666666666669, 0.04166666666662399, 0.008333333333330051,
         0.0013888888917281794, 0.00019841269863105968, 2.480152119021773e-05,
         2.7557268378684192e-06, 2.7620138719733994e-07, 2.5100424157005067e-08,
     };
-    const vec shift = v_all(0x1.8p52);
-    vec n, r;
-    x = v_if(finite, x, v_all(-1.0));
-    n = v_fma(x, v_all(1.4426950408889634074), shift) - shift;
-    r = v_fma(n, v_all(-6.93147180369123816490e-01), x);
-    r = v_fma(n, v_all(-1.90821492927058770002e-10), r);
-    return v_scale(finite, v_fma(r * r, v_polynomial(q, r), r) + 1.0, half ? n - 1.0 : n);
-#endif
+    /* Two factors: one would underflow before 2^n does.  Outside m they vanish, since subnormals
+     * are slow. */
+    const vec factor = V_FLOAT(((V_BITS(shifted) + (1023 + 512)) << 52) & m);
+    const vec e = v_fma(r * r, v_polynomial(q, r), r) + 1.0;
+    return V_FLOAT(V_BITS(e * factor * v_all(half ? 0x1p-513 : 0x1p-512)) & m);
 }
 
-/* With subnormal results; but forming the zeros by underflow would cost a hundred times more. */
+#endif
+
+#define V_LOG2E 1.4426950408889634074
+
+/* e^x for x <= 0, to about one unit in the last place, with subnormal results.  Zeros are not
+ * formed by underflow, which would cost a hundred times more. */
 static inline vec v_exp(vec x)
 {
-    return v_exp_from(-745.2, 0, x);
+    const vec shifted = v_fma(x, v_all(V_LOG2E), v_all(V_SHIFT)), n = shifted - v_all(V_SHIFT);
+    vec r = v_fma(n, v_all(-6.93147180369123816490e-01), x);
+    r = v_fma(n, v_all(-1.90821492927058770002e-10), r);
+    return v_power(v_not_less(x, v_all(-745.2)), 0, shifted, r);
 }
 
-/* e^{-|t|}/2. */
+/* 2^x for x <= 0 or its half, the same way, with 0 below `least`.  It costs less, where arguments are
+ * scaled anyway. */
+static inline vec v_exp2(double least, int half, vec x)
+{
+    const vec shifted = x + v_all(V_SHIFT), n = shifted - v_all(V_SHIFT);
+    return v_power(v_not_less(x, v_all(least)), half, shifted, (x - n) * 0.69314718055994530942);
+}
+
+/* 2^{-|t|}/2. */
 static inline vec v_pdf(vec t)
 {
-    return v_exp_from(-745.2, 1, v_minus_abs(t));
+    return v_exp2(-1075.1, 1, v_minus_abs(t));
 }
 
 /* e^x - 1 for -1/2 <= x <= 0: x + x^2 q(x) with a near-minimax q. */
