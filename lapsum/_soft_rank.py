@@ -151,6 +151,20 @@ class _SoftRank(LaneRule):
         y: Array = self.kernels.ranks(*lanes, s.weights, s.pairs, s.left, s.right, self.dtype)
         return y
 
+    def pull(self, lanes: Array) -> tuple[Array | None, Array, Array]:
+        """Return the lanes, if any, for which products with the Jacobian in x are quick, and these.
+
+        It is symmetric there; last comes the product with the derivative in alpha.
+        """
+        if self.sources.weights is not None:
+            return None, None, None
+        s, quick = self.sources, self.kernels.xp.isfinite(lanes).all(axis=-1)
+        if not quick.any():
+            return None, None, None
+        return quick, *self.kernels.pull_ranks(
+            s.x, s.gap, s.order, s.count, (s.left, s.right), s.alpha, self.sign, lanes
+        )
+
     def jvp(
         self,
         x_dot: Array | None,
@@ -158,32 +172,32 @@ class _SoftRank(LaneRule):
         weights_dot: Array | None = None,
     ) -> Array:
         s, xp = self.sources, self.kernels.xp
-        out = xp.zeros(s.shape)
-        others = s.neighbours()
         base = s.left, s.right
         two_alpha = 2.0 * s.alpha[:, None]
+        quick, moved, out = None, None, xp.zeros(s.shape)
         if x_dot is not None:
-            x_dot = s.tangent(self.sign * x_dot)
-            out = out + others.difference(base, x_dot, x_dot) / two_alpha
+            quick, moved, _ = self.pull(x_dot)
+            every = quick is not None and bool(quick.all())
+            if every and alpha_dot is None:
+                return s.spoil(moved)
+            if not every:
+                x_dot = s.tangent(self.sign * x_dot)
+                out = s.neighbours().difference(base, x_dot, x_dot) / two_alpha
+                out = out if quick is None else xp.where(quick[:, None], 0.0, out)
         if alpha_dot is not None:
-            out = out - others.moment(base) / two_alpha * alpha_dot[:, None]
+            out = out - s.neighbours().moment(base) / two_alpha * alpha_dot[:, None]
         if weights_dot is not None:
             out = out + self.at.cdf_sum(weights_dot)
-        return s.spoil(s.unsort(xp.where(self.at.invalid, np.nan, out)))
+        out = s.unsort(xp.where(self.at.invalid, np.nan, out))
+        return s.spoil(out if quick is None else out + xp.where(quick[:, None], moved, 0.0))
 
     def vjp(self, bar: Array, wrt: frozenset[str]) -> dict[str, Array]:
         s, xp = self.sources, self.kernels.xp
         base = s.left, s.right
-        quick, pulled = None, {}
-        if s.weights is None:
-            quick = xp.isfinite(bar).all(axis=-1)
-            every = bool(quick.all())
-            if every or quick.any():
-                pulled["x"], pulled["alpha"] = self.kernels.pull_ranks(
-                    s.x, s.gap, s.order, s.count, base, s.alpha, self.sign, bar
-                )
-            if every:
-                return pulled
+        quick, x_bar, alpha_bar = self.pull(bar)
+        pulled = {"x": x_bar, "alpha": alpha_bar}
+        if quick is not None and quick.all():
+            return pulled
         others = s.neighbours()
         two_alpha = 2.0 * s.alpha
         bar = xp.where(self.at.invalid, 0.0, s.sort(bar))
@@ -199,4 +213,4 @@ class _SoftRank(LaneRule):
             bars["alpha"] = -(bar * others.moment(base)).sum(axis=-1) / two_alpha
         if "weights" in wrt:
             bars["weights"] = self.at.cdf_transpose(bar)
-        return self.blend(quick, pulled, bars) if pulled else bars
+        return bars if quick is None else self.blend(quick, pulled, bars)

@@ -50,3 +50,16 @@ def test_a_common_offset_costs_the_derivatives_nothing(rng):
     moved = lapsum.linearize(lapsum.soft_rank, x + 2.0**30, 0.5)
     np.testing.assert_array_equal(moved.jvp(x_dot, 1.0), plain.jvp(x_dot, 1.0))
     np.testing.assert_array_equal(plain.jvp(np.full(20, 1e8), None), np.zeros(20))
+
+
+def test_a_tangent_that_is_not_finite_leaves_the_other_lanes_alone(rng):
+    x, x_dot, bar = rng.normal(size=(3, 4, 40))
+    lin = lapsum.linearize(lapsum.soft_rank, x, 0.2)
+    tangent, cotangent = lin.jvp(x_dot, 1.0), lin.vjp(bar)[0]
+    x_dot[2, 5] = bar[2, 5] = np.inf
+    spoilt = ~np.isfinite(lin.jvp(x_dot, 1.0)), ~np.isfinite(lin.vjp(bar)[0])
+    for lanes in spoilt:
+        np.testing.assert_array_equal(lanes.any(axis=1), [False, False, True, False])
+    others = [0, 1, 3]
+    np.testing.assert_array_equal(lin.jvp(x_dot, 1.0)[others], tangent[others])
+    np.testing.assert_array_equal(lin.vjp(bar)[0][others], cotangent[others])
