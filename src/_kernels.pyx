@@ -32,6 +32,7 @@ cdef extern from "laplace.h" nogil:
     void lap_add(double, double*, double*)
     void lap_scan(double, double, double*, double*)
     void lap_scan_finite(double, double, double*, double*)
+    void lap_scan_mixed(double, double, double*, double*)
     void lap_scan_one(double, double*, double*)
     lap_root lap_solve_below(double, double)
     lap_root lap_solve_above(double, double)
@@ -122,6 +123,7 @@ cdef extern from *:
 cdef extern from "math.h" nogil:
     double exp(double)
     double expm1(double)
+    int signbit(double)
     double INFINITY
     double NAN
 
@@ -560,6 +562,14 @@ def scan(
                 out[l, m] = high + low
 
 
+cdef inline bint _alike(const double *decays, Py_ssize_t size) noexcept nogil:
+    """Whether all decays are of small gaps, or none."""
+    cdef Py_ssize_t i, near = 0
+    for i in range(size):
+        near += 1 if signbit(decays[i]) else 0
+    return near == 0 or near == size
+
+
 def scan_both(
     const double[:, ::1] gap,           # IN
     const double[:, ::1] values,        # IN  None: ones
@@ -583,11 +593,18 @@ def scan_both(
                 size = BLOCK if b + BLOCK < n else n - b
                 _table.decays(&gap[key[l], b], size, ahead)
                 _table.decays(&gap[key[l], n - b - size + 1], size, back)
-                if values is None:
+                if values is None and _alike(ahead, size) and _alike(back, size):
                     for m in range(size):
                         k = n - 1 - (b + m)
                         lap_scan_one(ahead[m], &high, &low)
                         lap_scan_one(back[size - 1 - m], &other_high, &other_low)
+                        left[l, b + m] = high + low
+                        right[l, k] = other_high + other_low
+                elif values is None:
+                    for m in range(size):
+                        k = n - 1 - (b + m)
+                        lap_scan_mixed(1.0, ahead[m], &high, &low)
+                        lap_scan_mixed(1.0, back[size - 1 - m], &other_high, &other_low)
                         left[l, b + m] = high + low
                         right[l, k] = other_high + other_low
                 else:

@@ -184,6 +184,15 @@ LAP_FUNCTION void lap_scan_finite(double value, double decay, double *high, doub
     }
 }
 
+/* The same without a branch, which nobody could predict where gaps are as often small as not. */
+LAP_FUNCTION void lap_scan_mixed(double value, double decay, double *high, double *low)
+{
+    double near = 0.5 - copysign(0.5, decay), base = near * *high; /* near is 1 or 0 */
+    double increment = value + *high * decay, sum = base + increment, part = sum - base;
+    *low = (near * *low + *low * decay) + ((base - (sum - part)) + (increment - part));
+    *high = sum;
+}
+
 /* lap_scan for value 1, where high is at least 1 and no sum is infinite: a shorter TwoSum will do. */
 LAP_FUNCTION void lap_scan_one(double decay, double *high, double *low)
 {

@@ -231,11 +231,11 @@ static int finish(const lap_table *table, double *z, double *c, ptrdiff_t m, con
         if (i == 0 && f->has_lo)
             ahead.high = f->A;
         else
-            lap_scan(c[i], decay[i], &ahead.high, &ahead.low);
+            lap_scan_mixed(c[i], decay[i], &ahead.high, &ahead.low);
         if (i == 0 && f->has_hi)
             back.high = f->B;
         else
-            lap_scan(c[j], decay[j + 1], &back.high, &back.low);
+            lap_scan_mixed(c[j], decay[j + 1], &back.high, &back.low);
         A[i] = value(ahead);
         B[j] = value(back);
         weight_high[i] = high;
@@ -415,7 +415,7 @@ static int aim(const lap_lane *lane, double level, double weight, const frame *f
     }
     /* S if what lies ahead has the density, in alpha, of the frame.  A long step forgets B. */
     density = weight / width;
-    for (i = 0; i < 4; i++) {
+    for (i = 0; i < 2; i++) {
         const double fading = expm1(-step);
         double rise;
         if (step < 1.0) { /* sinh(step) - step is about step^3/6 */
