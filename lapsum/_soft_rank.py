@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
 Array = Any
 
+LARGE = 2.0**900
+
 
 def soft_rank(
     x: ArrayLike,
@@ -152,13 +154,14 @@ class _SoftRank(LaneRule):
         return y
 
     def pull(self, lanes: Array) -> tuple[Array | None, Array, Array]:
-        """Return the lanes, if any, for which products with the Jacobian in x are quick, and these.
+        """Return products of lanes with the Jacobian in x, and with the derivative in alpha.
 
-        It is symmetric there; last comes the product with the derivative in alpha.
+        First comes for which lanes they are right, None if for none: those without weights, where
+        the Jacobian is symmetric, and without values so large that differences overflow.
         """
         if self.sources.weights is not None:
             return None, None, None
-        s, quick = self.sources, self.kernels.xp.isfinite(lanes).all(axis=-1)
+        s, quick = self.sources, ((lanes < LARGE) & (lanes > -LARGE)).all(axis=-1)
         if not quick.any():
             return None, None, None
         return quick, *self.kernels.pull_ranks(
@@ -189,7 +192,10 @@ class _SoftRank(LaneRule):
         if weights_dot is not None:
             out = out + self.at.cdf_sum(weights_dot)
         out = s.unsort(xp.where(self.at.invalid, np.nan, out))
-        return s.spoil(out if quick is None else out + xp.where(quick[:, None], moved, 0.0))
+        if quick is not None:
+            moved = moved if alpha_dot is None else out + moved
+            out = xp.where(quick[:, None], moved, out)
+        return s.spoil(out)
 
     def vjp(self, bar: Array, wrt: frozenset[str]) -> dict[str, Array]:
         s, xp = self.sources, self.kernels.xp

@@ -382,19 +382,23 @@ static void NAME(widths)(const double *lo, const double *hi, const double *u, pt
 }
 
 /* A threshold: (b - sign x)/(alpha log 2), for powers of two, is (x - from) rate + u.  What the
- * middle of lo and hi loses by rounding is in u, where an infinity would take its sign from a
- * rounding. */
+ * middle of lo and hi loses by rounding is in u, which is finite: an infinity there would take its
+ * sign from a rounding. */
 typedef struct {
     vec from, rate, u;
 } threshold;
 
+INLINE double bounded(double x)
+{
+    return x > DBL_MAX ? DBL_MAX : x < -DBL_MAX ? -DBL_MAX : x;
+}
+
 INLINE threshold threshold_of(const lap_anchored *b, double sign, double alpha)
 {
-    double middle = 0.5 * b->lo, lost = 0.0;
+    double middle = 0.5 * b->lo, lost = 0.0, u;
     lap_add(0.5 * b->hi, &middle, &lost);
-    lost = V_LOG2E * (b->u + fmin(fmax(lost / alpha, -DBL_MAX), DBL_MAX));
-    return (threshold){v_all(sign * middle), v_all(-sign * (V_LOG2E / alpha)),
-                       v_all(fmin(fmax(lost, -DBL_MAX), DBL_MAX))};
+    u = bounded(V_LOG2E * (b->u + bounded(lost / alpha)));
+    return (threshold){v_all(sign * middle), v_all(-sign * (V_LOG2E / alpha)), v_all(u)};
 }
 
 INLINE vec offset(threshold b, vec x)
@@ -405,23 +409,23 @@ INLINE vec offset(threshold b, vec x)
 INLINE void cdf(const void *x, int single, ptrdiff_t n, double sign, const lap_anchored *b,
                 double alpha, int logarithm, void *out)
 {
-    const vec zero = v_all(0.0), one = v_all(1.0), log2 = v_all(LAP_LOG2);
+    const vec zero = v_all(0.0), one = v_all(1.0), unit = v_all(LAP_LOG2);
     const threshold at = threshold_of(b, sign, alpha);
     ptrdiff_t i;
     for (i = 0; i < n; i += LANES) {
         vec v = v_read(x, single, i, n - i);
-        vec t = offset(at, v), tail = v_pdf(t), p;
+        vec t = offset(at, v), tail = v_half_exp2(t), p;
         if (logarithm) {
             /* log 1 is 0, not -0. */
-            p = v_if(v_le(t, zero), v_fma(t, log2, -log2), v_log1p(zero - tail));
+            p = v_if(v_le(t, zero), v_fma(t, unit, -unit), v_log1p(zero - tail));
             if (v_count(v_lt(v_abs(t), v_all(DBL_MAX))) < LANES) { /* a difference that overflows */
-                double entry[LANES], offset[LANES], value[LANES];
+                double entry[LANES], far[LANES], value[LANES];
                 int j;
                 v_store(entry, sign * v);
-                v_store(offset, t);
+                v_store(far, t);
                 v_store(value, p);
                 for (j = 0; j < LANES; j++)
-                    if (fabs(offset[j]) >= DBL_MAX)
+                    if (fabs(far[j]) >= DBL_MAX)
                         value[j] = lap_logcdf(lap_offset(b->lo, b->hi, b->u, entry[j], alpha));
                 p = v_load(value);
             }
@@ -447,7 +451,7 @@ static void NAME(cdf)(const void *x, int single, ptrdiff_t n, double sign, const
 /* f((b - z)/alpha) of the next entries. */
 INLINE vec density(const void *x, int single, ptrdiff_t i, ptrdiff_t left, threshold b)
 {
-    return v_pdf(offset(b, v_read(x, single, i, left)));
+    return v_half_exp2(offset(b, v_read(x, single, i, left)));
 }
 
 INLINE void pull_sums(const void *x, int single, const double *c, const void *bar, ptrdiff_t n,
@@ -562,7 +566,7 @@ INLINE void softmax(const void *x, int single, const double *c, const double *do
         for (i = start; i < stop; i += LANES) {
             ptrdiff_t left = stop - i;
             vec v = v_read(x, single, i, left);
-            vec q = scale * v_pdf(offset(middle, v));
+            vec q = scale * v_half_exp2(offset(middle, v));
             vec step = (v_if(v_le(v, before), before, after) - v) * rate;
             mask some;
             if (c)

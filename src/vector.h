@@ -140,6 +140,15 @@ static inline vec V_FLOAT(mask bits)
 #define V_LANE(a, i) (a)
 #endif
 
+static inline mask v_shift_left(mask m, int by)
+{
+#if LANES == 1
+    return (mask)((uint64_t)m << by);
+#else
+    return m << by;
+#endif
+}
+
 static inline vec v_all(double a)
 {
     return a - (vec){0.0};
@@ -505,7 +514,7 @@ static inline vec v_power(mask m, int half, vec shifted, vec r)
     };
     /* Two factors: one would underflow before 2^n does.  Outside m they vanish, since subnormals
      * are slow. */
-    const vec factor = V_FLOAT(((V_BITS(shifted) + (1023 + 512)) << 52) & m);
+    const vec factor = V_FLOAT(v_shift_left(V_BITS(shifted) + (1023 + 512), 52) & m);
     const vec e = v_fma(r * r, v_polynomial(q, r), r) + 1.0;
     return V_FLOAT(V_BITS(e * factor * v_all(half ? 0x1p-513 : 0x1p-512)) & m);
 }
@@ -524,16 +533,21 @@ static inline vec v_exp(vec x)
     return v_power(v_not_less(x, v_all(-745.2)), 0, shifted, r);
 }
 
-/* 2^x for x <= 0 or its half, the same way, with 0 below `least`.  It costs less, where arguments are
- * scaled anyway. */
+/* 2^x for x <= 0 or its half, the same way, with 0 below `least`, and anything for x > 0.  It costs
+ * less, where arguments are scaled anyway. */
 static inline vec v_exp2(double least, int half, vec x)
 {
-    const vec shifted = x + v_all(V_SHIFT), n = shifted - v_all(V_SHIFT);
+    vec shifted, n;
+#if !defined(__AVX512F__)
+    x = v_minus_abs(x); /* some x > 0 would make subnormals */
+#endif
+    shifted = x + v_all(V_SHIFT);
+    n = shifted - v_all(V_SHIFT);
     return v_power(v_not_less(x, v_all(least)), half, shifted, (x - n) * 0.69314718055994530942);
 }
 
 /* 2^{-|t|}/2. */
-static inline vec v_pdf(vec t)
+static inline vec v_half_exp2(vec t)
 {
     return v_exp2(-1075.1, 1, v_minus_abs(t));
 }

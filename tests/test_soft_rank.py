@@ -63,3 +63,20 @@ def test_a_tangent_that_is_not_finite_leaves_the_other_lanes_alone(rng):
     others = [0, 1, 3]
     np.testing.assert_array_equal(lin.jvp(x_dot, 1.0)[others], tangent[others])
     np.testing.assert_array_equal(lin.vjp(bar)[0][others], cotangent[others])
+
+
+def test_zeros_have_the_same_sign_whatever_other_lanes_hold():
+    x = np.array([[0.0, 1.0, 2.0]] * 2)
+    lin = lapsum.linearize(lapsum.soft_rank, x, 0.5, descending=True)
+    x_dot = np.ones((2, 3))
+    alone = lin.jvp(x_dot, None)[0]
+    x_dot[1, 0] = np.inf
+    assert alone.tobytes() == lin.jvp(x_dot, None)[0].tobytes()
+
+
+def test_tangents_of_infinite_entries_do_not_matter():
+    x = np.array([-np.inf, -np.inf, 0.0, 0.1, np.inf])
+    lin = lapsum.linearize(lapsum.soft_rank, x, 0.5)
+    x_dot = np.array([1.7e308, -1.7e308, 1.0, 2.0, -1e308])
+    expected = lin.jvp(np.where(np.isinf(x), 0.0, x_dot), None)
+    np.testing.assert_allclose(lin.jvp(x_dot, None), expected, rtol=1e-15)
