@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 Array = Any
 
-LARGE = 2.0**900
+LARGE = 2.0**900  # below it no sum of differences overflows
 
 
 def soft_rank(
