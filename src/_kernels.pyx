@@ -582,7 +582,8 @@ def scan_both(
     cdef Py_ssize_t l, m, k, b, size, n = left.shape[1]
     cdef double ahead[BLOCK]
     cdef double back[BLOCK]
-    cdef double high, low, other_high, other_low
+    cdef double high, low, other_high, other_low, value
+    cdef lap_pair before, after
     with nogil:
         for l in range(start, stop if n > 0 else start):
             high = left[l, 0] = 1.0 if values is None else values[l, 0]
@@ -593,18 +594,27 @@ def scan_both(
                 size = BLOCK if b + BLOCK < n else n - b
                 _table.decays(&gap[key[l], b], size, ahead)
                 _table.decays(&gap[key[l], n - b - size + 1], size, back)
-                if values is None and _alike(ahead, size) and _alike(back, size):
+                if not (_alike(ahead, size) and _alike(back, size)):
+                    before, after = lap_pair(high, low), lap_pair(other_high, other_low)
+                    for m in range(size):
+                        k = n - 1 - (b + m)
+                        value = 1.0 if values is None else values[l, b + m]
+                        lap_scan_mixed(value, ahead[m], &high, &low)
+                        value = 1.0 if values is None else values[l, k]
+                        lap_scan_mixed(value, back[size - 1 - m], &other_high, &other_low)
+                        left[l, b + m] = high + low
+                        right[l, k] = other_high + other_low
+                    if high - high == 0.0 and other_high - other_high == 0.0:
+                        b += size
+                        continue
+                    # A sum is infinite, or NaN, and stays so: once more, with care.
+                    high, low = before.high, before.low
+                    other_high, other_low = after.high, after.low
+                if values is None:
                     for m in range(size):
                         k = n - 1 - (b + m)
                         lap_scan_one(ahead[m], &high, &low)
                         lap_scan_one(back[size - 1 - m], &other_high, &other_low)
-                        left[l, b + m] = high + low
-                        right[l, k] = other_high + other_low
-                elif values is None:
-                    for m in range(size):
-                        k = n - 1 - (b + m)
-                        lap_scan_mixed(1.0, ahead[m], &high, &low)
-                        lap_scan_mixed(1.0, back[size - 1 - m], &other_high, &other_low)
                         left[l, b + m] = high + low
                         right[l, k] = other_high + other_low
                 else:

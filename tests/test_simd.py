@@ -271,3 +271,21 @@ def test_float32_is_ordered_as_float64(name, shape, rng):
             bar = rng.normal(size=wide.value.shape)
             for ours, theirs in zip(lin.vjp(bar), wide.vjp(bar), strict=True):
                 np.testing.assert_array_equal(ours, theirs.astype(ours.dtype))
+
+
+@pytest.mark.parametrize("weighted", [False, True])
+def test_both_scans_at_once_are_the_two_scans(weighted, rng):
+    gap = 10.0 ** rng.uniform(-3, 2, (6, 600))  # small and large ones by turns
+    gap[1, 200:400] = 1e-3
+    values = rng.exponential(size=gap.shape) if weighted else None
+    if weighted:
+        values[2, 300] = np.inf
+        values[3, 100:500:40] = 1.7e308
+        values[4, 350] = np.nan
+        values[5] *= 1e-300
+    with np.errstate(all="ignore"):
+        both = kernels.scan_both(gap, values, None)
+        decay, key = kernels.decays(gap), kernels.identity(len(gap))
+        apart = [kernels.scan(decay, values, key, reverse) for reverse in (False, True)]
+    for scan, expected in zip(both, apart, strict=True):
+        np.testing.assert_allclose(scan, expected, rtol=1e-15)
