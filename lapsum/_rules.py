@@ -27,6 +27,8 @@ from ._validation import (
 
 Array = Any
 
+LARGE = 2.0**900  # no sum of smaller values, or of their differences, overflows
+
 
 def quiet() -> Any:
     """Return a context in which NumPy neither warns nor raises for floating-point events."""

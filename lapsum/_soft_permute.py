@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ._layout import Layout, key_of
-from ._rules import Rule, evaluate, rule_of
+from ._rules import LARGE, Rule, evaluate, rule_of
 from ._soft_permutation import integer_thresholds
 from ._sources import Sources
 from ._targets import Thresholds
@@ -187,7 +187,7 @@ class Product:
         bounded = not infinite.any()
         finite = values if bounded else xp.where(infinite, 0.0, values)
         # The sums on the way may overflow though the averages they make do not.
-        large = (xp.abs(finite) > 2.0**900).any(axis=-1)[:, None]
+        large = (xp.abs(finite) > LARGE).any(axis=-1)[:, None]
         shift = xp.where(large, -200, 0)
         out = (
             xp.ldexp(product(xp.ldexp(finite, shift), key), -shift)

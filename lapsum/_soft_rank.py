@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ._rules import LaneRule, evaluate, rule_of
+from ._rules import LARGE, LaneRule, evaluate, rule_of
 from ._sources import Sources
 from ._targets import Targets
 from ._validation import Running
@@ -16,8 +16,6 @@ if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
 
 Array = Any
-
-LARGE = 2.0**900  # below it no sum of differences overflows
 
 
 def soft_rank(
@@ -177,16 +175,15 @@ class _SoftRank(LaneRule):
         s, xp = self.sources, self.kernels.xp
         base = s.left, s.right
         two_alpha = 2.0 * s.alpha[:, None]
-        quick, moved, out = None, None, xp.zeros(s.shape)
-        if x_dot is not None:
-            quick, moved, _ = self.pull(x_dot)
-            every = quick is not None and bool(quick.all())
-            if every and alpha_dot is None:
-                return s.spoil(moved)
-            if not every:
-                x_dot = s.tangent(self.sign * x_dot)
-                out = s.neighbours().difference(base, x_dot, x_dot) / two_alpha
-                out = out if quick is None else xp.where(quick[:, None], 0.0, out)
+        quick, moved, _ = (None, None, None) if x_dot is None else self.pull(x_dot)
+        every = quick is not None and bool(quick.all())
+        if every and alpha_dot is None:
+            return s.spoil(moved)
+        out = xp.zeros(s.shape)
+        if x_dot is not None and not every:
+            x_dot = s.tangent(self.sign * x_dot)
+            out = s.neighbours().difference(base, x_dot, x_dot) / two_alpha
+            out = out if quick is None else xp.where(quick[:, None], 0.0, out)
         if alpha_dot is not None:
             out = out - s.neighbours().moment(base) / two_alpha * alpha_dot[:, None]
         if weights_dot is not None:

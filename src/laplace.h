@@ -184,7 +184,8 @@ LAP_FUNCTION void lap_scan_finite(double value, double decay, double *high, doub
     }
 }
 
-/* The same without a branch, which nobody could predict where gaps are as often small as not. */
+/* The same, but for rounding, without a branch: nobody could predict it where gaps are as often small
+ * as not. */
 LAP_FUNCTION void lap_scan_mixed(double value, double decay, double *high, double *low)
 {
     double near = 0.5 - copysign(0.5, decay), base = near * *high; /* near is 1 or 0 */

@@ -470,8 +470,8 @@ static inline vec v_polynomial(const double *c, vec x)
     return v_fma(x4, v_fma(x4, pair[4], next), first);
 }
 
-/* 2^n e^r or its half, with 0 outside m, where n = shifted - V_SHIFT, a multiple of the power of two
- * that V_SHIFT rounds to, and e^r lies between two of these powers around one. */
+/* v_power: 2^n e^r or its half, with 0 outside m.  n = shifted - V_SHIFT is the exponent rounded, to
+ * a sixteenth where there is a table, else to a whole number, and e^r is what that leaves. */
 #if defined(__AVX512F__)
 
 #define V_SHIFT 0x1.8p48

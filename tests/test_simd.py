@@ -274,9 +274,10 @@ def test_float32_is_ordered_as_float64(name, shape, rng):
 
 
 @pytest.mark.parametrize("weighted", [False, True])
-def test_both_scans_at_once_are_the_two_scans(weighted, rng):
+def test_both_scans_at_once_are_the_two_scans(level, weighted, rng):
     gap = 10.0 ** rng.uniform(-3, 2, (6, 600))  # small and large ones by turns
-    gap[1, 200:400] = 1e-3
+    gap[0] = 1e-3
+    gap[1, :300] = gap[1, 301:] = 1e-3  # so that they come by turns in one block alone
     values = rng.exponential(size=gap.shape) if weighted else None
     if weighted:
         values[2, 300] = np.inf
