@@ -233,14 +233,14 @@ class _LapSum(TargetsRule):
         s, at, xp = self.sources, self.at, self.kernels.xp
         out = xp.zeros(self.targets.shape)
         base = s.left, s.right
-        two_alpha = 2.0 * s.alpha[self.key][:, None]
+        alpha = s.alpha[self.key][:, None]
         if x_dot is not None:
             ours = xp.where(xp.isfinite(self.targets), self.tangent_of_targets(x_dot), 0.0)
-            out = out + ours * at.sum(base) / two_alpha
+            out = out + 0.5 * (ours * at.sum(base) / alpha)
         if r_dot is not None:
-            out = out - at.sum(s.scan(s.weigh(s.tangent(r_dot)))) / two_alpha
+            out = out - 0.5 * (at.sum(s.scan(s.weigh(s.tangent(r_dot)))) / alpha)
         if alpha_dot is not None:
-            out = out - at.moment(base) / two_alpha * alpha_dot[self.key][:, None]
+            out = out - 0.5 * (at.moment(base) / alpha) * alpha_dot[self.key][:, None]
         if weights_dot is not None:
             out = out + at.cdf_sum(weights_dot)
         return xp.where(at.invalid, np.nan, out)
@@ -248,17 +248,16 @@ class _LapSum(TargetsRule):
     def vjp(self, bar: Array, wrt: frozenset[str]) -> dict[str, Array]:
         s, at, xp = self.sources, self.at, self.kernels.xp
         base = s.left, s.right
-        two_alpha = 2.0 * s.alpha
         bar = xp.where(at.invalid, 0.0, bar)
         bars = {}
         if "x" in wrt:
-            x_bar = bar * at.sum(base) / two_alpha[self.key][:, None]
+            x_bar = 0.5 * (bar * at.sum(base) / s.alpha[self.key][:, None])
             x_bar = xp.where(xp.isfinite(self.targets), x_bar, 0.0)
             bars["x"] = self.cotangent_of_targets(xp.where(at.invalid, np.nan, x_bar))
         if "r" in wrt:
-            bars["r"] = s.cotangent(-s.weigh(at.transpose(bar)) / two_alpha[:, None])
+            bars["r"] = s.cotangent(-0.5 * (s.weigh(at.transpose(bar)) / s.alpha[:, None]))
         if "alpha" in wrt:
-            bars["alpha"] = -self.sum_targets(bar * at.moment(base)) / two_alpha
+            bars["alpha"] = -0.5 * (self.sum_targets(bar * at.moment(base)) / s.alpha)
         if "weights" in wrt:
             bars["weights"] = at.cdf_transpose(bar)
         return bars

@@ -376,16 +376,15 @@ class _SoftPermute(Rule):
         values, h = self.to_sources(entries), _fall(self.turn(positions))
         base = s.scan(values, key)
         lanes = len(s.x)
-        two_alpha = 2.0 * s.alpha
         if "x" in wrt:
             total = self.product.kernel_sum(base, b.kernel, key)
             b_bar = self.kernels.sum_lanes(h * total, key, lanes)
             own = values * self.product.kernel_transpose(h, key)
             x_bar = b.average_transpose(b_bar) - self.kernels.sum_lanes(own, key, lanes)
-            bars["x"] = s.cotangent(x_bar) / two_alpha[:, None]
+            bars["x"] = 0.5 * (s.cotangent(x_bar) / s.alpha[:, None])
         if "alpha" in wrt:
             along = (h * self._alpha_rows(base)).sum(axis=-1)
-            bars["alpha"] = self.kernels.sum_lanes(along, key, lanes) / two_alpha
+            bars["alpha"] = 0.5 * (self.kernels.sum_lanes(along, key, lanes) / s.alpha)
         return bars
 
 

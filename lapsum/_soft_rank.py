@@ -174,7 +174,7 @@ class _SoftRank(LaneRule):
     ) -> Array:
         s, xp = self.sources, self.kernels.xp
         base = s.left, s.right
-        two_alpha = 2.0 * s.alpha[:, None]
+        alpha = s.alpha[:, None]
         quick, moved, _ = (None, None, None) if x_dot is None else self.pull(x_dot)
         every = quick is not None and bool(quick.all())
         if every and alpha_dot is None:
@@ -182,10 +182,10 @@ class _SoftRank(LaneRule):
         out = xp.zeros(s.shape)
         if x_dot is not None and not every:
             x_dot = s.tangent(self.sign * x_dot)
-            out = s.neighbours().difference(base, x_dot, x_dot) / two_alpha
+            out = 0.5 * (s.neighbours().difference(base, x_dot, x_dot) / alpha)
             out = out if quick is None else xp.where(quick[:, None], 0.0, out)
         if alpha_dot is not None:
-            out = out - s.neighbours().moment(base) / two_alpha * alpha_dot[:, None]
+            out = out - 0.5 * (s.neighbours().moment(base) / alpha) * alpha_dot[:, None]
         if weights_dot is not None:
             out = out + self.at.cdf_sum(weights_dot)
         out = s.unsort(xp.where(self.at.invalid, np.nan, out))
@@ -202,7 +202,6 @@ class _SoftRank(LaneRule):
         if quick is not None and quick.all():
             return pulled
         others = s.neighbours()
-        two_alpha = 2.0 * s.alpha
         bar = xp.where(self.at.invalid, 0.0, s.sort(bar))
         bars = {}
         if "x" in wrt:
@@ -211,9 +210,9 @@ class _SoftRank(LaneRule):
                 x_bar = others.difference(base, bar, bar)
             else:
                 x_bar = bar * others.sum(base) - s.weigh(others.transpose(bar))
-            bars["x"] = s.cotangent(self.sign * x_bar / two_alpha[:, None])
+            bars["x"] = s.cotangent(0.5 * self.sign * (x_bar / s.alpha[:, None]))
         if "alpha" in wrt:
-            bars["alpha"] = -(bar * others.moment(base)).sum(axis=-1) / two_alpha
+            bars["alpha"] = -0.5 * ((bar * others.moment(base)).sum(axis=-1) / s.alpha)
         if "weights" in wrt:
             bars["weights"] = self.at.cdf_transpose(bar)
         return bars if quick is None else self.blend(quick, pulled, bars)

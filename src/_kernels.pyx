@@ -725,17 +725,19 @@ def moments(
 
 
 cdef inline void _give_back(
-    const double *values, const double *x, double divisor, _order order, double *scratch,
-    double *out,
+    const double *values, const double *x, double factor, double divisor, _order order,
+    double *scratch, double *out,
 ) noexcept nogil:
-    """`_unsort` of values over divisor, 0 where x is not finite."""
+    """`_unsort` of factor times values over divisor, 0 where x is not finite."""
+    cdef double value
     cdef double some[BLOCK]
     cdef double *to = out if order.part is NULL else scratch
     cdef Py_ssize_t i, b = 0, size, n = order.n
     while b < n:
         size = BLOCK if b + BLOCK < n else n - b
         for i in range(size):
-            some[i] = values[b + i] / divisor if x[b + i] - x[b + i] == 0.0 else 0.0
+            value = values[b + i] / divisor * factor
+            some[i] = value if x[b + i] - x[b + i] == 0.0 else 0.0
         _scatter(some, order.places, b, size, n, to)
         b += size
     if order.part is not NULL:
@@ -826,8 +828,8 @@ def pull_ranks(
                         out[m] -= after
                 lap_add(value, &total, &rest)
                 b += size
-            alpha_bar[l] = -(total + rest) / (2.0 * alpha[l])
-            _give_back(out, &x[l, 0], sign * 2.0 * alpha[l], order, v, &x_bar[l, 0])
+            alpha_bar[l] = -0.5 * ((total + rest) / alpha[l])  # 2 alpha may overflow
+            _give_back(out, &x[l, 0], 0.5 * sign, alpha[l], order, v, &x_bar[l, 0])
 
 
 def cumulate(
@@ -1475,7 +1477,7 @@ def pull_sorted(
                 lap_add(value, &total, &rest)
                 b += size
             order = _order_of(places, part, first, l)
-            _give_back(out, &x[l, 0], 1.0, order, right, &x_bar[l, 0])
+            _give_back(out, &x[l, 0], 1.0, 1.0, order, right, &x_bar[l, 0])
             alpha_bar[l] = total + rest
 
 

@@ -224,6 +224,33 @@ def test_extreme_alpha_neither_warns_nor_gives_nan(contract, options, weighted, 
 
 
 @every_case
+def test_derivatives_do_not_end_with_the_largest_alpha(contract, options, weighted, rng):
+    # Twice this alpha is no float, but the derivatives are: by homogeneity, known ones scaled.
+    scale = 2.0**1023
+    weights = rng.uniform(0.1, 2.0, 5) if weighted else None
+    arguments = contract.lane(rng, rng.uniform(-0.3, 0.3, 5), 1.05, weights)
+    scaled = (*contract.moves, "alpha")
+    large = {name: a * scale if name in scaled else a for name, a in arguments.items()}
+    near, far = (contract.linearize(**a, **options) for a in (arguments, large))
+    size = scale**contract.degree
+    cotangent = rng.uniform(0.1, 0.2, np.shape(near.value))
+    pairs = [(far.value, near.value, size)]
+    for name, *bars in zip(near.parameters, far.vjp(cotangent), near.vjp(cotangent), strict=True):
+        tangent = np.ones(np.shape(arguments[name])) / 8
+        tangent.flat[:1] = 0.25
+        tangents = [tangent if p == name else None for p in near.parameters]
+        factor = size / scale if name in scaled else size
+        if contract.degree and name not in scaled:  # of twice alpha and more
+            continue
+        pairs += [(*bars, factor), (far.jvp(*tangents), near.jvp(*tangents), factor)]
+    for result, expected, factor in pairs:
+        error = 1e-12 * np.abs(expected).max() + 1e-14
+        with np.errstate(over="ignore"):  # some thresholds do end there
+            expected = expected * factor
+        np.testing.assert_allclose(result, expected, rtol=0, atol=error * factor)
+
+
+@every_case
 def test_infinities_are_the_limit_of_large_entries(contract, options, weighted, rng):
     x = np.array([0.3, -np.inf, 0.8, np.inf, -0.1, -np.inf, 2.0])
     weights = rng.uniform(0.5, 2, 7) if weighted else None
