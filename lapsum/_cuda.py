@@ -412,7 +412,7 @@ PULL_RANKS = _elementwise(
     const ptrdiff_t lane = i / length;
     const double factor = i % length > 0 ? lap_decay_value(lap_decay(gap[i])) : 0.0;
     x_bar[lane * length + at] =
-        isinf(x[i]) ? 0.0 : 0.5 * sign * ((before[i] - after[i]) / alpha[lane]);
+        isinf(x[i]) ? 0.0 : 0.5 * sign * (before[i] - after[i]) / alpha[lane];
     flux = 0.0;
     if (factor != 0.0)
         flux = gap[i] * factor

@@ -354,7 +354,7 @@ class Kernels:
         x_bar, flux = cupy.empty((2, *x.shape))
         inputs = x, gap, order, bar, *scans, before, after, alpha
         _cuda.PULL_RANKS(*inputs, sign, n, x_bar, flux)
-        return x_bar, -0.5 * (self._sum(flux) / alpha)
+        return x_bar, -0.5 * self._sum(flux) / alpha
 
     def pull_sorted(
         self,

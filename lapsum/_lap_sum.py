@@ -236,11 +236,11 @@ class _LapSum(TargetsRule):
         alpha = s.alpha[self.key][:, None]
         if x_dot is not None:
             ours = xp.where(xp.isfinite(self.targets), self.tangent_of_targets(x_dot), 0.0)
-            out = out + 0.5 * (ours * at.sum(base) / alpha)
+            out = out + 0.5 * ours * at.sum(base) / alpha
         if r_dot is not None:
-            out = out - 0.5 * (at.sum(s.scan(s.weigh(s.tangent(r_dot)))) / alpha)
+            out = out - 0.5 * at.sum(s.scan(s.weigh(s.tangent(r_dot)))) / alpha
         if alpha_dot is not None:
-            out = out - 0.5 * (at.moment(base) / alpha) * alpha_dot[self.key][:, None]
+            out = out - 0.5 * at.moment(base) / alpha * alpha_dot[self.key][:, None]
         if weights_dot is not None:
             out = out + at.cdf_sum(weights_dot)
         return xp.where(at.invalid, np.nan, out)
@@ -251,13 +251,13 @@ class _LapSum(TargetsRule):
         bar = xp.where(at.invalid, 0.0, bar)
         bars = {}
         if "x" in wrt:
-            x_bar = 0.5 * (bar * at.sum(base) / s.alpha[self.key][:, None])
+            x_bar = 0.5 * bar * at.sum(base) / s.alpha[self.key][:, None]
             x_bar = xp.where(xp.isfinite(self.targets), x_bar, 0.0)
             bars["x"] = self.cotangent_of_targets(xp.where(at.invalid, np.nan, x_bar))
         if "r" in wrt:
-            bars["r"] = s.cotangent(-0.5 * (s.weigh(at.transpose(bar)) / s.alpha[:, None]))
+            bars["r"] = s.cotangent(-0.5 * s.weigh(at.transpose(bar)) / s.alpha[:, None])
         if "alpha" in wrt:
-            bars["alpha"] = -0.5 * (self.sum_targets(bar * at.moment(base)) / s.alpha)
+            bars["alpha"] = -0.5 * self.sum_targets(bar * at.moment(base)) / s.alpha
         if "weights" in wrt:
             bars["weights"] = at.cdf_transpose(bar)
         return bars

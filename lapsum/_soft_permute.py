@@ -381,10 +381,10 @@ class _SoftPermute(Rule):
             b_bar = self.kernels.sum_lanes(h * total, key, lanes)
             own = values * self.product.kernel_transpose(h, key)
             x_bar = b.average_transpose(b_bar) - self.kernels.sum_lanes(own, key, lanes)
-            bars["x"] = 0.5 * (s.cotangent(x_bar) / s.alpha[:, None])
+            bars["x"] = 0.5 * s.cotangent(x_bar) / s.alpha[:, None]
         if "alpha" in wrt:
             along = (h * self._alpha_rows(base)).sum(axis=-1)
-            bars["alpha"] = 0.5 * (self.kernels.sum_lanes(along, key, lanes) / s.alpha)
+            bars["alpha"] = 0.5 * self.kernels.sum_lanes(along, key, lanes) / s.alpha
         return bars
 
 

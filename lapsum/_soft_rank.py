@@ -182,10 +182,10 @@ class _SoftRank(LaneRule):
         out = xp.zeros(s.shape)
         if x_dot is not None and not every:
             x_dot = s.tangent(self.sign * x_dot)
-            out = 0.5 * (s.neighbours().difference(base, x_dot, x_dot) / alpha)
+            out = 0.5 * s.neighbours().difference(base, x_dot, x_dot) / alpha
             out = out if quick is None else xp.where(quick[:, None], 0.0, out)
         if alpha_dot is not None:
-            out = out - 0.5 * (s.neighbours().moment(base) / alpha) * alpha_dot[:, None]
+            out = out - 0.5 * s.neighbours().moment(base) / alpha * alpha_dot[:, None]
         if weights_dot is not None:
             out = out + self.at.cdf_sum(weights_dot)
         out = s.unsort(xp.where(self.at.invalid, np.nan, out))
@@ -210,9 +210,9 @@ class _SoftRank(LaneRule):
                 x_bar = others.difference(base, bar, bar)
             else:
                 x_bar = bar * others.sum(base) - s.weigh(others.transpose(bar))
-            bars["x"] = s.cotangent(0.5 * self.sign * (x_bar / s.alpha[:, None]))
+            bars["x"] = s.cotangent(0.5 * self.sign * x_bar / s.alpha[:, None])
         if "alpha" in wrt:
-            bars["alpha"] = -0.5 * ((bar * others.moment(base)).sum(axis=-1) / s.alpha)
+            bars["alpha"] = -0.5 * (bar * others.moment(base)).sum(axis=-1) / s.alpha
         if "weights" in wrt:
             bars["weights"] = self.at.cdf_transpose(bar)
         return bars if quick is None else self.blend(quick, pulled, bars)

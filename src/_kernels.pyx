@@ -736,7 +736,7 @@ cdef inline void _give_back(
     while b < n:
         size = BLOCK if b + BLOCK < n else n - b
         for i in range(size):
-            value = values[b + i] / divisor * factor
+            value = factor * values[b + i] / divisor
             some[i] = value if x[b + i] - x[b + i] == 0.0 else 0.0
         _scatter(some, order.places, b, size, n, to)
         b += size
@@ -828,7 +828,7 @@ def pull_ranks(
                         out[m] -= after
                 lap_add(value, &total, &rest)
                 b += size
-            alpha_bar[l] = -0.5 * ((total + rest) / alpha[l])  # 2 alpha may overflow
+            alpha_bar[l] = -0.5 * (total + rest) / alpha[l]   # 2 alpha may overflow
             _give_back(out, &x[l, 0], 0.5 * sign, alpha[l], order, v, &x_bar[l, 0])
 
 
