@@ -94,8 +94,9 @@ def lap_sum(
 
     One sort of the sources, and one of the targets if they are many; few are found in O(log n)
     each.  Products with the Jacobian are O(n).  Relative accuracy is a few units in the last
-    place, times :math:`1 + |x - r|/\alpha` far below all sources.  A NaN target spoils only
-    itself, a NaN source its lane; infinite entries are the limit of large ones.
+    place, times :math:`1 + |x - r|/\alpha` far below all sources, or all but some that hardly weigh
+    beside them.  A NaN target spoils only itself, a NaN source its lane; infinite entries are the
+    limit of large ones.
 
     References
     ----------
