@@ -1,4 +1,5 @@
 import numpy as np
+import oracle
 from contract import Contract, relative
 from scipy.stats import rankdata
 
@@ -80,3 +81,14 @@ def test_tangents_of_infinite_entries_do_not_matter():
     x_dot = np.array([1.7e308, -1.7e308, 1.0, 2.0, -1e308])
     expected = lin.jvp(np.where(np.isinf(x), 0.0, x_dot), None)
     np.testing.assert_allclose(lin.jvp(x_dot, None), expected, rtol=1e-15)
+
+
+def test_ranks_that_a_far_entry_dominates_feel_the_rounding_of_its_distance_only(rng):
+    for _ in range(100):
+        x = np.sort(rng.normal(size=3))
+        alpha = 10.0 ** rng.uniform(-2, 1)
+        weights = 10.0 ** rng.uniform(-15, 15, 3)
+        y = lapsum.soft_rank(x, alpha, weights=weights)
+        exact = oracle.soft_rank(x, alpha, weights)
+        scale = [8 * e * (1 + (x[-1] - v) / alpha) for e, v in zip(exact, x, strict=True)]
+        assert oracle.units(y, exact, scale) <= 1
