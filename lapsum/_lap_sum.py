@@ -237,7 +237,7 @@ class _LapSum(TargetsRule):
         alpha = s.alpha[self.key][:, None]
         if x_dot is not None:
             ours = xp.where(xp.isfinite(self.targets), self.tangent_of_targets(x_dot), 0.0)
-            out = out + 0.5 * ours * at.sum(base) / alpha
+            out = out + 0.5 * (ours * at.sum(base)) / alpha
         if r_dot is not None:
             out = out - 0.5 * at.sum(s.scan(s.weigh(s.tangent(r_dot)))) / alpha
         if alpha_dot is not None:
@@ -252,7 +252,7 @@ class _LapSum(TargetsRule):
         bar = xp.where(at.invalid, 0.0, bar)
         bars = {}
         if "x" in wrt:
-            x_bar = 0.5 * bar * at.sum(base) / s.alpha[self.key][:, None]
+            x_bar = 0.5 * (bar * at.sum(base)) / s.alpha[self.key][:, None]
             x_bar = xp.where(xp.isfinite(self.targets), x_bar, 0.0)
             bars["x"] = self.cotangent_of_targets(xp.where(at.invalid, np.nan, x_bar))
         if "r" in wrt:

@@ -828,7 +828,7 @@ def pull_ranks(
                         out[m] -= after
                 lap_add(value, &total, &rest)
                 b += size
-            alpha_bar[l] = -0.5 * (total + rest) / alpha[l]   # 2 alpha may overflow
+            alpha_bar[l] = -0.5 * (total + rest) / alpha[l]  # 2 alpha may overflow
             _give_back(out, &x[l, 0], 0.5 * sign, alpha[l], order, v, &x_bar[l, 0])
 
 
