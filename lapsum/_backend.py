@@ -28,8 +28,7 @@ def _kind(value: Any, depth: int = 0) -> type | None:
     if isinstance(value, (bool, int, float, np.generic, str)) or depth > _MAXDIMS:
         return None
     if isinstance(value, np.ndarray):
-        ma = sys.modules.get("numpy.ma")
-        masked = ma is not None and isinstance(value, ma.MaskedArray)
+        masked = _is_masked(type(value))
         overrides = type(value).__array_function__ is not np.ndarray.__array_function__
         return type(value) if masked or overrides or isinstance(value, np.matrix) else np.ndarray
     if any(hasattr(value, name) for name in _FOREIGN):
@@ -41,6 +40,11 @@ def _kind(value: Any, depth: int = 0) -> type | None:
         found = (_kind(item, depth + 1) for item in (value if nested else kinds.values()))
         return next((kind for kind in found if kind not in (None, np.ndarray)), None)
     return None
+
+
+def _is_masked(kind: type) -> bool:
+    ma = sys.modules.get("numpy.ma")
+    return ma is not None and issubclass(kind, ma.MaskedArray)
 
 
 def kernels_for(arguments: Mapping[str, Any], workers: int = 1) -> Any:
@@ -73,9 +77,15 @@ def _on_device(arguments: Mapping[str, Any]) -> bool:
         name, kind = next(iter(foreign.items()))
         others = sorted({_full_name(other) for other in kinds.values()} - {_full_name(kind)})
         beside = f" beside {' and '.join(others)}" if others else ""
+        advice = "convert it to a numpy.ndarray first"
+        if _is_masked(kind):
+            advice = (
+                "give its data and `weights=~numpy.ma.getmaskarray(...)`, or, to an operator "
+                "without weights, its `filled(numpy.inf)`"
+            )
         raise TypeError(
             f"`{name}` is an array of type {_full_name(kind)}{beside}, for which lapsum has no "
-            "kernels; convert it to a numpy.ndarray first"
+            f"kernels; {advice}"
         )
     return False
 

@@ -103,7 +103,10 @@ class Linearization:
             If the cotangent has not the value's shape, or `wrt` names no parameter.
         """
         rule = self._rule
-        wanted = (wrt,) if isinstance(wrt, str) else self.parameters if wrt is None else tuple(wrt)
+        if wrt is None:
+            wanted = self.parameters
+        else:
+            wanted = (wrt,) if isinstance(wrt, str) or not isinstance(wrt, Iterable) else tuple(wrt)
         for name in wanted:
             if name not in self.parameters:
                 raise ValueError(f"`wrt` must name parameters of {self.parameters}, got {name!r}")
@@ -167,7 +170,7 @@ def _unbound(func: Callable[..., Any], args: Any, kwargs: Any) -> TypeError | No
     try:
         _signature(func).bind(*args, **kwargs)
     except TypeError as error:
-        return error
+        return TypeError(f"{func.__name__}() {error}")
     return None
 
 
@@ -213,7 +216,9 @@ def linearize(func: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Lineari
     """
     rule = RULES.get(func) if callable(func) and func.__hash__ is not None else None
     if rule is None:
-        raise TypeError(f"`func` must be an operator of lapsum, got {func!r}")
+        raise TypeError(
+            f"`func` must be an operator of lapsum, got {func!r}; its arguments are given beside it"
+        )
     if kwargs.pop("out", None) is not None:
         raise TypeError("linearize takes no `out`: a Linearization keeps its value")
     workers = kwargs.pop("workers", None)
@@ -242,9 +247,9 @@ def jvp(
     ----------
     func : callable
         An operator of lapsum.
-    primals : sequence
+    primals : tuple or list
         Its positional arguments.
-    tangents : sequence of array_like or None
+    tangents : tuple or list of array_like or None
         One for each differentiable parameter, in signature order (`weights` last when given, by
         keyword too); None is zero.
     **kwargs
@@ -258,7 +263,7 @@ def jvp(
     Raises
     ------
     TypeError
-        As `linearize`; for a wrong number of tangents.
+        As `linearize`; for a wrong number of tangents; if one of the two is no tuple or list.
     ValueError
         If a tangent has not the shape of its parameter.
 
@@ -269,6 +274,10 @@ def jvp(
     >>> value.round(3), tangent.round(3)
     (array([0.991, 3.009]), array([0.018, 0.982]))
     """
+    for name, sequence in (("primals", primals), ("tangents", tangents)):
+        if not isinstance(sequence, (tuple, list)):
+            given = type(sequence).__name__
+            raise TypeError(f"`{name}` must be a tuple, one entry for each argument, got {given}")
     lin = linearize(func, *primals, **kwargs)
     return lin.value, lin.jvp(*tangents)
 

@@ -15,6 +15,7 @@ from ._validation import (
     arguments,
     array_beside,
     check_alpha,
+    check_flag,
     float_dtype,
 )
 
@@ -92,7 +93,7 @@ class SoftPermutation:
         self._kernels = kernels
         self._alpha = float(alpha)
         check_alpha(np.asarray(self._alpha))
-        self._descending = bool(descending)
+        self._descending = check_flag("descending", descending)
         self._transposed = False
         self.shape = (x.size, x.size)
         self.dtype = dtypes["x"]

@@ -9,7 +9,7 @@ import numpy as np
 from ._rules import LaneRule, evaluate, rule_of
 from ._sources import Sources
 from ._targets import Thresholds
-from ._validation import Running
+from ._validation import Running, check_flag
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike
@@ -108,7 +108,7 @@ class _SoftPermutation(LaneRule):
         self, running: Running, x: Any, alpha: Any, *, axis: int = -1, descending: bool = False
     ) -> None:
         super().__init__(running, {"x": x, "alpha": alpha}, axis=axis)
-        self.descending = descending
+        self.descending = check_flag("descending", descending)
         self.sources = Sources(self.kernels, **self.lanes)
         self.spoil(self.sources.invalid)
         self.b = integer_thresholds(self.sources, running.keep)

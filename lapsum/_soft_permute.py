@@ -17,6 +17,7 @@ from ._validation import (
     arguments,
     batch_of,
     check_alpha,
+    check_flag,
     joint_batch,
     normalize_axis,
     scalar_layout,
@@ -45,7 +46,7 @@ def soft_permute(
        & G(b) = \sum_j v_j F\Bigl(\frac{b - x_j}{\alpha}\Bigr)
 
     with P and b as in `soft_permutation`, and P never formed.  As alpha tends to zero this is
-    ``values[np.argsort(x)]``.
+    ``np.take(values, np.argsort(x), axis)`` for 1-D keys.
 
     Parameters
     ----------
@@ -111,6 +112,14 @@ def soft_permute(
     array([10., 20., 30.])
     >>> lapsum.soft_permute([3.0, 1.0, 2.0], [1.0, 0.0, 0.0], 0.5).round(3)
     array([0.023, 0.173, 0.804])
+
+    Rows of a table by the keys of its rows:
+
+    >>> table = [[30.0, 3.0], [10.0, 1.0], [20.0, 2.0]]
+    >>> lapsum.soft_permute([3.0, 1.0, 2.0], table, 0.01, axis=0)
+    array([[10.,  1.],
+           [20.,  2.],
+           [30.,  3.]])
     """
     return evaluate(
         _SoftPermute,
@@ -228,8 +237,8 @@ class _SoftPermute(Rule):
         n = x.shape[axes["x"]]
         if values.shape[axes["values"]] != n:
             raise ValueError(
-                f"`values` has length {values.shape[axes['values']]} along `axis` and `x` has "
-                f"{n}; they must be equal"
+                f"`values` of shape {values.shape} has length {values.shape[axes['values']]} along "
+                f"axis {axis}, and `x` has {n}; they must be equal"
             )
         scalar_layout(self.kernels, "alpha", alpha, batch)
         keys = np.broadcast_shapes(batches["x"], alpha.shape)
@@ -243,7 +252,8 @@ class _SoftPermute(Rule):
         shape = (*batch[:at], n, *batch[at:])
         self.result = Layout(self.kernels, shape, axis, batch)
         self.key = key_of(self.kernels, keys, batch)
-        self.descending, self.transpose = descending, transpose
+        self.descending = check_flag("descending", descending)
+        self.transpose = check_flag("transpose", transpose)
         lanes = {
             name: self.layouts[name].pack(arrays[name], name == "x") for name in ("x", "alpha")
         }

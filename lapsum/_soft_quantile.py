@@ -11,7 +11,7 @@ from ._rules import LaneRule, evaluate, rule_of
 from ._selection import NEAR, Selection
 from ._sources import Sources
 from ._targets import Thresholds
-from ._validation import Running, check_q
+from ._validation import Running, check_flag, check_q
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike
@@ -126,7 +126,7 @@ class _SoftQuantile(LaneRule):
         super().__init__(running, {"x": x, "q": q, "alpha": alpha}, weights, axis)
         check_q(self.arrays["q"])
         at = len(self.batch) + 1 + self.axis
-        kept = (1,) if keepdims else ()
+        kept = (1,) if check_flag("keepdims", keepdims) else ()
         self.shape = (*self.arrays["q"].shape, *self.batch[:at], *kept, *self.batch[at:])
         self.q = self.lanes.pop("q")
         kernels, x, alpha = self.kernels, self.lanes["x"], self.lanes["alpha"]

@@ -10,7 +10,7 @@ import numpy as np
 from ._rules import LARGE, LaneRule, evaluate, rule_of
 from ._sources import Sources
 from ._targets import Targets
-from ._validation import Running
+from ._validation import Running, check_flag
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
@@ -132,7 +132,7 @@ class _SoftRank(LaneRule):
         if weights is None:
             running = running._replace(spare=("x",))
         super().__init__(running, {"x": x, "alpha": alpha}, weights, axis)
-        self.sign = -1.0 if descending else 1.0
+        self.sign = -1.0 if check_flag("descending", descending) else 1.0
         if descending:
             self.lanes["x"] = -self.lanes["x"]
         self.sources = Sources(self.kernels, **self.lanes, totals=self.total)

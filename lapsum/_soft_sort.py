@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from ._rules import LaneRule, evaluate, rule_of
 from ._sources import Sources
 from ._targets import Thresholds
-from ._validation import Running
+from ._validation import Running, check_flag
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
@@ -104,7 +104,7 @@ class _SoftSort(LaneRule):
     ) -> None:
         running = running._replace(spare=("x",))
         super().__init__(running, {"x": x, "alpha": alpha}, axis=axis)
-        self.descending = descending
+        self.descending = check_flag("descending", descending)
         # Values need no order, only derivatives do.
         self.sources = Sources(self.kernels, **self.lanes, ordered=running.keep)
         self.spoil(self.sources.invalid)

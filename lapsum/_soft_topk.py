@@ -9,7 +9,7 @@ import numpy as np
 
 from ._rules import LaneRule, evaluate, rule_of
 from ._selection import NEAR, Selection
-from ._validation import Running, check_k
+from ._validation import Running, check_flag, check_k
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
@@ -236,7 +236,7 @@ class _SoftTopk(LaneRule):
         total, n = self.total, self.result.size
         levels = check_k(self.kernels, self.arrays["k"], self.lanes["k"], total, n)
         # The largest are the smallest of -x, at the level k: W - k is never formed.
-        self.sign = -1.0 if largest else 1.0
+        self.sign = -1.0 if check_flag("largest", largest) else 1.0
         self.b = b = Selection(
             self.kernels,
             self.lanes["x"],

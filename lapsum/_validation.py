@@ -41,10 +41,19 @@ def real_array(kernels: Any, name: str, value: Any) -> Any:
             raise ValueError(f"`{name}` is not an array: {error}") from None
     if array.dtype.kind not in "biu" and array.dtype.type not in _FLOATS:
         raise TypeError(
-            f"`{name}` must be real numbers of at most 64 bits, got {type(value).__name__} of "
-            f"dtype {array.dtype}"
+            f"`{name}` must be real numbers of at most 64 bits, got {_described(value, array)}"
         )
     return array
+
+
+def _described(value: Any, array: Any) -> str:
+    """Return what `value`, whose dtype does not do, is called in an error."""
+    if value is None:
+        return "None"
+    kind = type(value).__name__
+    if hasattr(value, "toarray"):
+        return f"{kind}; make it dense by its method toarray"
+    return kind if array.dtype == object and not array.ndim else f"{kind} of dtype {array.dtype}"
 
 
 def array_beside(kernels: Any, name: str, value: Any) -> Any:
@@ -145,12 +154,26 @@ def check_out(kernels: Any, out: Any, shape: tuple[int, ...], dtype: Any) -> Any
     return out
 
 
+def check_flag(name: str, value: Any) -> bool:
+    """Return `value` as a bool, if it is one or the integer 0 or 1."""
+    if value is True or value is False:
+        return value
+    try:
+        number = operator.index(bool(value) if isinstance(value, np.bool_) else value)
+    except TypeError:
+        number = -1
+    if number not in (0, 1):
+        raise TypeError(f"`{name}` must be True or False, got {value!r}")
+    return number == 1
+
+
 def normalize_axis(axis: Any, ndim: int, name: str = "x") -> int:
     """Return `axis` as a negative number, counted from the end."""
     if type(axis) is int and -ndim <= axis < 0:
         return axis
     if axis is None or isinstance(axis, tuple):
-        raise TypeError(f"`axis` must be one integer, got {axis!r}")
+        hint = "; ravel the array to work along all of it" if axis is None else ""
+        raise TypeError(f"`axis` must be one integer, got {axis!r}{hint}")
     try:
         index = operator.index(axis)
     except TypeError:
@@ -190,8 +213,10 @@ def scalar_layout(kernels: Any, name: str, array: Any, batch: tuple[int, ...]) -
     except ValueError:
         fits = False
     if not fits:
+        each = f", or one for each lane, of shape {batch}" if batch else ""
         raise ValueError(
-            f"`{name}` of shape {array.shape} does not broadcast to the batch shape {batch}"
+            f"`{name}` of shape {array.shape} does not broadcast to the batch shape {batch} (the "
+            f"axes but `axis`): give one number{each}"
         )
     return Layout(kernels, array.shape, None, batch)
 
@@ -223,7 +248,11 @@ def check_alpha(alpha: Any) -> None:
     bad = ~((alpha > 0) & np.isfinite(alpha))
     if bad.any():
         value = _first(alpha, bad)
-        hint = "; the order is chosen by a keyword, not by a sign" if value < 0 else ""
+        hint = ""
+        if value == 0:
+            hint = "; any tiny number gives the hard limit"
+        elif value < 0:
+            hint = "; the order is chosen by a keyword, not by a sign"
         raise ValueError(f"`alpha` must be positive and finite, got {value!r}{hint}")
 
 
@@ -267,8 +296,8 @@ def check_k(kernels: Any, given: Any, k: Any, total: Any, n: int) -> Any:
         k = np.ravel(given).astype(float)
         _, bad = SERIAL.check_levels(k, total, n)
     if bad >= 0:
-        most = float(n) if total is None else total[bad].item()
-        raise ValueError(
-            f"`k` must lie between 0 and the total weight {most!r}, got {k[bad].item()!r}"
-        )
+        most = f"{n}, the number of entries"
+        if total is not None:
+            most = f"the total weight {total[bad].item()!r}"
+        raise ValueError(f"`k` must lie between 0 and {most}, got {k[bad].item()!r}")
     return levels

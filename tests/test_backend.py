@@ -52,6 +52,14 @@ def test_two_foreign_kinds_are_both_named():
         lapsum.lap_sum(a, b, 1.0)
 
 
+def test_advice_on_masks_keeps_them():
+    masked = np.ma.masked_invalid([3.0, np.nan, 1.0])
+    with pytest.raises(TypeError, match=r"; give its data and `weights=~numpy.ma.getmaskarray\("):
+        lapsum.soft_quantile(masked, 0.5, 0.1)
+    present = ~np.ma.getmaskarray(masked)
+    assert lapsum.soft_quantile(masked.data, 0.5, 0.1, weights=present) == 2.0
+
+
 def test_pandas_counts_as_numpy():
     x = [3.0, 1.0, 2.0]
     expected = lapsum.soft_rank(x, 0.5)

@@ -220,6 +220,23 @@ def test_axis_is_one_integer(contract, options, weighted, rng):
 
 
 @every_case
+def test_choices_are_true_or_false(contract, options, weighted, rng):
+    """A text such as "no" is true to Python, and would turn the order without a word."""
+    arguments = contract.random(rng, 3, weighted)
+    parameters = inspect.signature(contract.func).parameters
+    choices = {name: p.default for name, p in parameters.items() if type(p.default) is bool}
+    for name in choices:
+        for value in (False, True):
+            expected = contract.call(**{**arguments, **options, name: value})
+            for same in (int(value), np.bool_(value)):
+                got = contract.call(**{**arguments, **options, name: same})
+                np.testing.assert_array_equal(got, expected)
+        for bad in ("no", None, 2, -1, 1.0, [True]):
+            with pytest.raises(TypeError, match=f"^`{name}` must be True or False, got"):
+                contract.call(**{**arguments, **options, name: bad})
+
+
+@every_case
 def test_binding_by_position_or_keyword(contract, options, weighted, rng):
     arguments = contract.random(rng, 4, weighted)
     positional = [

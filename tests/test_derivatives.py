@@ -26,10 +26,14 @@ def test_only_operators_are_linearized(func):
 
 
 def test_arguments_bind_as_in_a_call():
-    with pytest.raises(TypeError, match="missing a required argument: 'alpha'"):
+    with pytest.raises(TypeError, match=r"^soft_rank\(\) missing a required argument: 'alpha'"):
         lapsum.linearize(lapsum.soft_rank, X)
     with pytest.raises(TypeError, match="unexpected keyword argument 'beta'"):
         lapsum.linearize(lapsum.soft_rank, X, 0.5, beta=1)
+    with pytest.raises(TypeError, match="^`primals` must be a tuple, .* got ndarray"):
+        lapsum.jvp(lapsum.soft_rank, X, (X, None))
+    with pytest.raises(TypeError, match="^`tangents` must be a tuple, .* got NoneType"):
+        lapsum.jvp(lapsum.soft_rank, (X, 0.5), None)
 
 
 def test_a_linearization_is_frozen_and_not_iterable(lin):
@@ -51,8 +55,9 @@ def test_tangents_are_counted_and_shaped(lin):
         lin.jvp(X * 1j, None, None)
     with pytest.raises(ValueError, match=r"^`cotangent` must have shape \(4,\), got \(\)"):
         lin.vjp(1.0)
-    with pytest.raises(ValueError, match=r"^`wrt` must name parameters of .* got 'y'"):
-        lin.vjp(X, wrt=("y",))
+    for wrt, wrong in ((("y",), "'y'"), (0, "0"), ("alphas", "'alphas'")):
+        with pytest.raises(ValueError, match=f"^`wrt` must name parameters of .* got {wrong}"):
+            lin.vjp(X, wrt=wrt)
 
 
 def test_wrt_leaves_the_others_out(lin):
