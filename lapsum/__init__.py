@@ -31,7 +31,7 @@ try:
 except ImportError as error:  # the source folder, first on the path, has no compiled kernels
     from pkgutil import extend_path
 
-    __path__ = extend_path(__path__, __name__)
+    __path__ = extend_path(__path__, __name__)[len(__path__) :]  # the installed package's alone
     try:
         from . import _kernels  # noqa: F401
     except ImportError:

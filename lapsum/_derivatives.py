@@ -21,7 +21,7 @@ _signature = cache(inspect.signature)
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Linearization:
-    """An operator's value at a point and its derivative there, made by `linearize`.
+    """An operator's value at a point and its derivative there; `linearize` makes it.
 
     Attributes
     ----------
@@ -137,6 +137,16 @@ class Linearization:
         ------
         ValueError
             If `name` is no parameter.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> import lapsum
+        >>> lin = lapsum.linearize(lapsum.soft_rank, [3.0, 1.0, 2.0], 0.5)
+        >>> (lin.jacobian("x") @ np.eye(3)).round(3)  # the matrix, by one product a column
+        array([[ 0.154, -0.018, -0.135],
+               [-0.018,  0.154, -0.135],
+               [-0.135, -0.135,  0.271]])
         """
         from math import prod
 
@@ -258,7 +268,7 @@ def jvp(
     Returns
     -------
     value, tangent : ndarray or scalar
-        Of the same shape and dtype.
+        Of the same shape and dtype; the value is read-only.
 
     Raises
     ------
@@ -295,10 +305,10 @@ def vjp(func: Callable[..., Any], /, *args: Any, **kwargs: Any) -> tuple[Any, Ca
     Returns
     -------
     value : ndarray or scalar
-        The operator's value.
+        The operator's value, read-only; copy it to change it.
     pullback : callable
-        `pullback(cotangent, wrt=None)` returns one cotangent for each differentiable parameter,
-        see `Linearization.vjp`.
+        `pullback(cotangent, wrt=None)` returns a tuple, one cotangent for each differentiable
+        parameter, see `Linearization.vjp`.
 
     Raises
     ------

@@ -83,6 +83,7 @@ def lap_sum(
     --------
     lap_sum_inv : The inverse function.
     soft_rank : The same sum at the sources themselves.
+    linearize, jvp, vjp : Its derivatives.
 
     Notes
     -----

@@ -71,6 +71,7 @@ def lap_sum_inv(
     --------
     lap_sum : The function inverted.
     soft_quantile : The inverse at levels given as fractions of W.
+    linearize, jvp, vjp : Its derivatives.
 
     Notes
     -----

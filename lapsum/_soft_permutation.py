@@ -65,6 +65,7 @@ def soft_permutation(
     --------
     soft_permute : The product with an array, without the matrix.
     SoftPermutation : The matrix as a linear operator of O(n) memory.
+    linearize, jvp, vjp : Its derivatives.
 
     Notes
     -----

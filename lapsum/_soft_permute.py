@@ -86,6 +86,7 @@ def soft_permute(
     --------
     SoftPermutation : Many products with one permutation.
     soft_sort : Not ``soft_permute(x, x)``, though both tend to the sorted array.
+    linearize, jvp, vjp : Its derivatives.
 
     Notes
     -----

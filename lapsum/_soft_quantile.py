@@ -75,6 +75,7 @@ def soft_quantile(
     See Also
     --------
     lap_sum_inv : The same at levels that are no fractions.
+    linearize, jvp, vjp : Its derivatives.
 
     Notes
     -----

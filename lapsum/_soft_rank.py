@@ -43,7 +43,7 @@ def soft_rank(
         `axis`).
     weights : array_like, optional
         Non-negative frequency weights :math:`c_j`, of the shape of `x` or 1-D along `axis`; an
-        entry of weight 2 counts as two equal entries.
+        entry of weight 2 counts as two equal entries, one of weight 0 for nothing.
     axis : int, optional
         Axis along which to rank.
     descending : bool, optional
@@ -73,6 +73,7 @@ def soft_rank(
     --------
     lap_sum : The same sum at arbitrary targets.
     soft_sort : The inverse view: the value at each rank.
+    linearize, jvp, vjp : Its derivatives.
 
     Notes
     -----

@@ -66,6 +66,7 @@ def soft_sort(
     --------
     soft_rank : The inverse view: the rank of each value.
     soft_permute : Order one thing by another.
+    linearize, jvp, vjp : Its derivatives.
 
     Notes
     -----

@@ -47,7 +47,8 @@ def soft_topk(
         Positive scale, in the units of `x`; must broadcast to the batch shape.
     weights : array_like, optional
         Non-negative frequency weights :math:`c_j`, of the shape of `x` or 1-D along `axis`; an
-        entry of weight 2 counts as two equal entries.
+        entry of weight 2 counts as two equal entries, one of weight 0 for nothing (its own
+        output is still what the formula gives: multiply by the weights before you sum).
     axis : int, optional
         Axis along which to choose.
     largest : bool, optional
@@ -76,6 +77,7 @@ def soft_topk(
     See Also
     --------
     log_soft_topk : The logarithm, accurate where the probability is tiny.
+    linearize, jvp, vjp : Its derivatives.
 
     Notes
     -----
@@ -106,6 +108,13 @@ def soft_topk(
     array([1., 0., 1., 0.])
     >>> lapsum.soft_topk([3.0, 1.0, 4.0, 1.5], 2, 1.0).round(3)
     array([0.744, 0.132, 0.906, 0.218])
+
+    Two lanes, with one scale each, of which the second lacks an entry:
+
+    >>> x, present = [[3.0, 1.0, 4.0], [3.0, 1.0, 0.0]], [[1.0, 1.0, 1.0], [1.0, 1.0, 0.0]]
+    >>> lapsum.soft_topk(x, 1, [0.5, 2.0], weights=present).round(3)
+    array([[0.182, 0.003, 0.814],
+           [0.697, 0.303, 0.184]])
     """
     return evaluate(
         _SoftTopk,
@@ -148,7 +157,8 @@ def log_soft_topk(
     alpha : array_like
         Positive scale, in the units of `x`; must broadcast to the batch shape.
     weights : array_like, optional
-        Non-negative frequency weights :math:`c_j`, of the shape of `x` or 1-D along `axis`.
+        Non-negative frequency weights :math:`c_j`, of the shape of `x` or 1-D along `axis`; an
+        entry of weight 0 counts for nothing, and has an output of its own.
     axis : int, optional
         Axis along which to choose.
     largest : bool, optional
@@ -177,6 +187,7 @@ def log_soft_topk(
     See Also
     --------
     soft_topk : The probabilities, with the notes that hold here too.
+    linearize, jvp, vjp : Its derivatives.
 
     Notes
     -----
