@@ -65,6 +65,8 @@ cdef extern from "loops.h" nogil:
         void (*exp)(const double*, ptrdiff_t, double*) noexcept nogil
         void (*decays)(const double*, ptrdiff_t, double*) noexcept nogil
         void (*steps)(const double*, const double*, ptrdiff_t, double, double*) noexcept nogil
+        void (*levels_up_to)(const double*, const double*, ptrdiff_t, ptrdiff_t, double,
+                             double*) noexcept nogil
         void (*solve)(const double*, const double*, const double*, const ptrdiff_t*, ptrdiff_t,
                       const double*, double, signed char*, double*, double*, int,
                       ptrdiff_t) noexcept nogil
@@ -728,16 +730,22 @@ cdef inline void _give_back(
     const double *values, const double *x, double factor, double divisor, _order order,
     double *scratch, double *out,
 ) noexcept nogil:
-    """`_unsort` of factor times values over divisor, 0 where x is not finite."""
-    cdef double value
+    """`_unsort` of factor times values over divisor, 0 where x, which is sorted, is infinite."""
     cdef double some[BLOCK]
     cdef double *to = out if order.part is NULL else scratch
-    cdef Py_ssize_t i, b = 0, size, n = order.n
+    cdef Py_ssize_t i, b = 0, size, n = order.n, low = 0, high = n
+    while low < n and x[low] == -INFINITY:
+        low += 1
+    while high > 0 and x[high - 1] == INFINITY:
+        high -= 1
     while b < n:
         size = BLOCK if b + BLOCK < n else n - b
         for i in range(size):
-            value = factor * values[b + i] / divisor
-            some[i] = value if x[b + i] - x[b + i] == 0.0 else 0.0
+            some[i] = factor * values[b + i] / divisor
+        for i in range(b, min(b + size, low)):
+            some[i - b] = 0.0
+        for i in range(max(b, high), b + size):
+            some[i - b] = 0.0
         _scatter(some, order.places, b, size, n, to)
         b += size
     if order.part is not NULL:
@@ -1214,13 +1222,6 @@ def solve(
                 i = j
 
 
-cdef inline Py_ssize_t _levels_up_to(double A, double B, double first, Py_ssize_t m) noexcept nogil:
-    """How many of the levels first + i are at most S(x_m) = m + 1/2 + (B - A)/2."""
-    cdef double jump = 0.5 * (B - A) + (0.5 - first)
-    cdef Py_ssize_t k = <Py_ssize_t>jump
-    return k + m + 1 - (k > jump)
-
-
 cdef struct _walk:                      # along the levels first + i of a lane of unit weights
     double first
     Py_ssize_t n, passed, below         # sources, those looked at, those below the last level
@@ -1231,22 +1232,32 @@ cdef void _roots(
     ptrdiff_t *index, signed char *side, double *u, double *factors, int rows, ptrdiff_t stride,
 ) noexcept nogil:
     """The next `size` thresholds, those from level b on, as `solve_steps` returns them."""
-    cdef Py_ssize_t i, k, low = 0, high = 0
+    cdef Py_ssize_t i, k, some, low = 0, high = size, below = walk.below
+    cdef double up_to[BLOCK]
     cdef double level
     cdef lap_root root
-    # How many levels each source is not above tells, counted up, how many are below each level.
+    # The last source below each level, then the last one below it or a lower level.
     memset(index, 0, size * sizeof(ptrdiff_t))
-    while walk.passed < walk.n:
-        k = _levels_up_to(A[walk.passed], B[walk.passed], walk.first, walk.passed)
-        if k >= b + size:
-            break
-        index[k - b if k > b else 0] += 1
-        walk.passed += 1
+    i = some = 0
+    while i == some and walk.passed < walk.n:
+        some = min(BLOCK, walk.n - walk.passed)
+        _table.levels_up_to(A + walk.passed, B + walk.passed, some, walk.passed, walk.first, up_to)
+        i = 0
+        while i < some:
+            k = <Py_ssize_t>up_to[i]
+            if k >= b + size:
+                break
+            i += 1
+            index[k - b if k > b else 0] = walk.passed + i
+        walk.passed += i
     for i in range(size):
-        walk.below += index[i]
-        index[i] = walk.below
-        low += walk.below == 0
-        high += walk.below < walk.n
+        below = max(below, index[i])
+        index[i] = below
+    walk.below = below
+    while low < size and index[low] == 0:
+        low += 1
+    while high > 0 and index[high - 1] == walk.n:
+        high -= 1
     for i in range(size):
         if low <= i < high:
             continue
@@ -1372,7 +1383,7 @@ def pull_sorted(
     Py_ssize_t start, Py_ssize_t stop,
 ):
     """Each threshold gives to its two neighbours, and two scans carry that on."""
-    cdef Py_ssize_t l, i, b, m, k, n, last, size, steps = bar.shape[1]
+    cdef Py_ssize_t l, i, b, m, k, n, last, size, blank, steps = bar.shape[1]
     cdef ptrdiff_t index[BLOCK]
     cdef signed char side[BLOCK]
     cdef double u[BLOCK]
@@ -1397,8 +1408,7 @@ def pull_sorted(
                 continue
             left = &x_bar[l, 0]
             right = &scratch[l, 0]
-            memset(left, 0, n * sizeof(double))
-            memset(right, 0, n * sizeof(double))
+            blank = 0
             total = rest = high = low = other_high = other_low = 0.0
             last = -1
             b = 0
@@ -1406,6 +1416,11 @@ def pull_sorted(
                 size = BLOCK if b + BLOCK < steps else steps - b
                 _roots(&walk, &gap[l, 0], &A[l, 0], &B[l, 0], b, size, index, side, u, factors,
                        6, BLOCK)
+                k = min(n, index[size - 1] + 1)
+                if k > blank:
+                    memset(left + blank, 0, (k - blank) * sizeof(double))
+                    memset(right + blank, 0, (k - blank) * sizeof(double))
+                    blank = k
                 same[0] = before = after = value = 0.0
                 for i in range(1, size):
                     # 1 or 0, without a branch, which would often be guessed wrong.
@@ -1436,6 +1451,8 @@ def pull_sorted(
                     other_high = after
                     low = other_low = 0.0
                 b += size
+            memset(left + blank, 0, (n - blank) * sizeof(double))
+            memset(right + blank, 0, (n - blank) * sizeof(double))
             out = right if part is None else left
             high = left[n - 1]
             other_high = right[0]

@@ -225,18 +225,34 @@ static void NAME(steps)(const double *from, const double *to, ptrdiff_t n, doubl
     }
 }
 
-static void NAME(solve)(const double *A, const double *B, const double *gap, const ptrdiff_t *m,
-                        ptrdiff_t n, const double *levels, double first, signed char *side,
-                        double *u, double *factors, int rows, ptrdiff_t stride)
+static void NAME(levels_up_to)(const double *A, const double *B, ptrdiff_t n, ptrdiff_t m,
+                               double first, double *out)
+{
+    const vec zero = v_all(0.0), half = v_all(0.5), round = v_all(0x1.8p52), count = v_load(COUNT);
+    ptrdiff_t i;
+    for (i = 0; i < n; i += LANES) {
+        const ptrdiff_t left = n - i;
+        const vec jump = half * (v_next(B + i, left, 0.0) - v_next(A + i, left, 0.0)) + (0.5 - first);
+        const vec whole = (jump + round) - round; /* the nearest one */
+        const vec down = v_if(v_lt(jump, whole), v_all(1.0), zero);
+        v_put(out + i, left, ((whole - down) + (double)(m + i + 1)) + count);
+    }
+}
+
+#define TINY 2 /* side of a root whose squares underflow, and a larger excess does not hide it */
+
+static void roots(const double *A, const double *B, const double *gap, const ptrdiff_t *m,
+                  ptrdiff_t n, const double *levels, double first, signed char *side, double *u,
+                  double *factors, int rows, ptrdiff_t stride)
 {
     const vec zero = v_all(0.0), one = v_all(1.0), count = v_load(COUNT);
     ptrdiff_t i;
-    int j;
+    int j, some = 0;
     for (i = 0; i < n; i += LANES) {
         const ptrdiff_t left = n - i;
         int64_t at[LANES];
-        double sides[LANES], each[LANES];
-        vec a, b, g, excess, size, E, H, s, sum, scale, P, Q, most, least, centre;
+        double sides[LANES];
+        vec a, b, g, excess, size, E, H, s, sum, scale, P, Q, most, least;
         mask far, up, tiny;
         if (left >= LANES && sizeof(*m) == sizeof(*at))
             memcpy(at, m + i, sizeof(at));
@@ -259,10 +275,10 @@ static void NAME(solve)(const double *A, const double *B, const double *gap, con
         far = v_lt(H, size * size);
         tiny = v_and(v_lt(size, v_all(0.25)), v_lt(H, v_all(1e-280)));
         scale = v_if(far, one, E);
-        /* log(2 P/B) or -log(2 Q/A), and log(A/B)/2 + asinh(excess/h) without a difference. */
-        centre = v_log(v_if(up, sum, a * scale) / v_if(up, b * scale, sum));
-        v_put(u + i, left, centre);
-        v_store(sides, v_if(far, v_if(up, one, -one), zero));
+        /* e^u is 2 P/B or A/(2 Q), and that of log(A/B)/2 + asinh(excess/h) without a difference. */
+        v_put(u + i, left, v_if(up, sum, a * scale) / v_if(up, b * scale, sum));
+        v_store(sides, v_if(tiny, v_all(TINY), v_if(far, v_if(up, one, -one), zero)));
+        some |= v_count(tiny);
         for (j = 0; j < LANES && j < left; j++)
             side[i + j] = (signed char)sides[j];
         if (factors) {
@@ -280,33 +296,48 @@ static void NAME(solve)(const double *A, const double *B, const double *gap, con
             v_put(factors + 4 * stride + i, left, s);
             least = v_if(far, v_if(up, least, -least), -0.5 * excess) * scale;
             least = v_if(v_le(v_abs(least), zero), zero, g * least);
-            v_put(factors + 5 * stride + i, left, centre + least);
-        }
-        if (v_count(tiny)) { /* squares underflow, and a larger excess does not hide it */
-            v_store(each, excess);
-            v_store(sides, v_if(tiny, one, zero));
-            for (j = 0; j < LANES && j < left; j++) {
-                lap_root root;
-                if (sides[j] == 0.0)
-                    continue;
-                root = lap_solve_between(each[j], A[at[j] - 1], B[at[j]], gap[at[j]]);
-                side[i + j] = (signed char)root.side;
-                u[i + j] = root.u;
-                if (factors) {
-                    double *out = factors + i + j;
-                    out[0] = root.left;
-                    out[stride] = root.right;
-                }
-                if (factors && rows > 2) {
-                    double *out = factors + i + j;
-                    out[2 * stride] = root.q_left;
-                    out[3 * stride] = root.q_right;
-                    out[4 * stride] = root.density;
-                    out[5 * stride] = root.centre;
-                }
-            }
+            v_put(factors + 5 * stride + i, left, least);
         }
     }
+    /* In a loop of their own, logarithms wait for nothing. */
+    for (i = 0; i < n; i += LANES) {
+        const ptrdiff_t left = n - i;
+        const vec log_e = v_log(v_next(u + i, left, 1.0));
+        v_put(u + i, left, log_e);
+        if (factors && rows > 2) {
+            double *centre = factors + 5 * stride + i;
+            v_put(centre, left, log_e + v_next(centre, left, 0.0));
+        }
+    }
+    for (i = 0; some && i < n; i++) {
+        const double level = levels ? levels[i] : first + (double)i;
+        lap_root root;
+        if (side[i] != TINY)
+            continue;
+        root = lap_solve_between(level - (double)m[i], A[m[i] - 1], B[m[i]], gap[m[i]]);
+        side[i] = (signed char)root.side;
+        u[i] = root.u;
+        if (factors) {
+            factors[i] = root.left;
+            factors[stride + i] = root.right;
+        }
+        if (factors && rows > 2) {
+            factors[2 * stride + i] = root.q_left;
+            factors[3 * stride + i] = root.q_right;
+            factors[4 * stride + i] = root.density;
+            factors[5 * stride + i] = root.centre;
+        }
+    }
+}
+
+static void NAME(solve)(const double *A, const double *B, const double *gap, const ptrdiff_t *m,
+                        ptrdiff_t n, const double *levels, double first, signed char *side,
+                        double *u, double *factors, int rows, ptrdiff_t stride)
+{
+    ptrdiff_t i;
+    for (i = 0; i < n; i += BLOCK)
+        roots(A, B, gap, m + i, n - i < BLOCK ? n - i : BLOCK, levels ? levels + i : NULL,
+              first + (double)i, side + i, u + i, factors ? factors + i : NULL, rows, stride);
 }
 
 static void NAME(thresholds)(const double *lo, const double *hi, const double *u, ptrdiff_t n,
@@ -596,6 +627,6 @@ static void NAME(softmax)(const void *x, int single, const double *c, const doub
 
 const lap_table NAME(lap_table) = {
     TEXT(LAP_LEVEL), NAME(collapse), NAME(places), NAME(exp), NAME(decays), NAME(steps),
-    NAME(solve), NAME(thresholds), NAME(shares), NAME(insides), NAME(widths), NAME(cdf),
+    NAME(levels_up_to), NAME(solve), NAME(thresholds), NAME(shares), NAME(insides), NAME(widths), NAME(cdf),
     NAME(pull_sums), NAME(pull_entries), NAME(softmax),
 };

@@ -64,6 +64,10 @@ typedef struct {
     void (*decays)(const double *gap, ptrdiff_t n, double *out);
     /* lap_step from from[i] to to[i]. */
     void (*steps)(const double *from, const double *to, ptrdiff_t n, double alpha, double *out);
+    /* For unit weights, how many of the levels first + i are at most S(x_j) = j + 1/2 + (B - A)/2,
+     * j = m, m + 1, ... (a float, which may be negative). */
+    void (*levels_up_to)(const double *A, const double *B, ptrdiff_t n, ptrdiff_t m, double first,
+                         double *out);
     /* For unit weights, the roots of lap_solve_between at `levels`, or at `first` + i where that is
      * NULL, if m[i] sources lie below root i, some below and some above: side, u and, unless
      * factors is NULL, at a distance of `stride`, the first `rows` of left, right, q_left, q_right,

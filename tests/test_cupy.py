@@ -103,12 +103,12 @@ def test_numbers_on_the_host_are_checked_as_ever(device):
     x = device.put(np.arange(3.0))
     for call, text in (
         (lambda: lapsum.soft_rank(x, -1.0), "`alpha` must be positive and finite, got -1.0; the"),
-        (lambda: lapsum.soft_topk(x, 4, 1.0), "`k` must lie between 0 and .* 3.0, got 4.0"),
+        (lambda: lapsum.soft_topk(x, 4, 1.0), "`k` must lie between 0 and 3, .*, got 4.0"),
         (lambda: lapsum.soft_topk(x, np.nan, 1.0), "`k` must lie between 0 and"),
         (lambda: lapsum.soft_quantile(x, 1.0, 1.0), "`q` must lie strictly between"),
         (lambda: lapsum.soft_rank(x, 1.0, weights=x[:2]), "`weights` of shape"),
         (lambda: lapsum.soft_rank(x, 1.0, out=x[:2]), "`out` must have shape"),
-        (lambda: lapsum.soft_permute(x, x[:2], 1.0), "`values` has length 2"),
+        (lambda: lapsum.soft_permute(x, x[:2], 1.0), "`values` of shape .* has length 2"),
     ):
         with pytest.raises(ValueError, match=f"^{text}"):
             call()
