@@ -178,7 +178,8 @@ def test_any_strides(device, rng):
             got = device.get(lapsum.soft_topk(view(there), 1, 0.5, axis=axis))
             np.testing.assert_allclose(got, lapsum.soft_topk(view(host), 1, 0.5, axis=axis), 1e-13)
             got = device.get(lapsum.soft_sort(view(there), 0.5, axis=axis))
-            np.testing.assert_allclose(got, lapsum.soft_sort(view(host), 0.5, axis=axis), 1e-13)
+            expected = lapsum.soft_sort(view(host), 0.5, axis=axis)
+            np.testing.assert_allclose(got, expected, 1e-13, 1e-13 * 0.5)  # of |y| + alpha
 
 
 @pytest.mark.parametrize(

@@ -61,9 +61,9 @@ def test_shapes(rng):
     np.testing.assert_array_equal(y[2, :, 3], lapsum.soft_permute(x, values[2, :, 3], 0.1))
     assert lapsum.soft_permute(rng.normal(size=(3, 1, 6)), values[0], 0.1).shape == (3, 5, 6)
     assert lapsum.soft_permute(values, x, 0.1, axis=1).shape == values.shape
-    with pytest.raises(ValueError, match=r"^`values` of shape .* has length 6 along axis -1, and `x` has 5"):
+    with pytest.raises(ValueError, match="^`values` of shape .* has length 6 along axis -1, and"):
         lapsum.soft_permute(x, values, 0.1)
-    with pytest.raises(ValueError, match="^`values` has length 5 along `axis` and `x` has 1"):
+    with pytest.raises(ValueError, match="^`values` of shape .* has length 5 along .* `x` has 1"):
         lapsum.soft_permute([1.0], x, 0.1)
 
 
