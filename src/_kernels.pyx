@@ -8,6 +8,7 @@ Inputs are marked # IN and outputs # OUT.  Each call takes lanes start to stop, 
 threads can share the lanes of one array.
 """
 
+from libc.math cimport isfinite
 from libc.stdint cimport int64_t, uint32_t, uint64_t
 from libc.stdlib cimport free, malloc
 from libc.string cimport memcpy, memset
@@ -31,12 +32,18 @@ cdef extern from "laplace.h" nogil:
     double lap_decay_less_one(double)
     void lap_add(double, double*, double*)
     void lap_scan(double, double, double*, double*)
-    void lap_scan_finite(double, double, double*, double*)
-    void lap_scan_mixed(double, double, double*, double*)
-    void lap_scan_one(double, double*, double*)
     lap_root lap_solve_below(double, double)
     lap_root lap_solve_above(double, double)
     lap_root lap_solve_between(double, double, double, double)
+
+cdef extern from "scan.h" nogil:
+    ctypedef struct lap_two:
+        pass
+    lap_two lap_both(double, double)
+    double lap_first(lap_two)
+    double lap_second(lap_two)
+    lap_two lap_total(lap_two, lap_two)
+    void lap_scan_two(lap_two, lap_two, lap_two*, lap_two*)
 
 cdef extern from "loops.h" nogil:
     ctypedef struct lap_pair:
@@ -564,14 +571,6 @@ def scan(
                 out[l, m] = high + low
 
 
-cdef inline bint _alike(const double *decays, Py_ssize_t size) noexcept nogil:
-    """Whether all decays are of small gaps, or none."""
-    cdef Py_ssize_t i, near = 0
-    for i in range(size):
-        near += 1 if signbit(decays[i]) else 0
-    return near == 0 or near == size
-
-
 def scan_both(
     const double[:, ::1] gap,           # IN
     const double[:, ::1] values,        # IN  None: ones
@@ -584,48 +583,40 @@ def scan_both(
     cdef Py_ssize_t l, m, k, b, size, n = left.shape[1]
     cdef double ahead[BLOCK]
     cdef double back[BLOCK]
-    cdef double high, low, other_high, other_low, value
-    cdef lap_pair before, after
+    cdef double first_high, first_low, last_high, last_low
+    cdef lap_two high, low, high_before, low_before, sum, value = lap_both(1.0, 1.0)
     with nogil:
         for l in range(start, stop if n > 0 else start):
-            high = left[l, 0] = 1.0 if values is None else values[l, 0]
-            other_high = right[l, n - 1] = 1.0 if values is None else values[l, n - 1]
-            low = other_low = 0.0
+            if values is not None:
+                value = lap_both(values[l, 0], values[l, n - 1])
+            left[l, 0] = lap_first(value)
+            right[l, n - 1] = lap_second(value)
+            high, low = value, lap_both(0.0, 0.0)
             b = 1
             while b < n:
                 size = BLOCK if b + BLOCK < n else n - b
                 _table.decays(&gap[key[l], b], size, ahead)
                 _table.decays(&gap[key[l], n - b - size + 1], size, back)
-                if not (_alike(ahead, size) and _alike(back, size)):
-                    before, after = lap_pair(high, low), lap_pair(other_high, other_low)
-                    for m in range(size):
-                        k = n - 1 - (b + m)
-                        value = 1.0 if values is None else values[l, b + m]
-                        lap_scan_mixed(value, ahead[m], &high, &low)
-                        value = 1.0 if values is None else values[l, k]
-                        lap_scan_mixed(value, back[size - 1 - m], &other_high, &other_low)
-                        left[l, b + m] = high + low
-                        right[l, k] = other_high + other_low
-                    if high - high == 0.0 and other_high - other_high == 0.0:
-                        b += size
-                        continue
+                high_before, low_before = high, low
+                for m in range(size):
+                    k = n - 1 - (b + m)
+                    if values is not None:
+                        value = lap_both(values[l, b + m], values[l, k])
+                    lap_scan_two(value, lap_both(ahead[m], back[size - 1 - m]), &high, &low)
+                    sum = lap_total(high, low)
+                    left[l, b + m] = lap_first(sum)
+                    right[l, k] = lap_second(sum)
+                if not (isfinite(lap_first(high)) and isfinite(lap_second(high))):
                     # A sum is infinite, or NaN, and stays so: once more, with care.
-                    high, low = before.high, before.low
-                    other_high, other_low = after.high, after.low
-                if values is None:
+                    first_high, last_high = lap_first(high_before), lap_second(high_before)
+                    first_low, last_low = lap_first(low_before), lap_second(low_before)
                     for m in range(size):
                         k = n - 1 - (b + m)
-                        lap_scan_one(ahead[m], &high, &low)
-                        lap_scan_one(back[size - 1 - m], &other_high, &other_low)
-                        left[l, b + m] = high + low
-                        right[l, k] = other_high + other_low
-                else:
-                    for m in range(size):
-                        k = n - 1 - (b + m)
-                        lap_scan(values[l, b + m], ahead[m], &high, &low)
-                        lap_scan(values[l, k], back[size - 1 - m], &other_high, &other_low)
-                        left[l, b + m] = high + low
-                        right[l, k] = other_high + other_low
+                        lap_scan(values[l, b + m], ahead[m], &first_high, &first_low)
+                        lap_scan(values[l, k], back[size - 1 - m], &last_high, &last_low)
+                        left[l, b + m] = first_high + first_low
+                        right[l, k] = last_high + last_low
+                    high, low = lap_both(first_high, last_high), lap_both(first_low, last_low)
                 b += size
 
 
@@ -780,7 +771,8 @@ def pull_ranks(
     cdef Py_ssize_t l, i, k, m, b, size, n = x.shape[1]
     cdef double ahead[BLOCK]
     cdef double back[BLOCK + 1]
-    cdef double high, low, other_high, other_low, before, after, total, rest, value
+    cdef double before, after, total, rest, value
+    cdef lap_two high, low, sum
     cdef double *v
     cdef double *out
     cdef const double *rise
@@ -797,7 +789,8 @@ def pull_ranks(
             out = &scratch[l, 0] if part is None else &x_bar[l, 0]
             order = _order_of(places, part, first, l)
             _sort(&bar[l, 0], order, out, v)
-            high = low = other_high = other_low = total = rest = out[0] = out[n - 1] = 0.0
+            total = rest = out[0] = out[n - 1] = 0.0
+            high = low = lap_both(0.0, 0.0)
             b = 1
             while b < n:
                 # The scans meet in the middle: until then each entry gets what the first of them
@@ -814,12 +807,11 @@ def pull_ranks(
                 for i in range(size):
                     k = b + i
                     before = lap_decay_value(ahead[i]) * ((rise[i] - rise[i - 1]) * A[l, k - 1])
-                    lap_scan_finite(before, ahead[i], &high, &low)
-                    before = high + low
                     m = size - i
                     after = lap_decay_value(back[m]) * ((fall[m] - fall[m - 1]) * B[l, n - k])
-                    lap_scan_finite(after, back[m], &other_high, &other_low)
-                    after = other_high + other_low
+                    lap_scan_two(lap_both(before, after), lap_both(ahead[i], back[m]), &high, &low)
+                    sum = lap_total(high, low)
+                    before, after = lap_first(sum), lap_second(sum)
                     m = n - 1 - k
                     if k < m:
                         out[k] = before
@@ -1392,6 +1384,8 @@ def pull_sorted(
     cdef double ahead[BLOCK]
     cdef double back[BLOCK + 1]
     cdef double high, low, other_high, other_low, total, rest, value, decay, before, after
+    cdef double right_sum, left_sum
+    cdef lap_two sums, rests, both
     cdef double *left
     cdef double *right
     cdef double *out
@@ -1454,9 +1448,8 @@ def pull_sorted(
             memset(left + blank, 0, (n - blank) * sizeof(double))
             memset(right + blank, 0, (n - blank) * sizeof(double))
             out = right if part is None else left
-            high = left[n - 1]
-            other_high = right[0]
-            low = other_low = 0.0
+            sums = both = lap_both(right[0], left[n - 1])
+            rests = lap_both(0.0, 0.0)
             if n == 1:
                 out[0] = left[0] + right[0]
             b = 1
@@ -1471,26 +1464,28 @@ def pull_sorted(
                 for i in range(size):
                     k = b + i
                     m = n - 1 - k
-                    before = other_high + other_low
-                    lap_scan_finite(right[k], ahead[i], &other_high, &other_low)
-                    lap_scan_finite(left[m], back[size - i], &high, &low)
+                    before = lap_first(both)
+                    lap_scan_two(lap_both(right[k], left[m]), lap_both(ahead[i], back[size - i]),
+                                 &sums, &rests)
+                    both = lap_total(sums, rests)
+                    right_sum, left_sum = lap_first(both), lap_second(both)
                     if k < m:
-                        right[k] = other_high + other_low
-                        left[m] = high + low
+                        right[k] = right_sum
+                        left[m] = left_sum
                         continue
                     if k > m:
                         if m > 0:
                             decay = lap_decay_value(back[size - 1 - i])
                             if decay != 0.0:
-                                value += gap[l, m] * decay * ((high + low) * A[l, m - 1]
+                                value += gap[l, m] * decay * (left_sum * A[l, m - 1]
                                                               - right[m - 1] * B[l, m])
-                        out[m] = (high + low) + right[m]
+                        out[m] = left_sum + right[m]
                     else:
-                        left[k] = high + low
+                        left[k] = left_sum
                     decay = lap_decay_value(ahead[i])
                     if decay != 0.0:
                         value += gap[l, k] * decay * (left[k] * A[l, k - 1] - before * B[l, k])
-                    out[k] = left[k] + (other_high + other_low)
+                    out[k] = left[k] + right_sum
                 lap_add(value, &total, &rest)
                 b += size
             order = _order_of(places, part, first, l)

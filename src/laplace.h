@@ -171,42 +171,6 @@ LAP_FUNCTION void lap_scan(double value, double decay, double *high, double *low
     }
 }
 
-/* lap_scan where no sum is infinite. */
-LAP_FUNCTION void lap_scan_finite(double value, double decay, double *high, double *low)
-{
-    if (signbit(decay)) {
-        double increment = value + *high * decay, sum = *high + increment, part = sum - *high;
-        *low = (*low + *low * decay) + ((*high - (sum - part)) + (increment - part));
-        *high = sum;
-    } else {
-        *high = value + decay * (*high + *low);
-        *low = 0.0;
-    }
-}
-
-/* The same, but for rounding, without a branch: nobody could predict it where gaps are as often small
- * as not. */
-LAP_FUNCTION void lap_scan_mixed(double value, double decay, double *high, double *low)
-{
-    double near = 0.5 - copysign(0.5, decay), base = near * *high; /* near is 1 or 0 */
-    double increment = value + *high * decay, sum = base + increment, part = sum - base;
-    *low = (near * *low + *low * decay) + ((base - (sum - part)) + (increment - part));
-    *high = sum;
-}
-
-/* lap_scan for value 1, where high is at least 1 and no sum is infinite: a shorter TwoSum will do. */
-LAP_FUNCTION void lap_scan_one(double decay, double *high, double *low)
-{
-    if (signbit(decay)) {
-        double increment = 1.0 + *high * decay, sum = *high + increment;
-        *low = (*low + *low * decay) + (increment - (sum - *high));
-        *high = sum;
-    } else {
-        *high = 1.0 + decay * (*high + *low);
-        *low = 0.0;
-    }
-}
-
 /* The root of S(b) = w between two neighbouring nodes.  excess = w - C is the level above the
  * weight of the left node and all below it, A and B the decaying sums at the left and the right
  * node, gap their distance over alpha (all of them dimensionless but the weights).

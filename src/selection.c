@@ -5,6 +5,7 @@
  * how much is collapsed: a bracket that does not hold is noticed, what S is at its end bounds the
  * threshold for certain, and the sums are exact anyway. */
 #include "selection.h"
+#include "scan.h"
 
 #include <stdint.h>
 #include <string.h>
@@ -202,11 +203,11 @@ static void go_beyond(bounds *known, int side, double end, double missed, double
 static int finish(const lap_table *table, double *z, double *c, ptrdiff_t m, const frame *f,
                   double level, double alpha, int exact, bounds *known, lap_selected *selected)
 {
-    double A[SMALL + 2], B[SMALL + 2], gap[SMALL + 2], decay[SMALL + 3];
+    double A[SMALL + 2], B[SMALL + 2], gap[SMALL + 2], decay[SMALL + 2];
     double weight_high[SMALL + 3], weight_low[SMALL + 3]; /* of what lies left of node i > 0 */
     double high = f->below.high, low = f->below.low;
     double before = 0.0, after = 0.0, missed = 0.0;
-    lap_pair ahead = {0.0, 0.0}, back = {0.0, 0.0};
+    lap_two sum, rest, both;
     ptrdiff_t i, j, first, last;
     sort(table, z, c, m);
     if (f->has_lo) {
@@ -225,19 +226,15 @@ static int finish(const lap_table *table, double *z, double *c, ptrdiff_t m, con
     gap[0] = INFINITY;
     table->steps(z, z + 1, m - 1, alpha, gap + 1);
     table->decays(gap, m, decay);
-    decay[m] = 0.0;
+    sum = lap_both(f->has_lo ? f->A : c[0], f->has_hi ? f->B : c[m - 1]);
+    rest = lap_both(0.0, 0.0);
     /* None of the three sums waits for another. */
     for (i = 0, j = m - 1; i < m; i++, j--) {
-        if (i == 0 && f->has_lo)
-            ahead.high = f->A;
-        else
-            lap_scan_mixed(c[i], decay[i], &ahead.high, &ahead.low);
-        if (i == 0 && f->has_hi)
-            back.high = f->B;
-        else
-            lap_scan_mixed(c[j], decay[j + 1], &back.high, &back.low);
-        A[i] = value(ahead);
-        B[j] = value(back);
+        if (i > 0)
+            lap_scan_two(lap_both(c[i], c[j]), lap_both(decay[i], decay[j + 1]), &sum, &rest);
+        both = lap_total(sum, rest);
+        A[i] = lap_first(both);
+        B[j] = lap_second(both);
         weight_high[i] = high;
         weight_low[i] = low;
         lap_add(c[i], &high, &low);
