@@ -241,65 +241,106 @@ static void NAME(levels_up_to)(const double *A, const double *B, ptrdiff_t n, pt
 
 #define TINY 2 /* side of a root whose squares underflow, and a larger excess does not hide it */
 
-static void roots(const double *A, const double *B, const double *gap, const ptrdiff_t *m,
-                  ptrdiff_t n, const double *levels, double first, signed char *side, double *u,
-                  double *factors, int rows, ptrdiff_t stride)
+/* The intervals between two nodes in which the roots of a block of levels lie: what lap_solve_between
+ * takes, e^{-gap/2}, its h^2 and its s.  They are worked on in several short loops, since in a long
+ * one each vector waits for its own exp, square root, divisions and logarithm. */
+typedef struct {
+    double A[BLOCK], B[BLOCK], gap[BLOCK], excess[BLOCK], half_decay[BLOCK], H[BLOCK], s[BLOCK];
+} intervals;
+
+INLINE void find_intervals(const double *A, const double *B, const double *gap, const ptrdiff_t *m,
+                           ptrdiff_t n, const double *levels, double first, intervals *at)
 {
-    const vec zero = v_all(0.0), one = v_all(1.0), count = v_load(COUNT);
+    const vec count = v_load(COUNT);
+    ptrdiff_t i;
+    for (i = 0; i < n; i += LANES) {
+        const ptrdiff_t left = n - i;
+        int64_t node[LANES];
+        vec g, excess;
+        int j;
+        if (left >= LANES && sizeof(*m) == sizeof(*node))
+            memcpy(node, m + i, sizeof(node));
+        else
+            for (j = 0; j < LANES; j++)
+                node[j] = m[j < left ? i + j : i];
+        if (levels)
+            excess = v_next(levels + i, left, 0.0) - v_places(node);
+        else
+            excess = (v_all(first + (double)i) - v_places(node)) + count;
+        g = v_gather(gap, node, 0);
+        v_store(at->A + i, v_gather(A, node, -1));
+        v_store(at->B + i, v_gather(B, node, 0));
+        v_store(at->gap + i, g);
+        v_store(at->excess + i, excess);
+        v_store(at->half_decay + i, v_exp(-0.5 * g));
+    }
+}
+
+/* Writes the side and e^u, which is 2 P/B or A/(2 Q), or that of log(A/B)/2 + asinh(excess/h) without
+ * a difference; returns whether some sides are TINY. */
+INLINE int place_roots(intervals *at, ptrdiff_t n, signed char *side, double *u)
+{
+    const vec zero = v_all(0.0), one = v_all(1.0);
     ptrdiff_t i;
     int j, some = 0;
     for (i = 0; i < n; i += LANES) {
         const ptrdiff_t left = n - i;
-        int64_t at[LANES];
-        double sides[LANES];
-        vec a, b, g, excess, size, E, H, s, sum, scale, P, Q, most, least;
-        mask far, up, tiny;
-        if (left >= LANES && sizeof(*m) == sizeof(*at))
-            memcpy(at, m + i, sizeof(at));
-        else
-            for (j = 0; j < LANES; j++)
-                at[j] = m[j < left ? i + j : i];
-        a = v_gather(A, at, -1);
-        b = v_gather(B, at, 0);
-        g = v_gather(gap, at, 0);
-        if (levels)
-            excess = v_next(levels + i, left, 0.0) - v_places(at);
-        else
-            excess = (v_all(first + (double)i) - v_places(at)) + count;
-        size = v_abs(excess);
-        E = v_exp(-0.5 * g);
-        H = a * b * E * E; /* h^2 */
-        s = v_sqrt(v_fma(size, size, H));
-        sum = s + size;
-        up = v_lt(zero, excess);
-        far = v_lt(H, size * size);
-        tiny = v_and(v_lt(size, v_all(0.25)), v_lt(H, v_all(1e-280)));
-        scale = v_if(far, one, E);
-        /* e^u is 2 P/B or A/(2 Q), and that of log(A/B)/2 + asinh(excess/h) without a difference. */
+        const vec a = v_load(at->A + i), b = v_load(at->B + i), E = v_load(at->half_decay + i);
+        const vec excess = v_load(at->excess + i), size = v_abs(excess);
+        const vec H = a * b * E * E, s = v_sqrt(v_fma(size, size, H)), sum = s + size;
+        const mask up = v_lt(zero, excess), far = v_lt(H, size * size);
+        const mask tiny = v_and(v_lt(size, v_all(0.25)), v_lt(H, v_all(1e-280)));
+        const vec scale = v_if(far, one, E);
+        double each[LANES];
+        v_store(at->H + i, H);
+        v_store(at->s + i, s);
         v_put(u + i, left, v_if(up, sum, a * scale) / v_if(up, b * scale, sum));
-        v_store(sides, v_if(tiny, v_all(TINY), v_if(far, v_if(up, one, -one), zero)));
+        v_store(each, v_if(tiny, v_all(TINY), v_if(far, v_if(up, one, -one), zero)));
         some |= v_count(tiny);
         for (j = 0; j < LANES && j < left; j++)
-            side[i + j] = (signed char)sides[j];
-        if (factors) {
-            most = 0.5 * sum;
-            least = 0.25 * (H / most);
-            P = v_if(up, most, least) / b;
-            Q = v_if(up, least, most) / a;
-            v_put(factors + i, left, 2.0 * Q);
-            v_put(factors + stride + i, left, 2.0 * P);
-        }
-        if (factors && rows > 2) {
-            scale = 1.0 / s;
-            v_put(factors + 2 * stride + i, left, Q * scale);
-            v_put(factors + 3 * stride + i, left, P * scale);
-            v_put(factors + 4 * stride + i, left, s);
-            least = v_if(far, v_if(up, least, -least), -0.5 * excess) * scale;
-            least = v_if(v_le(v_abs(least), zero), zero, g * least);
-            v_put(factors + 5 * stride + i, left, least);
-        }
+            side[i + j] = (signed char)each[j];
     }
-    /* In a loop of their own, logarithms wait for nothing. */
+    return some;
+}
+
+INLINE void fill_factors(const intervals *at, ptrdiff_t n, double *factors, int rows,
+                            ptrdiff_t stride)
+{
+    const vec zero = v_all(0.0);
+    ptrdiff_t i;
+    for (i = 0; i < n; i += LANES) {
+        const ptrdiff_t left = n - i;
+        const vec excess = v_load(at->excess + i), size = v_abs(excess), H = v_load(at->H + i);
+        const vec s = v_load(at->s + i), most = 0.5 * (s + size);
+        const mask up = v_lt(zero, excess), far = v_lt(H, size * size);
+        vec least = 0.25 * (H / most), scale;
+        const vec P = v_if(up, most, least) / v_load(at->B + i);
+        const vec Q = v_if(up, least, most) / v_load(at->A + i);
+        v_put(factors + i, left, 2.0 * Q);
+        v_put(factors + stride + i, left, 2.0 * P);
+        if (rows == 2)
+            continue;
+        scale = 1.0 / s;
+        v_put(factors + 2 * stride + i, left, Q * scale);
+        v_put(factors + 3 * stride + i, left, P * scale);
+        v_put(factors + 4 * stride + i, left, s);
+        least = v_if(far, v_if(up, least, -least), -0.5 * excess) * scale;
+        least = v_if(v_le(v_abs(least), zero), zero, v_load(at->gap + i) * least);
+        v_put(factors + 5 * stride + i, left, least);
+    }
+}
+
+static void roots(const double *A, const double *B, const double *gap, const ptrdiff_t *m,
+                  ptrdiff_t n, const double *levels, double first, signed char *side, double *u,
+                  double *factors, int rows, ptrdiff_t stride)
+{
+    intervals at;
+    ptrdiff_t i;
+    int some;
+    find_intervals(A, B, gap, m, n, levels, first, &at);
+    some = place_roots(&at, n, side, u);
+    if (factors)
+        fill_factors(&at, n, factors, rows, stride);
     for (i = 0; i < n; i += LANES) {
         const ptrdiff_t left = n - i;
         const vec log_e = v_log(v_next(u + i, left, 1.0));
@@ -310,11 +351,10 @@ static void roots(const double *A, const double *B, const double *gap, const ptr
         }
     }
     for (i = 0; some && i < n; i++) {
-        const double level = levels ? levels[i] : first + (double)i;
         lap_root root;
         if (side[i] != TINY)
             continue;
-        root = lap_solve_between(level - (double)m[i], A[m[i] - 1], B[m[i]], gap[m[i]]);
+        root = lap_solve_between(at.excess[i], at.A[i], at.B[i], at.gap[i]);
         side[i] = (signed char)root.side;
         u[i] = root.u;
         if (factors) {

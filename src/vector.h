@@ -38,8 +38,15 @@ typedef __mmask8 mask;
 #define v_sqrt(a) _mm512_sqrt_pd(a)
 #define v_fma(a, b, c) _mm512_fmadd_pd(a, b, c)
 
-/* p at `shift` from each of the places, and these as numbers. */
-#define v_gather(p, at, shift) _mm512_i64gather_pd(_mm512_loadu_si512(at), (p) + (shift), 8)
+/* p at `shift` from each of the places. */
+static inline vec v_gather(const double *p, const int64_t *at, ptrdiff_t shift)
+{
+    p += shift; /* by loads: a gather is slower on AMD, and on Intel since the cure for Downfall */
+    return _mm512_setr_pd(p[at[0]], p[at[1]], p[at[2]], p[at[3]],
+                          p[at[4]], p[at[5]], p[at[6]], p[at[7]]);
+}
+
+/* The places as numbers. */
 #define v_places(at) _mm512_cvtepi64_pd(_mm512_loadu_si512(at))
 
 /* m and e with x = m 2^e and sqrt(1/2) <= m < sqrt(2), for positive normal x. */
