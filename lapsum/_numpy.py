@@ -7,8 +7,7 @@ scalar a lane in (lanes,); `key` says to which lane of the sources a lane belong
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from functools import cache
 from itertools import pairwise
 from math import prod
@@ -132,42 +131,14 @@ class Kernels:
         if workers <= 1:
             kernel(*args, 0, lanes)
         else:
-            edges = [lanes * i // workers for i in range(workers + 1)]
-            with self._threads() as share:
-                share(lambda i: kernel(*args, edges[i], edges[i + 1]), workers)
+            _kernels.run_lanes(kernel, args, lanes, workers)
 
     def _run_long(self, kernel: Any, x: Array, *args: Any) -> None:
         """Call a kernel that can also share the parts of each lane."""
-        if self.workers == 1:
-            kernel(None, x, *args, 0, len(x))
-        elif len(x) < self.workers and x.size >= GRAIN:
-            with self._threads() as share:
-                kernel(share, x, *args, 0, len(x))
+        if self.workers == 1 or (len(x) < self.workers and x.size >= GRAIN):
+            kernel(self.workers, x, *args, 0, len(x))
         else:
-            self._run(kernel, x.shape, None, x, *args)
-
-    @contextmanager
-    def _threads(self) -> Iterator[Callable[[Callable[[int], None], int], None]]:
-        """Give a function that calls task(i) for every i below `tasks`, here and in threads."""
-        from concurrent.futures import ThreadPoolExecutor, wait
-
-        def share(task: Callable[[int], None], tasks: int) -> None:
-            workers = min(self.workers, tasks)
-
-            def some(part: int) -> None:
-                for i in range(tasks * part // workers, tasks * (part + 1) // workers):
-                    task(i)
-
-            others = [pool.submit(some, part) for part in range(1, workers)]
-            try:
-                some(0)
-            finally:
-                wait(others)
-            for other in others:
-                other.result()
-
-        with ThreadPoolExecutor(self.workers - 1) as pool:
-            yield share
+            self._run(kernel, x.shape, 1, x, *args)
 
     def quiet(self) -> Any:
         """Return a context in which NumPy neither warns nor raises for floating-point events."""

@@ -8,6 +8,16 @@ Inputs are marked # IN and outputs # OUT.  Each call takes lanes start to stop, 
 threads can share the lanes of one array.
 """
 
+from cpython.pythread cimport (
+    PyThread_acquire_lock,
+    PyThread_allocate_lock,
+    PyThread_free_lock,
+    PyThread_release_lock,
+    PyThread_type_lock,
+    WAIT_LOCK,
+)
+from _thread import start_new_thread
+
 from libc.math cimport isfinite
 from libc.stdint cimport int64_t, uint32_t, uint64_t
 from libc.stdlib cimport free, malloc
@@ -1583,36 +1593,119 @@ def scatter(
 
 cdef struct _threads:
     lap_runner runner
-    void *run                           # a callable: run(task, tasks)
+    Py_ssize_t workers
 
 
-cdef class _Task:
-    """One loop over the parts of a long lane, to be called with the number of a part."""
+cdef class _Work:
+    """Tasks to be done once each; every call does those that nobody has begun."""
 
     cdef lap_task task
     cdef void *context
+    cdef ptrdiff_t tasks, begun, done
+    cdef PyThread_type_lock counts, unfinished
 
-    def __call__(self, ptrdiff_t i):
+    def __cinit__(self):
+        self.begun = self.done = 0
+        self.counts = PyThread_allocate_lock()
+        self.unfinished = PyThread_allocate_lock()
+        if self.counts is NULL or self.unfinished is NULL:
+            raise MemoryError
+        PyThread_acquire_lock(self.unfinished, WAIT_LOCK)
+
+    def __dealloc__(self):
+        if self.counts is not NULL:
+            PyThread_free_lock(self.counts)
+        if self.unfinished is not NULL:
+            PyThread_free_lock(self.unfinished)
+
+    def __call__(self):
         with nogil:
+            self.work()
+
+    cdef void work(self) noexcept nogil:
+        cdef ptrdiff_t i, done
+        while True:
+            PyThread_acquire_lock(self.counts, WAIT_LOCK)
+            i = self.begun
+            self.begun += i < self.tasks
+            PyThread_release_lock(self.counts)
+            if i >= self.tasks:
+                return
             self.task(self.context, i)
+            PyThread_acquire_lock(self.counts, WAIT_LOCK)
+            self.done += 1
+            done = self.done
+            PyThread_release_lock(self.counts)
+            if done == self.tasks:
+                PyThread_release_lock(self.unfinished)
 
 
 cdef void _share(
+    lap_task task, void *context, ptrdiff_t tasks, Py_ssize_t workers
+) noexcept with gil:
+    """Do all tasks, in this thread and in others.
+
+    What they write to may end with the caller, so none is left when this returns.  Nothing here is
+    Python code, which signals such as Ctrl-C could interrupt, and threads that cannot be started
+    are not needed.
+    """
+    cdef Py_ssize_t i
+    cdef _Work work
+    try:
+        work = _Work()
+        work.task, work.context, work.tasks = task, context, tasks
+        for i in range(min(workers, tasks) - 1):
+            start_new_thread(work, ())
+    except (RuntimeError, MemoryError):
+        pass
+    if work is None:
+        for i in range(tasks):
+            task(context, i)
+        return
+    with nogil:
+        work.work()
+        PyThread_acquire_lock(work.unfinished, WAIT_LOCK)
+        PyThread_release_lock(work.unfinished)
+
+
+cdef class _Lanes:
+    """Lanes that a kernel works on, in parts."""
+
+    cdef object kernel
+    cdef tuple args
+    cdef Py_ssize_t lanes, parts
+    cdef list errors
+
+
+cdef void _some_lanes(void *context, ptrdiff_t i) noexcept with gil:
+    cdef _Lanes all = <_Lanes>context
+    try:
+        all.kernel(*all.args, all.lanes * i // all.parts, all.lanes * (i + 1) // all.parts)
+    except BaseException as error:
+        all.errors.append(error)
+
+
+def run_lanes(kernel, tuple args, Py_ssize_t lanes, Py_ssize_t workers):
+    """Call kernel(*args, start, stop) in so many threads, for as many parts of the lanes."""
+    cdef _Lanes all = _Lanes()
+    all.kernel, all.args, all.lanes, all.parts, all.errors = kernel, args, lanes, workers, []
+    _share(_some_lanes, <void*>all, workers, workers)
+    if all.errors:
+        raise all.errors[0]
+
+
+cdef void _run_parts(
     const lap_runner *runner, lap_task task, void *context, ptrdiff_t tasks
 ) noexcept nogil:
-    with gil:
-        call = _Task()
-        (<_Task>call).task = task
-        (<_Task>call).context = context
-        (<object>(<_threads*>runner).run)(call, tasks)
+    _share(task, context, tasks, (<_threads*>runner).workers)
 
 
-cdef inline const lap_runner *_runner(_threads *threads, object run):
-    """What shares the parts of a lane by run(task, tasks), or NULL where that is None."""
-    if run is None:
+cdef inline const lap_runner *_runner(_threads *threads, Py_ssize_t workers) noexcept nogil:
+    """What shares the parts of a lane among threads, or NULL for one."""
+    if workers == 1:
         return NULL
-    threads.runner.run = _share
-    threads.run = <void*>run
+    threads.runner.run = _run_parts
+    threads.workers = workers
     return &threads.runner
 
 
@@ -1651,7 +1744,7 @@ def check_levels(
 
 
 def select(
-    object run,                         # shares the parts of a lane among threads, or None
+    Py_ssize_t workers,                 # threads that share the parts of a lane
     const entry[:, ::1] x,              # IN  entries in any order
     const double[:, ::1] weights,       # IN  None: ones
     double sign,                        # IN  1: solved for x, -1: for -x
@@ -1672,7 +1765,7 @@ def select(
     cdef lap_lane lane
     cdef _threads threads
     cdef lap_selected s
-    cdef const lap_runner *runner = _runner(&threads, run)
+    cdef const lap_runner *runner = _runner(&threads, workers)
     cdef lap_anchored b
     cdef double total = n
     cdef int found
@@ -1746,7 +1839,7 @@ def probabilities(
 
 
 def pull(
-    object run,                         # as for `select`
+    Py_ssize_t workers,                 # as for `select`
     const entry[:, ::1] x,              # IN
     const double[:, ::1] thresholds,    # IN  as `select` leaves them, for lanes it solved
     const double[:, ::1] weights,       # IN
@@ -1764,7 +1857,7 @@ def pull(
     cdef lap_lane lane
     cdef lap_pulled sums
     cdef _threads threads
-    cdef const lap_runner *runner = _runner(&threads, run)
+    cdef const lap_runner *runner = _runner(&threads, workers)
     cdef double *scratch = NULL
     if entry is float and x.shape[1] <= DENSITIES:
         scratch = <double*>malloc((x.shape[1] + 1) * sizeof(double))
@@ -1783,7 +1876,7 @@ def pull(
 
 
 def softmax(
-    object run,                         # as for `select`
+    Py_ssize_t workers,                 # as for `select`
     const entry[:, ::1] x,              # IN
     const double[:, :, ::1] thresholds, # IN  (10, lanes, few) as `select` leaves them
     const double[:, ::1] weights,       # IN  None: ones
@@ -1801,7 +1894,7 @@ def softmax(
     cdef lap_pulled sums[LAP_FEW]
     cdef lap_lane lane
     cdef _threads threads
-    cdef const lap_runner *runner = _runner(&threads, run)
+    cdef const lap_runner *runner = _runner(&threads, workers)
     cdef const double *dots = NULL
     cdef const double *bars = NULL
     if few > LAP_FEW:

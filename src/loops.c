@@ -304,7 +304,7 @@ INLINE int place_roots(intervals *at, ptrdiff_t n, signed char *side, double *u)
 }
 
 INLINE void fill_factors(const intervals *at, ptrdiff_t n, double *factors, int rows,
-                            ptrdiff_t stride)
+                         ptrdiff_t stride)
 {
     const vec zero = v_all(0.0);
     ptrdiff_t i;

@@ -1,12 +1,14 @@
 """`workers=` and `out=`: how a call is run changes no result."""
 
 import os
+import signal
 
 import numpy as np
 import pytest
-from contract import contracts
+from contract import contracts, tangents_for
 
 import lapsum
+from lapsum import _kernels
 
 EVERY = {c.name: c for c in contracts()}
 WITH_OUT = ["lap_sum", "soft_rank", "soft_sort", "soft_topk", "log_soft_topk", "soft_permute"]
@@ -42,12 +44,69 @@ def test_results_are_the_same_bits_for_any_number_of_workers(name, shape, weight
     func, arguments = call(name, rng, shape, weighted)
     one = lapsum.linearize(func, **arguments)
     bar = rng.normal(size=one.value.shape)
+    tangents = tangents_for(rng, arguments, one.parameters)
     for workers in (2, 3, -1):
         np.testing.assert_array_equal(func(**arguments, workers=workers), one.value)
         lin = lapsum.linearize(func, **arguments, workers=workers)
         np.testing.assert_array_equal(lin.value, one.value)
+        np.testing.assert_array_equal(lin.jvp(*tangents), one.jvp(*tangents))
         for got, expected in zip(lin.vjp(bar), one.vjp(bar), strict=True):
             np.testing.assert_array_equal(got, expected)
+
+
+@pytest.mark.parametrize("shape", [(40, 1100), (200_001,)], ids=str)
+@pytest.mark.parametrize("name", ["soft_rank", "soft_topk"])
+def test_threads_that_cannot_start_are_not_needed(name, shape, rng, monkeypatch):
+    """A container may allow no more of them; half-done work must not look like a result."""
+
+    def start_new_thread(*args):
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr(_kernels, "start_new_thread", start_new_thread)
+    func, arguments = call(name, rng, shape)
+    expected = func(**arguments)
+    np.testing.assert_array_equal(func(**arguments, workers=3), expected)
+
+
+@pytest.mark.skipif(not hasattr(signal, "setitimer"), reason="no timers that interrupt")
+@pytest.mark.parametrize("shape", [(2, 200_001), (400_001,)], ids=str)
+def test_interrupted_calls_raise_and_leave_the_rest_alone(shape, rng):
+    """Ctrl-C, at any moment, while threads write to memory of the thread that it interrupts."""
+
+    def interrupt(*args):
+        raise KeyboardInterrupt
+
+    func, arguments = call("soft_topk", rng, shape)
+    expected = func(**arguments)
+    before = signal.signal(signal.SIGALRM, interrupt)
+    interrupted = 0
+    try:
+        for delay in rng.uniform(1e-5, 2e-3, 150):
+            try:
+                signal.setitimer(signal.ITIMER_REAL, delay)
+                p = func(**arguments, workers=2)
+                signal.setitimer(signal.ITIMER_REAL, 0)
+                np.testing.assert_array_equal(p, expected)
+            except KeyboardInterrupt:
+                interrupted += 1
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
+    assert interrupted
+    np.testing.assert_array_equal(func(**arguments, workers=2), expected)
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork")
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # of a fork beside BLAS' threads
+def test_a_forked_process_has_threads_of_its_own(rng):
+    func, arguments = call("soft_topk", rng, (200_001,))
+    expected = func(**arguments, workers=2)
+    child = os.fork()
+    if child == 0:
+        same = np.array_equal(func(**arguments, workers=2), expected)
+        os._exit(0 if same else 1)
+    _, status = os.waitpid(child, 0)
+    assert os.waitstatus_to_exitcode(status) == 0
 
 
 @pytest.mark.parametrize("name", EVERY)
