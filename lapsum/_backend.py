@@ -23,7 +23,7 @@ _MAXDIMS = 64  # of a NumPy array: sequences nested deeper are none
 _NUMBERS_AND_ARRAYS = frozenset({bool, int, float, np.float64, np.ndarray, type(None)})
 
 
-def _kind(value: Any, depth: int = 0) -> type | None:
+def array_kind(value: Any, depth: int = 0) -> type | None:
     """Return the type of the array that `value` is, or holds; None for numbers and the like."""
     if isinstance(value, (bool, int, float, np.generic, str)) or depth > _MAXDIMS:
         return None
@@ -37,7 +37,7 @@ def _kind(value: Any, depth: int = 0) -> type | None:
         # One look per type, not per element: a long list of floats costs one pass.
         kinds = {type(item): item for item in value}
         nested = any(issubclass(kind, Sequence) for kind in kinds)
-        found = (_kind(item, depth + 1) for item in (value if nested else kinds.values()))
+        found = (array_kind(item, depth + 1) for item in (value if nested else kinds.values()))
         return next((kind for kind in found if kind not in (None, np.ndarray)), None)
     return None
 
@@ -67,7 +67,9 @@ def kernels_for(arguments: Mapping[str, Any], workers: int = 1) -> Any:
 
 def _on_device(arguments: Mapping[str, Any]) -> bool:
     """Return whether the arrays are CuPy's; refuse those of any library but it and NumPy."""
-    kinds = {name: kind for name, value in arguments.items() if (kind := _kind(value)) is not None}
+    kinds = {
+        name: kind for name, value in arguments.items() if (kind := array_kind(value)) is not None
+    }
     cupy = sys.modules.get("cupy")
     if cupy is not None and any(issubclass(kind, cupy.ndarray) for kind in kinds.values()):
         _refuse_mixtures(arguments, cupy)
@@ -97,7 +99,7 @@ def _refuse_mixtures(arguments: Mapping[str, Any], cupy: Any) -> None:
     for name, value in arguments.items():
         if name in arrays or isinstance(value, np.generic):
             continue
-        if _kind(value) is not None or hasattr(value, "__array__"):
+        if array_kind(value) is not None or hasattr(value, "__array__"):
             beside = f" beside `{next(iter(arrays))}`" if arrays else ""
             raise TypeError(
                 f"`{name}` is a {_full_name(type(value))}{beside}, and {_full_name(ours)} is what "

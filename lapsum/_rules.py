@@ -233,13 +233,14 @@ def evaluate(
     else:
         with quiet():
             call = rule(running, *args, **kwargs)
+            if out is not None:  # not after all the work
+                check_out(call.kernels, out, call.result.shape, call.dtype)
             value = call.place(call.value())
     if value.dtype != call.dtype or not value.ndim:
         with quiet():
             value = call.kernels.finish(value, call.dtype)
     if out is None:
         return value
-    check_out(call.kernels, out, value.shape, value.dtype)
     if not call.kernels.xp.may_share_memory(out, value):  # else it was written there
         out[...] = value
     return out

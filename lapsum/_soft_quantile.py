@@ -174,7 +174,8 @@ class _SoftQuantile(LaneRule):
     def value(self) -> Array:
         if self.chosen is None:
             return self.kernels.xp.where(self.invalid, np.nan, self.solved.value())
-        return self.chosen.value
+        value = self.chosen.value
+        return value.copy() if self.kernels.on_host else value  # a view would keep all it found
 
     def plain(self) -> Array | None:
         """Return in which lanes one pass over the entries is all that derivatives need.
@@ -197,8 +198,9 @@ class _SoftQuantile(LaneRule):
 
     def rates(self, b: Selection) -> Array:
         """Return db_i/dq_i, of plain lanes."""
+        root = self.kernels.xp.sqrt(b.found[7])  # in two halves, as in `Thresholds.rate`
         alpha = self.lanes["alpha"][:, None]
-        return self.kernels.times(self.rescale(self.whole) / b.found[7], alpha)
+        return self.kernels.times(self.rescale(self.whole) / root, alpha / root)
 
     def jvp(
         self,

@@ -368,7 +368,7 @@ class _SoftTopk(LaneRule):
         plain = self.plain()
         if plain is not None and plain.all():
             return self.pull(bar, wrt)
-        nothing = xp.isnan(self.z)
+        nothing = xp.isnan(self.t)
         if self.absent is not None:
             nothing = nothing | self.absent
         given, bar = bar, xp.where(nothing, 0.0, self.kernels.contiguous(bar))
@@ -437,19 +437,34 @@ class _SoftTopk(LaneRule):
         return self.kernels.times(bar, self.k_slope()).sum(axis=-1)
 
     def chosen(self) -> Array:
-        """Return p, and 0 where an absent entry is NaN."""
-        return self.kernels.xp.where(self.kernels.xp.isnan(self.z), 0.0, self.p)
+        """Return p, and 0 at absent entries where it is NaN."""
+        return self.kernels.xp.where(self.kernels.xp.isnan(self.t), 0.0, self.p)
+
+    def sides(self) -> tuple[Array, Array]:
+        """Return p below the threshold and q/c above, where p over the density is that; else 0.
+
+        The value's derivative in c_j is minus its slope times q_j/c_j, or its derivative in k
+        times p_j.  Of factors that underflow and overflow in wide gaps, these meet in neither.
+        """
+        xp = self.kernels.xp
+        below = xp.where(self.t > 0.0, self.chosen(), 0.0)
+        return below, xp.where(self.t <= 0.0, self.shares, 0.0)
 
     def weights_jvp(self, weights_dot: Array) -> Array:
-        """Return minus the tangent due to the weights: (dp_i/dk) sum_j p_j c_dot_j."""
-        falling = (self.chosen() * weights_dot).sum(axis=-1)[:, None]
-        return self.kernels.times(falling, self.k_slope())
+        """Return minus the tangent due to the weights."""
+        times = self.kernels.times
+        below, above = self.sides()
+        falling = times(below, weights_dot).sum(axis=-1)[:, None]
+        rising = times(above, weights_dot).sum(axis=-1)[:, None]
+        return times(falling, self.k_slope()) + times(rising, self.slope())
 
     def weights_vjp(self, bar: Array) -> Array:
         """Return the transpose of `weights_jvp`."""
-        xp = self.kernels.xp
-        rate = xp.where(bar == 0.0, 0.0, bar * self.k_slope())
-        return self.kernels.times(self.chosen(), rate.sum(axis=-1)[:, None])
+        times = self.kernels.times
+        below, above = self.sides()
+        falling = self.k_vjp(bar)[:, None]
+        rising = times(bar, self.slope()).sum(axis=-1)[:, None]
+        return times(below, falling) + times(above, rising)
 
 
 @rule_of(log_soft_topk)
@@ -491,24 +506,3 @@ class _LogSoftTopk(_SoftTopk):
         small = xp.where(self.small(), bar, 0.0).sum(axis=-1)
         large = xp.where(self.t <= 0.0, 0.0, self.shares / self.p)
         return times(small, 1.0 / self.b.density[:, 0]) + times(bar, large).sum(axis=-1)
-
-    def parts(self) -> tuple[Array, Array, Array]:
-        """Return (dlog p_i/dk) p_j as [t_i <= 0] near_j + far_i p_j, finite at k = 0 too."""
-        xp = self.kernels.xp
-        p, shares = self.chosen(), self.shares
-        near = xp.where(self.t <= 0.0, shares, p / self.b.density)
-        far = xp.where(self.t <= 0.0, 0.0, shares / p)
-        nothing = xp.isnan(self.z)
-        return xp.where(nothing, 0.0, near), xp.where(nothing, 0.0, far), p
-
-    def weights_jvp(self, weights_dot: Array) -> Array:
-        xp, times = self.kernels.xp, self.kernels.times
-        near, far, p = self.parts()
-        out = xp.where(self.small(), times(near, weights_dot).sum(axis=-1)[:, None], 0.0)
-        return out + times(far, (p * weights_dot).sum(axis=-1)[:, None])
-
-    def weights_vjp(self, bar: Array) -> Array:
-        xp, times = self.kernels.xp, self.kernels.times
-        near, far, p = self.parts()
-        small = xp.where(self.small(), bar, 0.0).sum(axis=-1)[:, None]
-        return times(near, small) + times(p, times(far, bar).sum(axis=-1)[:, None])

@@ -263,7 +263,8 @@ class Thresholds(Targets):
         """Return db for a tangent of the levels; the rate may be infinite, not times zero."""
         times = self.sources.kernels.times
         alpha = self.sources.alpha[self.key][:, None]
-        return times(times(level_dot, 1.0 / self.density), alpha)
+        root = self.sources.kernels.xp.sqrt(self.density)  # 1/density may overflow, and not this
+        return times(times(level_dot, 1.0 / root), alpha / root)
 
     def weights_rate(self, weights_dot: Array) -> Array:
         """Return sum_j F_ij c_dot_j / density: minus db over alpha.
@@ -273,30 +274,53 @@ class Thresholds(Targets):
         return self._by_lane(self._weights_rate, weights_dot)
 
     def _weights_rate(self, t: Targets, weights_dot: Array) -> Array:
-        s = self.sources
+        s, xp = t.sources, t.sources.kernels.xp
         times = s.kernels.times
-        if t is not self:
-            return times(t._cdf_sum(weights_dot), 1.0 / self.density)
         values = s.sort(weights_dot)
+        values = xp.where(xp.isnan(s.x), 0.0, values)
         running = s.kernels.scan(None, values, s.key, False)
-        whole = s.kernels.gather((running, running), self.key, self.at, self._once(), self.lanes)
-        left, right = self.softmax
-        return times(whole, 1.0 / self.density) + self.sum(s.scan(values), (-left, right))
+        whole = s.kernels.gather((running, running), t.key, t.at, t._once(), t.lanes)
+        left, right = self._rates(t)
+        out = times(whole, 1.0 / self.density) + t.sum(s.scan(values), (-left, right))
+        if t is self:
+            return out
+        return xp.where(xp.isfinite(out), out, times(t._cdf_sum(weights_dot), 1.0 / self.density))
+
+    def _rates(self, t: Targets) -> Pair:
+        """Return e^{-|b - x|/alpha}/2 over the density at both neighbours of `t`, the same targets.
+
+        That is a softmax weight, carried to a nearer neighbour if there is one.
+        """
+        if t is self:
+            return self.softmax
+        xp, times = t.sources.kernels.xp, t.sources.kernels.times
+        out = []
+        for kernel, q, ours, theirs in zip(
+            t.kernel, self.softmax, self.distances(), t.distances(), strict=True
+        ):
+            near = q * xp.exp(abs(ours) - abs(theirs))
+            plain = times(0.5 * kernel, 1.0 / self.density)
+            out.append(xp.where((self.density < 1e-290) & xp.isfinite(near), near, plain))
+        left, right = out
+        return left, right
 
     def weights_rate_transpose(self, values: Array) -> Array:
         """Return the transpose of `weights_rate`, in the caller's order."""
         return self._by_lane(self._weights_rate_transpose, values, transpose=True)
 
     def _weights_rate_transpose(self, t: Targets, values: Array) -> Array:
-        s = self.sources
-        if t is not self:
-            least, relative = self.relative_density()
-            return s.kernels.times(t._cdf_transpose(values * relative), 1.0 / least)
+        s, xp = t.sources, t.sources.kernels.xp
+        given, values = values, xp.where(self.invalid, 0.0, values)
         rates = s.kernels.times(values, 1.0 / self.density)
-        whole, _ = s.kernels.scatter(rates, self.at, self._once(), self.lanes, self.key, s.shape)
-        left, right = self.softmax
-        out = s.kernels.scan(None, whole, s.key, True) + self.transpose(values, (-left, right))
-        return s.unsort(out)
+        whole, _ = s.kernels.scatter(rates, t.at, t._once(), t.lanes, t.key, s.shape)
+        left, right = self._rates(t)
+        out = s.kernels.scan(None, whole, s.key, True) + t.transpose(values, (-left, right))
+        out = s.unsort(xp.where(xp.isnan(s.x), 0.0, out))
+        if t is self:
+            return out
+        least, relative = self.relative_density()
+        direct = s.kernels.times(t._cdf_transpose(given * relative), 1.0 / least)
+        return xp.where(xp.isfinite(out), out, direct)
 
     def relative_density(self) -> tuple[Array, Array]:
         """Return the least density in each lane of the sources, and what it is of each density.

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ._backend import SERIAL, kernels_for
+from ._backend import SERIAL, array_kind, kernels_for
 from ._layout import Layout
 
 _FLOATS = (np.float16, np.float32, np.float64)
@@ -142,7 +142,7 @@ def worker_count(workers: Any) -> int:
 
 def check_out(kernels: Any, out: Any, shape: tuple[int, ...], dtype: Any) -> Any:
     """Return `out` if it can hold a result: an array of exactly its shape and dtype."""
-    if not kernels.holds(out):
+    if not kernels.holds(out) or array_kind(out) is not kernels.xp.ndarray:
         raise TypeError(f"`out` must be an array like the result, got {type(out).__name__}")
     if out.shape != shape or out.dtype != dtype:
         raise ValueError(

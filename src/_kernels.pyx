@@ -437,7 +437,7 @@ def unpack(
             first = done
             last = 0
             m = done
-            while m < n and moves > 0:
+            while m < count[l] and moves > 0:     # absent entries, which come last, need no order
                 lead = keys[l, m] >> width
                 index = keys[l, m] & mask
                 keys[l, m] = index
@@ -667,19 +667,6 @@ def ranks(
     cdef bint unit = weights is None
     with nogil:
         for l in range(start, stop if n > 0 else start):
-            for m in range(count[l], n):
-                y = 0.5
-                i = _up_to(x, l, count[l], x[l, m])
-                if i < count[l]:
-                    y += 0.5 * right[l, i] * exp(-lap_step(x[l, m], x[l, i], alpha[l]))
-                if i > 0:
-                    y -= 0.5 * left[l, i - 1] * exp(-lap_step(x[l, i - 1], x[l, m], alpha[l]))
-                    y = high[l, i - 1] + (low[l, i - 1] + y)
-                some[0] = y if x[l, m] == x[l, m] else NAN
-                if part is None:
-                    out[l, places[l, m]] = <entry>some[0]
-                else:
-                    scratch[l, places[l, m]] = some[0]
             b = 0
             while b < count[l]:
                 size = BLOCK if b + BLOCK < count[l] else count[l] - b
@@ -696,6 +683,23 @@ def ranks(
                 else:
                     _scatter(some, &places[l, 0], b, size, n, &scratch[l, 0])
                 b += size
+            for m in range(count[l], n):
+                i = _up_to(x, l, count[l], x[l, m])
+                if i > 0 and x[l, i - 1] == x[l, m]:
+                    i = places[l, i - 1]
+                    y = out[l, i] if part is None else scratch[l, i]
+                else:
+                    y = 0.5
+                    if i < count[l]:
+                        y += 0.5 * right[l, i] * exp(-lap_step(x[l, m], x[l, i], alpha[l]))
+                    if i > 0:
+                        y -= 0.5 * left[l, i - 1] * exp(-lap_step(x[l, i - 1], x[l, m], alpha[l]))
+                        y = high[l, i - 1] + (low[l, i - 1] + y)
+                    y = y if x[l, m] == x[l, m] else NAN
+                if part is None:
+                    out[l, places[l, m]] = <entry>y
+                else:
+                    scratch[l, places[l, m]] = y
             if part is not None:
                 _collect(&scratch[l, 0], &part[l, 0], &first[l, 0], n, &out[l, 0])
 

@@ -19,7 +19,13 @@
 
 #define LAP_LOG2 0.69314718055994530942
 
-/* (to - from)/(2 alpha), without overflow on the way. */
+/* difference/(2 alpha), without overflow on the way. */
+LAP_FUNCTION double lap_half(double difference, double alpha)
+{
+    return fabs(difference) < 1.0 ? 0.5 * (difference / alpha) : 0.5 * difference / alpha;
+}
+
+/* (to - from)/(2 alpha), likewise. */
 LAP_FUNCTION double lap_half_step(double from, double to, double alpha)
 {
     double difference = to - from;
@@ -27,7 +33,7 @@ LAP_FUNCTION double lap_half_step(double from, double to, double alpha)
         return 0.0;
     if (isinf(difference) && !isinf(from) && !isinf(to))
         return (0.5 * to - 0.5 * from) / alpha;
-    return fabs(difference) < 1.0 ? 0.5 * (difference / alpha) : 0.5 * difference / alpha;
+    return lap_half(difference, alpha);
 }
 
 /* (to - from)/alpha, where the difference of two finite numbers may overflow. */
@@ -41,6 +47,25 @@ LAP_FUNCTION double lap_step(double from, double to, double alpha)
     return difference / alpha;
 }
 
+/* What a - b lacks of the difference itself. */
+LAP_FUNCTION double lap_residue(double a, double b)
+{
+    const double difference = a - b, part = difference - a;
+    return (a - (difference - part)) - (b + part);
+}
+
+/* ((lo + hi)/2 - x)/alpha. */
+LAP_FUNCTION double lap_step_to_middle(double x, double lo, double hi, double alpha)
+{
+    const double left = x - lo, right = hi - x, more = right - left;
+    double rest;
+    if (!(left > 0.0 && right > 0.0) || isinf(left) || isinf(right))
+        return lap_half_step(x, lo, alpha) + lap_half_step(x, hi, alpha);
+    /* In a wide gap these two cancel, and what was rounded away is many alpha. */
+    rest = (lap_residue(hi, x) - lap_residue(x, lo)) + lap_residue(right, left);
+    return lap_half(more + rest, alpha);
+}
+
 /* (b - x)/alpha for the threshold b = (lo + hi)/2 + alpha u, which is never rounded to a double. */
 LAP_FUNCTION double lap_offset(double lo, double hi, double u, double x, double alpha)
 {
@@ -48,7 +73,7 @@ LAP_FUNCTION double lap_offset(double lo, double hi, double u, double x, double 
         return x == x ? u : x;
     if (lo == hi)
         return lap_step(x, lo, alpha) + u;
-    return (lap_half_step(x, lo, alpha) + lap_half_step(x, hi, alpha)) + u;
+    return lap_step_to_middle(x, lo, hi, alpha) + u;
 }
 
 /* (q - p)/alpha >= 0 for two such thresholds p <= q. */
@@ -227,8 +252,9 @@ LAP_FUNCTION lap_root lap_solve_between(double excess, double A, double B, doubl
         P = Q = 0.5 * h;
     root.left = 2.0 * (Q / A);
     root.right = 2.0 * (P / B);
-    root.q_left = (s > 0.0 ? Q / s : 0.5) / A;
-    root.q_right = (s > 0.0 ? P / s : 0.5) / B;
+    /* Where h underflows, so do P, Q and s, but in the middle of a gap both sides count alike. */
+    root.q_left = (excess != 0.0 ? Q / s : 0.5) / A;
+    root.q_right = (excess != 0.0 ? P / s : 0.5) / B;
     root.density = s;
     if (excess > h) {
         root.side = 1;

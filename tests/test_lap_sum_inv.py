@@ -74,3 +74,41 @@ def test_weights_beside_absent_entries_on_a_plateau():
     for tangent in np.eye(3):
         assert not np.isnan(lin.jvp(None, None, None, tangent)).any()
     assert not np.isnan(lin.vjp([1.0])[-1]).any()
+
+
+@pytest.mark.parametrize("gap", [1430.0, 1450.0, 1480.0, 1487.0, 1489.0, 1500.0])
+def test_the_middle_of_a_gap_where_the_density_underflows(gap):
+    """On the way there it is subnormal, and a quotient of such numbers has no digits."""
+    plain = lapsum.linearize(lapsum.soft_quantile, [0.0, gap], 0.5, 1.0)
+    np.testing.assert_array_equal(plain.vjp(1.0)[0], [0.5, 0.5])
+    uneven = lapsum.linearize(lapsum.soft_quantile, [0.0, 0.0, 0.0, gap], 0.75, 1.0)
+    np.testing.assert_allclose(uneven.vjp(1.0)[0], [1 / 6, 1 / 6, 1 / 6, 1 / 2], rtol=1e-15)
+    clusters = np.concatenate([np.arange(50.0), gap + np.arange(49.0, 99.0)])
+    median = lapsum.linearize(lapsum.soft_quantile, clusters, 0.5, 1.0)
+    np.testing.assert_allclose(median.vjp(1.0)[0].sum(), 1.0, rtol=1e-14)
+    chosen = lapsum.linearize(lapsum.soft_topk, [0.0, gap], 1, 1.0)
+    np.testing.assert_array_equal(chosen.jvp(None, 1.0, None), [0.5, 0.5])
+    log = lapsum.linearize(lapsum.log_soft_topk, [gap, 0.0], 1, 1.0)
+    np.testing.assert_array_equal(log.vjp([0.0, 1.0])[0], [-0.5, 0.5])
+    np.testing.assert_allclose(log.jvp(None, None, 1.0)[1], gap / 2, rtol=1e-15)
+    weighted = lapsum.linearize(lapsum.lap_sum_inv, 1.0, [0.0, gap], 1.0, weights=[1, 1])
+    assert weighted.vjp(1.0)[3][1] == -0.5
+
+
+def test_a_rate_that_overflows_only_over_alpha():
+    alpha, gap = 1e-12, 1440.0
+    rate = (np.exp(gap / 4) * alpha) * np.exp(gap / 4)
+    inverse = lapsum.linearize(lapsum.lap_sum_inv, 1.0, [0.0, gap * alpha], alpha)
+    np.testing.assert_allclose(inverse.vjp(1.0)[0], rate, rtol=1e-9)  # of a subnormal density
+    median = lapsum.linearize(lapsum.soft_quantile, [0.0, gap * alpha], 0.5, alpha)
+    np.testing.assert_allclose(median.vjp(1.0)[1], 2 * rate, rtol=1e-9)
+
+
+@pytest.mark.parametrize("absent", [-50.0, 0.5, 50.0])
+def test_an_absent_entry_leaves_the_weights_derivatives_on_a_plateau_alone(absent):
+    lin = lapsum.linearize(lapsum.lap_sum_inv, 1.0, [0.0, 2.0], 1e-3, weights=[1, 1])
+    more = lapsum.linearize(lapsum.lap_sum_inv, 1.0, [0.0, 2.0, absent], 1e-3, weights=[1, 1, 0])
+    np.testing.assert_array_equal(more.vjp(1.0)[3][:2], lin.vjp(1.0)[3])
+    for tangent in ([0.0, 1.0], [1.0, 0.0]):
+        expected = lin.jvp(None, None, None, tangent)
+        assert more.jvp(None, None, None, [*tangent, 0.0]) == expected

@@ -76,6 +76,13 @@ def test_so_they_are_by_digits(name, n, rng, monkeypatch):
         np.testing.assert_array_equal(values, np.sort(lane))
 
 
+def test_absent_entries_need_no_order(rng, monkeypatch):
+    """Their values are in none, which is no reason to sort the lane once more."""
+    monkeypatch.setattr(type(kernels), "_order_again", lambda *args: pytest.fail("sorted twice"))
+    for x in (rng.normal(size=20_000), rng.integers(0, 3, 20_000) * 1.0):
+        ordered(x[None], rng.integers(0, 2, (1, 20_000)) * 1.0)
+
+
 @pytest.mark.parametrize("width", [0, 3, 14, 40])
 @pytest.mark.parametrize("bits", [1, 11, 12, 24, 64])
 def test_digits_sort_as_numpy_does(width, bits, rng):

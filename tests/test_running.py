@@ -9,6 +9,7 @@ from contract import contracts, tangents_for
 
 import lapsum
 from lapsum import _kernels
+from lapsum._rules import RULES
 
 EVERY = {c.name: c for c in contracts()}
 WITH_OUT = ["lap_sum", "soft_rank", "soft_sort", "soft_topk", "log_soft_topk", "soft_permute"]
@@ -169,14 +170,24 @@ def test_out_is_checked_and_untouched_by_errors(name, rng):
     frozen.flags.writeable = False
     with pytest.raises(ValueError, match="^`out` must be writeable"):
         func(**arguments, out=frozen)
-    with pytest.raises(TypeError, match="^`out` must be an array"):
-        func(**arguments, out=[[0.0] * 7] * 3)
+    for other in ([[0.0] * 7] * 3, np.ma.zeros((3, 7))):
+        with pytest.raises(TypeError, match="^`out` must be an array"):
+            func(**arguments, out=other)
     out = np.zeros((3, 7))
     with pytest.raises(ValueError, match="^`alpha`"):
         func(**{**arguments, "alpha": -1.0}, out=out)
     assert not out.any()
     with pytest.raises(TypeError, match="^linearize takes no `out`"):
         lapsum.linearize(func, **arguments, out=out)
+
+
+@pytest.mark.parametrize("name", WITH_OUT)
+def test_a_wrong_out_is_refused_before_the_work(name, rng, monkeypatch):
+    func, arguments = call(name, rng, (3, 7))
+    rule = RULES[func]
+    monkeypatch.setattr(rule, "value", lambda self: pytest.fail("computed"))
+    with pytest.raises(ValueError, match="^`out` must have shape"):
+        func(**arguments, out=np.zeros(7))
 
 
 def test_out_of_half_precision(rng):

@@ -92,3 +92,15 @@ def test_ranks_that_a_far_entry_dominates_feel_the_rounding_of_its_distance_only
         exact = oracle.soft_rank(x, alpha, weights)
         scale = [8 * e * (1 + (x[-1] - v) / alpha) for e, v in zip(exact, x, strict=True)]
         assert oracle.units(y, exact, scale) <= 1
+
+
+def test_an_absent_entry_ranks_as_the_present_ones_it_is_tied_with(rng):
+    for n in (3, 40, 300_000):
+        x = rng.integers(0, max(3, n // 9), n).astype(float)
+        weights = rng.uniform(size=n) * (rng.random(n) < 0.5)
+        ranks = lapsum.soft_rank(x, 0.13, weights=weights)
+        low, high = np.full((2, n), np.inf)
+        np.minimum.at(low, x.astype(int), ranks)
+        np.minimum.at(high, x.astype(int), -ranks)
+        present = np.isfinite(low)
+        np.testing.assert_array_equal(low[present], -high[present])

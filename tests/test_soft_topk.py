@@ -168,3 +168,38 @@ def test_a_linearization_keeps_lanes_that_are_solved_in_different_ways(rng, n, w
             lin.jvp(bar, None, None, *[None] * weighted)[lane],
             alone.jvp(bar[lane], None, None, *[None] * weighted),
         )
+
+
+@pytest.mark.parametrize("func", [lapsum.soft_topk, lapsum.log_soft_topk])
+def test_weights_move_an_absent_entry_at_the_threshold_in_a_wide_gap(func):
+    """There the far entry's share of the density is a number, though both of them underflow."""
+    x, c = [0.0, 0.5, 1.0], [1.0, 0.0, 1.0]
+    lin = lapsum.linearize(func, x, 1, 1e-4, weights=c, largest=False)
+    expected = -0.25 if func is lapsum.soft_topk else -0.5
+    assert lin.jvp(None, None, None, [0, 0, 1.0])[1] == expected
+    assert lin.vjp([0, 1.0, 0])[3][2] == expected
+
+
+@pytest.mark.parametrize("func", [lapsum.soft_topk, lapsum.log_soft_topk])
+def test_an_absent_entry_without_a_threshold_leaves_the_others_alone(func):
+    """A level just between the masses at both infinities is that of no threshold."""
+    x, c = np.array([-np.inf, np.inf]), np.array([1.0, 1.0])
+    without = lapsum.linearize(func, x, 1, 1.0, weights=c)
+    lin = lapsum.linearize(func, np.append(0.3, x), 1, 1.0, weights=np.append(0.0, c))
+    np.testing.assert_array_equal(lin.value, np.append(np.nan, without.value))
+    np.testing.assert_array_equal(
+        lin.jvp(None, None, None, [0.0, 1, 1])[1:], without.jvp(None, None, None, c)
+    )
+    for got, expected in zip(lin.vjp([0.0, 1, 1]), without.vjp(c), strict=True):
+        np.testing.assert_array_equal(got[-2:] if np.ndim(got) else got, expected)
+        assert np.isfinite(got).all()
+
+
+def test_an_absent_entry_in_the_middle_of_a_wide_gap_keeps_its_digits():
+    x, c, alpha = np.array([1.3, 1.4, 1.5]), [1.0, 0.0, 1.0], 1e-9
+    lin = lapsum.linearize(lapsum.soft_topk, x, 1, alpha, weights=c, largest=False)
+    middle = ((x[0] - x[1]) + (x[2] - x[1])) / 2  # exact
+    slope = np.exp(-abs(middle) / alpha) / (2 * alpha)
+    np.testing.assert_allclose(
+        lin.vjp([0.0, 1.0, 0.0])[0], [slope / 2, -slope, slope / 2], rtol=1e-13
+    )
