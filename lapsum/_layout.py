@@ -11,7 +11,7 @@ class Layout:
 
     Parameters
     ----------
-    kernels : module
+    kernels : Kernels
         The backend.
     shape : tuple of int
         Shape of the argument.

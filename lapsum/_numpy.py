@@ -766,24 +766,13 @@ class Kernels:
         self,
         thresholds: Array,
         x: Array,
-        sign: float,
         alpha: Array,
-        solved: Array,
         logarithm: bool,
-        out: Array,
-    ) -> None:
-        """Write F((b - sign x)/alpha), or its logarithm, of the lanes not solved to `out`."""
-        self._run(
-            _kernels.probabilities,
-            x.shape,
-            x,
-            thresholds,
-            sign,
-            alpha,
-            solved,
-            logarithm,
-            out,
-        )
+    ) -> Array:
+        """F((b - x)/alpha), or its logarithm, for one threshold a lane."""
+        out = np.empty(x.shape)
+        self._run(_kernels.probabilities, x.shape, x, thresholds, alpha, logarithm, out)
+        return out
 
     def pull(
         self,

@@ -42,7 +42,7 @@ class Rule(ABC):
 
     Attributes
     ----------
-    kernels : module
+    kernels : Kernels
         The backend of the arrays.
     layouts : dict of str to Layout
         The differentiable parameters, in signature order.

@@ -109,10 +109,8 @@ class Selection:
             self.found[:2, empty] = 0.0
             self.found[2, empty] = self.found[8, empty] = -xp.inf if fill else xp.nan
         if fill:
-            p = xp.empty(s.shape)
-            found, solved = xp.ascontiguousarray(self.found[:, rest]), self.solved[rest]
-            kernels.probabilities(found, z, 1.0, s.alpha, solved, fill == 2, p)
-            self.p[rest] = p
+            found = xp.ascontiguousarray(self.found[:, rest])
+            self.p[rest] = kernels.probabilities(found, z, s.alpha, fill == 2)
             if self.absent is not None:
                 self.p[self.absent[:, 0]] = -xp.inf if fill == 2 else 0.0
         if s.invalid is not None:

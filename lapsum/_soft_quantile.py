@@ -198,9 +198,8 @@ class _SoftQuantile(LaneRule):
 
     def rates(self, b: Selection) -> Array:
         """Return db_i/dq_i, of plain lanes."""
-        root = self.kernels.xp.sqrt(b.found[7])  # in two halves, as in `Thresholds.rate`
         alpha = self.lanes["alpha"][:, None]
-        return self.kernels.times(self.rescale(self.whole) / root, alpha / root)
+        return self.kernels.times(self.rescale(self.whole) / b.found[7], alpha)
 
     def jvp(
         self,

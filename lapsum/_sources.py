@@ -27,7 +27,7 @@ class Sources:
 
     Parameters
     ----------
-    kernels : module
+    kernels : Kernels
         The backend.
     x : array, shape (lanes, n)
         Sources, as `kernels.entries` returns them; entries of zero weight are absent, whatever they
@@ -128,7 +128,7 @@ class Sources:
         return pair
 
     def moments(self, step: Array, base: Pair, key: Array | None = None) -> Pair:
-        """Return the scans of differences, see `lapsum._numpy.moments`."""
+        """Return the scans of differences, see `Kernels.moments`."""
         key = self.key if key is None else key
         moments, decay = self.kernels.moments, self.decay
         return (

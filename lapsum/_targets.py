@@ -11,6 +11,8 @@ if TYPE_CHECKING:
 Array = Any
 Pair = tuple[Array, Array]
 
+SUBNORMAL = 1e-290  # smaller densities have few digits, or will on the way
+
 
 def _shift(xp: Any, values: Array, by: int) -> Array:
     """Return lanes moved by one place to the right (1) or to the left (-1), zeros coming in."""
@@ -261,66 +263,62 @@ class Thresholds(Targets):
 
     def rate(self, level_dot: Array) -> Array:
         """Return db for a tangent of the levels; the rate may be infinite, not times zero."""
-        times = self.sources.kernels.times
-        alpha = self.sources.alpha[self.key][:, None]
-        root = self.sources.kernels.xp.sqrt(self.density)  # 1/density may overflow, and not this
-        return times(times(level_dot, 1.0 / root), alpha / root)
+        s, xp = self.sources, self.sources.kernels.xp
+        times = s.kernels.times
+        alpha = s.alpha[self.key][:, None]
+        out = times(times(level_dot, 1.0 / self.density), alpha)
+        left, _ = self.softmax
+        wide = (self.density < SUBNORMAL) & (left > 0.0)
+        if s.kernels.on_host and not wide.any():
+            return out
+        # There it is e^{-distance}/(2 left), and may be a float times alpha where it is none.
+        half = xp.exp(0.5 * self.distance[0])
+        return xp.where(wide, times(level_dot, (2.0 * left * half) * alpha * half), out)
 
     def weights_rate(self, weights_dot: Array) -> Array:
         """Return sum_j F_ij c_dot_j / density: minus db over alpha.
 
-        F_ij over the density is a softmax weight right of b, where both may underflow.
+        F_ij over the density is a softmax weight right of b, where both may underflow; absent
+        entries have none.
         """
-        return self._by_lane(self._weights_rate, weights_dot)
+        s, others = self.sources, self._among_everyone
+        if others is None:
+            return self._weights_rate(weights_dot)
+        xp, absent = s.kernels.xp, self._absent()
+        beside = others._cdf_sum(xp.where(absent, weights_dot, 0.0))
+        own = self._weights_rate(xp.where(absent, 0.0, weights_dot))
+        out = own + s.kernels.times(beside, 1.0 / self.density)
+        # Opposite infinities add up as what they are the rates of.
+        both = s.kernels.times(others._cdf_sum(weights_dot), 1.0 / self.density)
+        out = xp.where(xp.isnan(out), both, out)
+        return xp.where(absent.any(axis=-1)[self.key][:, None], out, own)
 
-    def _weights_rate(self, t: Targets, weights_dot: Array) -> Array:
-        s, xp = t.sources, t.sources.kernels.xp
-        times = s.kernels.times
+    def _weights_rate(self, weights_dot: Array) -> Array:
+        s = self.sources
         values = s.sort(weights_dot)
-        values = xp.where(xp.isnan(s.x), 0.0, values)
         running = s.kernels.scan(None, values, s.key, False)
-        whole = s.kernels.gather((running, running), t.key, t.at, t._once(), t.lanes)
-        left, right = self._rates(t)
-        out = times(whole, 1.0 / self.density) + t.sum(s.scan(values), (-left, right))
-        if t is self:
-            return out
-        return xp.where(xp.isfinite(out), out, times(t._cdf_sum(weights_dot), 1.0 / self.density))
-
-    def _rates(self, t: Targets) -> Pair:
-        """Return e^{-|b - x|/alpha}/2 over the density at both neighbours of `t`, the same targets.
-
-        That is a softmax weight, carried to a nearer neighbour if there is one.
-        """
-        if t is self:
-            return self.softmax
-        xp, times = t.sources.kernels.xp, t.sources.kernels.times
-        out = []
-        for kernel, q, ours, theirs in zip(
-            t.kernel, self.softmax, self.distances(), t.distances(), strict=True
-        ):
-            near = q * xp.exp(abs(ours) - abs(theirs))
-            plain = times(0.5 * kernel, 1.0 / self.density)
-            out.append(xp.where((self.density < 1e-290) & xp.isfinite(near), near, plain))
-        left, right = out
-        return left, right
+        whole = s.kernels.gather((running, running), self.key, self.at, self._once(), self.lanes)
+        left, right = self.softmax
+        return s.kernels.times(whole, 1.0 / self.density) + self.sum(s.scan(values), (-left, right))
 
     def weights_rate_transpose(self, values: Array) -> Array:
         """Return the transpose of `weights_rate`, in the caller's order."""
-        return self._by_lane(self._weights_rate_transpose, values, transpose=True)
-
-    def _weights_rate_transpose(self, t: Targets, values: Array) -> Array:
-        s, xp = t.sources, t.sources.kernels.xp
-        given, values = values, xp.where(self.invalid, 0.0, values)
+        s, others = self.sources, self._among_everyone
         rates = s.kernels.times(values, 1.0 / self.density)
-        whole, _ = s.kernels.scatter(rates, t.at, t._once(), t.lanes, t.key, s.shape)
-        left, right = self._rates(t)
-        out = s.kernels.scan(None, whole, s.key, True) + t.transpose(values, (-left, right))
-        out = s.unsort(xp.where(xp.isnan(s.x), 0.0, out))
-        if t is self:
+        whole, _ = s.kernels.scatter(rates, self.at, self._once(), self.lanes, self.key, s.shape)
+        left, right = self.softmax
+        out = s.kernels.scan(None, whole, s.key, True) + self.transpose(values, (-left, right))
+        out = s.unsort(out)
+        if others is None:
             return out
         least, relative = self.relative_density()
-        direct = s.kernels.times(t._cdf_transpose(given * relative), 1.0 / least)
-        return xp.where(xp.isfinite(out), out, direct)
+        beside = s.kernels.times(others._cdf_transpose(values * relative), 1.0 / least)
+        return s.kernels.xp.where(self._absent(), beside, out)
+
+    def _absent(self) -> Array:
+        """Return which entries of each lane, in the caller's order, are absent."""
+        s = self.sources
+        return s.unsort(s.weights) == 0.0
 
     def relative_density(self) -> tuple[Array, Array]:
         """Return the least density in each lane of the sources, and what it is of each density.

@@ -36,10 +36,8 @@ cdef extern from "laplace.h" nogil:
     double lap_pdf(double)
     double lap_logcdf(double)
     double lap_logcdf_slope(double)
-    double lap_cdf_across(double, double)
     double lap_cdf_difference(double, double, double)
     double lap_decay_value(double)
-    double lap_decay_less_one(double)
     void lap_add(double, double*, double*)
     void lap_scan(double, double, double*, double*)
     lap_root lap_solve_below(double, double)
@@ -142,7 +140,6 @@ cdef extern from *:
 cdef extern from "math.h" nogil:
     double exp(double)
     double expm1(double)
-    int signbit(double)
     double INFINITY
     double NAN
 
@@ -617,7 +614,8 @@ def scan_both(
                     left[l, b + m] = lap_first(sum)
                     right[l, k] = lap_second(sum)
                 if not (isfinite(lap_first(high)) and isfinite(lap_second(high))):
-                    # A sum is infinite, or NaN, and stays so: once more, with care.
+                    # A sum is infinite, or NaN, and stays so, which no sum of ones is: once more,
+                    # with care.
                     first_high, last_high = lap_first(high_before), lap_second(high_before)
                     first_low, last_low = lap_first(low_before), lap_second(low_before)
                     for m in range(size):
@@ -1823,22 +1821,18 @@ def select(
 def probabilities(
     const double[:, ::1] x,             # IN
     const double[:, ::1] thresholds,    # IN  as `select` leaves them
-    double sign,                        # IN
     const double[::1] alpha,            # IN
-    const unsigned char[::1] solved,    # IN  lanes to be left alone
     bint logarithm,                     # IN
-    double[:, ::1] out,                 # OUT F((b - sign x)/alpha), or its logarithm
+    double[:, ::1] out,                 # OUT F((b - x)/alpha), or its logarithm
     Py_ssize_t start, Py_ssize_t stop,
 ):
     cdef Py_ssize_t l, i
     cdef double t
     with nogil:
         for l in range(start, stop):
-            if solved[l]:
-                continue
             for i in range(x.shape[1]):
-                t = lap_offset(thresholds[0, l], thresholds[1, l], thresholds[2, l],
-                               sign * x[l, i], alpha[l])
+                t = lap_offset(thresholds[0, l], thresholds[1, l], thresholds[2, l], x[l, i],
+                               alpha[l])
                 out[l, i] = lap_logcdf(t) if logarithm else lap_cdf(t)
 
 

@@ -168,11 +168,6 @@ LAP_FUNCTION double lap_decay_value(double decay)
     return signbit(decay) ? 1.0 + decay : decay;
 }
 
-LAP_FUNCTION double lap_decay_less_one(double decay)
-{
-    return signbit(decay) ? decay : decay - 1.0;
-}
-
 /* high + low + term, exact up to rounding in low (TwoSum); an infinite sum has no remainder. */
 LAP_FUNCTION void lap_add(double term, double *high, double *low)
 {

@@ -231,6 +231,3 @@ _JACOBIANS = {
     "soft_permutation": _soft_permutation_jacobian,
     "soft_permute": _soft_permute_jacobian,
 }
-
-
-# --- comparison ---

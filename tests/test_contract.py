@@ -117,16 +117,17 @@ def test_equivariance_under_translation(contract, options, weighted, rng):
 def test_permuting_the_entries(contract, options, weighted, rng):
     arguments = {**contract.random(rng, 7, weighted), **options}
     turn = rng.permutation(7)
+    back = options.get("transpose")  # from positions, which stay, to entries
     turned = {
-        name: v[turn] if np.shape(v) == (7,) and name in contract.lanes else v
+        name: v[turn]
+        if np.shape(v) == (7,) and name in contract.lanes and not (back and name == "values")
+        else v
         for name, v in arguments.items()
     }
     value, after = contract.call(**arguments), contract.call(**turned)
     if contract.core == "matrix":
         value = value[:, turn]
-    elif options.get("transpose"):
-        return  # the values are positions there
-    elif contract.follows:
+    elif contract.follows or back:
         value = value[turn]
     np.testing.assert_allclose(after, value, rtol=1e-14)
 
@@ -201,7 +202,7 @@ def test_tied_entries_get_identical_results(contract, options, weighted, rng):
     if contract.core == "matrix":
         value = value.T
     elif not contract.follows and not options.get("transpose"):
-        return
+        pytest.skip("the result is not one an entry")
     np.testing.assert_array_equal(value[0], value[2])
     np.testing.assert_array_equal(value[1], value[3])
     np.testing.assert_array_equal(value[1], value[5])
