@@ -613,9 +613,9 @@ def scan_both(
                     sum = lap_total(high, low)
                     left[l, b + m] = lap_first(sum)
                     right[l, k] = lap_second(sum)
-                if not (isfinite(lap_first(high)) and isfinite(lap_second(high))):
-                    # A sum is infinite, or NaN, and stays so, which no sum of ones is: once more,
-                    # with care.
+                if values is not None and not (isfinite(lap_first(high))
+                                               and isfinite(lap_second(high))):
+                    # A sum is infinite, or NaN, and stays so: once more, with care.
                     first_high, last_high = lap_first(high_before), lap_second(high_before)
                     first_low, last_low = lap_first(low_before), lap_second(low_before)
                     for m in range(size):
@@ -1648,8 +1648,8 @@ cdef void _share(
     """Do all tasks, in this thread and in others.
 
     What they write to may end with the caller, so none is left when this returns.  Nothing here is
-    Python code, which signals such as Ctrl-C could interrupt, and threads that cannot be started
-    are not needed.
+    Python code, which signals such as Ctrl-C could interrupt, and what cannot be had, memory or
+    threads, is not needed.
     """
     cdef Py_ssize_t i
     cdef _Work work
@@ -1658,7 +1658,7 @@ cdef void _share(
         work.task, work.context, work.tasks = task, context, tasks
         for i in range(min(workers, tasks) - 1):
             start_new_thread(work, ())
-    except (RuntimeError, MemoryError):
+    except BaseException:
         pass
     if work is None:
         for i in range(tasks):
