@@ -218,6 +218,8 @@ def test_extreme_alpha_neither_warns_nor_gives_nan(contract, options, weighted, 
         warnings.simplefilter("error")
         lin = contract.linearize(**arguments, **options)
         assert not np.isnan(lin.value).any()
+        np.testing.assert_array_equal(contract.call(**arguments, **options), lin.value)
+        lin.jvp(*tangents_for(rng, arguments, lin.parameters))
         bars = lin.vjp(np.ones(lin.value.shape))
     for bar, name in zip(bars, lin.parameters, strict=True):
         if name in (contract.data, "values"):
