@@ -194,8 +194,8 @@ def permutation_scales(x, alpha):
         ]
 
 
-def cases(*backends):
-    """Every operator, with every option, with and without weights, on these backends."""
+def cases(*backends, where=lambda contract, options: True):
+    """Every operator, with every option for which `where` is true, with and without weights."""
     return [
         pytest.param(
             c.on(backend),
@@ -207,11 +207,16 @@ def cases(*backends):
         for backend in backends
         for c in contracts()
         for options in c.options
+        if where(c, options)
         for weighted in ([False, True] if c.weighted else [False])
     ]
 
 
 every_case = pytest.mark.parametrize(("contract", "options", "weighted"), cases(*BACKENDS))
+every_case_by_entries = pytest.mark.parametrize(
+    ("contract", "options", "weighted"),
+    cases(*BACKENDS, where=lambda c, o: c.core == "matrix" or c.follows or o.get("transpose")),
+)
 every_host_case = pytest.mark.parametrize(("contract", "options", "weighted"), cases(BACKENDS[0]))
 
 
