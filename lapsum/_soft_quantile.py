@@ -290,14 +290,14 @@ class _SoftQuantile(LaneRule):
         if "alpha" in wrt:
             bars["alpha"] = xp.where(bar == 0.0, 0.0, bar * y.slope()).sum(axis=-1)
         if "weights" in wrt:
-            # Over the least density last: in a wide gap it is zero.
-            least, relative = y.relative_density()
-            falling = y.centred_cdf_transpose(bar * relative)
-            falling = xp.where(xp.isnan(s.given), 0.0, falling)
-            even = (self.weights * falling).sum(axis=-1)[:, None] / whole
-            even = xp.where(self.invalid, 0.0, even)
-            weights_bar = xp.where(xp.isnan(s.given), 0.0, even - falling)
-            weights_bar = self.kernels.times(weights_bar, s.alpha[:, None])
-            weights_bar = self.kernels.times(weights_bar, 1.0 / least)
+
+            def pull(values: Array) -> Array:
+                falling = y.centred_cdf_transpose(values)
+                falling = xp.where(xp.isnan(s.given), 0.0, falling)
+                even = (self.weights * falling).sum(axis=-1)[:, None] / whole
+                even = xp.where(self.invalid, 0.0, even)
+                return xp.where(xp.isnan(s.given), 0.0, even - falling)
+
+            weights_bar = self.kernels.times(y.over_density(pull, bar), s.alpha[:, None])
             bars["weights"] = self.rescale(weights_bar)
         return bars

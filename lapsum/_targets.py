@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
@@ -311,8 +312,7 @@ class Thresholds(Targets):
         out = s.unsort(out)
         if others is None:
             return out
-        least, relative = self.relative_density()
-        beside = s.kernels.times(others._cdf_transpose(values * relative), 1.0 / least)
+        beside = self.over_density(others._cdf_transpose, values)
         return s.kernels.xp.where(self._absent(), beside, out)
 
     def _absent(self) -> Array:
@@ -320,19 +320,26 @@ class Thresholds(Targets):
         s = self.sources
         return s.unsort(s.weights) == 0.0
 
-    def relative_density(self) -> tuple[Array, Array]:
-        """Return the least density in each lane of the sources, and what it is of each density.
+    def over_density(self, pull: Callable[[Array], Array], values: Array) -> Array:
+        """Return pull(values/density); `pull` is linear, from thresholds to sources.
 
-        To divide by the former at the end keeps infinities from meeting on the way.
+        Of densities that underflow the least one in each lane divides at the end, which keeps
+        infinities from meeting on the way; they are apart, for it leaves nothing of the others.
         """
-        s = self.sources
-        xp = s.kernels.xp
-        density = xp.where(self.invalid, xp.inf, self.density)
-        if not density.shape[1]:
-            return xp.full((len(s.x), 1), xp.inf), density
-        least = s.kernels.min_lanes(density.min(axis=-1), self.key, len(s.x))
+        s, xp = self.sources, self.sources.kernels.xp
+        times, on_host = s.kernels.times, s.kernels.on_host
+        wide = self.density < SUBNORMAL if on_host else ~self.invalid
+        if on_host:
+            plain = pull(times(xp.where(wide, 0.0, values), 1.0 / self.density))
+            if not wide.any():
+                return plain
+        density = xp.where(wide, self.density, xp.inf)
+        least = s.kernels.min_lanes(density.min(axis=-1, initial=xp.inf), self.key, len(s.x))
         ours = least[self.key][:, None]
-        return least[:, None], xp.where(density == ours, 1.0, ours / density)
+        relative = xp.where(density == ours, 1.0, ours / density)
+        least = least[:, None]
+        out = times(pull(xp.where(wide, values * relative, 0.0)), 1.0 / least)
+        return xp.where(least < xp.inf, plain + out, plain) if on_host else out
 
     def nodes(self) -> Array:
         """Return the two neighbours of each threshold, (2, lanes, thresholds); NaN for none."""

@@ -112,3 +112,16 @@ def test_an_absent_entry_leaves_the_weights_derivatives_on_a_plateau_alone(absen
     for tangent in ([0.0, 1.0], [1.0, 0.0]):
         expected = lin.jvp(None, None, None, tangent)
         assert more.jvp(None, None, None, [*tangent, 0.0]) == expected
+
+
+def test_a_threshold_in_a_wide_gap_leaves_the_weights_of_another_alone():
+    x, weights = [0.0, 1.0, 2.0, 3.0], np.ones(4)
+    alone = lapsum.linearize(lapsum.soft_quantile, x, [0.3], 1e-4, weights=weights)
+    both = lapsum.linearize(lapsum.soft_quantile, x, [0.3, 0.5], 1e-4, weights=weights)
+    expected = alone.vjp([1.0])[3]
+    assert abs(expected).min() > 1e-6
+    np.testing.assert_allclose(both.vjp([1.0, 0.0])[3], expected, rtol=1e-12)
+    r, c = [*x, 0.5], [1, 1, 1, 1, 0.0]
+    alone = lapsum.linearize(lapsum.lap_sum_inv, [1.2], r, 1e-4, weights=c)
+    both = lapsum.linearize(lapsum.lap_sum_inv, [1.2, 2.0], r, 1e-4, weights=c)
+    np.testing.assert_allclose(both.vjp([1.0, 0.0])[3], alone.vjp([1.0])[3], rtol=1e-12)
