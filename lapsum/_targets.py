@@ -328,13 +328,15 @@ class Thresholds(Targets):
         """
         s, xp = self.sources, self.sources.kernels.xp
         times, on_host = s.kernels.times, s.kernels.on_host
+        if not values.shape[1]:
+            return pull(values)
         wide = self.density < SUBNORMAL if on_host else ~self.invalid
         if on_host:
             plain = pull(times(xp.where(wide, 0.0, values), 1.0 / self.density))
             if not wide.any():
                 return plain
         density = xp.where(wide, self.density, xp.inf)
-        least = s.kernels.min_lanes(density.min(axis=-1, initial=xp.inf), self.key, len(s.x))
+        least = s.kernels.min_lanes(density.min(axis=-1), self.key, len(s.x))
         ours = least[self.key][:, None]
         relative = xp.where(density == ours, 1.0, ours / density)
         least = least[:, None]
