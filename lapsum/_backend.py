@@ -82,8 +82,8 @@ def _on_device(arguments: Mapping[str, Any]) -> bool:
         advice = "convert it to a numpy.ndarray first"
         if _is_masked(kind):
             advice = (
-                "give its data and `weights=~numpy.ma.getmaskarray(...)`, or, to an operator "
-                "without weights, its `filled(numpy.inf)`"
+                "give its data and `weights=~numpy.ma.getmaskarray(...)`; operators without "
+                "weights skip keys of inf, or of -inf when descending"
             )
         raise TypeError(
             f"`{name}` is an array of type {_full_name(kind)}{beside}, for which lapsum has no "

@@ -667,6 +667,6 @@ static void NAME(softmax)(const void *x, int single, const double *c, const doub
 
 const lap_table NAME(lap_table) = {
     TEXT(LAP_LEVEL), NAME(collapse), NAME(places), NAME(exp), NAME(decays), NAME(steps),
-    NAME(levels_up_to), NAME(solve), NAME(thresholds), NAME(shares), NAME(insides), NAME(widths), NAME(cdf),
-    NAME(pull_sums), NAME(pull_entries), NAME(softmax),
+    NAME(levels_up_to), NAME(solve), NAME(thresholds), NAME(shares), NAME(insides), NAME(widths),
+    NAME(cdf), NAME(pull_sums), NAME(pull_entries), NAME(softmax),
 };

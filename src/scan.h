@@ -32,8 +32,8 @@ static inline lap_two lap_total(lap_two high, lap_two low)
 }
 
 /* lap_scan of both, but for rounding, where no sum is infinite.  A step waits for one product and one
- * sum of the step before: high need not be the rounded sum, since low takes whatever it lacks.  Nor
- * is there a branch, which nobody could predict where gaps are as often small as not. */
+ * sum of the step before: high need not be the rounded sum, since low takes what it lacks, up to
+ * roundings of the increment.  Nor is there a branch, which nobody could predict where gaps are as often small as not. */
 static inline void lap_scan_two(lap_two value, lap_two decay, lap_two *high, lap_two *low)
 {
     const lap_two half = {0.5, 0.5};

@@ -41,7 +41,7 @@ typedef __mmask8 mask;
 /* p at `shift` from each of the places. */
 static inline vec v_gather(const double *p, const int64_t *at, ptrdiff_t shift)
 {
-    p += shift; /* by loads: a gather is slower on AMD, and on Intel since the cure for Downfall */
+    p += shift; /* by loads, which AMD does sooner than a gather */
     return _mm512_setr_pd(p[at[0]], p[at[1]], p[at[2]], p[at[3]],
                           p[at[4]], p[at[5]], p[at[6]], p[at[7]]);
 }
