@@ -192,7 +192,7 @@ static void NAME(decays)(const double *gap, ptrdiff_t n, double *out)
         v_put(out + i, n - i, decay(v_next(gap + i, n - i, 0.0)));
 }
 
-INLINE int finite(vec t)
+INLINE int all_finite(vec t)
 {
     return v_count(v_lt(v_abs(t), v_all(INFINITY))) == LANES;
 }
@@ -202,7 +202,7 @@ INLINE vec step(vec from, vec to, double alpha, ptrdiff_t left)
 {
     const vec difference = to - from;
     vec out = difference / v_all(alpha);
-    if (!finite(difference)) { /* an overflow, or infinities, which may be equal */
+    if (!all_finite(difference)) { /* an overflow, or infinities, which may be equal */
         double starts[LANES], ends[LANES], steps[LANES];
         int j;
         v_store(starts, from);
@@ -390,7 +390,7 @@ static void NAME(thresholds)(const double *lo, const double *hi, const double *u
         vec y = 0.5 * (v_next(lo + i, left, 0.0) + v_next(hi + i, left, 0.0));
         y = y + scale * v_next(u + i, left, 0.0);
         v_put(out + i, left, y);
-        if (!finite(y)) /* an overflow, an infinity or a NaN */
+        if (!all_finite(y)) /* an overflow, an infinity or a NaN */
             for (j = i; j < n && j < i + LANES; j++)
                 out[j] = lap_threshold(lo[j], hi[j], u[j], alpha);
     }
@@ -446,7 +446,7 @@ static void NAME(widths)(const double *lo, const double *hi, const double *u, pt
         t = t + 0.5 * ((v_next(hi + i + 1, left, 0.0) - v_next(hi + i, left, 0.0)) / scale);
         t = t + (v_next(u + i + 1, left, 0.0) - v_next(u + i, left, 0.0));
         v_put(out + i, left, v_if(v_lt(t, zero), zero, t));
-        if (!finite(t))
+        if (!all_finite(t))
             for (j = i; j < n && j < i + LANES; j++)
                 out[j] = lap_width(lo[j], hi[j], u[j], lo[j + 1], hi[j + 1], u[j + 1], alpha);
     }
