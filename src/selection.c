@@ -39,6 +39,25 @@ static void run(const lap_runner *runner, lap_task task, void *context, ptrdiff_
             task(context, i);
 }
 
+typedef struct {
+    lap_task task;
+    void *context;
+    ptrdiff_t last;
+} backwards;
+
+static void run_backwards(void *context, ptrdiff_t i)
+{
+    const backwards *way = context;
+    way->task(way->context, way->last - i);
+}
+
+/* From the end: of what another pass has just read, that is still in the cache. */
+static void run_back(const lap_runner *runner, lap_task task, void *context, ptrdiff_t tasks)
+{
+    backwards way = {task, context, tasks - 1};
+    run(runner, run_backwards, &way, tasks);
+}
+
 /* How a lane is cut for threads: by its length alone, so that no sum depends on their number. */
 static ptrdiff_t parts(ptrdiff_t n)
 {
@@ -599,7 +618,7 @@ void lap_lane_cdf(const lap_lane *lane, const lap_anchored *b, int logarithm, vo
     all.b = b;
     all.logarithm = logarithm;
     all.out = out;
-    run(lane->runner, cdf_part, &all, parts(lane->n));
+    run_back(lane->runner, cdf_part, &all, parts(lane->n));
 }
 
 static void sums_part(void *context, ptrdiff_t i)
@@ -650,7 +669,7 @@ void lap_lane_pull(const lap_lane *lane, const lap_anchored *b, const void *bar,
     all.h = value(sums->h);
     all.pivot = sums->pivot;
     all.origin = lane->sign * get(lane, lane->x, all.pivot);
-    run(lane->runner, entries_part, &all, tasks);
+    run_back(lane->runner, entries_part, &all, tasks);
     sums->along.high = sums->along.low = 0.0;
     for (i = 0; i < tasks; i++) {
         add(&rest, all.sums[i].h);
