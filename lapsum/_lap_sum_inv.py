@@ -164,8 +164,7 @@ class _LapSumInv(TargetsRule):
         if w_dot is not None:
             out = out + b.rate(self.rescale(self.tangent_of_targets(w_dot)))
         if weights_dot is not None:
-            rate = b.weights_rate(self.scale(weights_dot))
-            out = out - self.kernels.times(rate, s.alpha[self.key][:, None])
+            out = out - b.weights_rate(self.scale(weights_dot))
         if r_dot is not None:
             out = out + b.average(s.tangent(r_dot))
         if alpha_dot is not None:
@@ -188,7 +187,5 @@ class _LapSumInv(TargetsRule):
         if "alpha" in wrt:
             bars["alpha"] = self.sum_targets(xp.where(bar == 0.0, 0.0, bar * b.slope()))
         if "weights" in wrt:
-            weights_bar = -b.weights_rate_transpose(bar)
-            weights_bar = self.kernels.times(weights_bar, s.alpha[:, None])
-            bars["weights"] = self.scale(weights_bar)
+            bars["weights"] = -self.scale(b.weights_rate_transpose(bar))
         return bars

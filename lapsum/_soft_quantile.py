@@ -298,6 +298,5 @@ class _SoftQuantile(LaneRule):
                 even = xp.where(self.invalid, 0.0, even)
                 return xp.where(xp.isnan(s.given), 0.0, even - falling)
 
-            weights_bar = self.kernels.times(y.over_density(pull, bar), s.alpha[:, None])
-            bars["weights"] = self.rescale(weights_bar)
+            bars["weights"] = self.rescale(y.rate_transpose(pull, bar))
         return bars

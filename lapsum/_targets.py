@@ -262,22 +262,34 @@ class Thresholds(Targets):
         """Return sum_i q_ij values_i at the sorted sources."""
         return self.sources.weigh(self.transpose(values, self.softmax))
 
+    @cached_property
+    def _wide(self) -> Array:
+        """Which thresholds lie in so wide a gap that their density does not hold its digits."""
+        return (self.density < SUBNORMAL) & (self.softmax[0] > 0.0)
+
+    @cached_property
+    def _half_rate(self) -> Array:
+        """1/sqrt(density) in wide gaps, where it is e^{-distance}/(2 left), and 0 elsewhere."""
+        xp = self.sources.kernels.xp
+        half = xp.sqrt(2.0 * self.softmax[0]) * xp.exp(0.5 * self.distance[0])
+        return xp.where(self._wide, half, 0.0)
+
     def rate(self, level_dot: Array) -> Array:
-        """Return db for a tangent of the levels; the rate may be infinite, not times zero."""
+        """Return db for a tangent of the levels, alpha level_dot/density.
+
+        The rate may be infinite, not times zero; or a float times alpha, where it is none.
+        """
         s, xp = self.sources, self.sources.kernels.xp
         times = s.kernels.times
         alpha = s.alpha[self.key][:, None]
         out = times(times(level_dot, 1.0 / self.density), alpha)
-        left, _ = self.softmax
-        wide = (self.density < SUBNORMAL) & (left > 0.0)
-        if s.kernels.on_host and not wide.any():
+        if s.kernels.on_host and not self._wide.any():
             return out
-        # There it is e^{-distance}/(2 left), and may be a float times alpha where it is none.
-        half = xp.exp(0.5 * self.distance[0])
-        return xp.where(wide, times(level_dot, (2.0 * left * half) * alpha * half), out)
+        half = self._half_rate
+        return xp.where(self._wide, times(times(level_dot, alpha * half), half), out)
 
     def weights_rate(self, weights_dot: Array) -> Array:
-        """Return sum_j F_ij c_dot_j / density: minus db over alpha.
+        """Return alpha sum_j F_ij c_dot_j / density: minus db.
 
         F_ij over the density is a softmax weight right of b, where both may underflow; absent
         entries have none.
@@ -288,9 +300,9 @@ class Thresholds(Targets):
         xp, absent = s.kernels.xp, self._absent()
         beside = others._cdf_sum(xp.where(absent, weights_dot, 0.0))
         own = self._weights_rate(xp.where(absent, 0.0, weights_dot))
-        out = own + s.kernels.times(beside, 1.0 / self.density)
+        out = own + self.rate(beside)
         # Opposite infinities add up as what they are the rates of.
-        both = s.kernels.times(others._cdf_sum(weights_dot), 1.0 / self.density)
+        both = self.rate(others._cdf_sum(weights_dot))
         out = xp.where(xp.isnan(out), both, out)
         return xp.where(absent.any(axis=-1)[self.key][:, None], out, own)
 
@@ -300,19 +312,20 @@ class Thresholds(Targets):
         running = s.kernels.scan(None, values, s.key, False)
         whole = s.kernels.gather((running, running), self.key, self.at, self._once(), self.lanes)
         left, right = self.softmax
-        return s.kernels.times(whole, 1.0 / self.density) + self.sum(s.scan(values), (-left, right))
+        near = s.kernels.times(self.sum(s.scan(values), (-left, right)), s.alpha[self.key][:, None])
+        return self.rate(whole) + near
 
     def weights_rate_transpose(self, values: Array) -> Array:
         """Return the transpose of `weights_rate`, in the caller's order."""
         s, others = self.sources, self._among_everyone
-        rates = s.kernels.times(values, 1.0 / self.density)
+        rates = self.rate(values)
         whole, _ = s.kernels.scatter(rates, self.at, self._once(), self.lanes, self.key, s.shape)
         left, right = self.softmax
-        out = s.kernels.scan(None, whole, s.key, True) + self.transpose(values, (-left, right))
-        out = s.unsort(out)
+        near = s.kernels.times(self.transpose(values, (-left, right)), s.alpha[:, None])
+        out = s.unsort(s.kernels.scan(None, whole, s.key, True) + near)
         if others is None:
             return out
-        beside = self.over_density(others._cdf_transpose, values)
+        beside = self.rate_transpose(others._cdf_transpose, values)
         return s.kernels.xp.where(self._absent(), beside, out)
 
     def _absent(self) -> Array:
@@ -320,28 +333,26 @@ class Thresholds(Targets):
         s = self.sources
         return s.unsort(s.weights) == 0.0
 
-    def over_density(self, pull: Callable[[Array], Array], values: Array) -> Array:
-        """Return pull(values/density); `pull` is linear, from thresholds to sources.
+    def rate_transpose(self, pull: Callable[[Array], Array], values: Array) -> Array:
+        """Return pull(rate(values)); `pull` is linear, from thresholds to sources.
 
         Of densities that underflow the least one in each lane divides at the end, which keeps
         infinities from meeting on the way; they are apart, for it leaves nothing of the others.
         """
         s, xp = self.sources, self.sources.kernels.xp
-        times, on_host = s.kernels.times, s.kernels.on_host
+        times = s.kernels.times
         if not values.shape[1]:
             return pull(values)
-        wide = self.density < SUBNORMAL if on_host else ~self.invalid
-        if on_host:
-            plain = pull(times(xp.where(wide, 0.0, values), 1.0 / self.density))
-            if not wide.any():
-                return plain
-        density = xp.where(wide, self.density, xp.inf)
-        least = s.kernels.min_lanes(density.min(axis=-1), self.key, len(s.x))
-        ours = least[self.key][:, None]
-        relative = xp.where(density == ours, 1.0, ours / density)
-        least = least[:, None]
-        out = times(pull(xp.where(wide, values * relative, 0.0)), 1.0 / least)
-        return xp.where(least < xp.inf, plain + out, plain) if on_host else out
+        plain = pull(self.rate(xp.where(self._wide, 0.0, values)))
+        if s.kernels.on_host and not self._wide.any():
+            return plain
+        half = self._half_rate
+        most = -s.kernels.min_lanes((-half).min(axis=-1), self.key, len(s.x))[:, None]
+        ours = most[self.key]
+        relative = xp.where(half == ours, 1.0, half / ours)
+        out = pull(xp.where(half > 0.0, times(values, relative * relative), 0.0))
+        out = times(times(out, s.alpha[:, None] * most), most)
+        return plain + xp.where(most > 0.0, out, 0.0)
 
     def nodes(self) -> Array:
         """Return the two neighbours of each threshold, (2, lanes, thresholds); NaN for none."""

@@ -278,6 +278,14 @@ def test_derivatives_where_products_overflow(device):
         got = device.get(lin.vjp(device.put(np.array(bar))))
         for a, b in zip(got, expected, strict=True):
             np.testing.assert_allclose(a, b, rtol=1e-12)
+    # Two thresholds, one of them in a gap where the density underflows.
+    x, c, q = np.arange(4.0), np.ones(4), np.array([0.3, 0.5])
+    for bar in np.eye(2):
+        expected = lapsum.linearize(lapsum.soft_quantile, x, q, 1e-4, weights=c).vjp(bar)[3]
+        there = (device.put(a) for a in (x, q, np.array(1e-4)))
+        lin = lapsum.linearize(lapsum.soft_quantile, *there, weights=device.put(c))
+        got = device.get(lin.vjp(device.put(bar))[3])
+        np.testing.assert_allclose(got, expected, rtol=1e-12)
     x = np.array([0.0, 1.0, 2000.0])
     expected = lapsum.linearize(lapsum.soft_permutation, x, 1.0).jvp(None, np.inf)
     got = lapsum.linearize(lapsum.soft_permutation, device.put(x), 1.0).jvp(None, np.inf)

@@ -102,6 +102,14 @@ def test_a_rate_that_overflows_only_over_alpha(alpha, gap):
     np.testing.assert_allclose(inverse.vjp(1.0)[0], rate, rtol=1e-12)
     median = lapsum.linearize(lapsum.soft_quantile, [0.0, gap * alpha], 0.5, alpha)
     np.testing.assert_allclose(median.vjp(1.0)[1], 2 * rate, rtol=1e-12)
+    x, ones = [0.0, gap * alpha], np.ones(2)
+    inverse = lapsum.linearize(lapsum.lap_sum_inv, 1.0, x, alpha, weights=ones)
+    np.testing.assert_allclose(inverse.vjp(1.0)[3], [-rate, -alpha / 2], rtol=1e-12)
+    np.testing.assert_allclose(inverse.jvp(None, None, None, [1.0, 0.0]), -rate, rtol=1e-12)
+    np.testing.assert_allclose(inverse.jvp(None, None, None, [0.0, 1.0]), -alpha / 2, rtol=1e-12)
+    median = lapsum.linearize(lapsum.soft_quantile, x, 0.5, alpha, weights=ones)
+    np.testing.assert_allclose(median.vjp(1.0)[3], [-rate / 2, rate / 2], rtol=1e-12)
+    np.testing.assert_allclose(median.jvp(None, None, None, [0.0, 1.0]), rate / 2, rtol=1e-12)
 
 
 @pytest.mark.parametrize("absent", [-50.0, 0.5, 50.0])
