@@ -807,10 +807,10 @@ class Kernels:
         """Sum with the softmax weights q_ij of few thresholds b_i, in solved lanes.
 
         Returns sum_j q_ij dot_j, if there is `dot`; sum_j q_ij (b_i - x_j)/alpha; and
-        sum_i bar_i q_ij, if there is `bar`.
+        sum_i bar_i q_ij, of the dtype of x, if there is `bar`.
         """
         average, slope = np.empty(thresholds.shape[1:]), np.empty(thresholds.shape[1:])
-        x_bar = None if bar is None else np.empty(x.shape)
+        x_bar = None if bar is None else np.empty_like(x)
         inputs = thresholds, weights, alpha, dot, bar
         self._run_long(_SOFTMAX[x.dtype], x, *inputs, x_bar, average, slope)
         return average, slope, x_bar

@@ -123,7 +123,7 @@ cdef extern from "selection.h" nogil:
                        lap_pulled*)
     const int LAP_FEW
     void lap_lane_softmax(const lap_lane*, const lap_anchored*, int, const double*, const double*,
-                          double*, lap_pulled*)
+                          void*, lap_pulled*)
 
 cdef extern from *:
     """
@@ -155,7 +155,7 @@ cdef enum:
 
     FACTORS = 1536                      # six blocks
     GROUP = 32                          # columns of a matrix
-    DENSITIES = 131072                  # of floats: more are sooner computed again than kept
+    DENSITIES = 4000000                 # of floats, in what malloc keeps: more are sooner computed again
 
 ctypedef fused entry:                   # floats are read as they are, and results rounded once
     float
@@ -1881,7 +1881,7 @@ def softmax(
     const double[::1] alpha,            # IN
     const double[:, ::1] dot,           # IN  None: no average
     const double[:, ::1] bar,           # IN  None: no x_bar
-    double[:, ::1] x_bar,               # OUT sum_i bar_i q_ij
+    entry[:, ::1] x_bar,                # OUT sum_i bar_i q_ij
     double[:, ::1] average,             # OUT sum_j q_ij dot_j
     double[:, ::1] slope,               # OUT sum_j q_ij (b_i - x_j)/alpha
     Py_ssize_t start, Py_ssize_t stop,

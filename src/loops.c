@@ -622,8 +622,8 @@ static void NAME(pull_entries)(const void *x, int single, const double *c, const
 }
 
 INLINE void softmax(const void *x, int single, const double *c, const double *dot, ptrdiff_t n,
-                    const lap_anchored *b, double alpha, double bar, int first, double *x_bar,
-                    lap_pulled *sums)
+                    const lap_anchored *b, double alpha, double bar, int first, double *running,
+                    void *x_bar, lap_pulled *sums)
 {
     const vec zero = v_all(0.0), rate = v_all(1.0 / alpha);
     const vec scale = v_all(1.0 / b->density), given = v_all(bar);
@@ -648,8 +648,10 @@ INLINE void softmax(const void *x, int single, const double *c, const double *do
             moment = v_add_if(some, moment, q * step);
             if (dot)
                 sum = v_add_if(some, sum, q * v_next(dot + i, left, 0.0));
+            q = v_fma(given, q, first ? zero : v_next(running + i, left, 0.0));
+            v_put(running + i, left, q);
             if (x_bar)
-                v_put(x_bar + i, left, v_fma(given, q, first ? zero : v_next(x_bar + i, left, 0.0)));
+                v_write(x_bar, single, i, left, q);
         }
         add(&mean, sum);
         add(&along, moment);
@@ -660,9 +662,9 @@ INLINE void softmax(const void *x, int single, const double *c, const double *do
 
 static void NAME(softmax)(const void *x, int single, const double *c, const double *dot,
                           ptrdiff_t n, const lap_anchored *b, double alpha, double bar, int first,
-                          double *x_bar, lap_pulled *sums)
+                          double *running, void *x_bar, lap_pulled *sums)
 {
-    BY_CASE(softmax, x, single, c, dot, n, b, alpha, bar, first, x_bar, sums);
+    BY_CASE(softmax, x, single, c, dot, n, b, alpha, bar, first, running, x_bar, sums);
 }
 
 const lap_table NAME(lap_table) = {

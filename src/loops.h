@@ -100,12 +100,12 @@ typedef struct {
                          double sign, const lap_anchored *b, double alpha, double h,
                          ptrdiff_t pivot, double origin, const double *densities, void *x_bar,
                          lap_pulled *sums);
-    /* The softmax weights q of -|b - x|/alpha, times c: adds bar q to x_bar, or writes it if first;
-     * h: the sum of q dot, along: that of q (y - x)/alpha to the neighbour y of b on the side of x.
-     * Without dot or x_bar where NULL. */
+    /* The softmax weights q of -|b - x|/alpha, times c.  Adds bar q to `running`, or starts it if
+     * first; x_bar is what it holds then, or NULL.  h: the sum of q dot, unless dot is NULL; along:
+     * that of q (y - x)/alpha to the neighbour y of b on the side of x. */
     void (*softmax)(const void *x, int single, const double *c, const double *dot, ptrdiff_t n,
-                    const lap_anchored *b, double alpha, double bar, int first, double *x_bar,
-                    lap_pulled *sums);
+                    const lap_anchored *b, double alpha, double bar, int first, double *running,
+                    void *x_bar, lap_pulled *sums);
 } lap_table;
 
 /* The table of a level, or NULL if the processor or this build lacks it; "" is the best there is. */

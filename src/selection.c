@@ -17,6 +17,7 @@
 #define TRIES 2 /* with samples, before the medians */
 #define PART 65536 /* entries of a part of a long lane */
 #define PARTS 128
+#define CHUNK 2048 /* entries that all thresholds of a lane pass over in turn */
 
 static void add(lap_pair *sum, lap_pair term)
 {
@@ -684,7 +685,7 @@ typedef struct {
     const lap_anchored *b;
     int few;
     const double *dot, *bar;
-    double *x_bar;
+    void *x_bar;
     lap_pulled sums[PARTS][LAP_FEW];
 } few_thresholds;
 
@@ -692,18 +693,28 @@ static void softmax_part(void *context, ptrdiff_t i)
 {
     few_thresholds *all = context;
     const lap_lane *lane = all->lane;
-    const ptrdiff_t start = part_start(lane->n, i);
+    const ptrdiff_t stop = part_start(lane->n, i) + part_size(lane->n, i);
+    double running[CHUNK];
+    ptrdiff_t at, n;
     int m;
-    for (m = 0; m < all->few; m++)
-        lane->table->softmax(from(lane, lane->x, start), lane->single,
-                             lane->c ? lane->c + start : NULL, all->dot ? all->dot + start : NULL,
-                             part_size(lane->n, i), &all->b[m], lane->alpha,
-                             all->bar ? all->bar[m] : 0.0, m == 0,
-                             all->x_bar ? all->x_bar + start : NULL, &all->sums[i][m]);
+    memset(all->sums[i], 0, sizeof(all->sums[i]));
+    for (at = part_start(lane->n, i); at < stop; at += n) {
+        n = stop - at < CHUNK ? stop - at : CHUNK;
+        for (m = 0; m < all->few; m++) {
+            const int last = all->x_bar && m == all->few - 1;
+            lap_pulled sums;
+            lane->table->softmax(from(lane, lane->x, at), lane->single,
+                                 lane->c ? lane->c + at : NULL, all->dot ? all->dot + at : NULL, n,
+                                 &all->b[m], lane->alpha, all->bar ? all->bar[m] : 0.0, m == 0,
+                                 running, last ? from(lane, all->x_bar, at) : NULL, &sums);
+            add(&all->sums[i][m].h, sums.h);
+            add(&all->sums[i][m].along, sums.along);
+        }
+    }
 }
 
 void lap_lane_softmax(const lap_lane *lane, const lap_anchored *b, int few, const double *dot,
-                      const double *bar, double *x_bar, lap_pulled *sums)
+                      const double *bar, void *x_bar, lap_pulled *sums)
 {
     const ptrdiff_t tasks = parts(lane->n);
     few_thresholds all;

@@ -41,9 +41,9 @@ int lap_select(const lap_lane *lane, double level, double total, void *scratch,
 
 #define LAP_FEW 8
 
-/* lap_table.softmax of up to LAP_FEW thresholds together: x_bar is the sum. */
+/* lap_table.softmax of up to LAP_FEW thresholds together: x_bar, unless NULL, is the sum. */
 void lap_lane_softmax(const lap_lane *lane, const lap_anchored *b, int few, const double *dot,
-                      const double *bar, double *x_bar, lap_pulled *sums);
+                      const double *bar, void *x_bar, lap_pulled *sums);
 
 /* A copy of all entries, to `copy`. */
 void lap_lane_copy(const lap_lane *lane);
