@@ -712,21 +712,25 @@ PROBABILITIES = _elementwise(
     """,
 )
 
-# The cotangent of F((b - z)/alpha): densities first, then what is left of their weighted mean.
+# The cotangent of F((b - z)/alpha) or its logarithm: densities and slopes first, then what is left
+# of the weighted mean of these.
 DENSITIES = _elementwise(
     "densities",
     "T x, float64 bar, raw float64 weights, raw float64 found, raw float64 alpha, float64 sign, "
-    "int64 length, int64 lanes, bool weighted",
+    "int64 length, int64 lanes, bool weighted, bool logarithm",
     "float64 mass, float64 flow",
     """
     const ptrdiff_t lane = i / length;
     const double z = sign * (double)x;
-    double f = 0.0;
-    if (!isnan(z) && !isinf(z))
-        f = lap_pdf(lap_offset(found[lane], found[lanes + lane], found[2 * lanes + lane], z,
-                               alpha[lane]));
+    double f = 0.0, slope = 0.0;
+    if (!isnan(z) && !isinf(z)) {
+        const double t = lap_offset(found[lane], found[lanes + lane], found[2 * lanes + lane], z,
+                                    alpha[lane]);
+        f = lap_pdf(t);
+        slope = logarithm ? lap_logcdf_slope(t) : f;
+    }
     mass = weighted ? weights[i] * f : f;
-    flow = f == 0.0 ? 0.0 : bar * f;
+    flow = slope == 0.0 ? 0.0 : bar * slope;
     """,
 )
 

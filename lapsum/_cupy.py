@@ -811,14 +811,18 @@ class Kernels:
         sign: float,
         alpha: Array,
         bar: Array,
+        logarithm: bool,
     ) -> tuple[Array, Array, Array]:
-        """Cotangents of x, of the level and of alpha for `bar`, that of F, in plain lanes."""
+        """Cotangents of x, of the level and of alpha for `bar`, in plain lanes.
+
+        That is the cotangent of F, or of its logarithm.
+        """
         lanes, n = x.shape
         density = cupy.ascontiguousarray(thresholds[7])
         mass, flow, x_bar, along = cupy.empty((4, *x.shape))
         weighted = weights is not None
         inputs = x, self.contiguous(bar), _or_nothing(weights), thresholds, alpha
-        _cuda.DENSITIES(*inputs, sign, n, lanes, weighted, mass, flow)
+        _cuda.DENSITIES(*inputs, sign, n, lanes, weighted, logarithm, mass, flow)
         total, pivot = self._sum(flow), cupy.argmax(mass, axis=-1)
         _cuda.PULL(x, x, mass, flow, total, pivot, density, alpha, sign, n, x_bar, along)
         rest = self._sum(x_bar)

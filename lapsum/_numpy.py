@@ -782,18 +782,21 @@ class Kernels:
         sign: float,
         alpha: Array,
         bar: Array,
+        logarithm: bool,
     ) -> tuple[Array, Array, Array]:
-        """Cotangents of x, of the level and of alpha for `bar`, that of F, in solved lanes.
+        """Cotangents of x, of the level and of alpha for `bar`, in solved lanes.
 
-        x and `bar` are as `entries` returns them; that of x is float32 if both are.
+        That is the cotangent of F, or of its logarithm.  x and `bar` are as `entries` returns
+        them; the result for x is float32 if both are.
         """
         if x.dtype != bar.dtype:
             x, bar = self.contiguous(x), self.contiguous(bar)
         x_bar, level_bar, alpha_bar = np.empty_like(x), np.empty(len(x)), np.empty(len(x))
+        outputs = x_bar, level_bar, alpha_bar
         self._run_long(
-            _PULL[x.dtype], x, thresholds, weights, sign, alpha, bar, x_bar, level_bar, alpha_bar
+            _PULL[x.dtype], x, thresholds, weights, sign, alpha, bar, logarithm, *outputs
         )
-        return x_bar, level_bar, alpha_bar
+        return outputs
 
     def softmax(
         self,

@@ -366,12 +366,16 @@ class _SoftTopk(LaneRule):
             zero = xp.zeros(alpha.shape)
             return {name: zero if name in ("k", "alpha") else self.x for name in wrt}
         plain = self.plain()
-        if plain is not None and plain.all():
-            return self.pull(bar, wrt)
+        pulled = self.pull(bar, wrt) if plain.any() or plain.all() else {}
+        if self.fill == 2 and pulled and "alpha" in wrt:
+            # log p depends on alpha even where the distance over alpha overflows.
+            plain = plain & xp.isfinite(pulled["alpha"])
+        if plain.all():
+            return pulled
         nothing = xp.isnan(self.t)
         if self.absent is not None:
             nothing = nothing | self.absent
-        given, bar = bar, xp.where(nothing, 0.0, self.kernels.contiguous(bar))
+        bar = xp.where(nothing, 0.0, self.kernels.contiguous(bar))
         slope = xp.where(nothing, 0.0, self.slope())
         h = bar * slope
         q, pivot = self.softmax()
@@ -391,11 +395,9 @@ class _SoftTopk(LaneRule):
         if "weights" in wrt:
             weights_bar = -xp.where(nothing, 0.0, self.weights_vjp(bar))
             bars["weights"] = self.rescale(weights_bar)
-        if plain is None or not plain.any():
-            return bars
-        return self.blend(plain, self.pull(given, wrt), bars)
+        return self.blend(plain, pulled, bars) if plain.any() else bars
 
-    def plain(self) -> Array | None:
+    def plain(self) -> Array:
         """Return in which lanes two passes over the entries are all that a vjp needs."""
         b = self.b
         if b.solved is None:
@@ -405,7 +407,7 @@ class _SoftTopk(LaneRule):
     def pull(self, bar: Array, wrt: frozenset[str]) -> dict[str, Array]:
         """Return the cotangents of `wrt` for plain lanes."""
         x_bar, k_bar, alpha_bar = self.kernels.pull(
-            self.b.found, self.x, self.weights, self.sign, self.alpha, bar
+            self.b.found, self.x, self.weights, self.sign, self.alpha, bar, self.fill == 2
         )
         bars = {"x": x_bar, "alpha": alpha_bar}
         if "k" in wrt:
@@ -475,9 +477,6 @@ class _LogSoftTopk(_SoftTopk):
     def p(self) -> Array:
         """The probabilities F(t)."""
         return self.kernels.cdf(self.t)
-
-    def plain(self) -> None:
-        return None
 
     def slope(self) -> Array:
         # Where -inf entries give log p = -inf the derivatives are 0, not those of the limit.

@@ -119,7 +119,7 @@ cdef extern from "selection.h" nogil:
     int lap_select(const lap_lane*, double, double, void*, double*, lap_selected*)
     void lap_lane_copy(const lap_lane*)
     void lap_lane_cdf(const lap_lane*, const lap_anchored*, int, void*)
-    void lap_lane_pull(const lap_lane*, const lap_anchored*, const void*, double*, void*,
+    void lap_lane_pull(const lap_lane*, const lap_anchored*, const void*, int, double*, void*,
                        lap_pulled*)
     const int LAP_FEW
     void lap_lane_softmax(const lap_lane*, const lap_anchored*, int, const double*, const double*,
@@ -1843,7 +1843,8 @@ def pull(
     const double[:, ::1] weights,       # IN
     double sign,                        # IN
     const double[::1] alpha,            # IN
-    const entry[:, ::1] bar,            # IN  cotangent of `probabilities`
+    const entry[:, ::1] bar,            # IN  cotangent of F, or of its logarithm
+    bint logarithm,                     # IN
     entry[:, ::1] x_bar,                # OUT
     double[::1] level_bar,              # OUT
     double[::1] alpha_bar,              # OUT
@@ -1866,8 +1867,8 @@ def pull(
             b.lo, b.hi, b.u = thresholds[0, l], thresholds[1, l], thresholds[2, l]
             b.density = thresholds[7, l]
             lane = _lane(x, weights, sign, alpha, l, runner)
-            lap_lane_pull(&lane, &b, &bar[l, 0], scratch if entry is float else &x_bar[l, 0],
-                          &x_bar[l, 0], &sums)
+            lap_lane_pull(&lane, &b, &bar[l, 0], logarithm,
+                          scratch if entry is float else &x_bar[l, 0], &x_bar[l, 0], &sums)
             level_bar[l] = (sums.h.high + sums.h.low) / b.density
             alpha_bar[l] = -(sums.along.high + sums.along.low) / alpha[l]
     free(scratch)

@@ -519,15 +519,15 @@ static void NAME(cdf)(const void *x, int single, ptrdiff_t n, double sign, const
         cdf(x, 0, n, sign, b, alpha, 0, out);
 }
 
-/* f((b - z)/alpha) of the next entries. */
-INLINE vec density(const void *x, int single, ptrdiff_t i, ptrdiff_t left, threshold b)
+/* lap_logcdf_slope(t), of the density f(t). */
+INLINE vec log_slope(vec t, vec f)
 {
-    return v_half_exp2(offset(b, v_read(x, single, i, left)));
+    return v_if(v_le(t, v_all(0.0)), v_all(1.0), f / (1.0 - f));
 }
 
 INLINE void pull_sums(const void *x, int single, const double *c, const void *bar, ptrdiff_t n,
-                      double sign, const lap_anchored *b, double alpha, double *densities,
-                      lap_pulled *sums)
+                      double sign, const lap_anchored *b, double alpha, int logarithm,
+                      double *densities, lap_pulled *sums)
 {
     const vec zero = v_all(0.0);
     const threshold middle = threshold_of(b, sign, alpha);
@@ -540,9 +540,9 @@ INLINE void pull_sums(const void *x, int single, const double *c, const void *ba
         vec sum = zero;
         for (i = start; i < stop; i += LANES) {
             ptrdiff_t left = stop - i;
-            vec f = density(x, single, i, left, middle);
+            vec t = offset(middle, v_read(x, single, i, left)), f = v_half_exp2(t);
             mask more;
-            sum = sum + v_read(bar, single, i, left) * f;
+            sum = sum + v_read(bar, single, i, left) * (logarithm ? log_slope(t, f) : f);
             if (densities)
                 v_write(densities, 0, i, left, f);
             if (c)
@@ -572,13 +572,13 @@ INLINE void pull_sums(const void *x, int single, const double *c, const void *ba
 
 static void NAME(pull_sums)(const void *x, int single, const double *c, const void *bar,
                             ptrdiff_t n, double sign, const lap_anchored *b, double alpha,
-                            double *densities, lap_pulled *sums)
+                            int logarithm, double *densities, lap_pulled *sums)
 {
-    BY_CASE(pull_sums, x, single, c, bar, n, sign, b, alpha, densities, sums);
+    BY_CASE(pull_sums, x, single, c, bar, n, sign, b, alpha, logarithm, densities, sums);
 }
 
 INLINE void pull_entries(const void *x, int single, const double *c, const void *bar, ptrdiff_t n,
-                         double sign, const lap_anchored *b, double alpha, double h,
+                         double sign, const lap_anchored *b, double alpha, int logarithm, double h,
                          ptrdiff_t pivot, double origin, const double *densities, void *x_bar,
                          lap_pulled *sums)
 {
@@ -594,9 +594,13 @@ INLINE void pull_entries(const void *x, int single, const double *c, const void 
             ptrdiff_t left = stop - i;
             vec v = v_read(x, single, i, left), cotangent = v_read(bar, single, i, left);
             vec f = densities ? v_next(densities + i, left, 0.0)
-                              : density(x, single, i, left, middle);
+                              : v_half_exp2(offset(middle, v));
             vec step = (v - from) * rate;
-            vec w = c ? v_next(c + i, left, 0.0) : v_all(1.0), z_bar = f * (share * w - cotangent);
+            vec w = c ? v_next(c + i, left, 0.0) : v_all(1.0), z_bar;
+            if (logarithm)
+                z_bar = f * (share * w) - cotangent * log_slope(offset(middle, v), f);
+            else
+                z_bar = f * (share * w - cotangent);
             if (!densities && left < LANES)
                 z_bar = v_if(v_first(left), z_bar, zero);
             if (i <= pivot && pivot < i + LANES)
@@ -614,11 +618,11 @@ INLINE void pull_entries(const void *x, int single, const double *c, const void 
 
 static void NAME(pull_entries)(const void *x, int single, const double *c, const void *bar,
                                ptrdiff_t n, double sign, const lap_anchored *b, double alpha,
-                               double h, ptrdiff_t pivot, double origin,
+                               int logarithm, double h, ptrdiff_t pivot, double origin,
                                const double *densities, void *x_bar, lap_pulled *sums)
 {
-    BY_CASE(pull_entries, x, single, c, bar, n, sign, b, alpha, h, pivot, origin, densities, x_bar,
-            sums);
+    BY_CASE(pull_entries, x, single, c, bar, n, sign, b, alpha, logarithm, h, pivot, origin,
+            densities, x_bar, sums);
 }
 
 INLINE void softmax(const void *x, int single, const double *c, const double *dot, ptrdiff_t n,

@@ -89,15 +89,15 @@ typedef struct {
     /* F((b - z)/alpha), or its logarithm. */
     void (*cdf)(const void *x, int single, ptrdiff_t n, double sign, const lap_anchored *b,
                 double alpha, int logarithm, void *out);
-    /* Two passes over the entries of a vector-Jacobian product of p = F((b - z)/alpha).  The second
-     * needs sums of the first over all entries, and gives nothing to the entry `pivot`, at
-     * z = origin.  densities, which may be x_bar, is written by the first and read by the second;
-     * where NULL, they are computed twice. */
+    /* Two passes over the entries of a vector-Jacobian product of p = F((b - z)/alpha), or of its
+     * logarithm.  The second needs sums of the first over all entries, and gives nothing to the
+     * entry `pivot`, at z = origin.  densities, which may be x_bar, is written by the first and
+     * read by the second; where NULL, they are computed twice. */
     void (*pull_sums)(const void *x, int single, const double *c, const void *bar, ptrdiff_t n,
-                      double sign, const lap_anchored *b, double alpha, double *densities,
-                      lap_pulled *sums);
+                      double sign, const lap_anchored *b, double alpha, int logarithm,
+                      double *densities, lap_pulled *sums);
     void (*pull_entries)(const void *x, int single, const double *c, const void *bar, ptrdiff_t n,
-                         double sign, const lap_anchored *b, double alpha, double h,
+                         double sign, const lap_anchored *b, double alpha, int logarithm, double h,
                          ptrdiff_t pivot, double origin, const double *densities, void *x_bar,
                          lap_pulled *sums);
     /* The softmax weights q of -|b - x|/alpha, times c.  Adds bar q to `running`, or starts it if

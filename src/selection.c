@@ -629,7 +629,7 @@ static void sums_part(void *context, ptrdiff_t i)
     const ptrdiff_t start = part_start(lane->n, i);
     lane->table->pull_sums(from(lane, lane->x, start), lane->single,
                            lane->c ? lane->c + start : NULL, from(lane, all->bar, start),
-                           part_size(lane->n, i), lane->sign, all->b, lane->alpha,
+                           part_size(lane->n, i), lane->sign, all->b, lane->alpha, all->logarithm,
                            all->densities ? all->densities + start : NULL, &all->sums[i]);
 }
 
@@ -640,14 +640,14 @@ static void entries_part(void *context, ptrdiff_t i)
     const ptrdiff_t start = part_start(lane->n, i);
     lane->table->pull_entries(from(lane, lane->x, start), lane->single,
                               lane->c ? lane->c + start : NULL, from(lane, all->bar, start),
-                              part_size(lane->n, i), lane->sign, all->b, lane->alpha, all->h,
-                              all->pivot - start, all->origin,
+                              part_size(lane->n, i), lane->sign, all->b, lane->alpha,
+                              all->logarithm, all->h, all->pivot - start, all->origin,
                               all->densities ? all->densities + start : NULL,
                               from(lane, all->out, start), &all->sums[i]);
 }
 
-void lap_lane_pull(const lap_lane *lane, const lap_anchored *b, const void *bar, double *densities,
-                   void *x_bar, lap_pulled *sums)
+void lap_lane_pull(const lap_lane *lane, const lap_anchored *b, const void *bar, int logarithm,
+                   double *densities, void *x_bar, lap_pulled *sums)
 {
     const ptrdiff_t tasks = parts(lane->n);
     lap_pair rest = {0.0, 0.0};
@@ -656,6 +656,7 @@ void lap_lane_pull(const lap_lane *lane, const lap_anchored *b, const void *bar,
     all.lane = lane;
     all.b = b;
     all.bar = bar;
+    all.logarithm = logarithm;
     all.densities = densities;
     all.out = x_bar;
     run(lane->runner, sums_part, &all, tasks);

@@ -51,10 +51,10 @@ void lap_lane_copy(const lap_lane *lane);
 /* F((b - z)/alpha) of all entries, or its logarithm. */
 void lap_lane_cdf(const lap_lane *lane, const lap_anchored *b, int logarithm, void *out);
 
-/* x_bar for the cotangent bar of p = F((b - z)/alpha); sums->h and sums->along become sum bar f and
- * the cotangent of alpha times -alpha.  densities has room for n; it may be x_bar, or NULL at the
- * price of more exps. */
-void lap_lane_pull(const lap_lane *lane, const lap_anchored *b, const void *bar, double *densities,
-                   void *x_bar, lap_pulled *sums);
+/* x_bar for the cotangent bar of p = F((b - z)/alpha), or of its logarithm; sums->h and sums->along
+ * become the cotangent of b times alpha, and that of alpha times -alpha.  densities has room for n;
+ * it may be x_bar, or NULL at the price of more exps. */
+void lap_lane_pull(const lap_lane *lane, const lap_anchored *b, const void *bar, int logarithm,
+                   double *densities, void *x_bar, lap_pulled *sums);
 
 #endif

@@ -1,4 +1,5 @@
 import numpy as np
+import pytest
 from contract import Contract, some_k, topk_thresholds
 
 import lapsum
@@ -56,3 +57,37 @@ def test_k_on_a_plateau_with_cotangents_of_both_signs():
     lin = lapsum.linearize(lapsum.log_soft_topk, [0.0, 1.0, 2.0, 3.0], 2, 1e-4)
     assert lin.vjp([1.0, -0.3, 0.0, 0.0])[1] == np.inf
     np.testing.assert_allclose(lin.vjp([1.0, -1.0, 0.5, 0.25])[1], 0.25, rtol=1e-12)
+
+
+@pytest.mark.parametrize("alpha", [1e300, 1e307])
+def test_alpha_where_differences_overflow(alpha):
+    """Scaled down, all that there is to know is the same."""
+    x, bar, scale = np.array([-1.7e308, 0.0, 1.7e308, 1e307]), [1.0, -2.0, 0.5, 0.25], 2.0**-900
+    for k in (1, 1.5, 2, 3.2):
+        lin = lapsum.linearize(lapsum.log_soft_topk, x, k, alpha)
+        small = lapsum.linearize(lapsum.log_soft_topk, x * scale, k, alpha * scale)
+        for bars, wrt in ((lin.vjp(bar), None), (lin.vjp(bar, wrt="x"), "x")):
+            expected = small.vjp(bar) if wrt is None else small.vjp(bar, wrt=wrt)
+            np.testing.assert_allclose(bars[0], expected[0] * scale, rtol=1e-12)
+            if wrt is None:
+                np.testing.assert_allclose(bars[1], expected[1], rtol=1e-12)
+                np.testing.assert_allclose(bars[2], expected[2] * scale, rtol=1e-12)
+
+
+def test_a_lane_whose_differences_overflow_leaves_the_others_alone(rng):
+    x, bar = rng.normal(size=(2, 2, 4))
+    alone = lapsum.linearize(lapsum.log_soft_topk, x[0], 1.5, 0.5).vjp(bar[0])
+    x[1] = [-1.7e308, 0.0, 1.7e308, 1e307]
+    alpha = np.array([0.5, 1e300])
+    both = lapsum.linearize(lapsum.log_soft_topk, x, 1.5, alpha).vjp(bar)
+    np.testing.assert_array_equal(both[0][0], alone[0])
+    assert both[2][0] == alone[2]
+    assert np.isfinite(both[2]).all()
+
+
+@pytest.mark.parametrize("shape", [(0, 3), (3, 0), (0, 0)])
+def test_nothing(shape):
+    lin = lapsum.linearize(lapsum.log_soft_topk, np.empty(shape), 0, 1.0)
+    x_bar, k_bar, alpha_bar = lin.vjp(np.empty(shape))
+    assert x_bar.shape == shape
+    assert (k_bar, alpha_bar) == (0, 0)

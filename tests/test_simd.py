@@ -181,10 +181,40 @@ def test_a_vjp_of_lanes_of_nan_writes_to_them_alone(level, kind, weighted, rng):
         memory = np.full((9, n), 7.0, x.dtype)
         bars = np.empty((2, 3))
         inputs = x, found, weights, 1.0, np.ones(3), bar
-        _kernels.pull[kind](1, *inputs, memory[3:6], *bars, 0, 3)
-        assert (memory[:3] == 7).all()
-        assert (memory[6:] == 7).all()
-        assert np.isfinite(memory[3:5]).all()
+        for logarithm in (False, True):
+            _kernels.pull[kind](1, *inputs, logarithm, memory[3:6], *bars, 0, 3)
+            assert (memory[:3] == 7).all()
+            assert (memory[6:] == 7).all()
+            assert np.isfinite(memory[3:5]).all()
+
+
+@pytest.mark.skipif(np.finfo(np.longdouble).eps > 1e-18, reason="long double is double here")
+@pytest.mark.parametrize("func", [lapsum.soft_topk, lapsum.log_soft_topk])
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("n", [2, 65, 1000, 70_001])
+def test_the_vjp_of_a_lane(level, func, dtype, n, rng):
+    """By its formulas in long double, from the probabilities."""
+    x, bar = rng.normal(size=(2, n)).astype(dtype)
+    alpha = 0.3
+    for k, weights in ((0.3 * n, None), (0.7 * n, None), (0.4, rng.uniform(0.1, 1.0, n))):
+        p = lapsum.soft_topk(x.astype(float), k, alpha, weights=weights)
+        c = np.ones(n) if weights is None else weights
+        f = np.minimum(p, lapsum.soft_topk(-x.astype(float), c.sum() - k, alpha, weights=weights))
+        p, f, c, v, z = (a.astype(np.longdouble) for a in (p, f, c, bar, -x))
+        density, slope = (c * f).sum(), f / p if func is lapsum.log_soft_topk else f
+        h = (v * slope).sum()
+        z_bar = c * f * h / density - v * slope
+        mean = (c * f * z).sum() / density
+        alpha_bar = (v * slope * (z - mean)).sum() / alpha**2
+        bars = lapsum.linearize(func, x, k, alpha, weights=weights).vjp(bar)
+        assert bars[0].dtype == dtype
+        scale = np.abs(v * slope).sum()
+        eps = np.finfo(dtype).eps
+        np.testing.assert_allclose(bars[0], -z_bar / alpha, rtol=2 * eps, atol=1e-12 * scale)
+        np.testing.assert_allclose(float(bars[1]), float(h / density), atol=1e-12 * scale / density)
+        np.testing.assert_allclose(float(bars[2]), float(alpha_bar), atol=1e-11 * scale)
+        if weights is not None:
+            np.testing.assert_allclose(bars[3], -p * h / density, atol=1e-12 * scale / density)
 
 
 @pytest.mark.skipif(np.finfo(np.longdouble).eps > 1e-18, reason="long double is double here")
