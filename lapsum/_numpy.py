@@ -35,7 +35,18 @@ FEW = 128
 # The loops that read entries, or write results, as they are: by their dtype.
 _SINGLE, _DOUBLE = np.dtype(np.float32), np.dtype(np.float64)
 _KINDS = {_SINGLE: "float", _DOUBLE: "double"}
-_PACK, _UNPACK, _DISTRIBUTE, _REARRANGE, _RANKS, _SELECT, _PULL, _SOFTMAX, _PERMUTATION = (
+(
+    _PACK,
+    _UNPACK,
+    _DISTRIBUTE,
+    _REARRANGE,
+    _RANKS,
+    _SELECT,
+    _PULL,
+    _PUSH,
+    _SOFTMAX,
+    _PERMUTATION,
+) = (
     {dtype: loop[kind] for dtype, kind in _KINDS.items()}
     for loop in (
         _kernels.pack,
@@ -45,6 +56,7 @@ _PACK, _UNPACK, _DISTRIBUTE, _REARRANGE, _RANKS, _SELECT, _PULL, _SOFTMAX, _PERM
         _kernels.ranks,
         _kernels.select,
         _kernels.pull,
+        _kernels.push,
         _kernels.softmax,
         _kernels.permutation,
     )
@@ -797,6 +809,26 @@ class Kernels:
             _PULL[x.dtype], x, thresholds, weights, sign, alpha, bar, logarithm, *outputs
         )
         return outputs
+
+    def push(
+        self,
+        thresholds: Array,
+        x: Array,
+        weights: Array | None,
+        sign: float,
+        alpha: Array,
+        x_dot: Array | None,
+        level_dot: Array,
+        alpha_dot: Array,
+        logarithm: bool,
+    ) -> Array:
+        """Return the tangent of F, or of its logarithm, in solved lanes."""
+        out = np.empty(x.shape)
+        tangents = x_dot, level_dot, alpha_dot
+        self._run_long(
+            _PUSH[x.dtype], x, thresholds, weights, sign, alpha, *tangents, logarithm, out
+        )
+        return out
 
     def softmax(
         self,

@@ -340,6 +340,13 @@ class _SoftTopk(LaneRule):
         out = xp.zeros(self.x.shape)
         if not self.x.shape[1]:
             return out
+        plain, pushed = None, None
+        if self.kernels.on_host and self.plain().any():
+            pushed = self.push(x_dot, k_dot, alpha_dot, weights_dot)
+            # What overflows, or is infinite, is not without exceptions.
+            plain = self.plain() & xp.isfinite(pushed).all(axis=-1)
+            if plain.all():
+                return pushed
         slope = self.slope()
         q, pivot = self.softmax()
         if x_dot is not None:
@@ -356,7 +363,26 @@ class _SoftTopk(LaneRule):
         if weights_dot is not None:
             out = out - self.weights_jvp(self.rescale(weights_dot))
         out = xp.where(xp.isnan(self.z), np.nan, out)
-        return out if self.absent is None else xp.where(self.absent, 0.0, out)
+        if self.absent is not None:
+            out = xp.where(self.absent, 0.0, out)
+        return out if plain is None else xp.where(plain[:, None], pushed, out)
+
+    def push(
+        self,
+        x_dot: Array | None,
+        k_dot: Array | None,
+        alpha_dot: Array | None,
+        weights_dot: Array | None,
+    ) -> Array:
+        """Return the tangent for those given, for plain lanes."""
+        zero = self.kernels.xp.zeros(self.alpha.shape)
+        level_dot = zero if k_dot is None else self.rescale(k_dot[:, None])[:, 0]
+        if weights_dot is not None:
+            level_dot = level_dot - (self.probabilities() * self.rescale(weights_dot)).sum(axis=-1)
+        lanes = self.b.found, self.x, self.weights, self.sign, self.alpha
+        turning = zero if alpha_dot is None else alpha_dot
+        out: Array = self.kernels.push(*lanes, x_dot, level_dot, turning, self.fill == 2)
+        return out
 
     def vjp(self, bar: Array, wrt: frozenset[str]) -> dict[str, Array]:
         xp = self.kernels.xp
@@ -413,9 +439,13 @@ class _SoftTopk(LaneRule):
         if "k" in wrt:
             bars["k"] = self.rescale(k_bar[:, None])[:, 0]
         if "weights" in wrt:
-            p = self.p if self.b.solved is not None else self.chosen()
+            p = self.probabilities() if self.b.solved is not None else self.chosen()
             bars["weights"] = self.rescale(-self.kernels.times(p, k_bar[:, None]))
         return bars
+
+    def probabilities(self) -> Array:
+        """Return p as the value gives it, in plain lanes, where it is not rounded."""
+        return self.b.p
 
     def spread(self, q: Array, pivot: Array) -> tuple[Array, Array]:
         """Return (z_i - sum_j q_j z_j)/unit, 0 at infinite entries, by differences, and unit/alpha.
@@ -477,6 +507,9 @@ class _LogSoftTopk(_SoftTopk):
     def p(self) -> Array:
         """The probabilities F(t)."""
         return self.kernels.cdf(self.t)
+
+    def probabilities(self) -> Array:
+        return self.kernels.xp.exp(self.b.p)
 
     def slope(self) -> Array:
         # Where -inf entries give log p = -inf the derivatives are 0, not those of the limit.

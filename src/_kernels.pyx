@@ -121,6 +121,8 @@ cdef extern from "selection.h" nogil:
     void lap_lane_cdf(const lap_lane*, const lap_anchored*, int, void*)
     void lap_lane_pull(const lap_lane*, const lap_anchored*, const void*, int, double*, void*,
                        lap_pulled*)
+    void lap_lane_push(const lap_lane*, const lap_anchored*, const double*, double, double, int,
+                       double*)
     const int LAP_FEW
     void lap_lane_softmax(const lap_lane*, const lap_anchored*, int, const double*, const double*,
                           void*, lap_pulled*)
@@ -1872,6 +1874,37 @@ def pull(
             level_bar[l] = (sums.h.high + sums.h.low) / b.density
             alpha_bar[l] = -(sums.along.high + sums.along.low) / alpha[l]
     free(scratch)
+
+
+def push(
+    Py_ssize_t workers,                 # as for `select`
+    const entry[:, ::1] x,              # IN
+    const double[:, ::1] thresholds,    # IN  as `select` leaves them, for lanes it solved
+    const double[:, ::1] weights,       # IN
+    double sign,                        # IN
+    const double[::1] alpha,            # IN
+    const double[:, ::1] dot,           # IN  None: zeros
+    const double[::1] level_dot,        # IN
+    const double[::1] alpha_dot,        # IN
+    bint logarithm,                     # IN
+    double[:, ::1] out,                 # OUT the tangent of F, or of its logarithm
+    Py_ssize_t start, Py_ssize_t stop,
+):
+    """The tangent for those of x, of the level and of alpha, by three passes over each lane."""
+    cdef Py_ssize_t l
+    cdef lap_anchored b
+    cdef lap_lane lane
+    cdef _threads threads
+    cdef const lap_runner *runner = _runner(&threads, workers)
+    cdef const double *dots = NULL
+    with nogil:
+        for l in range(start, stop):
+            b.lo, b.hi, b.u = thresholds[0, l], thresholds[1, l], thresholds[2, l]
+            b.density = thresholds[7, l]
+            lane = _lane(x, weights, sign, alpha, l, runner)
+            if dot is not None:
+                dots = &dot[l, 0]
+            lap_lane_push(&lane, &b, dots, level_dot[l], alpha_dot[l], logarithm, &out[l, 0])
 
 
 def softmax(

@@ -542,7 +542,8 @@ INLINE void pull_sums(const void *x, int single, const double *c, const void *ba
             ptrdiff_t left = stop - i;
             vec t = offset(middle, v_read(x, single, i, left)), f = v_half_exp2(t);
             mask more;
-            sum = sum + v_read(bar, single, i, left) * (logarithm ? log_slope(t, f) : f);
+            if (bar)
+                sum = sum + v_read(bar, single, i, left) * (logarithm ? log_slope(t, f) : f);
             if (densities)
                 v_write(densities, 0, i, left, f);
             if (c)
@@ -625,6 +626,76 @@ static void NAME(pull_entries)(const void *x, int single, const double *c, const
             densities, x_bar, sums);
 }
 
+INLINE void push_sums(const void *x, int single, const double *c, const double *dot, ptrdiff_t n,
+                      double alpha, const lap_pushed *with, const double *densities,
+                      lap_pulled *sums)
+{
+    const vec zero = v_all(0.0), rate = v_all(1.0 / alpha);
+    const vec x_there = v_all(with->x_there), dot_there = v_all(with->dot_there);
+    pair mean = {zero, zero}, along = mean;
+    ptrdiff_t start, i;
+    for (start = 0; start < n; start += BLOCK) {
+        ptrdiff_t stop = n - start < BLOCK ? n : start + BLOCK;
+        vec sum = zero, moment = zero;
+        for (i = start; i < stop; i += LANES) {
+            ptrdiff_t left = stop - i;
+            vec q = v_next(densities + i, left, 0.0);
+            vec step = (v_read(x, single, i, left) - x_there) * rate;
+            if (c)
+                q = q * v_next(c + i, left, 0.0);
+            moment = v_add_if(v_nonzero(q), moment, q * step);
+            if (dot)
+                sum = sum + q * (v_next(dot + i, left, 0.0) - dot_there);
+        }
+        add(&mean, sum);
+        add(&along, moment);
+    }
+    sums->h = reduce(mean);
+    sums->along = reduce(along);
+}
+
+static void NAME(push_sums)(const void *x, int single, const double *c, const double *dot,
+                            ptrdiff_t n, double alpha, const lap_pushed *with,
+                            const double *densities, lap_pulled *sums)
+{
+    BY_CASE(push_sums, x, single, c, dot, n, alpha, with, densities, sums);
+}
+
+INLINE void push_entries(const void *x, int single, const double *dot, ptrdiff_t n, double sign,
+                         const lap_anchored *b, double alpha, int logarithm,
+                         const lap_pushed *with, double *out)
+{
+    const vec zero = v_all(0.0), per_alpha = v_all(1.0 / alpha), level = v_all(with->level);
+    const vec x_there = v_all(with->x_there), dot_there = v_all(with->dot_there);
+    const vec mean_dot = v_all(with->mean_dot), mean_step = v_all(with->mean_step);
+    const vec rate = v_all(with->rate), alpha_rate = v_all(with->alpha_rate);
+    const threshold middle = threshold_of(b, sign, alpha);
+    const int turning = with->alpha_rate != 0.0;
+    ptrdiff_t i;
+    for (i = 0; i < n; i += LANES) {
+        const ptrdiff_t left = n - i;
+        const vec v = v_read(x, single, i, left);
+        vec slope = v_next(out + i, left, 0.0), rise = level;
+        if (logarithm)
+            slope = log_slope(offset(middle, v), slope);
+        if (dot)
+            rise = rise + rate * (mean_dot - (v_next(dot + i, left, 0.0) - dot_there));
+        if (turning)
+            rise = rise + alpha_rate * ((v - x_there) * per_alpha - mean_step);
+        v_write(out, 0, i, left, slope * v_if(v_nonzero(slope), rise, zero));
+    }
+}
+
+static void NAME(push_entries)(const void *x, int single, const double *dot, ptrdiff_t n,
+                               double sign, const lap_anchored *b, double alpha, int logarithm,
+                               const lap_pushed *with, double *out)
+{
+    if (single)
+        push_entries(x, 1, dot, n, sign, b, alpha, logarithm, with, out);
+    else
+        push_entries(x, 0, dot, n, sign, b, alpha, logarithm, with, out);
+}
+
 INLINE void softmax(const void *x, int single, const double *c, const double *dot, ptrdiff_t n,
                     const lap_anchored *b, double alpha, double bar, int first, double *running,
                     void *x_bar, lap_pulled *sums)
@@ -674,5 +745,6 @@ static void NAME(softmax)(const void *x, int single, const double *c, const doub
 const lap_table NAME(lap_table) = {
     TEXT(LAP_LEVEL), NAME(collapse), NAME(places), NAME(exp), NAME(decays), NAME(steps),
     NAME(levels_up_to), NAME(solve), NAME(thresholds), NAME(shares), NAME(insides), NAME(widths),
-    NAME(cdf), NAME(pull_sums), NAME(pull_entries), NAME(softmax),
+    NAME(cdf), NAME(pull_sums), NAME(pull_entries), NAME(push_sums), NAME(push_entries),
+    NAME(softmax),
 };

@@ -39,6 +39,14 @@ typedef struct {
     ptrdiff_t pivot;
 } lap_pulled;
 
+/* A tangent of p = F((b - z)/alpha) is its slope in b times
+ * level + rate (mean_dot - (dot - dot_there)) + alpha_rate (step - mean_step),
+ * step = (x - x_there)/alpha, where all differences are from one entry. */
+typedef struct {
+    double x_there, dot_there, mean_dot, mean_step;
+    double level, rate, alpha_rate;
+} lap_pushed;
+
 /* Thresholds in ascending order among sorted nodes, and their distances, over alpha, to the nodes
  * next to them: `before` to lo on the left, `after` to hi on the right, and place + u again to lo,
  * with place 0, half the gap or all of it.  index: how many nodes are left of each. */
@@ -92,7 +100,8 @@ typedef struct {
     /* Two passes over the entries of a vector-Jacobian product of p = F((b - z)/alpha), or of its
      * logarithm.  The second needs sums of the first over all entries, and gives nothing to the
      * entry `pivot`, at z = origin.  densities, which may be x_bar, is written by the first and
-     * read by the second; where NULL, they are computed twice. */
+     * read by the second; where NULL, they are computed twice.  Without bar, the first finds the
+     * densities and the pivot alone. */
     void (*pull_sums)(const void *x, int single, const double *c, const void *bar, ptrdiff_t n,
                       double sign, const lap_anchored *b, double alpha, int logarithm,
                       double *densities, lap_pulled *sums);
@@ -100,6 +109,15 @@ typedef struct {
                          double sign, const lap_anchored *b, double alpha, int logarithm, double h,
                          ptrdiff_t pivot, double origin, const double *densities, void *x_bar,
                          lap_pulled *sums);
+    /* Two passes of a Jacobian-vector product, given the densities; dot may be NULL.  The sums: h, of
+     * c times density times dot - dot_there, and along, of c times density times step.  The tangent
+     * takes the place of the densities. */
+    void (*push_sums)(const void *x, int single, const double *c, const double *dot, ptrdiff_t n,
+                      double alpha, const lap_pushed *with, const double *densities,
+                      lap_pulled *sums);
+    void (*push_entries)(const void *x, int single, const double *dot, ptrdiff_t n, double sign,
+                         const lap_anchored *b, double alpha, int logarithm,
+                         const lap_pushed *with, double *out);
     /* The softmax weights q of -|b - x|/alpha, times c.  Adds bar q to `running`, or starts it if
      * first; x_bar is what it holds then, or NULL.  h: the sum of q dot, unless dot is NULL; along:
      * that of q (y - x)/alpha to the neighbour y of b on the side of x. */

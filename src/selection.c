@@ -579,11 +579,13 @@ typedef struct {
     const lap_lane *lane;
     const lap_anchored *b;
     const void *bar;
+    const double *dot;
     double *densities;
     void *out;
     double h, origin;
     ptrdiff_t pivot;
     int logarithm;
+    lap_pushed with;
     lap_pulled sums[PARTS];
 } entries;
 
@@ -628,8 +630,9 @@ static void sums_part(void *context, ptrdiff_t i)
     const lap_lane *lane = all->lane;
     const ptrdiff_t start = part_start(lane->n, i);
     lane->table->pull_sums(from(lane, lane->x, start), lane->single,
-                           lane->c ? lane->c + start : NULL, from(lane, all->bar, start),
-                           part_size(lane->n, i), lane->sign, all->b, lane->alpha, all->logarithm,
+                           lane->c ? lane->c + start : NULL,
+                           all->bar ? from(lane, all->bar, start) : NULL, part_size(lane->n, i),
+                           lane->sign, all->b, lane->alpha, all->logarithm,
                            all->densities ? all->densities + start : NULL, &all->sums[i]);
 }
 
@@ -646,6 +649,25 @@ static void entries_part(void *context, ptrdiff_t i)
                               from(lane, all->out, start), &all->sums[i]);
 }
 
+/* The first pass: densities, the sum over all entries, and the entry with most of q. */
+static lap_pulled sums_of(entries *all)
+{
+    const lap_lane *lane = all->lane;
+    const ptrdiff_t tasks = parts(lane->n);
+    lap_pulled sums;
+    ptrdiff_t i;
+    run(lane->runner, sums_part, all, tasks);
+    sums = all->sums[0];
+    for (i = 1; i < tasks; i++) {
+        add(&sums.h, all->sums[i].h);
+        if (all->sums[i].most > sums.most) {
+            sums.most = all->sums[i].most;
+            sums.pivot = part_start(lane->n, i) + all->sums[i].pivot;
+        }
+    }
+    return sums;
+}
+
 void lap_lane_pull(const lap_lane *lane, const lap_anchored *b, const void *bar, int logarithm,
                    double *densities, void *x_bar, lap_pulled *sums)
 {
@@ -659,15 +681,7 @@ void lap_lane_pull(const lap_lane *lane, const lap_anchored *b, const void *bar,
     all.logarithm = logarithm;
     all.densities = densities;
     all.out = x_bar;
-    run(lane->runner, sums_part, &all, tasks);
-    *sums = all.sums[0];
-    for (i = 1; i < tasks; i++) {
-        add(&sums->h, all.sums[i].h);
-        if (all.sums[i].most > sums->most) {
-            sums->most = all.sums[i].most;
-            sums->pivot = part_start(lane->n, i) + all.sums[i].pivot;
-        }
-    }
+    *sums = sums_of(&all);
     all.h = value(sums->h);
     all.pivot = sums->pivot;
     all.origin = lane->sign * get(lane, lane->x, all.pivot);
@@ -679,6 +693,57 @@ void lap_lane_pull(const lap_lane *lane, const lap_anchored *b, const void *bar,
     }
     /* The cotangents add up to zero, and where one share is near 1 only this is accurate. */
     set(lane, x_bar, all.pivot, -lane->sign * (value(rest) / lane->alpha));
+}
+
+static void push_sums_part(void *context, ptrdiff_t i)
+{
+    entries *all = context;
+    const lap_lane *lane = all->lane;
+    const ptrdiff_t start = part_start(lane->n, i);
+    lane->table->push_sums(from(lane, lane->x, start), lane->single,
+                           lane->c ? lane->c + start : NULL, all->dot ? all->dot + start : NULL,
+                           part_size(lane->n, i), lane->alpha, &all->with,
+                           all->densities + start, &all->sums[i]);
+}
+
+static void push_entries_part(void *context, ptrdiff_t i)
+{
+    entries *all = context;
+    const lap_lane *lane = all->lane;
+    const ptrdiff_t start = part_start(lane->n, i);
+    lane->table->push_entries(from(lane, lane->x, start), lane->single,
+                              all->dot ? all->dot + start : NULL, part_size(lane->n, i),
+                              lane->sign, all->b, lane->alpha, all->logarithm, &all->with,
+                              all->densities + start);
+}
+
+void lap_lane_push(const lap_lane *lane, const lap_anchored *b, const double *dot,
+                   double level_dot, double alpha_dot, int logarithm, double *out)
+{
+    const ptrdiff_t tasks = parts(lane->n);
+    lap_pair mean = {0.0, 0.0}, along = mean;
+    entries all;
+    ptrdiff_t i;
+    all.lane = lane;
+    all.b = b;
+    all.bar = NULL;
+    all.dot = dot;
+    all.logarithm = logarithm;
+    all.densities = out;
+    all.pivot = sums_of(&all).pivot;
+    all.with.x_there = get(lane, lane->x, all.pivot);
+    all.with.dot_there = dot ? dot[all.pivot] : 0.0;
+    run_back(lane->runner, push_sums_part, &all, tasks);
+    for (i = 0; i < tasks; i++) {
+        add(&mean, all.sums[i].h);
+        add(&along, all.sums[i].along);
+    }
+    all.with.mean_dot = value(mean) / b->density;
+    all.with.mean_step = value(along) / b->density;
+    all.with.level = level_dot / b->density;
+    all.with.rate = lane->sign / lane->alpha;
+    all.with.alpha_rate = lane->sign * (alpha_dot / lane->alpha);
+    run(lane->runner, push_entries_part, &all, tasks);
 }
 
 typedef struct {

@@ -57,4 +57,8 @@ void lap_lane_cdf(const lap_lane *lane, const lap_anchored *b, int logarithm, vo
 void lap_lane_pull(const lap_lane *lane, const lap_anchored *b, const void *bar, int logarithm,
                    double *densities, void *x_bar, lap_pulled *sums);
 
+/* The tangent of p, or of its logarithm, for those of x (NULL for zeros), of the level and of alpha. */
+void lap_lane_push(const lap_lane *lane, const lap_anchored *b, const double *dot,
+                   double level_dot, double alpha_dot, int logarithm, double *out);
+
 #endif

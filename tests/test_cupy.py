@@ -487,7 +487,7 @@ def test_the_backends_have_the_same_names(cupy):
     def names(kernels):
         return {name for name in dir(kernels) if not name.startswith("_")}
 
-    # What serves the sorting of lanes that selection leaves, which a device's leaves none of, and
-    # what is checked.
-    host_only = {"every", "probabilities", "workers", "check_levels"}
+    # What serves the sorting of lanes that selection leaves, which a device's leaves none of, what
+    # is checked, and tangents, which a device gets from whole arrays.
+    host_only = {"every", "probabilities", "push", "workers", "check_levels"}
     assert names(_numpy.SERIAL) - host_only == names(_cupy.Kernels())

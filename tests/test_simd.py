@@ -192,10 +192,10 @@ def test_a_vjp_of_lanes_of_nan_writes_to_them_alone(level, kind, weighted, rng):
 @pytest.mark.parametrize("func", [lapsum.soft_topk, lapsum.log_soft_topk])
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 @pytest.mark.parametrize("n", [2, 65, 1000, 70_001])
-def test_the_vjp_of_a_lane(level, func, dtype, n, rng):
+def test_derivatives_of_a_lane(level, func, dtype, n, rng):
     """By its formulas in long double, from the probabilities."""
-    x, bar = rng.normal(size=(2, n)).astype(dtype)
-    alpha = 0.3
+    x, bar, x_dot = rng.normal(size=(3, n)).astype(dtype)
+    alpha, k_dot, alpha_dot = 0.3, -0.7, 1.3
     for k, weights in ((0.3 * n, None), (0.7 * n, None), (0.4, rng.uniform(0.1, 1.0, n))):
         p = lapsum.soft_topk(x.astype(float), k, alpha, weights=weights)
         c = np.ones(n) if weights is None else weights
@@ -213,8 +213,23 @@ def test_the_vjp_of_a_lane(level, func, dtype, n, rng):
         np.testing.assert_allclose(bars[0], -z_bar / alpha, rtol=2 * eps, atol=1e-12 * scale)
         np.testing.assert_allclose(float(bars[1]), float(h / density), atol=1e-12 * scale / density)
         np.testing.assert_allclose(float(bars[2]), float(alpha_bar), atol=1e-11 * scale)
+        weights_dot = np.zeros(n)
         if weights is not None:
             np.testing.assert_allclose(bars[3], -p * h / density, atol=1e-12 * scale / density)
+            weights_dot = rng.normal(size=n)
+        z_dot = -x_dot.astype(np.longdouble)
+        rise = ((c * f * z_dot).sum() / density - z_dot) / alpha + alpha_dot * (z - mean) / alpha**2
+        expected = slope * (rise + (k_dot - (p * weights_dot).sum()) / density)
+        tangents = (x_dot, k_dot, alpha_dot, weights_dot)[: 3 if weights is None else 4]
+        lin = lapsum.linearize(func, x, k, alpha, weights=weights)
+        got = lin.jvp(*tangents)
+        atol = 1e-12 * np.abs(expected).max()
+        np.testing.assert_allclose(got, expected.astype(float), rtol=2 * eps, atol=atol)
+        # A tangent that is the same for all changes nothing.
+        offset = [np.full(n, 1e8, dtype), *[None] * (len(tangents) - 1)]
+        assert not lin.jvp(*offset).any()
+        shared = lapsum.linearize(func, x, k, alpha, weights=weights, workers=2)
+        np.testing.assert_array_equal(shared.jvp(*tangents), got)
 
 
 @pytest.mark.skipif(np.finfo(np.longdouble).eps > 1e-18, reason="long double is double here")
