@@ -25,6 +25,7 @@ def cases(x, bar):
     """Calls to look into, by name."""
     half = x.size / 2
     topk = lapsum.linearize(lapsum.soft_topk, x, half, 0.1)
+    log_topk = lapsum.linearize(lapsum.log_soft_topk, x, half, 0.1)
     quantile = lapsum.linearize(lapsum.soft_quantile, x, 0.5, 0.1)
     rank = lapsum.linearize(lapsum.soft_rank, x, 0.1)
     order = lapsum.linearize(lapsum.soft_sort, x, 0.1)
@@ -34,7 +35,9 @@ def cases(x, bar):
     return {
         "soft_topk": lambda: lapsum.soft_topk(x, half, 0.1),
         "its vjp": lambda: topk.vjp(bar),
+        "its jvp": lambda: topk.jvp(bar, 1.0, 1.0),
         "log_soft_topk": lambda: lapsum.log_soft_topk(x, half, 0.1),
+        "its vjp    ": lambda: log_topk.vjp(bar),
         "soft_quantile, one level": lambda: lapsum.soft_quantile(x, 0.5, 0.1),
         "its vjp   ": lambda: quantile.vjp(1.0),
         "soft_rank": lambda: lapsum.soft_rank(x, 0.1),

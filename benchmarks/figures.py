@@ -26,7 +26,7 @@ import report
 from scipy import special
 
 import lapsum
-from lapsum import soft_rank, soft_sort, soft_topk
+from lapsum import log_soft_topk, soft_rank, soft_sort, soft_topk
 
 ALPHA = 0.1
 MILLION = (1_000_000,)
@@ -43,7 +43,8 @@ def over(call, yardstick, runs):
 
 
 def arguments(func, x):
-    return (x, x.shape[-1] / 2, ALPHA) if func is soft_topk else (x, ALPHA)
+    chosen = func in (soft_topk, log_soft_topk)
+    return (x, x.shape[-1] / 2, ALPHA) if chosen else (x, ALPHA)
 
 
 def value(func, x, **options):
@@ -53,7 +54,7 @@ def value(func, x, **options):
 
 def value_and_vjp(func, x):
     """The call that linearizes and takes one vjp: value and cotangents of all parameters."""
-    cotangent = normal(*x.shape, seed=1)
+    cotangent = normal(*x.shape, dtype=x.dtype, seed=1)
 
     def call():
         lin = lapsum.linearize(func, *arguments(func, x))
@@ -179,7 +180,8 @@ def calls(dtype, n=MILLION[0]):
         "soft_rank": value(soft_rank, x),
         "soft_sort": value(soft_sort, x),
         "soft_topk": value(soft_topk, x),
-        "log_soft_topk": partial(lapsum.log_soft_topk, x, n / 2, ALPHA),
+        "soft_topk, value and vjp": value_and_vjp(soft_topk, x),
+        "log_soft_topk": value(log_soft_topk, x),
         "soft_quantile": partial(lapsum.soft_quantile, x, 0.5, ALPHA),
         "soft_permute": partial(lapsum.soft_permute, x, x[::-1].copy(), ALPHA),
         "soft_permutation": partial(lapsum.soft_permutation, x[:1000], ALPHA),
@@ -208,6 +210,9 @@ FIGURES = {
     ),
     "linearize(soft_topk)+vjp 128x1000": Figure(
         2.5, "sort", against("sort", value_and_vjp, soft_topk, (128, 1000))
+    ),
+    "linearize(log_soft_topk)+vjp n=1e6": Figure(
+        None, "exp", against("exp", value_and_vjp, log_soft_topk)
     ),
     "soft_rank n=1e6": Figure(1.2, "argsort", against("argsort", value, soft_rank)),
     "linearize(soft_rank)+vjp n=1e6": Figure(

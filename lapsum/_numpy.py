@@ -824,7 +824,8 @@ class Kernels:
     ) -> Array:
         """Return the tangent of F, or of its logarithm, in solved lanes."""
         out = np.empty(x.shape)
-        tangents = x_dot, level_dot, alpha_dot
+        dot = None if x_dot is None else self.contiguous(x_dot)
+        tangents = dot, self.contiguous(level_dot), self.contiguous(alpha_dot)
         self._run_long(
             _PUSH[x.dtype], x, thresholds, weights, sign, alpha, *tangents, logarithm, out
         )

@@ -343,7 +343,7 @@ class _SoftTopk(LaneRule):
         plain, pushed = None, None
         if self.kernels.on_host and self.plain().any():
             pushed = self.push(x_dot, k_dot, alpha_dot, weights_dot)
-            # What overflows, or is infinite, is not without exceptions.
+            # Where something is infinite, or overflows, only what follows has the limits right.
             plain = self.plain() & xp.isfinite(pushed).all(axis=-1)
             if plain.all():
                 return pushed
@@ -374,14 +374,14 @@ class _SoftTopk(LaneRule):
         alpha_dot: Array | None,
         weights_dot: Array | None,
     ) -> Array:
-        """Return the tangent for those given, for plain lanes."""
+        """Return the tangent of plain lanes for those of the parameters."""
         zero = self.kernels.xp.zeros(self.alpha.shape)
         level_dot = zero if k_dot is None else self.rescale(k_dot[:, None])[:, 0]
         if weights_dot is not None:
             level_dot = level_dot - (self.probabilities() * self.rescale(weights_dot)).sum(axis=-1)
+        tangents = x_dot, level_dot, zero if alpha_dot is None else alpha_dot
         lanes = self.b.found, self.x, self.weights, self.sign, self.alpha
-        turning = zero if alpha_dot is None else alpha_dot
-        out: Array = self.kernels.push(*lanes, x_dot, level_dot, turning, self.fill == 2)
+        out: Array = self.kernels.push(*lanes, *tangents, self.fill == 2)
         return out
 
     def vjp(self, bar: Array, wrt: frozenset[str]) -> dict[str, Array]:
