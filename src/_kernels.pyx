@@ -1086,9 +1086,20 @@ def level(
                 b += size
 
 
-cdef inline bint _above(double excess, double A, double B, double c) noexcept nogil:
-    """Whether S(x_m) < w, with excess = w - C_m; S itself would round the small levels away."""
-    return excess > 0.5 * ((B - A) + c)
+cdef inline double _excess(
+    double w, const double[:, ::1] high, const double[:, ::1] low, Py_ssize_t k, Py_ssize_t m,
+) noexcept nogil:
+    """w less the weight of the first m sources."""
+    return w - m if high is None or m == 0 else (w - high[k, m - 1]) - low[k, m - 1]
+
+
+cdef inline bint _above(
+    double w, const double[:, ::1] weights, const double[:, ::1] high, const double[:, ::1] low,
+    const double[:, ::1] A, const double[:, ::1] B, Py_ssize_t k, Py_ssize_t m,
+) noexcept nogil:
+    """Whether w is above S at source m, which itself would round the small levels away."""
+    cdef double c = 1.0 if weights is None else weights[k, m]
+    return _excess(w, high, low, k, m) > 0.5 * ((B[k, m] - A[k, m]) + c)
 
 
 cdef inline Py_ssize_t _merge_levels(
@@ -1168,10 +1179,7 @@ def solve(
                     continue
                 stride = 1
                 lo, hi = m, m
-                while hi < n:
-                    excess = w - hi if unit or hi == 0 else (w - high[k, hi - 1]) - low[k, hi - 1]
-                    if not _above(excess, A[k, hi], B[k, hi], 1.0 if unit else weights[k, hi]):
-                        break
+                while hi < n and _above(w, weights, high, low, A, B, k, hi):
                     lo = hi + 1
                     hi += stride
                     stride *= 2
@@ -1179,20 +1187,15 @@ def solve(
                     hi = n
                 if lo == m:
                     stride = 1
-                    while lo > 0:
-                        m = lo - 1
-                        excess = w - m if unit or m == 0 else (w - high[k, m - 1]) - low[k, m - 1]
-                        if _above(excess, A[k, m], B[k, m], 1.0 if unit else weights[k, m]):
-                            break
-                        hi = m
+                    while lo > 0 and not _above(w, weights, high, low, A, B, k, lo - 1):
+                        hi = lo - 1
                         lo -= stride
                         stride *= 2
                     if lo < 0:
                         lo = 0
                 while lo < hi:
                     m = (lo + hi) // 2
-                    excess = w - m if unit or m == 0 else (w - high[k, m - 1]) - low[k, m - 1]
-                    if _above(excess, A[k, m], B[k, m], 1.0 if unit else weights[k, m]):
+                    if _above(w, weights, high, low, A, B, k, m):
                         lo = m + 1
                     else:
                         hi = m
@@ -1217,7 +1220,7 @@ def solve(
                     _table.solve(&A[k, 0], &B[k, 0], &gap[k, 0], <ptrdiff_t*>&index[l, i], j - i,
                                  &levels[l, i], 0.0, &side[l, i], &u[l, i], out, 6, distance)
                 else:
-                    excess = w - m if unit or m == 0 else (w - high[k, m - 1]) - low[k, m - 1]
+                    excess = _excess(w, high, low, k, m)
                     if m == 0:
                         root = lap_solve_below(w, B[k, 0])
                     elif m == n:
