@@ -258,7 +258,9 @@ def check_alpha(alpha: Any) -> None:
 
 def check_weights(weights: Any) -> None:
     """Raise ValueError unless every weight on the host is non-negative and finite."""
-    if type(weights) is not np.ndarray:
+    if type(weights) is not np.ndarray or not weights.size:
+        return
+    if weights.min() >= 0 and weights.max() < np.inf:
         return
     bad = ~((weights >= 0) & np.isfinite(weights))
     if bad.any():

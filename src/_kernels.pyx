@@ -78,6 +78,7 @@ cdef extern from "loops.h" nogil:
     ctypedef struct lap_table:
         const char *name
         void (*exp)(const double*, ptrdiff_t, double*) noexcept nogil
+        void (*add_up)(const double*, ptrdiff_t, double*) noexcept nogil
         void (*decays)(const double*, ptrdiff_t, double*) noexcept nogil
         void (*steps)(const double*, const double*, ptrdiff_t, double, double*) noexcept nogil
         void (*levels_up_to)(const double*, const double*, ptrdiff_t, ptrdiff_t, double,
@@ -869,19 +870,16 @@ def totals(
     Py_ssize_t start, Py_ssize_t stop,
 ):
     """Three-fold compensated, so that what is lost is far below half a unit in the last place."""
-    cdef Py_ssize_t l, m
-    cdef double first, second, third, error, rest, half
+    cdef Py_ssize_t l, n = values.shape[1]
+    cdef double part[3]
+    cdef double first, second, error, rest, half
     with nogil:
         for l in range(start, stop):
-            first = second = third = 0.0
-            for m in range(values.shape[1]):
-                error = 0.0
-                lap_add(values[l, m], &first, &error)
-                lap_add(error, &second, &third)
+            _table.add_up(&values[l, 0] if n > 0 else NULL, n, part)
             # Make the three parts non-overlapping, then round once.
-            error = rest = 0.0
-            lap_add(second, &first, &error)
-            lap_add(third, &error, &rest)
+            first, error, rest = part[0], 0.0, 0.0
+            lap_add(part[1], &first, &error)
+            lap_add(part[2], &error, &rest)
             second = 0.0
             lap_add(error, &first, &second)
             if (second > 0.0 and rest > 0.0) or (second < 0.0 and rest < 0.0):

@@ -27,11 +27,19 @@ typedef struct {
     vec high, low;
 } pair;
 
+/* What a sum loses when a term is added to it. */
+INLINE vec lost(vec *sum, vec term)
+{
+    const vec total = *sum + term, part = total - *sum;
+    const vec rest = (*sum - (total - part)) + (term - part);
+    *sum = total;
+    return rest;
+}
+
 INLINE void add(pair *sum, vec term)
 {
-    vec total = sum->high + term, part = total - sum->high;
-    sum->low = sum->low + ((sum->high - (total - part)) + (term - part));
-    sum->high = total;
+    const vec rest = lost(&sum->high, term);
+    sum->low = sum->low + rest;
 }
 
 INLINE lap_pair reduce(pair sum)
@@ -165,6 +173,41 @@ static void NAME(exp)(const double *x, ptrdiff_t n, double *out)
         v_put(out + i, n - i, v_exp(v_next(x + i, n - i, 0.0)));
 }
 
+INLINE int all_finite(vec t)
+{
+    return v_count(v_lt(v_abs(t), v_all(INFINITY))) == LANES;
+}
+
+static void add_one(double x, double parts[3])
+{
+    double error = 0.0;
+    lap_add(x, &parts[0], &error);
+    lap_add(error, &parts[1], &parts[2]);
+}
+
+static void NAME(add_up)(const double *x, ptrdiff_t n, double parts[3])
+{
+    vec first = v_all(0.0), second = first, third = first;
+    ptrdiff_t i, j;
+    parts[0] = parts[1] = parts[2] = 0.0;
+    for (i = 0; i + LANES <= n; i += LANES) {
+        vec rest = lost(&first, v_load(x + i));
+        rest = lost(&second, rest);
+        third = third + rest;
+    }
+    if (all_finite(first)) {
+        double each[3 * LANES];
+        v_store(each, first);
+        v_store(each + LANES, second);
+        v_store(each + 2 * LANES, third);
+        for (j = 0; j < 3 * LANES; j++)
+            add_one(each[j], parts);
+    } else
+        i = 0;
+    for (; i < n; i++)
+        add_one(x[i], parts);
+}
+
 /* lap_decay. */
 INLINE vec decay(vec gap)
 {
@@ -190,11 +233,6 @@ static void NAME(decays)(const double *gap, ptrdiff_t n, double *out)
     ptrdiff_t i;
     for (i = 0; i < n; i += LANES)
         v_put(out + i, n - i, decay(v_next(gap + i, n - i, 0.0)));
-}
-
-INLINE int all_finite(vec t)
-{
-    return v_count(v_lt(v_abs(t), v_all(INFINITY))) == LANES;
 }
 
 /* lap_step, of `left` lanes. */
@@ -743,7 +781,7 @@ static void NAME(softmax)(const void *x, int single, const double *c, const doub
 }
 
 const lap_table NAME(lap_table) = {
-    TEXT(LAP_LEVEL), NAME(collapse), NAME(places), NAME(exp), NAME(decays), NAME(steps),
+    TEXT(LAP_LEVEL), NAME(collapse), NAME(places), NAME(exp), NAME(add_up), NAME(decays), NAME(steps),
     NAME(levels_up_to), NAME(solve), NAME(thresholds), NAME(shares), NAME(insides), NAME(widths),
     NAME(cdf), NAME(pull_sums), NAME(pull_entries), NAME(push_sums), NAME(push_entries),
     NAME(softmax),

@@ -68,6 +68,8 @@ typedef struct {
     void (*places)(const double *x, ptrdiff_t n, int *place);
     /* e^x for x <= 0. */
     void (*exp)(const double *x, ptrdiff_t n, double *out);
+    /* The sum of x in three parts, threefold compensated; inf, 0 and 0 where it overflows. */
+    void (*add_up)(const double *x, ptrdiff_t n, double parts[3]);
     /* lap_decay. */
     void (*decays)(const double *gap, ptrdiff_t n, double *out);
     /* lap_step from from[i] to to[i]. */

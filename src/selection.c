@@ -536,6 +536,14 @@ static int attempt(const lap_lane *whole, double level, double total, int exact,
     return finish(lane.table, z, c, lane.n, &f, level, lane.alpha, exact, known, selected);
 }
 
+static int some_absent(const lap_lane *lane)
+{
+    ptrdiff_t i, absent = 0;
+    for (i = 0; lane->c && i < lane->n; i++)
+        absent += lane->c[i] == 0.0;
+    return absent > 0;
+}
+
 /* The entries that are present: those of zero weight influence nothing, not even a rounding.
  * Returns whether the absent ones are finite. */
 static int present(const lap_lane *whole, void *scratch, double *scratch_c, lap_lane *lane)
@@ -562,11 +570,12 @@ int lap_select(const lap_lane *whole, double level, double total, void *scratch,
     bounds known = {-INFINITY, INFINITY};
     lap_lane lane = *whole;
     int found = 0, tries, finite = 1;
+    const int absent = some_absent(whole);
     selected->copied = 0;
     if (!(LAP_SMALLEST <= lane.alpha && lane.alpha <= LAP_LARGEST))
         return 0;
     for (tries = 0; !found && tries <= TRIES; tries++) {
-        if (whole->c)
+        if (absent)
             finite = present(whole, scratch, scratch_c, &lane);
         found = attempt(&lane, level, total, tries == TRIES, &known, scratch, scratch_c, selected);
         lane.copy = NULL;

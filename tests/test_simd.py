@@ -1,5 +1,6 @@
 """Selection in place of sorting, at every SIMD level that this processor has."""
 
+import math
 import os
 import subprocess
 import sys
@@ -238,6 +239,17 @@ def test_the_exponential_is_good_to_about_one_unit(level):
     exact = np.exp(t.astype(np.longdouble)) / 2
     p = kernels.pdf(t[None])[0]
     assert (np.abs(p - exact) <= 1.5 * np.spacing(exact.astype(float))).all()
+
+
+@pytest.mark.parametrize("n", [0, 1, 7, 8, 9, 64, 1001])
+@pytest.mark.parametrize("decades", [0, 1, 17, 40, 300])
+def test_totals_are_rounded_correctly(level, n, decades, rng):
+    values = 10.0 ** (decades * rng.uniform(-1, 1, size=(20, n))) * rng.integers(0, 3, size=(20, n))
+    values[:, ::5] = 2.0**-53 * values.max(initial=1.0)  # halves of a unit
+    assert kernels.totals(values).tolist() == [math.fsum(lane) for lane in values]
+    if n > 1:
+        values[:] = 1.7e308
+        assert (kernels.totals(values) == np.inf).all()
 
 
 @pytest.mark.skipif(np.finfo(np.longdouble).eps > 1e-18, reason="long double is double here")
