@@ -158,7 +158,7 @@ cdef enum:
 
     FACTORS = 1536                      # six blocks
     GROUP = 32                          # columns of a matrix
-    DENSITIES = 4000000                 # of floats, in what malloc keeps: more are sooner computed again
+    DENSITIES = 4000000                 # of floats, 32 MB: more are sooner computed again than kept
 
 ctypedef fused entry:                   # floats are read as they are, and results rounded once
     float
