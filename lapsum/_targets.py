@@ -263,16 +263,22 @@ class Thresholds(Targets):
         return self.sources.weigh(self.transpose(values, self.softmax))
 
     @cached_property
+    def _low(self) -> Array:
+        """Which densities are so small that they have few digits, or will on the way."""
+        return self.density < SUBNORMAL
+
+    @cached_property
     def _wide(self) -> Array:
-        """Which thresholds lie in so wide a gap that their density does not hold its digits."""
-        return (self.density < SUBNORMAL) & (self.softmax[0] > 0.0)
+        """Which of them lie in a gap, where they are e^{-distance}/(2 left), or 0."""
+        return self._low & (self.softmax[0] > 0.0)
 
     @cached_property
     def _half_rate(self) -> Array:
-        """1/sqrt(density) in wide gaps, where it is e^{-distance}/(2 left), and 0 elsewhere."""
+        """1/sqrt(density) where that is low, from its logarithm in a gap; else 0."""
         xp = self.sources.kernels.xp
         half = xp.sqrt(2.0 * self.softmax[0]) * xp.exp(0.5 * self.distance[0])
-        return xp.where(self._wide, half, 0.0)
+        half = xp.where(self._wide, half, 1.0 / xp.sqrt(self.density))
+        return xp.where(self._low, half, 0.0)
 
     def rate(self, level_dot: Array) -> Array:
         """Return db for a tangent of the levels, alpha level_dot/density.
@@ -308,21 +314,31 @@ class Thresholds(Targets):
 
     def _weights_rate(self, weights_dot: Array) -> Array:
         s = self.sources
+        xp, times = s.kernels.xp, s.kernels.times
+        alpha = s.alpha[self.key][:, None]
         values = s.sort(weights_dot)
         running = s.kernels.scan(None, values, s.key, False)
         whole = s.kernels.gather((running, running), self.key, self.at, self._once(), self.lanes)
         left, right = self.softmax
-        near = s.kernels.times(self.sum(s.scan(values), (-left, right)), s.alpha[self.key][:, None])
-        return self.rate(whole) + near
+        near = self.sum(s.scan(values), (-left, right))
+        out = times(times(whole, 1.0 / self.density) + near, alpha)
+        if s.kernels.on_host and not self._wide.any():
+            return out
+        return xp.where(self._wide, self.rate(whole) + times(near, alpha), out)
 
     def weights_rate_transpose(self, values: Array) -> Array:
         """Return the transpose of `weights_rate`, in the caller's order."""
         s, others = self.sources, self._among_everyone
-        rates = self.rate(values)
-        whole, _ = s.kernels.scatter(rates, self.at, self._once(), self.lanes, self.key, s.shape)
+
+        def pull(rates: Array) -> Array:
+            whole, _ = s.kernels.scatter(
+                rates, self.at, self._once(), self.lanes, self.key, s.shape
+            )
+            return s.kernels.scan(None, whole, s.key, True)
+
         left, right = self.softmax
-        near = s.kernels.times(self.transpose(values, (-left, right)), s.alpha[:, None])
-        out = s.unsort(s.kernels.scan(None, whole, s.key, True) + near)
+        near = self.transpose(values, (-left, right))
+        out = s.unsort(self.rate_transpose(pull, values, near))
         if others is None:
             return out
         beside = self.rate_transpose(others._cdf_transpose, values)
@@ -333,25 +349,28 @@ class Thresholds(Targets):
         s = self.sources
         return s.unsort(s.weights) == 0.0
 
-    def rate_transpose(self, pull: Callable[[Array], Array], values: Array) -> Array:
-        """Return pull(rate(values)); `pull` is linear, from thresholds to sources.
+    def rate_transpose(
+        self, pull: Callable[[Array], Array], values: Array, near: Array | float = 0.0
+    ) -> Array:
+        """Return alpha (pull(values/density) + near); `pull` is linear, from thresholds to sources.
 
         Of densities that underflow the least one in each lane divides at the end, which keeps
         infinities from meeting on the way; they are apart, for it leaves nothing of the others.
         """
         s, xp = self.sources, self.sources.kernels.xp
-        times = s.kernels.times
+        times, alpha = s.kernels.times, s.alpha[:, None]
         if not values.shape[1]:
-            return pull(values)
-        plain = pull(self.rate(xp.where(self._wide, 0.0, values)))
-        if s.kernels.on_host and not self._wide.any():
+            return times(pull(values) + near, alpha)
+        plain = times(xp.where(self._low, 0.0, values), 1.0 / self.density)
+        plain = times(pull(plain) + near, alpha)
+        if s.kernels.on_host and not self._low.any():
             return plain
         half = self._half_rate
         most = -s.kernels.min_lanes((-half).min(axis=-1), self.key, len(s.x))[:, None]
         ours = most[self.key]
         relative = xp.where(half == ours, 1.0, half / ours)
-        out = pull(xp.where(half > 0.0, times(values, relative * relative), 0.0))
-        out = times(times(out, s.alpha[:, None] * most), most)
+        out = pull(xp.where(self._low, times(values, relative * relative), 0.0))
+        out = times(times(out, alpha * most), most)
         return plain + xp.where(most > 0.0, out, 0.0)
 
     def nodes(self) -> Array:

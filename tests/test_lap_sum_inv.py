@@ -133,3 +133,20 @@ def test_a_threshold_in_a_wide_gap_leaves_the_weights_of_another_alone():
     alone = lapsum.linearize(lapsum.lap_sum_inv, [1.2], r, 1e-4, weights=c)
     both = lapsum.linearize(lapsum.lap_sum_inv, [1.2, 2.0], r, 1e-4, weights=c)
     np.testing.assert_allclose(both.vjp([1.0, 0.0])[3], alone.vjp([1.0])[3], rtol=1e-12)
+
+
+@pytest.mark.parametrize("alpha", [1e-3, 1e100, 1e271])
+def test_tiny_weights_at_a_huge_scale(alpha, rng):
+    """On the way to cotangents that are floats, 1/density and alpha together may not be."""
+    x, bar = 1e8 + rng.normal(size=15), [1.0, -0.7, 0.3]
+    weights, tangent = 1e-200 * rng.uniform(size=15), 1e-200 * rng.normal(size=15)
+    lin = lapsum.linearize(lapsum.soft_quantile, x, [0.03, 0.8, 0.6], alpha, weights=weights)
+    weights_bar = lin.vjp(bar)[3]
+    assert np.isfinite(weights_bar).all()
+    # The same for all in proportion changes nothing.
+    products = weights_bar * weights
+    np.testing.assert_allclose(products.sum(), 0.0, atol=1e-6 * abs(products).max())
+    # Opposite rates do not meet as infinities.
+    inverse = lapsum.linearize(lapsum.lap_sum_inv, weights.sum() / 3, x, alpha, weights=weights)
+    assert not np.isnan(inverse.vjp(-1.0)[3]).any()
+    assert not np.isnan(inverse.jvp(None, None, None, tangent))
