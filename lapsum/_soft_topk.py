@@ -337,16 +337,16 @@ class _SoftTopk(LaneRule):
     ) -> Array:
         xp = self.kernels.xp
         alpha = self.alpha[:, None]
-        out = xp.zeros(self.x.shape)
         if not self.x.shape[1]:
-            return out
-        plain, pushed = None, None
-        if self.kernels.on_host and self.plain().any():
+            return xp.zeros(self.x.shape)
+        pushed: Array | None = None
+        if self.kernels.on_host and (plain := self.plain()).any():
             pushed = self.push(x_dot, k_dot, alpha_dot, weights_dot)
             # Where something is infinite, or overflows, only what follows has the limits right.
-            plain = self.plain() & xp.isfinite(pushed).all(axis=-1)
+            plain = plain & xp.isfinite(pushed).all(axis=-1)
             if plain.all():
                 return pushed
+        out = xp.zeros(self.x.shape)
         slope = self.slope()
         q, pivot = self.softmax()
         if x_dot is not None:
@@ -365,7 +365,7 @@ class _SoftTopk(LaneRule):
         out = xp.where(xp.isnan(self.z), np.nan, out)
         if self.absent is not None:
             out = xp.where(self.absent, 0.0, out)
-        return out if plain is None else xp.where(plain[:, None], pushed, out)
+        return out if pushed is None else xp.where(plain[:, None], pushed, out)
 
     def push(
         self,
@@ -444,7 +444,7 @@ class _SoftTopk(LaneRule):
         return bars
 
     def probabilities(self) -> Array:
-        """Return p as the value gives it, in plain lanes, where it is not rounded."""
+        """Return p of plain lanes, by the value, which is not rounded where weights are kept."""
         return self.b.p
 
     def spread(self, q: Array, pivot: Array) -> tuple[Array, Array]:

@@ -1839,6 +1839,14 @@ def probabilities(
                 out[l, i] = lap_logcdf(t) if logarithm else lap_cdf(t)
 
 
+cdef inline lap_anchored _anchored(const double[:, ::1] thresholds, Py_ssize_t l) noexcept nogil:
+    """The threshold of a lane, for derivatives."""
+    cdef lap_anchored b
+    b.lo, b.hi, b.u = thresholds[0, l], thresholds[1, l], thresholds[2, l]
+    b.left, b.right, b.density = thresholds[3, l], thresholds[4, l], thresholds[7, l]
+    return b
+
+
 def pull(
     Py_ssize_t workers,                 # as for `select`
     const entry[:, ::1] x,              # IN
@@ -1867,8 +1875,7 @@ def pull(
             raise MemoryError
     with nogil:
         for l in range(start, stop):
-            b.lo, b.hi, b.u = thresholds[0, l], thresholds[1, l], thresholds[2, l]
-            b.density = thresholds[7, l]
+            b = _anchored(thresholds, l)
             lane = _lane(x, weights, sign, alpha, l, runner)
             lap_lane_pull(&lane, &b, &bar[l, 0], logarithm,
                           scratch if entry is float else &x_bar[l, 0], &x_bar[l, 0], &sums)
@@ -1900,8 +1907,7 @@ def push(
     cdef const double *dots = NULL
     with nogil:
         for l in range(start, stop):
-            b.lo, b.hi, b.u = thresholds[0, l], thresholds[1, l], thresholds[2, l]
-            b.density = thresholds[7, l]
+            b = _anchored(thresholds, l)
             lane = _lane(x, weights, sign, alpha, l, runner)
             if dot is not None:
                 dots = &dot[l, 0]

@@ -761,6 +761,8 @@ INLINE void softmax(const void *x, int single, const double *c, const double *do
             moment = v_add_if(some, moment, q * step);
             if (dot)
                 sum = v_add_if(some, sum, q * v_next(dot + i, left, 0.0));
+            if (!running)
+                continue;
             q = v_fma(given, q, first ? zero : v_next(running + i, left, 0.0));
             v_put(running + i, left, q);
             if (x_bar)

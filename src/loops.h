@@ -121,8 +121,8 @@ typedef struct {
                          const lap_anchored *b, double alpha, int logarithm,
                          const lap_pushed *with, double *out);
     /* The softmax weights q of -|b - x|/alpha, times c.  Adds bar q to `running`, or starts it if
-     * first; x_bar is what it holds then, or NULL.  h: the sum of q dot, unless dot is NULL; along:
-     * that of q (y - x)/alpha to the neighbour y of b on the side of x. */
+     * first; x_bar is what it holds then.  Either may be NULL.  h: the sum of q dot, unless dot is
+     * NULL; along: that of q (y - x)/alpha to the neighbour y of b on the side of x. */
     void (*softmax)(const void *x, int single, const double *c, const double *dot, ptrdiff_t n,
                     const lap_anchored *b, double alpha, double bar, int first, double *running,
                     void *x_bar, lap_pulled *sums);

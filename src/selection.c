@@ -781,7 +781,8 @@ static void softmax_part(void *context, ptrdiff_t i)
             lane->table->softmax(from(lane, lane->x, at), lane->single,
                                  lane->c ? lane->c + at : NULL, all->dot ? all->dot + at : NULL, n,
                                  &all->b[m], lane->alpha, all->bar ? all->bar[m] : 0.0, m == 0,
-                                 running, last ? from(lane, all->x_bar, at) : NULL, &sums);
+                                 all->x_bar ? running : NULL,
+                                 last ? from(lane, all->x_bar, at) : NULL, &sums);
             add(&all->sums[i][m].h, sums.h);
             add(&all->sums[i][m].along, sums.along);
         }
