@@ -16,7 +16,7 @@ import report
 from numpy.random import default_rng
 
 import lapsum
-from lapsum import _numpy
+from lapsum._backends.numpy import kernels as _numpy
 
 RUNS = 7
 

@@ -18,7 +18,7 @@ from backends import BACKENDS, Host
 from mpmath import mp, mpf
 
 import lapsum
-from lapsum._rules import RULES
+from lapsum._core.rule import RULES
 
 
 @dataclass(frozen=True)

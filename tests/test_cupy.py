@@ -11,7 +11,7 @@ from backends import BACKENDS
 from contract import contracts
 
 import lapsum
-from lapsum import _numpy
+from lapsum._backends.numpy import kernels as _numpy
 
 EVERY = [pytest.param(c, id=c.name) for c in contracts()]
 

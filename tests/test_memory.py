@@ -9,7 +9,7 @@ from contract import contracts
 from test_running import call
 
 import lapsum
-from lapsum import _memory
+from lapsum._backends.numpy import memory as _memory
 
 
 @pytest.fixture

@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 
 import lapsum
-from lapsum import _kernels, _numpy
+from lapsum import _kernels
+from lapsum._backends.numpy import kernels as _numpy
 
 kernels = _numpy.SERIAL
 

@@ -9,7 +9,7 @@ from contract import contracts, tangents_for
 
 import lapsum
 from lapsum import _kernels
-from lapsum._rules import RULES
+from lapsum._core.rule import RULES
 
 EVERY = {c.name: c for c in contracts()}
 WITH_OUT = ["lap_sum", "soft_rank", "soft_sort", "soft_topk", "log_soft_topk", "soft_permute"]

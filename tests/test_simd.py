@@ -10,9 +10,10 @@ import numpy as np
 import pytest
 
 import lapsum
-from lapsum import _kernels, _numpy
-from lapsum._selection import Selection
-from lapsum._sources import Sources
+from lapsum import _kernels
+from lapsum._backends.numpy import kernels as _numpy
+from lapsum._laplace.selection import Selection
+from lapsum._laplace.sources import Sources
 
 BEST = _numpy.simd
 kernels = _numpy.SERIAL
@@ -265,7 +266,7 @@ def test_decays_are_good_to_about_one_unit(level):
 
 
 def test_a_level_can_be_forced_and_only_one_that_exists():
-    code = "import lapsum._numpy; print(lapsum._numpy.simd)"
+    code = "from lapsum._backends.numpy.kernels import simd; print(simd)"
 
     def run(level):
         return subprocess.run(

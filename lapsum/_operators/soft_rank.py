@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ._rules import LARGE, LaneRule, evaluate, rule_of
-from ._sources import Sources
-from ._targets import Targets
-from ._validation import Running, check_flag
+from .._core.checks import Running, check_flag
+from .._core.rule import LARGE, LaneRule, evaluate, rule_of
+from .._laplace.sources import Sources
+from .._laplace.targets import Targets
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray

@@ -7,12 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ._layout import Layout, key_of
-from ._rules import LARGE, Rule, evaluate, rule_of
-from ._soft_permutation import integer_thresholds
-from ._sources import Sources
-from ._targets import Thresholds
-from ._validation import (
+from .._core.checks import (
     Running,
     arguments,
     batch_of,
@@ -22,6 +17,11 @@ from ._validation import (
     normalize_axis,
     scalar_layout,
 )
+from .._core.layout import Layout, key_of
+from .._core.rule import LARGE, Rule, evaluate, rule_of
+from .._laplace.sources import Sources
+from .._laplace.targets import Thresholds
+from .soft_permutation import integer_thresholds
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray

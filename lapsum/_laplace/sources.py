@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from ._targets import Targets, Thresholds
+from .targets import Targets, Thresholds
 
 Array = Any
 Pair = tuple[Array, Array]

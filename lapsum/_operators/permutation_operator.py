@@ -6,11 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from ._rules import quiet
-from ._soft_permutation import soft_permutation
-from ._soft_permute import Product
-from ._sources import Sources
-from ._validation import (
+from .._core.checks import (
     Running,
     arguments,
     array_beside,
@@ -18,6 +14,10 @@ from ._validation import (
     check_flag,
     float_dtype,
 )
+from .._core.rule import quiet
+from .._laplace.sources import Sources
+from .soft_permutation import soft_permutation
+from .soft_permute import Product
 
 Array = Any
 

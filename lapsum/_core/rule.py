@@ -10,8 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from ._layout import Layout
-from ._validation import (
+from .checks import (
     ALONE,
     Running,
     arguments,
@@ -24,6 +23,7 @@ from ._validation import (
     scalar_layout,
     weights_layout,
 )
+from .layout import Layout
 
 Array = Any
 

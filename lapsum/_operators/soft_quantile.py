@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ._rules import LaneRule, evaluate, rule_of
-from ._selection import NEAR, Selection
-from ._sources import Sources
-from ._targets import Thresholds
-from ._validation import Running, check_flag, check_q
+from .._core.checks import Running, check_flag, check_q
+from .._core.rule import LaneRule, evaluate, rule_of
+from .._laplace.selection import NEAR, Selection
+from .._laplace.sources import Sources
+from .._laplace.targets import Thresholds
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike

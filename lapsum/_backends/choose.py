@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from . import _numpy
+from .numpy import kernels as _numpy
 
 SERIAL = _numpy.SERIAL
 
@@ -58,7 +58,7 @@ def kernels_for(arguments: Mapping[str, Any], workers: int = 1) -> Any:
     for value in arguments.values():
         if type(value) not in _NUMBERS_AND_ARRAYS:
             if _on_device(arguments):
-                from . import _cupy
+                from .. import _cupy
 
                 return _cupy.Kernels()
             break

@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ._lap_sum import TargetsRule
-from ._rules import evaluate, rule_of
-from ._targets import Thresholds
-from ._validation import Running
+from .._core.checks import Running
+from .._core.rule import evaluate, rule_of
+from .._laplace.targets import Thresholds
+from .lap_sum import TargetsRule
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike

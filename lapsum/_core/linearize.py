@@ -10,8 +10,8 @@ from typing import Any
 
 import numpy as np
 
-from ._rules import RULES, Rule, quiet
-from ._validation import Running, array_beside
+from .checks import Running, array_beside
+from .rule import RULES, Rule, quiet
 
 Array = Any
 

@@ -16,7 +16,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from . import _kernels, _memory
+from ... import _kernels
+from . import memory
 
 Array = Any
 
@@ -240,7 +241,7 @@ class Kernels:
 
     def _block(self, arrays: int, shape: tuple[int, int]) -> Array:
         """Return several arrays in one: many large ones cost more in page faults than they hold."""
-        return _memory.empty((arrays, *shape))
+        return memory.empty((arrays, *shape))
 
     def order(
         self, x: Array, alpha: Array, weights: Array | None, totals: Array | None
@@ -283,9 +284,9 @@ class Kernels:
         # Pages of the system are slow to get: with the parts in the block, all that ranks and sorts
         # and their cotangents take together is less than what is kept from call to call.
         size = 8 * arrays * x.size
-        memory = _memory.empty((size + x.size,), np.uint8)
-        block = memory[:size].view(np.float64).reshape(arrays, *x.shape)
-        part = memory[size:].reshape(x.shape)
+        block_and_parts = memory.empty((size + x.size,), np.uint8)
+        block = block_and_parts[:size].view(np.float64).reshape(arrays, *x.shape)
+        part = block_and_parts[size:].reshape(x.shape)
         scratch = block[1] if arrays > 1 else np.empty(x.shape)
         outputs = block[0], scratch, places, part
         first, count, invalid = self._order_parts(x, weights, *outputs)
@@ -693,7 +694,7 @@ class Kernels:
             weights, levels, totals = self.rescale(totals, weights, levels, totals)
         copy, p = None, into
         if keep:
-            copy = _memory.empty(x.shape, x.dtype)  # lane by lane, when it is read anyway
+            copy = memory.empty(x.shape, x.dtype)  # lane by lane, when it is read anyway
         if fill and p is None:
             p = np.empty(x.shape, x.dtype)
         solved, out = np.empty(len(x), np.uint8), np.empty((10, len(x)))

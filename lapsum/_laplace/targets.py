@@ -7,7 +7,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from ._sources import Sources
+    from .sources import Sources
 
 Array = Any
 Pair = tuple[Array, Array]

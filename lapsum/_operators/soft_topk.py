@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ._rules import LaneRule, evaluate, rule_of
-from ._selection import NEAR, Selection
-from ._validation import Running, check_flag, check_k
+from .._core.checks import Running, check_flag, check_k
+from .._core.rule import LaneRule, evaluate, rule_of
+from .._laplace.selection import NEAR, Selection
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray

@@ -6,10 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ._layout import Layout, key_of
-from ._rules import Rule, evaluate, rule_of
-from ._sources import Sources
-from ._validation import (
+from .._core.checks import (
     Running,
     arguments,
     batch_of,
@@ -21,6 +18,9 @@ from ._validation import (
     scalar_layout,
     weights_layout,
 )
+from .._core.layout import Layout, key_of
+from .._core.rule import Rule, evaluate, rule_of
+from .._laplace.sources import Sources
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray

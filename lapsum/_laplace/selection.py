@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from ._sources import Sources
+from .sources import Sources
 
 Array = Any
 

@@ -10,8 +10,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ._backend import SERIAL, array_kind, kernels_for
-from ._layout import Layout
+from .._backends.choose import SERIAL, array_kind, kernels_for
+from .layout import Layout
 
 _FLOATS = (np.float16, np.float32, np.float64)
 _FLOAT64: np.dtype[np.float64] = np.dtype(np.float64)

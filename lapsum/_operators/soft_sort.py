@@ -5,10 +5,10 @@ from __future__ import annotations
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
-from ._rules import LaneRule, evaluate, rule_of
-from ._sources import Sources
-from ._targets import Thresholds
-from ._validation import Running, check_flag
+from .._core.checks import Running, check_flag
+from .._core.rule import LaneRule, evaluate, rule_of
+from .._laplace.sources import Sources
+from .._laplace.targets import Thresholds
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray

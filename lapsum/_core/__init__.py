@@ -1,0 +1,1 @@
+"""What an operator is: its arguments, its rule, and what is done with it."""

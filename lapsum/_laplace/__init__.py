@@ -1,0 +1,1 @@
+"""Sums of Laplace CDFs: sources, targets among them, and thresholds."""

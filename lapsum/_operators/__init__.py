@@ -1,0 +1,1 @@
+"""The operators: each file holds a function and its rule."""
