@@ -1,0 +1,474 @@
+"""What a backend is: kernels by topic.
+
+Arrays are as `types` says.  `key` holds, for each lane, the lane of the sources that it belongs to.
+A new backend needs the names in `PRIMITIVES`; `portable.Portable` has the rest.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
+from typing import Any, Protocol
+
+from .types import (
+    Array,
+    DType,
+    Entries,
+    Flags,
+    Floats,
+    Indices,
+    Intervals,
+    Namespace,
+    Ordered,
+    Pair,
+    Points,
+    Products,
+    Roots,
+    Selected,
+    SourceLanes,
+)
+
+PRIMITIVES = (
+    # conversions
+    *("xp", "on_host", "quiet", "holds", "identity", "numbers", "contiguous", "entries", "own"),
+    *("finish", "freeze", "linear_operator"),
+    # order and sums over it
+    *("order", "to_order", "from_order", "sum_lanes"),
+    *("decays", "scan", "scan_both", "moments", "cumulate", "totals"),
+    # targets and thresholds
+    *("locate", "gather", "scatter", "solve"),
+)
+
+
+class Lanes(Protocol):
+    """Conversions between the caller's arrays and lanes, and what is done with any lanes.
+
+    `on_host` tells arrays that NumPy can read, whose values may be looked at without waiting.
+    """
+
+    @property
+    def xp(self) -> Namespace: ...
+    @property
+    def on_host(self) -> bool: ...
+
+    def quiet(self) -> AbstractContextManager[object]:
+        """Return a context in which nothing warns of floating-point events."""
+        ...
+
+    def holds(self, value: object) -> bool:
+        """Return whether `value` is an array of this backend."""
+        ...
+
+    def identity(self, lanes: int) -> Indices:
+        """Return the key of lanes that are their own sources."""
+        ...
+
+    def numbers(self, scalars: Mapping[str, tuple[Array, tuple[int, ...]]]) -> dict[str, Floats]:
+        """Return arrays, one number each or one for every lane, in the shapes given with them."""
+        ...
+
+    def contiguous(self, a: Array) -> Floats:
+        """Return `a` as C-contiguous float64, the same object where it is that already."""
+        ...
+
+    def entries(self, a: Array) -> Entries:
+        """Return the same of an array whose reader takes float32 as it is."""
+        ...
+
+    def own(self, a: Any) -> Any:
+        """Return a copy of `a`, of the same dtype and in C order."""
+        ...
+
+    def finish(self, a: Array, dtype: DType) -> Any:
+        """Return `a` rounded once to `dtype`; 0-d results may be scalars."""
+        ...
+
+    def freeze(self, a: Any) -> Any:
+        """Return `a`, which nobody else holds, so that no change of it reaches who gave it."""
+        ...
+
+    def linear_operator(
+        self,
+        shape: tuple[int, int],
+        matvec: Callable[[Array], Array],
+        rmatvec: Callable[[Array], Array],
+        dtype: DType,
+    ) -> Any:
+        """Return a LinearOperator of the library."""
+        ...
+
+    def times(self, a: Floats, b: Floats) -> Floats:
+        """Return a * b, where nothing times an infinity is nothing."""
+        ...
+
+    def maybe_any(self, flags: Flags) -> bool:
+        """Return whether any flag may be set; a device says yes rather than wait to know."""
+        ...
+
+    def sum_lanes(self, values: Floats, key: Indices, lanes: int) -> Floats:
+        """Add up the lanes of `values` that share a key: (lanes, ...)."""
+        ...
+
+    def min_lanes(self, values: Floats, key: Indices, lanes: int) -> Floats:
+        """Return the smallest of the values, (len(key),), that share a key: (lanes,)."""
+        ...
+
+    def rescale(self, totals: Floats, *arrays: Floats) -> tuple[Floats, ...]:
+        """Return arrays times the power of two that brings extreme totals of weights near one.
+
+        The first axis of all is that of `totals`.  Only the proportions of weights matter to
+        thresholds, but products of subnormal ones, or of some near the largest float, do not keep
+        them.
+        """
+        ...
+
+    def levels(self, q: Floats, totals: Floats | None, n: int) -> Floats:
+        """Return the levels q, (lanes, steps), of the totals; None for these is n.
+
+        On a device they are NaN where q is not in (0, 1), which nobody has checked.
+        """
+        ...
+
+
+class Order(Protocol):
+    """Entries brought into ascending order, and lanes beside them."""
+
+    def order(
+        self, x: Entries, alpha: Floats, weights: Floats | None, totals: Floats | None
+    ) -> Ordered:
+        """Order the entries, as `entries` returns them; weights of zero are absent entries.
+
+        On a device lanes are spoilt, too, by an alpha or by weights (NaN among their `totals`) that
+        the host would have refused.
+        """
+        ...
+
+    def ascending(self, x: Entries, alpha: Floats) -> Ordered:
+        """Return the same, perhaps without the order."""
+        ...
+
+    def arrange(self, targets: Floats, sources: int) -> tuple[Floats, Any]:
+        """Return targets in the order that finds them soonest, and that order, None for as given."""
+        ...
+
+    def to_order(self, values: Floats, order: Any, key: Indices | None = None) -> Floats:
+        """Return every lane of `values` in the order of its lane, or that of `key`, there."""
+        ...
+
+    def from_order(
+        self, values: Floats, order: Any, key: Indices | None = None, dtype: DType | None = None
+    ) -> Floats:
+        """Undo `to_order`; where `dtype` is float32 the result may be rounded to it."""
+        ...
+
+
+class Scans(Protocol):
+    """Sums along sorted lanes, without growing errors."""
+
+    def decays(self, gap: Floats) -> Floats:
+        """Return e^{-gap} in the form that `scan` and `moments` take."""
+        ...
+
+    def scan(self, decay: Floats | None, values: Floats, key: Indices, reverse: bool) -> Floats:
+        """out[m] = values[m] + e^{-gap[m]} out[m-1], or its mirror; without decay running sums."""
+        ...
+
+    def scan_both(
+        self,
+        gap: Floats,
+        values: Floats | None,
+        key: Indices | None,
+        out: Pair | None = None,
+    ) -> Pair:
+        """Return the scan of values, None for ones, and its mirror, in `out` if given.
+
+        Without a key each lane has its own gaps.
+        """
+        ...
+
+    def moments(
+        self, decay: Floats, step: Floats, base: Floats, key: Indices, reverse: bool
+    ) -> Floats:
+        """sum_j w_j e^{-|x_m - x_j|/alpha} (v_m - v_j) over j < m, or of (v_j - v_m) over j > m.
+
+        `step` holds v_m - v_{m-1}, `base` the scan of w in the same direction.
+        """
+        ...
+
+    def cumulate(self, values: Floats) -> Pair:
+        """Return running sums as unevaluated pairs."""
+        ...
+
+    def totals(self, values: Floats) -> Floats:
+        """Return correctly rounded sums, (lanes,), of non-negative values."""
+        ...
+
+
+class Targets(Protocol):
+    """Points among sorted sources: reads of their sums, the transposes, and ranks."""
+
+    def locate(self, sources: SourceLanes, points: Points, key: Indices) -> Indices:
+        """How many sources are <= each point; 0 if it is NaN."""
+        ...
+
+    def distances(self, sources: SourceLanes, points: Points, key: Indices, below: Indices) -> Pair:
+        """Distances over alpha to the sources left and right, infinite for none; NaN for NaN."""
+        ...
+
+    def level(self, sources: SourceLanes, targets: Floats, key: Indices, below: Indices) -> Floats:
+        """S at targets, NaN where they are."""
+        ...
+
+    def gather(
+        self,
+        nodes: Pair,
+        key: Indices,
+        at: tuple[Indices, Indices],
+        by: Pair,
+        lane: Indices,
+    ) -> Floats:
+        """by[0] nodes[0][at[0]] + by[1] nodes[1][at[1]] at every target; none where `at` has none.
+
+        `key` says which lane of `nodes` a lane of the result reads, `lane` which of `at` and `by`.
+        """
+        ...
+
+    def scatter(
+        self,
+        values: Floats,
+        at: tuple[Indices, Indices],
+        by: Pair,
+        lane: Indices,
+        key: Indices,
+        shape: tuple[int, int],
+    ) -> Pair:
+        """Apply the transpose of `gather`."""
+        ...
+
+    def ranks(self, sources: SourceLanes, dtype: DType) -> Array:
+        """1/2 + S at the sources, absent ones too, in the caller's order; NaN if invalid."""
+        ...
+
+    def ranks_vjp(self, sources: SourceLanes, sign: float, bar: Floats) -> Pair | None:
+        """Cotangents of x and alpha for `bar`, finite, that of the ranks of lanes without weights.
+
+        Both are in the caller's order, and the ranks are those of sources sign x.  None if the
+        backend has no such kernel.
+        """
+        ...
+
+
+class Thresholds(Protocol):
+    """Points at which the sum of the sources' CDFs reaches a level."""
+
+    def solve(self, sources: SourceLanes, levels: Floats, key: Indices, full: bool) -> Roots:
+        """Roots of S(b) = level, with what derivatives need if `full`."""
+        ...
+
+    def solve_steps(self, sources: SourceLanes, first: float, steps: int, full: bool) -> Roots:
+        """Return the same at the levels first, first + 1, ... of every lane, for unit weights."""
+        ...
+
+    def anchors(self, x: Floats, roots: Roots, key: Indices) -> Pair:
+        """Return the two sources that anchor each root."""
+        ...
+
+    def thresholds(self, lo: Floats, hi: Floats, u: Floats, alpha: Floats, key: Indices) -> Floats:
+        """(lo + hi)/2 + alpha u, rounded."""
+        ...
+
+    def sorted_values(self, sources: SourceLanes, first: float, steps: int, dtype: DType) -> Array:
+        """Return the roots that `solve_steps` gives, rounded, but never descending.
+
+        NaN in lanes without sources.
+        """
+        ...
+
+    def sorted_vjp(self, sources: SourceLanes, first: float, bar: Floats) -> Pair | None:
+        """Cotangents of x, in the caller's order, and alpha for `bar`, that of `sorted_values`.
+
+        None if the backend has no such kernel.
+        """
+        ...
+
+
+class Selection(Protocol):
+    """Few thresholds a lane without sorting, and F((b - z)/alpha) of all entries z = sign x.
+
+    `x` is as `entries` returns it.  Kernels of derivatives are for `fused_lanes` alone.
+    """
+
+    def select_topk(
+        self,
+        x: Entries,
+        weights: Floats | None,
+        sign: float,
+        levels: Floats,
+        totals: Floats | None,
+        alpha: Floats,
+        logarithm: bool,
+        copy: bool,
+        out: Entries | None,
+    ) -> Selected:
+        """Solve one level a lane, infinite where it is the total; results at the entries.
+
+        These are F((b - z)/alpha) or its logarithm, of the dtype of x or in the memory of `out`.
+        With `copy`, x is copied as it is read.
+        """
+        ...
+
+    def select_quantiles(
+        self, x: Entries, weights: Floats | None, q: Floats, totals: Floats | None, alpha: Floats
+    ) -> Selected:
+        """Solve a few levels a lane, given as shares q, (lanes, few), of the total."""
+        ...
+
+    def fused_lanes(self, selected: Selected) -> Flags:
+        """Return, (lanes,), for which the kernels of derivatives below are right."""
+        ...
+
+    def topk_vjp(
+        self,
+        block: Floats,
+        x: Entries,
+        weights: Floats | None,
+        sign: float,
+        alpha: Floats,
+        bar: Entries,
+        logarithm: bool,
+    ) -> tuple[Array, Floats, Floats]:
+        """Cotangents of x, of the level and of alpha for that of F or of its logarithm."""
+        ...
+
+    def topk_jvp(
+        self,
+        block: Floats,
+        x: Entries,
+        weights: Floats | None,
+        sign: float,
+        alpha: Floats,
+        x_dot: Floats | None,
+        level_dot: Floats,
+        alpha_dot: Floats,
+        logarithm: bool,
+    ) -> Floats | None:
+        """Tangent of F or of its logarithm; None if the backend has no such kernel."""
+        ...
+
+    def softmax_products(
+        self,
+        block: Floats,
+        x: Entries,
+        weights: Floats | None,
+        alpha: Floats,
+        dot: Floats | None,
+        bar: Floats | None,
+    ) -> Products:
+        """Return sums with the softmax weights of few thresholds."""
+        ...
+
+    def probabilities(self, block: Floats, x: Floats, alpha: Floats, logarithm: bool) -> Floats:
+        """F((b - x)/alpha), or its logarithm, for one threshold a lane."""
+        ...
+
+    def offsets(self, lo: Floats, hi: Floats, u: Floats, x: Floats, alpha: Floats) -> Floats:
+        """(b - x)/alpha for one threshold a lane, (lanes, 1), or for as many as there are x."""
+        ...
+
+    def steps(self, origin: Floats, x: Floats, alpha: Floats) -> Floats:
+        """(x - origin)/alpha for one origin a lane, (lanes,)."""
+        ...
+
+    def cdf(self, t: Floats) -> Floats:
+        """F(t)."""
+        ...
+
+    def pdf(self, t: Floats) -> Floats:
+        """f(t)."""
+        ...
+
+    def logcdf_slope(self, t: Floats) -> Floats:
+        """f(t)/F(t)."""
+        ...
+
+    def shares(
+        self, nodes: Pair, q: Pair, density: Floats, x: Floats, t: Floats, alpha: Floats
+    ) -> Floats:
+        """e^{-|t_i|}/sum_j c_j e^{-|t_j|} for one threshold a lane, from its neighbours."""
+        ...
+
+
+class Permutation(Protocol):
+    """Differences of F between neighbouring thresholds: matrices, and products without them."""
+
+    def widths(self, lo: Floats, hi: Floats, u: Floats, alpha: Floats, n: int) -> Floats:
+        """(b_i - b_{i-1})/alpha of the n intervals between n - 1 thresholds."""
+        ...
+
+    def permutation(
+        self,
+        sources: SourceLanes,
+        below: Indices,
+        points: Points,
+        width: Floats,
+        dtype: DType,
+    ) -> Array:
+        """F(t_ij) - F(t_{i-1,j}), (lanes, n, n), columns in the caller's order.
+
+        It is float32 if `dtype` is, else float64.
+        """
+        ...
+
+    def permutation_jvp(
+        self,
+        x: Floats,
+        points: Points,
+        alpha: Floats,
+        x_dot: Floats | None,
+        b_dot: Floats | None,
+        alpha_dot: Floats | None,
+        nodes: Floats,
+        deviation: Floats,
+    ) -> Floats:
+        """Tangent of the matrix of entries x, in the caller's order.
+
+        `nodes` and `deviation`, (2, lanes, n - 1), are the neighbours of the thresholds and how far
+        they are, over alpha, from the mean of all entries.
+        """
+        ...
+
+    def permutation_vjp(
+        self,
+        x: Floats,
+        points: Points,
+        alpha: Floats,
+        nodes: Floats,
+        deviation: Floats,
+        bar: Floats,
+    ) -> tuple[Floats, Floats, Floats]:
+        """Cotangents, times alpha, of the thresholds, of x at fixed thresholds, and of alpha."""
+        ...
+
+    def intervals(self, sources: SourceLanes) -> Intervals:
+        """Return the rows of the permutation, as products need them."""
+        ...
+
+    def collect(
+        self, values: Floats, inside: Floats, row: Indices, key: Indices, out: Floats
+    ) -> None:
+        """Add inside * values to `out`, by row."""
+        ...
+
+    def collect_transpose(
+        self, values: Floats, inside: Floats, row: Indices, key: Indices, out: Floats
+    ) -> None:
+        """Add the transpose of `collect` to `out`."""
+        ...
+
+    def level_ties(self, x: Floats, key: Indices, values: Floats) -> None:
+        """Give equal sources the result of the first of them, in place."""
+        ...
+
+
+class Kernels(Lanes, Order, Scans, Targets, Thresholds, Selection, Permutation, Protocol):
+    """All that a backend offers."""

@@ -1,0 +1,190 @@
+"""The types of arrays, and what kernels return.
+
+An array is (lanes, n) in C order, with one number a lane in (lanes,), float64 unless it says
+otherwise.  All arrays are typed as NumPy's, whose methods and operators those of other libraries
+share.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple, Protocol, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+Array: TypeAlias = NDArray[Any]
+Floats: TypeAlias = NDArray[np.float64]
+Entries: TypeAlias = NDArray[np.float32] | NDArray[np.float64]
+Indices: TypeAlias = NDArray[np.intp]
+Flags: TypeAlias = NDArray[np.bool_]
+Pair: TypeAlias = tuple[Floats, Floats]
+DType: TypeAlias = np.dtype[Any]
+
+
+class Ordered(NamedTuple):
+    """Entries in ascending order, absent ones last.
+
+    `gap` holds the distances between neighbours over alpha, infinite where there is no pair;
+    `present`, (lanes,), how many are not absent; `invalid`, (lanes,), which lanes are spoilt and count
+    none, or None for none; `order` is the backend's own, None if it was not asked for; `room` is
+    memory for two more arrays of that shape.
+    """
+
+    x: Floats
+    gap: Floats
+    present: Indices
+    invalid: Flags | None
+    order: Any
+    weights: Floats | None
+    room: Pair
+
+
+class SourceLanes(NamedTuple):
+    """Sorted sources, as in `Ordered`, and the sums of their weights.
+
+    `left` and `right` are the decaying sums from both sides, `pairs` the running sums as
+    unevaluated pairs; without weights, which then are all one, `weights` and `pairs` are None.
+    """
+
+    x: Floats
+    gap: Floats
+    present: Indices
+    invalid: Flags | None
+    order: Any
+    alpha: Floats
+    weights: Floats | None
+    pairs: Pair | None
+    left: Floats
+    right: Floats
+
+
+class Points(NamedTuple):
+    """The points (lo + hi)/2 + alpha u, or `lo` where the others are None."""
+
+    lo: Floats
+    hi: Floats | None
+    u: Floats | None
+
+
+class Roots(NamedTuple):
+    """Roots b of S(b) = level, each of the shape of the levels.
+
+    `below` sources are below b; `side` says which of the two next to it anchors it: -1, 1, or 0 for
+    both; `u` is its offset from there.  `kernel` holds e^{-distance} to both, `softmax` the factors
+    that make softmax weights of it, `density` alpha dS/db, `centre` is as in `laplace.h`; they are
+    None unless derivatives were asked for.
+    """
+
+    below: Indices
+    side: NDArray[np.int8]
+    u: Floats
+    kernel: Pair | None = None
+    softmax: Pair | None = None
+    density: Floats | None = None
+    centre: Floats | None = None
+
+
+class AnchoredThresholds(NamedTuple):
+    """Thresholds b = (lo + hi)/2 + alpha u among unsorted entries, one a lane or several.
+
+    `left` and `right` are the entries next to b on both sides, or points nearer to it (NaN for
+    none); `q_left` and `q_right` the factors of the softmax weights there, as in `Roots`; `density`
+    alpha dS/db; `value` b rounded; `centre` as in `laplace.h`.  Kernels give and take them stacked,
+    as one `block`.
+    """
+
+    lo: Floats
+    hi: Floats
+    u: Floats
+    left: Floats
+    right: Floats
+    q_left: Floats
+    q_right: Floats
+    density: Floats
+    value: Floats
+    centre: Floats
+
+
+class Selected(NamedTuple):
+    """What a selection found.
+
+    `block` is the stacked `AnchoredThresholds`; `solved`, (lanes,), is 0 in lanes that are left to
+    be solved by sorting, 1 in solved ones, and 2 in solved ones with absent entries that are not
+    finite; it is None where the backend solves whatever there is.  `x` holds the entries, a copy if
+    one was asked for, `p` the results at them, if they were.  `invalid`, (lanes,), and `absent`,
+    (lanes, 1), tell the lanes that are spoilt and those without entries, None for none known.
+    """
+
+    block: Floats
+    solved: NDArray[np.uint8] | None
+    x: Entries
+    p: Entries
+    invalid: Flags | None
+    absent: Flags | None
+
+
+class Products(NamedTuple):
+    """Sums with the softmax weights q_ij of thresholds b_i.
+
+    `average` is sum_j q_ij dot_j, `by_alpha` sum_j q_ij (b_i - x_j)/alpha, and `x_bar` is
+    sum_i bar_i q_ij.  The first is not defined without `dot`, the last is None without `bar`.
+    """
+
+    average: Floats
+    by_alpha: Floats
+    x_bar: Array | None
+
+
+class Intervals(NamedTuple):
+    """The n intervals between the thresholds at the levels 1, 2, ..., n - 1.
+
+    `row`, (lanes, n), is the interval that holds each node and `inside` the share of its mass in
+    it; `at`, two of (lanes, n), are the nodes next to each interval and `by` what they contribute.
+    """
+
+    row: Indices
+    inside: Floats
+    at: tuple[Indices, Indices]
+    by: Pair
+
+
+class Namespace(Protocol):
+    """The functions of an array library that are used on its arrays, as NumPy has them."""
+
+    nan: float
+    inf: float
+
+    def asarray(self, a: Any, /) -> Array: ...
+    def ascontiguousarray(self, a: Array, /) -> Array: ...
+    def arange(self, stop: int, /) -> Indices: ...
+    def zeros(self, shape: int | tuple[int, ...], /) -> Floats: ...
+    def ones(self, shape: int | tuple[int, ...], /) -> Floats: ...
+    def full(self, shape: int | tuple[int, ...], value: float, /) -> Floats: ...
+    def empty(self, shape: int | tuple[int, ...], dtype: Any = ..., /) -> Array: ...
+    def where(self, condition: Flags, a: Floats | float, b: Floats | float, /) -> Floats: ...
+    def isnan(self, a: Array, /) -> Flags: ...
+    def isinf(self, a: Array, /) -> Flags: ...
+    def isfinite(self, a: Array, /) -> Flags: ...
+    def abs(self, a: Floats, /) -> Floats: ...
+    def exp(self, a: Floats, /) -> Floats: ...
+    def expm1(self, a: Floats, /) -> Floats: ...
+    def log1p(self, a: Floats, /) -> Floats: ...
+    def sqrt(self, a: Floats, /) -> Floats: ...
+    def sign(self, a: Floats, /) -> Floats: ...
+    def copysign(self, a: Floats | float, b: Floats, /) -> Floats: ...
+    def maximum(self, a: Floats | float, b: Floats | float, /) -> Floats: ...
+    def minimum(self, a: Floats | float, b: Floats | float, /) -> Floats: ...
+    def ldexp(self, a: Floats, exponent: Any, /) -> Floats: ...
+    def frexp(self, a: Floats, /) -> tuple[Floats, Array]: ...
+    def ravel(self, a: Array, /) -> Array: ...
+    def diff(self, a: Floats, /, *, axis: int) -> Floats: ...
+    def argmax(self, a: Floats, /, *, axis: int) -> Indices: ...
+    def stack(self, arrays: Any, /) -> Floats: ...
+    def concatenate(self, arrays: Any, /, *, axis: int) -> Floats: ...
+    def broadcast_to(self, a: Array, shape: tuple[int, ...], /) -> Array: ...
+    def moveaxis(self, a: Array, source: int, destination: int, /) -> Array: ...
+    def take_along_axis(self, a: Floats, at: Indices, /, *, axis: int) -> Floats: ...
+    def put_along_axis(
+        self, a: Floats, at: Indices, b: Floats | float, /, *, axis: int
+    ) -> None: ...
+    def may_share_memory(self, a: Array, b: Array, /) -> bool: ...
