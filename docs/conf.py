@@ -42,8 +42,11 @@ nb_code_prompt_hide = "Hide the code"
 myst_enable_extensions = ["amsmath", "colon_fence", "deflist", "dollarmath"]
 myst_heading_anchors = 3
 os.environ["MATPLOTLIBRC"] = str(HERE / "matplotlibrc")
-# Pages that measure errors use the tests' many-digit reference, and those on speed the benchmarks.
-os.environ["PYTHONPATH"] = os.pathsep.join(str(HERE.parent / n) for n in ("tests", "benchmarks"))
+# Pages that measure errors use the tests' many-digit reference, those on speed the benchmarks, and
+# the developer guide the layers that tests/package checks.
+os.environ["PYTHONPATH"] = os.pathsep.join(
+    str(HERE.parent / n) for n in ("tests/support", "tests/package", "benchmarks")
+)
 
 autosummary_generate = False
 autodoc_member_order = "bysource"

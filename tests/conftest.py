@@ -1,3 +1,4 @@
+import contract  # noqa: F401  (before the operators' tests, which it imports)
 import cupy_double
 import numpy as np
 import pytest

@@ -21,7 +21,7 @@ class Launch:
     name : of the kernel, or of CuPy's function, ufunc or method
     kind : "elementwise", "reduction", "raw", or "cupy" for what is CuPy's own
     inputs, outputs : the arrays' memory; it is kept, so that no address is used twice
-    detail : of a kernel: what tests/nvrtc.py needs to compile it again
+    detail : of a kernel: what tests/support/nvrtc.py needs to compile it again
     """
 
     name: str

@@ -1,13 +1,16 @@
 """What a test of one operator declares, so that the shared contract can be run on it.
 
-`test_<operator>.py` holds `CONTRACT = Contract(...)`; `test_contract.py` and `accuracy.py` find it
-through `lapsum.__all__`.  Bounds are in units of eps = 2**-52, see docs/numerics.md.
+`tests/operators/test_<operator>.py` holds `CONTRACT = Contract(...)`; `test_contract.py` and
+`accuracy.py` find it through `lapsum.__all__`.  Bounds are in units of eps = 2**-52, see
+docs/numerics.md.
 """
 
 import itertools
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from importlib import import_module
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -19,6 +22,8 @@ from mpmath import mp, mpf
 
 import lapsum
 from lapsum._core.rule import RULES
+
+OPERATORS = str(Path(__file__).parents[1] / "operators")
 
 
 @dataclass(frozen=True)
@@ -131,6 +136,8 @@ class Contract:
 
 def contracts():
     """Every operator's contract; an operator without one is an error."""
+    if OPERATORS not in sys.path:
+        sys.path.append(OPERATORS)
     found = []
     for name in lapsum.__all__:
         if getattr(lapsum, name) in RULES:

@@ -1,9 +1,11 @@
 """Compile every CUDA kernel, for every type it is used with, without a GPU.
 
-    python tests/nvrtc.py --record FILE     runs the operators on the double of CuPy and writes
-                                            down which kernels they launch, and on what
-    python tests/nvrtc.py --compile FILE    makes the same kernels with the real CuPy and has
-                                            NVRTC compile them for sm_75, sm_80 and sm_90
+    python tests/support/nvrtc.py --record FILE
+        runs the operators on the double of CuPy and writes down which kernels they launch, and
+        on what
+    python tests/support/nvrtc.py --compile FILE
+        makes the same kernels with the real CuPy and has NVRTC compile them for sm_75, sm_80
+        and sm_90
 
 The second step needs CuPy 14 and NVRTC, as wheels (`.ci/gpu-compile` installs them), and goes
 through interfaces of CuPy that are private: what NVRTC gets is the very text CuPy would give it.
@@ -245,7 +247,7 @@ class _Sources:
         if int(found.partition(".")[0]) != CUPY_MAJOR:
             raise SystemExit(
                 f"this goes through private interfaces of CuPy {CUPY_MAJOR}, found CuPy {found}: "
-                "look through tests/nvrtc.py for what has changed, then set CUPY_MAJOR"
+                "look through tests/support/nvrtc.py for what has changed, then set CUPY_MAJOR"
             )
         from cupy._core import _carray, _cub_reduction, _kernel, _reduction, _scalar, core
         from cupy.cuda import compiler

@@ -5,8 +5,8 @@ import threading
 
 import numpy as np
 import pytest
+from calls import call
 from contract import contracts
-from test_running import call
 
 import lapsum
 from lapsum._backends.numpy import memory as _memory

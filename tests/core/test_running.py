@@ -5,33 +5,14 @@ import signal
 
 import numpy as np
 import pytest
-from contract import contracts, tangents_for
+from calls import EVERY, call
+from contract import tangents_for
 
 import lapsum
 from lapsum import _kernels
 from lapsum._core.rule import RULES
 
-EVERY = {c.name: c for c in contracts()}
 WITH_OUT = ["lap_sum", "soft_rank", "soft_sort", "soft_topk", "log_soft_topk", "soft_permute"]
-
-
-def call(name, rng, shape, weighted=False):
-    """Arguments of an operator on data of a shape, enough of it to be shared."""
-    contract = EVERY[name]
-    x = rng.normal(size=shape)
-    lanes = {contract.data: x}
-    lanes.update(
-        {k: rng.normal(size=shape) for k in contract.lanes if k not in (contract.data, "weights")}
-    )
-    if name == "lap_sum_inv":
-        lanes["w"] = rng.uniform(0, shape[-1] / 2, size=shape)
-    if "k" in contract.scalars:
-        lanes["k"] = shape[-1] / 3
-    if name == "soft_quantile":
-        lanes["q"] = [0.1, 0.5]
-    if weighted:
-        lanes["weights"] = rng.uniform(1.0, 2.0, shape)
-    return getattr(lapsum, name), {**lanes, "alpha": 0.1}
 
 
 @pytest.mark.parametrize(

@@ -1,7 +1,7 @@
 """What the real CuPy has: a list, made where it is installed, that the double is held to.
 
-python tests/cupy_double/names.py          compare the list with the CuPy installed here
-python tests/cupy_double/names.py --write  make it anew
+python tests/support/cupy_double/names.py          compare it with the CuPy here
+python tests/support/cupy_double/names.py --write  make it anew
 """
 
 from __future__ import annotations

@@ -1,5 +1,6 @@
-"""Worst errors of every operator in units of its bound, by regime: ``python tests/accuracy.py``.
+"""Worst errors of every operator in units of its bound, by regime.
 
+`python tests/support/accuracy.py` prints the table.
 The bounds are those of the contracts: 16 eps (1 + |b - x|/alpha) relative for each top-k entry,
 8 eps for ranks, 16 eps (|y| + alpha) for what is a threshold, and so on; see docs/numerics.md.
 """

@@ -566,7 +566,7 @@ def test_several_processes_build_the_same_kernel(cupy, tmp_path):
         "    k = cupy.ElementwiseKernel('T x', 'T y', 'y = x + ' + sys.argv[2], 'k')\n"
         "    assert float(k(cupy.ones(1))[0]) == 8\n"
     )
-    command = [sys.executable, "-c", code, str(Path(__file__).parent), "7"]
+    command = [sys.executable, "-c", code, str(Path(__file__).parents[1] / "support"), "7"]
     env = {"TMPDIR": str(tmp_path), "PATH": "/usr/bin:/bin:/usr/local/bin"}
     runs = [subprocess.Popen(command, env=env) for _ in range(3)]
     assert [run.wait() for run in runs] == [0, 0, 0]
