@@ -58,9 +58,9 @@ def kernels_for(arguments: Mapping[str, Any], workers: int = 1) -> Any:
     for value in arguments.values():
         if type(value) not in _NUMBERS_AND_ARRAYS:
             if _on_device(arguments):
-                from . import _cupy
+                from ._backends.cupy import kernels
 
-                return _cupy.Kernels()
+                return kernels.Kernels()
             break
     return SERIAL if workers == 1 else _numpy.Kernels(workers)
 

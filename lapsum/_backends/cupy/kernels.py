@@ -15,7 +15,7 @@ from typing import Any
 import cupy
 import numpy as np
 
-from . import _cuda
+from . import launch as _cuda
 
 if int(cupy.__version__.partition(".")[0]) < 14:
     raise ImportError(f"lapsum needs CuPy 14 or newer, and this is {cupy.__version__}")
