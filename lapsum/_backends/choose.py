@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Mapping, Sequence
-from typing import Any
+from importlib import import_module
+from typing import Any, cast
 
 import numpy as np
 
-from .numpy import kernels as _numpy
-
-SERIAL = _numpy.SERIAL
+from .numpy.kernels import kernels_of as host_kernels_of
+from .protocol import Kernels
+from .table import OTHERS, ArrayType
 
 # What the arrays of other libraries have and NumPy's guests (scalars, sequences, pandas) have not.
 _FOREIGN = (
@@ -47,7 +48,7 @@ def _is_masked(kind: type) -> bool:
     return ma is not None and issubclass(kind, ma.MaskedArray)
 
 
-def kernels_for(arguments: Mapping[str, Any], workers: int = 1) -> Any:
+def kernels_for(arguments: Mapping[str, Any], workers: int = 1) -> Kernels:
     """Return the kernels for the arrays among `arguments` (name: value).
 
     Raises
@@ -57,27 +58,28 @@ def kernels_for(arguments: Mapping[str, Any], workers: int = 1) -> Any:
     """
     for value in arguments.values():
         if type(value) not in _NUMBERS_AND_ARRAYS:
-            if _on_device(arguments):
-                from .. import _cupy
-
-                return _cupy.Kernels()
+            other = _other_library(arguments)
+            if other is not None:
+                module = import_module(f"{__package__}.{other.kernels}")
+                return cast(Kernels, module.kernels_of(arguments, workers))
             break
-    return SERIAL if workers == 1 else _numpy.Kernels(workers)
+    return host_kernels_of(arguments, workers)
 
 
-def _on_device(arguments: Mapping[str, Any]) -> bool:
-    """Return whether the arrays are CuPy's; refuse those of any library but it and NumPy."""
+def _other_library(arguments: Mapping[str, Any]) -> ArrayType | None:
+    """Return the library of the arrays, None for NumPy; refuse mixtures and any unknown one."""
     kinds = {
         name: kind for name, value in arguments.items() if (kind := array_kind(value)) is not None
     }
-    cupy = sys.modules.get("cupy")
-    if cupy is not None and any(issubclass(kind, cupy.ndarray) for kind in kinds.values()):
-        _refuse_mixtures(arguments, cupy)
-        return True
+    for row in OTHERS:
+        ours = getattr(sys.modules.get(row.library), row.name, None)
+        if ours is not None and any(issubclass(kind, ours) for kind in kinds.values()):
+            _refuse_mixtures(arguments, ours)
+            return row
     foreign = {name: kind for name, kind in kinds.items() if kind is not np.ndarray}
     if foreign:
         name, kind = next(iter(foreign.items()))
-        others = sorted({_full_name(other) for other in kinds.values()} - {_full_name(kind)})
+        others = sorted({full_name(other) for other in kinds.values()} - {full_name(kind)})
         beside = f" beside {' and '.join(others)}" if others else ""
         advice = "convert it to a numpy.ndarray first"
         if _is_masked(kind):
@@ -86,15 +88,14 @@ def _on_device(arguments: Mapping[str, Any]) -> bool:
                 "weights skip keys of inf, or of -inf when descending"
             )
         raise TypeError(
-            f"`{name}` is an array of type {_full_name(kind)}{beside}, for which lapsum has no "
+            f"`{name}` is an array of type {full_name(kind)}{beside}, for which lapsum has no "
             f"kernels; {advice}"
         )
-    return False
+    return None
 
 
-def _refuse_mixtures(arguments: Mapping[str, Any], cupy: Any) -> None:
-    """Raise TypeError unless all arrays are CuPy's, and on the current device."""
-    ours = cupy.ndarray
+def _refuse_mixtures(arguments: Mapping[str, Any], ours: type) -> None:
+    """Raise TypeError unless all arrays are of one type."""
     arrays = {name: value for name, value in arguments.items() if isinstance(value, ours)}
     for name, value in arguments.items():
         if name in arrays or isinstance(value, np.generic):
@@ -102,17 +103,11 @@ def _refuse_mixtures(arguments: Mapping[str, Any], cupy: Any) -> None:
         if array_kind(value) is not None or hasattr(value, "__array__"):
             beside = f" beside `{next(iter(arrays))}`" if arrays else ""
             raise TypeError(
-                f"`{name}` is a {_full_name(type(value))}{beside}, and {_full_name(ours)} is what "
+                f"`{name}` is a {full_name(type(value))}{beside}, and {full_name(ours)} is what "
                 "the arrays of this call must be; convert it first"
             )
-    devices = {str(array.device): array.device for array in arrays.values()}
-    if len(devices) > 1:
-        raise TypeError(f"arrays are on several devices: {', '.join(sorted(devices))}")
-    here = cupy.cuda.Device()
-    for name, device in devices.items():
-        if getattr(device, "id", None) != getattr(here, "id", None):
-            raise TypeError(f"arrays are on {name}, and the current device is {here}")
 
 
-def _full_name(kind: type) -> str:
+def full_name(kind: type) -> str:
+    """Return the name of a type with that of its module."""
     return f"{kind.__module__}.{kind.__qualname__}"

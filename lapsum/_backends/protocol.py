@@ -30,7 +30,18 @@ from .types import (
 
 PRIMITIVES = (
     # conversions
-    *("xp", "on_host", "quiet", "holds", "identity", "numbers", "contiguous", "entries", "own"),
+    *(
+        "xp",
+        "array_type",
+        "on_host",
+        "quiet",
+        "holds",
+        "identity",
+        "numbers",
+        "contiguous",
+        "entries",
+        "own",
+    ),
     *("finish", "freeze", "linear_operator"),
     # order and sums over it
     *("order", "to_order", "from_order", "sum_lanes"),
@@ -48,6 +59,8 @@ class Lanes(Protocol):
 
     @property
     def xp(self) -> Namespace: ...
+    @property
+    def array_type(self) -> type: ...
     @property
     def on_host(self) -> bool: ...
 
@@ -246,7 +259,10 @@ class Targets(Protocol):
         ...
 
     def ranks(self, sources: SourceLanes, dtype: DType) -> Array:
-        """1/2 + S at the sources, absent ones too, in the caller's order; NaN if invalid."""
+        """1/2 + S at the sources, absent ones too, in the caller's order; NaN if invalid.
+
+        It is float32 if `dtype` is; other dtypes are rounded to later.
+        """
         ...
 
     def ranks_vjp(self, sources: SourceLanes, sign: float, bar: Floats) -> Pair | None:
@@ -336,8 +352,11 @@ class Selection(Protocol):
         alpha: Floats,
         bar: Entries,
         logarithm: bool,
-    ) -> tuple[Array, Floats, Floats]:
-        """Cotangents of x, of the level and of alpha for that of F or of its logarithm."""
+    ) -> tuple[Array, Floats, Floats] | None:
+        """Cotangents of x, of the level and of alpha for that of F or of its logarithm.
+
+        None if the backend has no such kernel.
+        """
         ...
 
     def topk_jvp(
@@ -363,8 +382,8 @@ class Selection(Protocol):
         alpha: Floats,
         dot: Floats | None,
         bar: Floats | None,
-    ) -> Products:
-        """Return sums with the softmax weights of few thresholds."""
+    ) -> Products | None:
+        """Return sums with the softmax weights of few thresholds; None without such a kernel."""
         ...
 
     def probabilities(self, block: Floats, x: Floats, alpha: Floats, logarithm: bool) -> Floats:

@@ -108,19 +108,25 @@ class AnchoredThresholds(NamedTuple):
 class Selected(NamedTuple):
     """What a selection found.
 
-    `block` is the stacked `AnchoredThresholds`; `solved`, (lanes,), is 0 in lanes that are left to
-    be solved by sorting, 1 in solved ones, and 2 in solved ones with absent entries that are not
-    finite; it is None where the backend solves whatever there is.  `x` holds the entries, a copy if
-    one was asked for, `p` the results at them, if they were.  `invalid`, (lanes,), and `absent`,
-    (lanes, 1), tell the lanes that are spoilt and those without entries, None for none known.
+    `block` is the stacked `AnchoredThresholds`.  `unsolved`, (lanes,), are the lanes that are left
+    to be solved by sorting, None for none; `state` is the backend's own.  `x` holds the entries, a
+    copy if one was asked for, `p` the results at them, if they were.  `invalid`, (lanes,), and
+    `absent`, (lanes, 1), are the lanes that are spoilt and those without entries, None for none
+    known.
     """
 
     block: Floats
-    solved: NDArray[np.uint8] | None
+    unsolved: Flags | None
+    state: Any
     x: Entries
-    p: Entries
+    p: Entries | None
     invalid: Flags | None
     absent: Flags | None
+
+    @property
+    def thresholds(self) -> AnchoredThresholds:
+        """The rows of the block."""
+        return AnchoredThresholds(*self.block)
 
 
 class Products(NamedTuple):

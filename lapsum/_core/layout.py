@@ -2,11 +2,21 @@
 
 from __future__ import annotations
 
+import operator
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Collection, Mapping
 from math import prod
 from typing import Any
 
+import numpy as np
 
-class Layout:
+from .._backends.protocol import Kernels
+from .._backends.types import Array, Entries, Flags, Floats, Indices
+
+Shape = tuple[int, ...]
+
+
+class Layout(ABC):
     """How an argument of a given shape is spread over the lanes of a batch.
 
     Parameters
@@ -15,104 +25,215 @@ class Layout:
         The backend.
     shape : tuple of int
         Shape of the argument.
-    axis : int or None
-        The axis along which lanes lie, negative; None for one scalar a lane.
     batch : tuple of int
-        Shape that the other axes broadcast to.
-    flat : bool
-        Whether the whole argument, raveled, is the same lane for every element of the batch.
-
-    Attributes
-    ----------
-    size : int
-        Length of a lane.
-    invalid : array of bool, shape (lanes,), or None
-        Lanes that hold a NaN, whose results are NaN whatever was computed.
+        Shape with one element a lane.
     """
 
-    def __init__(
-        self,
-        kernels: Any,
-        shape: tuple[int, ...],
-        axis: int | None,
-        batch: tuple[int, ...],
-        flat: bool = False,
-    ) -> None:
+    def __init__(self, kernels: Kernels, shape: Shape, batch: Shape) -> None:
         self.kernels = kernels
         self.shape = shape
-        self.axis = axis
         self.batch = batch
-        self.flat = flat
-        self.invalid: Any = None
-        self.size = prod(shape) if flat else 1 if axis is None else shape[axis]
+
+    @abstractmethod
+    def pack(self, array: Array) -> Floats:
+        """Return `array` as float64 lanes: (lanes, n), or (lanes,) for one number a lane."""
+
+    @abstractmethod
+    def unpack(self, lanes: Array) -> Array:
+        """Return the transpose of `pack`: lanes that share an element are added up."""
+
+
+class AlongAxis(Layout):
+    """Lanes that lie along an axis of the argument, counted from the end."""
+
+    def __init__(self, kernels: Kernels, shape: Shape, axis: int, batch: Shape) -> None:
+        super().__init__(kernels, shape, batch)
+        self.axis = axis
+        self.size = shape[axis]
         # The common case needs neither moving nor broadcasting.
-        self._plain = axis == -1 and not flat and shape[:-1] == batch
+        self._plain = axis == -1 and shape[:-1] == batch
 
-    def pack(self, array: Any, entries: bool = False) -> Any:
-        """Return `array` as float64 lanes: (lanes, n), or (lanes,) for scalars.
+    def pack(self, array: Array) -> Floats:
+        """Return `array` as float64 lanes."""
+        return self._lanes(array, self.kernels.contiguous)
 
-        With `entries` float32 stays float32, for the kernels that read it as it is.
-        """
-        kernels, lanes = self.kernels, prod(self.batch)
-        if self.axis is None:
-            return kernels.numbers({"": self.spread(array)})[""]
-        contiguous = kernels.entries if entries else kernels.contiguous
+    def pack_entries(self, array: Array) -> Entries:
+        """Return the same, but float32 stays as it is."""
+        return self._lanes(array, self.kernels.entries)
+
+    def _lanes(self, array: Array, convert: Callable[[Array], Any]) -> Any:
+        lanes = prod(self.batch)
         if self._plain:
-            return contiguous(array).reshape(lanes, self.shape[-1])
-        xp = kernels.xp
+            return convert(array).reshape(lanes, self.size)
+        xp = self.kernels.xp
         array = xp.asarray(array)  # a list beside arrays of a device was still on the host
         array = xp.moveaxis(array, self.axis, -1)
         array = xp.broadcast_to(array, (*self.batch, self.size))
-        return contiguous(array.reshape(lanes, self.size))
+        return convert(array.reshape(lanes, self.size))
 
-    def spread(self, array: Any) -> tuple[Any, tuple[int, ...]]:
-        """Return scalars as a view with one, or all if flat, for each lane, and the lanes' shape.
-
-        One for all lanes stays 0-d.
-        """
-        shape = (prod(self.batch), self.size) if self.flat else (prod(self.batch),)
-        if not array.ndim:
-            return array, shape
-        xp = self.kernels.xp
-        if self.flat:
-            return xp.broadcast_to(xp.asarray(array).reshape(-1), shape), shape
-        return xp.broadcast_to(xp.asarray(array), self.batch), shape
-
-    def view(self, array: Any) -> Any:
+    def view(self, array: Array) -> Array | None:
         """Return the lanes of `array` where they lie in its own memory, one after another."""
         if not (self._plain and array.flags.c_contiguous):
             return None
-        return array.reshape(-1, self.shape[-1]) if array.size else None
+        return array.reshape(-1, self.size) if array.size else None
 
-    def unpack(self, lanes: Any, spoil: bool = True) -> Any:
-        """Return the transpose of `pack`: lanes that share an entry are added up.
-
-        Invalid lanes become NaN, unless they are so already and `spoil` says no.
-        """
-        xp = self.kernels.xp
-        if spoil and self.invalid is not None:
-            spoilt = self.invalid.reshape(-1, *(1,) * (lanes.ndim - 1))
-            lanes = xp.where(spoilt, xp.nan, lanes)
+    def unpack(self, lanes: Array) -> Array:
+        """Return the transpose of `pack`."""
         if self._plain:
             return lanes.reshape(self.shape)
-        if self.flat:
-            return lanes.sum(axis=0).reshape(self.shape)
-        if self.axis is None:
-            return self._reduce(lanes.reshape(self.batch), self.shape)
         lanes = lanes.reshape(*self.batch, self.size)
-        moved = self.shape[: self.axis] + self.shape[len(self.shape) + self.axis + 1 :]
-        return xp.moveaxis(self._reduce(lanes, (*moved, self.size)), -1, self.axis)
-
-    @staticmethod
-    def _reduce(array: Any, shape: tuple[int, ...]) -> Any:
-        extra = array.ndim - len(shape)
-        axes = tuple(range(extra)) + tuple(
-            extra + i for i, n in enumerate(shape) if n == 1 and array.shape[extra + i] != 1
-        )
-        return array.sum(axis=axes).reshape(shape) if axes else array.reshape(shape)
+        moved = batch_of("", self.shape, self.axis)
+        return self.kernels.xp.moveaxis(_reduced(lanes, (*moved, self.size)), -1, self.axis)
 
 
-def key_of(kernels: Any, shape: tuple[int, ...], batch: tuple[int, ...]) -> Any:
+class PerLane(Layout):
+    """One number a lane."""
+
+    def spread(self, array: Array) -> tuple[Array, Shape]:
+        """Return the numbers as a view with one for each lane, or one for all, and their shape."""
+        count = (prod(self.batch),)
+        if not array.ndim:
+            return array, count
+        xp = self.kernels.xp
+        return xp.broadcast_to(xp.asarray(array), self.batch), count
+
+    def pack(self, array: Array) -> Floats:
+        """Return `array` as float64, (lanes,)."""
+        return self.kernels.numbers({"": self.spread(array)})[""]
+
+    def unpack(self, lanes: Array) -> Array:
+        """Return the transpose of `pack`."""
+        return _reduced(lanes.reshape(self.batch), self.shape)
+
+
+class WholeInEveryLane(Layout):
+    """The whole argument, raveled, as the same lane for every element of the batch."""
+
+    def spread(self, array: Array) -> tuple[Array, Shape]:
+        """Return a view with all numbers in each lane, or one for all, and the lanes' shape."""
+        shape = prod(self.batch), prod(self.shape)
+        if not array.ndim:
+            return array, shape
+        xp = self.kernels.xp
+        return xp.broadcast_to(xp.asarray(array).reshape(-1), shape), shape
+
+    def pack(self, array: Array) -> Floats:
+        """Return `array` as float64 lanes."""
+        return self.kernels.numbers({"": self.spread(array)})[""]
+
+    def unpack(self, lanes: Array) -> Array:
+        """Return the transpose of `pack`."""
+        return lanes.sum(axis=0).reshape(self.shape)
+
+
+def _reduced(array: Array, shape: Shape) -> Array:
+    extra = array.ndim - len(shape)
+    axes = tuple(range(extra)) + tuple(
+        extra + i for i, n in enumerate(shape) if n == 1 and array.shape[extra + i] != 1
+    )
+    return array.sum(axis=axes).reshape(shape) if axes else array.reshape(shape)
+
+
+def pack_all(
+    kernels: Kernels,
+    layouts: Mapping[str, Layout],
+    arrays: Mapping[str, Array],
+    entries: Collection[str],
+) -> dict[str, Any]:
+    """Return arrays as lanes; those named in `entries` stay float32 if they are.
+
+    Single numbers are converted together, on a device in one launch.
+    """
+    lanes: dict[str, Any] = {}
+    scalars: dict[str, tuple[Array, Shape]] = {}
+    for name, layout in layouts.items():
+        if isinstance(layout, PerLane | WholeInEveryLane):
+            scalars[name] = layout.spread(arrays[name])
+        elif isinstance(layout, AlongAxis) and name in entries:
+            lanes[name] = layout.pack_entries(arrays[name])
+        else:
+            lanes[name] = layout.pack(arrays[name])
+    lanes.update(kernels.numbers(scalars))
+    return lanes
+
+
+def with_nan(kernels: Kernels, nan_lanes: Flags | None, lanes: Array) -> Array:
+    """Return lanes of which some become NaN."""
+    if nan_lanes is None:
+        return lanes
+    flags = nan_lanes.reshape(-1, *(1,) * (lanes.ndim - 1))
+    return kernels.xp.where(flags, kernels.xp.nan, lanes)
+
+
+def key_of(kernels: Kernels, shape: Shape, batch: Shape) -> Indices:
     """Return, for each lane of `batch`, its lane in an array of batch shape `shape`."""
     own = kernels.identity(prod(shape)).reshape(shape)
     return kernels.xp.ascontiguousarray(kernels.xp.broadcast_to(own, batch).reshape(-1))
+
+
+def normalize_axis(axis: Any, ndim: int, name: str = "x") -> int:
+    """Return `axis` as a negative number, counted from the end."""
+    if type(axis) is int and -ndim <= axis < 0:
+        return axis
+    if axis is None or isinstance(axis, tuple):
+        hint = "; ravel the array to work along all of it" if axis is None else ""
+        raise TypeError(f"`axis` must be one integer, got {axis!r}{hint}")
+    try:
+        index = operator.index(axis)
+    except TypeError:
+        raise TypeError(f"`axis` must be one integer, got {axis!r}") from None
+    if ndim == 0:
+        raise ValueError(f"`{name}` must have at least one dimension, got a 0-d array")
+    if not -ndim <= index < ndim:
+        raise np.exceptions.AxisError(index, ndim)
+    return index if index < 0 else index - ndim
+
+
+def batch_of(name: str, shape: Shape, axis: int) -> Shape:
+    """Return the axes of `shape` without `axis`, which counts from the end."""
+    if len(shape) < -axis:
+        raise ValueError(
+            f"`{name}` of shape {shape} has no axis {axis}; it must be 1-D or have that axis"
+        )
+    position = len(shape) + axis
+    return shape[:position] + shape[position + 1 :]
+
+
+def joint_batch(first: str, a: Shape, second: str, b: Shape) -> Shape:
+    """Return the batch shape that two batch shapes broadcast to."""
+    try:
+        return np.broadcast_shapes(a, b)
+    except ValueError:
+        raise ValueError(
+            f"`{first}` and `{second}` do not fit: their axes other than `axis`, {a} and {b}, do "
+            "not broadcast"
+        ) from None
+
+
+def scalar_layout(kernels: Kernels, name: str, array: Array, batch: Shape) -> PerLane:
+    """Return the layout of one scalar a lane, which must broadcast to `batch`."""
+    try:
+        fits = np.broadcast_shapes(array.shape, batch) == batch
+    except ValueError:
+        fits = False
+    if not fits:
+        each = f", or one for each lane, of shape {batch}" if batch else ""
+        raise ValueError(
+            f"`{name}` of shape {array.shape} does not broadcast to the batch shape {batch} (the "
+            f"axes but `axis`): give one number{each}"
+        )
+    return PerLane(kernels, array.shape, batch)
+
+
+def weights_layout(
+    kernels: Kernels, array: Array, shape: Shape, axis: int, batch: Shape, of: str
+) -> AlongAxis:
+    """Return the layout of weights: of the shape of what they weigh, or 1-D along its axis."""
+    if array.shape == shape:
+        return AlongAxis(kernels, shape, axis, batch)
+    if array.shape == (shape[axis],):
+        return AlongAxis(kernels, array.shape, -1, batch)
+    raise ValueError(
+        f"`weights` of shape {array.shape} must have the shape {shape} of `{of}`, or be 1-D of "
+        f"length {shape[axis]}"
+    )

@@ -10,11 +10,10 @@ from typing import Any
 
 import numpy as np
 
-from .checks import Running, array_beside
-from .rule import RULES, Rule, quiet
-
-Array = Any
-
+from .._backends.types import Array
+from .arguments import array_beside
+from .call import RULES, quiet
+from .rule import Rule
 
 _signature = cache(inspect.signature)
 
@@ -65,18 +64,13 @@ class Linearization:
                 f"jvp takes one tangent for each of {self.parameters} (None is zero), got "
                 f"{len(tangents)}"
             )
-        lanes: list[Array | None] = []
+        lanes = {}
         for (name, layout), tangent in zip(rule.layouts.items(), tangents, strict=True):
-            if tangent is None:
-                lanes.append(None)
-                continue
-            array = _checked(rule, f"tangent of {name}", tangent, layout.shape)
-            lanes.append(layout.pack(array))
+            if tangent is not None:
+                array = _checked(rule, f"tangent of {name}", tangent, layout.shape)
+                lanes[name] = layout.pack(array)
         with quiet():
-            if all(tangent is None for tangent in lanes):
-                out = rule.kernels.xp.zeros(self._shape)
-            else:
-                out = rule.place(rule.jvp(*lanes))
+            out = rule.to_result(rule.jvp(lanes)) if lanes else rule.kernels.xp.zeros(self._shape)
             return rule.kernels.finish(out, rule.dtype)
 
     def vjp(self, cotangent: Any, wrt: Iterable[str] | None = None) -> tuple[Any, ...]:
@@ -112,7 +106,7 @@ class Linearization:
                 raise ValueError(f"`wrt` must name parameters of {self.parameters}, got {name!r}")
         array = _checked(rule, "cotangent", cotangent, self._shape)
         with quiet():
-            bars = rule.vjp(rule.take(array), frozenset(wanted)) if wanted else {}
+            bars = rule.vjp(rule.from_result(array), frozenset(wanted)) if wanted else {}
             return tuple(
                 rule.kernels.finish(layout.unpack(bars[name]), rule.dtypes[name])
                 if name in wanted
@@ -224,6 +218,7 @@ def linearize(func: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Lineari
     >>> lin.jvp([1.0, 0.0, 0.0], None).round(3)
     array([ 0.154, -0.018, -0.135])
     """
+    rule: Callable[..., Rule] | None
     rule = RULES.get(func) if callable(func) and func.__hash__ is not None else None
     if rule is None:
         raise TypeError(
@@ -234,13 +229,13 @@ def linearize(func: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Lineari
     workers = kwargs.pop("workers", None)
     with quiet():
         try:
-            call: Rule = rule(Running(workers, keep=True), *args, **kwargs)
+            call = rule(workers, *args, **kwargs)
         except TypeError:
             wrong = _unbound(func, args, kwargs)
             if wrong is None:
                 raise
             raise wrong from None
-        value = call.kernels.finish(call.place(call.value()), call.dtype)
+        value = call.kernels.finish(call.to_result(call.linearize()), call.dtype)
     return Linearization(call.kernels.freeze(value), tuple(call.layouts), call, value.shape)
 
 

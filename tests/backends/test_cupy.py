@@ -50,7 +50,7 @@ def test_results_stay_on_the_device(device, rng):
 
 def test_numpy_s_results_do_not_need_cupy(rng):
     assert not any(name.partition(".")[0] == "cupy" for name in sys.modules)
-    assert "lapsum._cupy" not in sys.modules
+    assert "lapsum._backends.cupy.kernels" not in sys.modules
 
 
 def test_two_libraries_in_one_call_are_refused(device, rng):
@@ -482,7 +482,7 @@ def test_arrays_of_several_devices_are_refused(cupy, monkeypatch):
 
 
 def test_the_backends_have_the_same_names(cupy):
-    from lapsum import _cupy
+    from lapsum._backends.cupy import kernels as cupy_kernels
 
     def names(kernels):
         return {name for name in dir(kernels) if not name.startswith("_")}
@@ -490,4 +490,4 @@ def test_the_backends_have_the_same_names(cupy):
     # What serves the sorting of lanes that selection leaves, which a device's leaves none of, what
     # is checked, and tangents, which a device gets from whole arrays.
     host_only = {"every", "probabilities", "push", "workers", "check_levels"}
-    assert names(_numpy.SERIAL) - host_only == names(_cupy.Kernels())
+    assert names(_numpy.SERIAL) - host_only == names(cupy_kernels.Kernels())

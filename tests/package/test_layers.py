@@ -21,8 +21,7 @@ LAYERS = [
     ["_sources"],
     ["_targets", "_validation"],
     ["_layout", "_backend"],
-    ["_cupy"],
-    ["_cuda", "_numpy"],
+    ["_backends.cupy", "_numpy"],
     ["_kernels", "_memory"],
 ]
 RANK = {module: rank for rank, row in enumerate(LAYERS) for module in row}

@@ -186,7 +186,7 @@ def _unused_makers(created: list[tuple[Any, str, int]]) -> list[str]:
     import lapsum
 
     out: list[str] = []
-    for file in sorted(Path(lapsum.__file__).parent.glob("*.py")):
+    for file in sorted(Path(lapsum.__file__).parent.rglob("*.py")):
         lines = [line for _, name, line in created if Path(name) == file]
         for node in ast.walk(ast.parse(file.read_text())):
             if (

@@ -1,5 +1,5 @@
 /* Few thresholds a lane without sorting, for a GPU.  The text before this one is laplace.h, the device
- * functions of _cuda.py, `real`, the type of the entries, and LAP_WEIGHTED, 0 or 1.
+ * functions of device.cuh, `real`, the type of the entries, and LAP_WEIGHTED, 0 or 1.
  *
  * The threshold lies in a bracket between two nodes.  Whatever is outside acts through three numbers:
  * the weight up to the lower node, and the decaying sums A at the lower and B at the upper one.  In a
@@ -44,8 +44,8 @@ typedef struct {
 } lap_part;
 
 /* What the host allocates, in doubles. */
-static_assert(sizeof(lap_bracket) == 21 * sizeof(double), "lapsum._cupy._BRACKET");
-static_assert(sizeof(lap_part) == 225 * sizeof(double), "lapsum._cupy._PART");
+static_assert(sizeof(lap_bracket) == 21 * sizeof(double), "_BRACKET_DOUBLES of selection.py");
+static_assert(sizeof(lap_part) == 225 * sizeof(double), "_PART_DOUBLES of selection.py");
 
 typedef struct {
     const real *x;

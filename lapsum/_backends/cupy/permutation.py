@@ -1,0 +1,271 @@
+"""Permutation matrices, and their products with arrays without the matrix."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import cupy
+import numpy as np
+
+from .launch import Array, elementwise, or_nothing, reduction
+from .thresholds import Thresholds
+
+WIDTHS = elementwise(
+    "widths",
+    "raw float64 lo, raw float64 hi, raw float64 u, raw float64 alpha, int64 length",
+    "float64 width",
+    """
+    const ptrdiff_t lane = i / length, m = i % length, b = lane * (length - 1) + m;
+    width = INFINITY;
+    if (m > 0 && m < length - 1)
+        width = lap_width(lo[b - 1], hi[b - 1], u[b - 1], lo[b], hi[b], u[b], alpha[lane]);
+    """,
+)
+
+PERMUTATION = elementwise(
+    "permutation",
+    "raw float64 x, raw int64 order, raw float64 lo, raw float64 hi, raw float64 u, "
+    "raw float64 width, raw float64 alpha, int64 length",
+    "raw T out",
+    """
+    const ptrdiff_t lane = i / (length * length), row = i / length % length, m = i % length;
+    const ptrdiff_t start = lane * length, b = lane * (length - 1);
+    const double z = x[start + m];
+    out[(start + row) * length + order[start + m]] = (T)lap_cdf_difference(
+        lap_bound(lo, hi, u, b, row - 1, length - 1, z, alpha[lane]),
+        lap_bound(lo, hi, u, b, row, length - 1, z, alpha[lane]), width[start + row]);
+    """,
+)
+
+PERMUTATION_JVP = elementwise(
+    "permutation_jvp",
+    "raw float64 x, raw float64 lo, raw float64 hi, raw float64 u, raw float64 alpha, "
+    "raw float64 x_dot, raw float64 b_dot, raw float64 alpha_dot, raw float64 nodes, "
+    "raw float64 deviation, int64 lanes, int64 length, bool along_x, bool along_alpha",
+    "float64 out",
+    """
+    const ptrdiff_t lane = i / (length * length), row = i / length % length, m = i % length;
+    const double z = x[lane * length + m];
+    out = 0.0;
+    for (ptrdiff_t end = 0; end < 2; ++end) {
+        if (row == (end ? 0 : length - 1))
+            continue;
+        const ptrdiff_t b = lane * (length - 1) + row - end;
+        const ptrdiff_t r = b + lanes * (length - 1);
+        const double kernel = lap_pdf(lap_offset(lo[b], hi[b], u[b], z, alpha[lane]));
+        double change = 0.0;
+        if (kernel == 0.0)
+            continue;
+        if (along_x)
+            change += kernel * (b_dot[b] - x_dot[lane * length + m]);
+        if (along_alpha)
+            change += lap_along(kernel * alpha_dot[lane], z, nodes[b], nodes[r], deviation[b],
+                                deviation[r], alpha[lane]);
+        out += end ? -change : change;
+    }
+    out /= alpha[lane]; // last, since two overflowing rows have no difference
+    """,
+)
+
+# The transpose: what a threshold b changes in F((b - x)/alpha), summed over x, b, or both.
+_ENTRIES = (
+    "float64 entry, float64 lo, float64 hi, float64 u, float64 alpha, float64 bar, float64 below"
+)
+
+_FLOW = "lap_flow(bar, below, lap_offset(lo, hi, u, entry, alpha))"
+
+FLOW = reduction("flow", _ENTRIES, _FLOW)
+
+FLOW_ALONG = reduction(
+    "flow_along",
+    _ENTRIES + ", float64 left, float64 right, float64 off_left, float64 off_right",
+    f"lap_along({_FLOW}, entry, left, right, off_left, off_right, alpha)",
+)
+
+INSIDES = elementwise(
+    "insides",
+    "raw float64 x, raw int64 count, raw int64 index, raw float64 lo, raw float64 hi, "
+    "raw float64 u, raw float64 alpha, int64 length",
+    "int64 row, float64 inside",
+    """
+    const ptrdiff_t lane = i / length, m = i % length, b = lane * (length - 1);
+    row = 0;
+    inside = 0.0;
+    if (m < count[lane]) {
+        row = lap_up_to(index, b, length - 1, m);
+        const double t0 = lap_bound(lo, hi, u, b, row - 1, length - 1, x[i], alpha[lane]);
+        const double t1 = lap_bound(lo, hi, u, b, row, length - 1, x[i], alpha[lane]);
+        inside = lap_cdf_across(t0 < 0.0 ? t0 : 0.0, t1 > 0.0 ? t1 : 0.0);
+    }
+    """,
+)
+
+ROWS = elementwise(
+    "rows",
+    "raw int64 index, raw float64 lo, raw float64 hi, raw float64 u, raw float64 alpha, "
+    "raw float64 factors, int64 lanes, int64 length",
+    "int64 left_at, int64 right_at, float64 left_by, float64 right_by",
+    """
+    // From outside an interval: the kernel at its near end times (1 - e^{-width})/2.
+    const ptrdiff_t lane = i / length, m = i % length, b = lane * (length - 1) + m;
+    const bool first = m == 0, last = m == length - 1;
+    double half = 0.5;
+    if (!first && !last)
+        half = -0.5
+            * expm1(-lap_width(lo[b - 1], hi[b - 1], u[b - 1], lo[b], hi[b], u[b], alpha[lane]));
+    left_at = first ? -1 : index[b - 1] - 1;
+    left_by = first ? 0.0 : half * factors[b - 1];
+    right_at = last ? -1 : index[b];
+    right_by = last ? 0.0 : half * factors[lanes * (length - 1) + b];
+    """,
+)
+
+WEIGH = elementwise(
+    "weigh",
+    "raw float64 values, raw float64 inside, raw int64 key, int64 length",
+    "float64 out",
+    "out = inside[key[i / length] * length + i % length] * values[i];",
+)
+
+SPREAD = elementwise(
+    "spread",
+    "raw float64 values, raw float64 inside, raw int64 row, raw int64 key, float64 given, "
+    "int64 length",
+    "float64 out",
+    """
+    const ptrdiff_t at = key[i / length] * length + i % length;
+    out = given + inside[at] * values[i / length * length + row[at]];
+    """,
+)
+
+LEVEL_TIES = elementwise(
+    "level_ties",
+    "raw float64 x, raw float64 values, raw int64 key, int64 length",
+    "float64 out",
+    """
+    const ptrdiff_t lane = i / length, m = i % length;
+    out = values[lane * length + lap_first(x, key[lane] * length, m)];
+    """,
+)
+
+
+class Permutation(Thresholds):
+    """What the intervals between thresholds at whole levels hold of each source."""
+
+    def widths(self, lo: Array, hi: Array, u: Array, alpha: Array, n: int) -> Array:
+        """(b_i - b_{i-1})/alpha of the n intervals between n - 1 thresholds."""
+        out = cupy.empty((len(lo), n))
+        WIDTHS(lo, hi, u, alpha, n, out)
+        return out
+
+    def permutation(
+        self,
+        x: Array,
+        order: Array,
+        count: Array,
+        index: Array,
+        anchors: tuple[Array, Array, Array],
+        width: Array,
+        alpha: Array,
+        dtype: Any,
+    ) -> Array:
+        """F(t_ij) - F(t_{i-1,j}) of sorted sources, one matrix a lane, columns as in `order`.
+
+        It is float32 if `dtype` is, else float64.
+        """
+        lanes, n = x.shape
+        out = cupy.empty((lanes, n, n), dtype if dtype == np.float32 else np.float64)
+        PERMUTATION(x, order, *anchors, width, alpha, n, out, size=out.size)
+        return out
+
+    def permutation_jvp(
+        self,
+        x: Array,
+        lo: Array,
+        hi: Array,
+        u: Array,
+        alpha: Array,
+        x_dot: Array | None,
+        b_dot: Array | None,
+        alpha_dot: Array | None,
+        nodes: Array,
+        deviation: Array,
+    ) -> Array:
+        """Return the tangent of `permutation`."""
+        lanes, n = x.shape
+        out = cupy.empty((lanes, n, n))
+        PERMUTATION_JVP(
+            x,
+            lo,
+            hi,
+            u,
+            alpha,
+            or_nothing(x_dot),
+            or_nothing(b_dot),
+            or_nothing(alpha_dot),
+            nodes,
+            deviation,
+            lanes,
+            n,
+            x_dot is not None,
+            alpha_dot is not None,
+            out,
+        )
+        return out
+
+    def permutation_vjp(
+        self,
+        x: Array,
+        lo: Array,
+        hi: Array,
+        u: Array,
+        alpha: Array,
+        nodes: Array,
+        deviation: Array,
+        bar: Array,
+    ) -> tuple[Array, Array, Array]:
+        """Cotangents, times alpha, of the thresholds, of x at fixed thresholds, and of alpha."""
+        entry, lo, hi, u = x[:, None, :], lo[:, :, None], hi[:, :, None], u[:, :, None]
+        inputs = entry, lo, hi, u, alpha[:, None, None], bar[:, :-1], bar[:, 1:]
+        away = *nodes[:, :, :, None], *deviation[:, :, :, None]
+        if x.shape[1] < 2:
+            return cupy.empty(lo.shape[:2]), cupy.zeros(x.shape), cupy.zeros(len(x))
+        return (
+            FLOW(*inputs, axis=2),
+            -FLOW(*inputs, axis=1),
+            FLOW_ALONG(*inputs, *away, axis=(1, 2)),
+        )
+
+    def intervals(
+        self, x: Array, gap: Array, count: Array, scans: tuple[Array, Array], alpha: Array
+    ) -> tuple[Array, Array, Array, Array]:
+        """Return what the n intervals between the thresholds at the levels 1, 2, ... get.
+
+        The interval that holds each node, and the share of its mass in it; the nodes next to each
+        interval, and what they contribute.
+        """
+        lanes, n = x.shape
+        index, side, u, factors = self.solve_steps(gap, count, *scans, 1.0, max(n - 1, 0), 2)
+        lo, hi = self.anchors(x, index, side, self.identity(lanes))
+        row, inside = cupy.empty(x.shape, np.int64), cupy.empty(x.shape)
+        INSIDES(x, count, index, lo, hi, u, alpha, n, row, inside)
+        at, by = cupy.empty((2, lanes, n), np.int64), cupy.empty((2, lanes, n))
+        ROWS(index, lo, hi, u, alpha, factors, lanes, n, *at, *by)
+        return row, inside, at, by
+
+    def collect(self, values: Array, inside: Array, row: Array, key: Array, out: Array) -> None:
+        """Add inside * values to `out`, by row."""
+        n = values.shape[1]
+        share = cupy.empty(values.shape)
+        WEIGH(values, inside, key, n, share)
+        out += self._sums_of_runs(row, share, key, n)
+
+    def spread(self, values: Array, inside: Array, row: Array, key: Array, out: Array) -> None:
+        """Add the transpose of `collect` to `out`."""
+        SPREAD(values, inside, row, key, out, out.shape[1], out)
+
+    def level_ties(self, x: Array, key: Array, values: Array) -> None:
+        """Give equal sources the result of the first of them, in place."""
+        out = cupy.empty(values.shape)
+        LEVEL_TIES(x, values, key, values.shape[1], out)
+        values[...] = out

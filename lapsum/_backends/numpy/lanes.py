@@ -1,0 +1,139 @@
+"""Conversions between NumPy arrays and lanes, and what is done with any lanes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
+from typing import Any, cast
+
+import numpy as np
+
+from ... import _kernels
+from ..types import Array, DType, Entries, Flags, Floats, Indices, Namespace
+from . import memory
+from .loops import FLOAT32, FLOAT64
+from .threads import Threads
+
+
+class Lanes(Threads):
+    """The kernels of `protocol.Lanes`."""
+
+    xp = cast(Namespace, np)
+    array_type: type = np.ndarray
+    on_host = True
+
+    def quiet(self) -> AbstractContextManager[object]:
+        """Return a context in which NumPy neither warns nor raises for floating-point events."""
+        return np.errstate(all="ignore")
+
+    def holds(self, value: object) -> bool:
+        """Return whether `value` is a NumPy array."""
+        return isinstance(value, np.ndarray)
+
+    def identity(self, lanes: int) -> Indices:
+        """Return the key of lanes that are their own sources."""
+        return np.arange(lanes, dtype=np.intp)
+
+    def numbers(self, scalars: Mapping[str, tuple[Array, tuple[int, ...]]]) -> dict[str, Floats]:
+        """Return arrays, one number each or one for every lane, in the shapes given with them."""
+        lanes = {}
+        for name, (array, shape) in scalars.items():
+            if array.ndim or shape[0] == 1:
+                lanes[name] = self.contiguous(array.reshape(shape))
+            else:
+                lanes[name] = out = np.empty(shape)
+                out.fill(array.item())
+        return lanes
+
+    def contiguous(self, a: Array) -> Floats:
+        """Return `a` as C-contiguous float64, the same object where it is that already."""
+        if a.dtype is FLOAT64 and a.flags.c_contiguous:
+            return a
+        return np.ascontiguousarray(a, np.float64)
+
+    def entries(self, a: Array) -> Entries:
+        """Return the same of an array whose reader takes float32 as it is."""
+        return np.ascontiguousarray(a) if a.dtype == FLOAT32 else self.contiguous(a)
+
+    def own(self, a: Any) -> Any:
+        """Return a copy of `a`, of the same dtype and in C order."""
+        return a.copy(order="C")
+
+    def finish(self, a: Array, dtype: DType) -> Any:
+        """Return `a` rounded once to `dtype`; 0-d results are scalars."""
+        a = a.astype(dtype, copy=False)
+        return a[()] if a.ndim == 0 else a
+
+    def freeze(self, a: Any) -> Any:
+        """Return `a`, which nobody else holds, as a view that cannot be made writeable again."""
+        if not isinstance(a, np.ndarray):
+            return a
+        owner = a
+        while isinstance(owner.base, np.ndarray):
+            owner = owner.base
+        owner.flags.writeable = a.flags.writeable = False
+        return a.view()
+
+    def linear_operator(
+        self,
+        shape: tuple[int, int],
+        matvec: Callable[[Array], Array],
+        rmatvec: Callable[[Array], Array],
+        dtype: DType,
+    ) -> Any:
+        """Return a LinearOperator of scipy."""
+        from scipy.sparse.linalg import LinearOperator
+
+        return LinearOperator(shape, matvec, rmatvec, dtype=dtype)
+
+    def times(self, a: Floats, b: Floats) -> Floats:
+        """Return a * b, where nothing times an infinity is nothing."""
+        return np.where((a == 0.0) | (b == 0.0), 0.0, a * b)
+
+    def maybe_any(self, flags: Flags) -> bool:
+        """Return whether any flag is set."""
+        return bool(flags.any())
+
+    def sum_lanes(self, values: Floats, key: Indices, lanes: int) -> Floats:
+        """Add up the lanes of `values` that share a key."""
+        if values.shape[0] == lanes and np.array_equal(key, self.identity(lanes)):
+            return values
+        out = np.zeros((lanes, *values.shape[1:]))
+        np.add.at(out, key, values)
+        return out
+
+    def min_lanes(self, values: Floats, key: Indices, lanes: int) -> Floats:
+        """Return the smallest of the values that share a key."""
+        out = np.full(lanes, np.inf)
+        np.minimum.at(out, key, values)
+        return out
+
+    def rescale(self, totals: Floats, *arrays: Floats) -> tuple[Floats, ...]:
+        """Return arrays times the power of two that brings extreme totals of weights near one."""
+        extreme = (totals > 0.0) & ((totals < 2.0**-960) | (totals > 2.0**1000))
+        if not extreme.any():
+            return arrays
+        exponent = np.where(extreme, -np.frexp(totals)[1], 0)
+        with self.quiet():
+            return tuple(
+                np.ldexp(a, exponent.reshape(exponent.shape + (1,) * (a.ndim - exponent.ndim)))
+                for a in arrays
+            )
+
+    def levels(self, q: Floats, totals: Floats | None, n: int) -> Floats:
+        """Return the levels q of the totals; None for these is n."""
+        return q * (n if totals is None else totals[:, None])
+
+    def _block(self, arrays: int, shape: tuple[int, int]) -> Floats:
+        """Return several arrays in one: many large ones cost more in page faults than they hold."""
+        return memory.empty((arrays, *shape))
+
+
+def check_levels(levels: Floats, totals: Floats | None, n: int) -> tuple[Floats, int]:
+    """Return levels, infinite from the total on, and the first that is not in [0, total].
+
+    The latter is -1 if there is none; None for the totals is n.  Above the total, a few roundings
+    are allowed.
+    """
+    out = np.empty(len(levels))
+    return out, _kernels.check_levels(levels, totals, n, out)

@@ -1,0 +1,79 @@
+"""Points among sorted sources in NumPy arrays, and ranks."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from ... import _kernels
+from ..types import Array, DType, Floats, Indices, Pair, Points, SourceLanes
+from .lanes import Lanes
+from .loops import RANKS, written
+
+
+class Targets(Lanes):
+    """The kernels of `protocol.Targets`."""
+
+    def locate(self, sources: SourceLanes, points: Points, key: Indices) -> Indices:
+        """How many sources are <= each point; 0 if it is NaN."""
+        s, below = sources, np.empty(points.lo.shape, dtype=np.intp)
+        self._run(_kernels.locate, below.shape, s.x, s.present, s.alpha, *points, key, below)
+        return below
+
+    def distances(self, sources: SourceLanes, points: Points, key: Indices, below: Indices) -> Pair:
+        """Distances over alpha to the sources left and right, infinite for none; NaN for NaN."""
+        s = sources
+        left, right = self._block(2, points.lo.shape)
+        inputs = s.x, s.present, s.alpha, *points, key, below
+        self._run(_kernels.distances, below.shape, *inputs, left, right)
+        return left, right
+
+    def level(self, sources: SourceLanes, targets: Floats, key: Indices, below: Indices) -> Floats:
+        """S at targets, NaN where they are."""
+        s, out = sources, np.empty(targets.shape)
+        lanes = s.x, s.present, s.alpha, s.left, s.right, *(s.pairs or (None, None))
+        self._run(_kernels.level, out.shape, *lanes, targets, key, below, out)
+        return out
+
+    def gather(
+        self, nodes: Pair, key: Indices, at: tuple[Indices, Indices], by: Pair, lane: Indices
+    ) -> Floats:
+        """by[0] nodes[0][at[0]] + by[1] nodes[1][at[1]] at every target."""
+        before, _ = at
+        out = np.empty((len(key), before.shape[1]))
+        self._run(_kernels.gather, out.shape, *nodes, key, *at, *by, lane, out)
+        return out
+
+    def scatter(
+        self,
+        values: Floats,
+        at: tuple[Indices, Indices],
+        by: Pair,
+        lane: Indices,
+        key: Indices,
+        shape: tuple[int, int],
+    ) -> Pair:
+        """Apply the transpose of `gather`."""
+        left, left_low = left_parts = np.zeros((2, *shape))
+        right, right_low = right_parts = np.zeros((2, *shape))
+        # Lanes may share the sources they are added to: one thread.
+        _kernels.scatter(values, *at, *by, lane, key, left_parts, right_parts, 0, len(values))
+        return left + left_low, right + right_low
+
+    def ranks(self, sources: SourceLanes, dtype: DType) -> Array:
+        """1/2 + S at the sources, absent ones too, in the caller's order; NaN if invalid."""
+        s, out = sources, np.empty(sources.gap.shape, written(dtype))
+        scratch = None if s.order.part_of is None else np.empty_like(s.gap)
+        sums = *(s.pairs or (None, None)), s.left, s.right
+        inputs = s.x, s.gap, *s.order, s.present, s.alpha, s.weights, *sums
+        self._run(RANKS[out.dtype], out.shape, *inputs, scratch, out)
+        if s.invalid is not None:
+            out[s.invalid] = np.nan
+        return out
+
+    def ranks_vjp(self, sources: SourceLanes, sign: float, bar: Floats) -> Pair:
+        """Cotangents of x and alpha for `bar`, finite, that of the ranks of lanes without weights."""
+        s, x_bar, scratch = sources, np.empty(bar.shape), np.empty(bar.shape)
+        alpha_bar = np.empty(len(bar))
+        inputs = s.x, s.gap, *s.order, s.present, s.left, s.right, s.alpha, sign, bar
+        self._run(_kernels.pull_ranks, bar.shape, *inputs, scratch, x_bar, alpha_bar)
+        return x_bar, alpha_bar

@@ -1,0 +1,476 @@
+"""Every kernel that follows from the primitives, in operations on whole arrays.
+
+These are the careful twins of what a backend may have fused, and all that a new one has to begin
+with.  They are correct for any lane, at the cost of memory and of passes over it.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from . import formulas
+from .protocol import Kernels
+from .types import (
+    Array,
+    DType,
+    Entries,
+    Flags,
+    Floats,
+    Indices,
+    Intervals,
+    Namespace,
+    Ordered,
+    Pair,
+    Points,
+    Products,
+    Roots,
+    Selected,
+    SourceLanes,
+)
+
+ROWS = 10  # of a block of `AnchoredThresholds`
+
+
+class Portable:
+    """The kernels that are no primitives."""
+
+    # ------------------------------------------------------------------------------------- lanes
+
+    def times(self: Kernels, a: Floats, b: Floats) -> Floats:
+        """Return a * b, where nothing times an infinity is nothing."""
+        return self.xp.where((a == 0.0) | (b == 0.0), 0.0, a * b)
+
+    def maybe_any(self: Kernels, flags: Flags) -> bool:
+        """Return whether any flag is set."""
+        return bool(flags.any())
+
+    def min_lanes(self: Kernels, values: Floats, key: Indices, lanes: int) -> Floats:
+        """Return the smallest of the values that share a key."""
+        if not lanes:
+            return self.xp.zeros(0)
+        ours = key[None, :] == self.xp.arange(lanes)[:, None]
+        none = self.xp.full((lanes, 1), self.xp.inf)
+        both = [self.xp.where(ours, values, self.xp.inf), none]
+        return self.xp.concatenate(both, axis=-1).min(axis=-1)
+
+    def rescale(self: Kernels, totals: Floats, *arrays: Floats) -> tuple[Floats, ...]:
+        """Return arrays times the power of two that brings extreme totals of weights near one."""
+        extreme = (totals > 0.0) & ((totals < 2.0**-960) | (totals > 2.0**1000))
+        _, exponent = self.xp.frexp(totals)
+        shift = -exponent * extreme
+        return tuple(
+            self.xp.ldexp(a, shift.reshape(shift.shape + (1,) * (a.ndim - shift.ndim)))
+            for a in arrays
+        )
+
+    def levels(self: Kernels, q: Floats, totals: Floats | None, n: int) -> Floats:
+        """Return the levels q of the totals, NaN where q is not in (0, 1); None for these is n."""
+        levels = q * (float(n) if totals is None else totals[:, None])
+        return self.xp.where((q > 0.0) & (q < 1.0), levels, self.xp.nan)
+
+    # ------------------------------------------------------------------------------------- order
+
+    def ascending(self: Kernels, x: Entries, alpha: Floats) -> Ordered:
+        """Return `order`'s result, which may hold more than was asked for."""
+        return self.order(x, alpha, None, None)
+
+    def arrange(self: Kernels, targets: Floats, sources: int) -> tuple[Floats, None]:
+        """Return targets, which stay as they are."""
+        return self.contiguous(targets), None
+
+    # ----------------------------------------------------------------------- targets and thresholds
+
+    def distances(
+        self: Kernels, sources: SourceLanes, points: Points, key: Indices, below: Indices
+    ) -> Pair:
+        """Distances over alpha to the sources left and right, infinite for none; NaN for NaN."""
+        xp, s = self.xp, sources
+        lo, hi, u = points
+        alpha = s.alpha[key][:, None]
+        spoilt = xp.isnan(lo) if u is None else xp.isnan(lo) | xp.isnan(u)
+
+        def away(node: Floats, sign: float) -> Floats:
+            if hi is None or u is None:
+                return sign * formulas.step(xp, node, lo, alpha)
+            return sign * formulas.offset(xp, lo, hi, u, node, alpha)
+
+        out = []
+        for at, there, sign in (
+            (below - 1, below > 0, 1.0),
+            (below, below < s.present[key][:, None], -1.0),
+        ):
+            far = xp.where(spoilt, xp.nan, xp.inf)
+            out.append(xp.where(there & ~spoilt, away(_read(xp, s.x, at, key), sign), far))
+        left, right = out
+        return left, right
+
+    def level(
+        self: Kernels, sources: SourceLanes, targets: Floats, key: Indices, below: Indices
+    ) -> Floats:
+        """S at targets, NaN where they are."""
+        xp, s = self.xp, sources
+        left, right = self.distances(s, Points(targets, None, None), key, below)
+        before, after = _read(xp, s.left, below - 1, key), _read(xp, s.right, below, key)
+        tails = 0.5 * self.times(xp.exp(-right), after) - 0.5 * self.times(xp.exp(-left), before)
+        out = below + tails
+        if s.pairs is not None:
+            high, low = (_read(xp, part, below - 1, key) for part in s.pairs)
+            out = xp.where(below == 0, out, high + (low + tails))
+        return xp.where(xp.isnan(targets), xp.nan, out)
+
+    def ranks(self: Kernels, sources: SourceLanes, dtype: DType) -> Array:
+        """1/2 + S at the sources, absent ones too, in the caller's order; NaN if invalid."""
+        xp, s = self.xp, sources
+        lanes, n = s.x.shape
+        key, here = self.identity(lanes), xp.arange(n)
+        if s.weights is None or s.pairs is None:
+            out = (here + 1) + 0.5 * (s.right - s.left)
+        else:
+            high, low = s.pairs
+            out = high + (low + 0.5 * (((s.right - s.weights) - s.left) + 1.0))
+        self.level_ties(s.x, key, out)
+        if s.weights is not None:
+            # An absent one has the rank of its equals, or one among the others.
+            below = self.locate(s, Points(s.x, None, None), key)
+            tied = (below > 0) & (_read(xp, s.x, below - 1, key) == s.x)
+            equal = _read(xp, out, below - 1, key)
+            absent = xp.where(tied, equal, 0.5 + self.level(s, s.x, key, below))
+            out = xp.where(here < s.present[:, None], out, absent)
+        out = self.from_order(out, s.order)
+        return out if s.invalid is None else xp.where(s.invalid[:, None], xp.nan, out)
+
+    def ranks_vjp(self: Kernels, sources: SourceLanes, sign: float, bar: Floats) -> Pair | None:
+        """Return None: there is no such kernel."""
+        return None
+
+    def solve_steps(
+        self: Kernels, sources: SourceLanes, first: float, steps: int, full: bool
+    ) -> Roots:
+        """Solve the levels first, first + 1, ... of every lane, for unit weights."""
+        lanes = len(sources.x)
+        levels = self.xp.broadcast_to(first + 1.0 * self.xp.arange(steps), (lanes, steps))
+        return self.solve(sources, self.contiguous(levels), self.identity(lanes), True)
+
+    def anchors(self: Kernels, x: Floats, roots: Roots, key: Indices) -> Pair:
+        """Return the two sources that anchor each root."""
+        below, side = roots.below, roots.side
+        anchored = (below > 0) | (side != 0)
+        lo, hi = (
+            self.xp.where(anchored, _read(self.xp, x, at, key), self.xp.nan)
+            for at in (below - (side <= 0), below - (side < 0))
+        )
+        return lo, hi
+
+    def thresholds(
+        self: Kernels, lo: Floats, hi: Floats, u: Floats, alpha: Floats, key: Indices
+    ) -> Floats:
+        """(lo + hi)/2 + alpha u, rounded."""
+        return formulas.threshold(self.xp, lo, hi, u, alpha[key][:, None])
+
+    def sorted_values(
+        self: Kernels, sources: SourceLanes, first: float, steps: int, dtype: DType
+    ) -> Array:
+        """Return the roots that `solve_steps` gives, rounded, but never descending."""
+        key = self.identity(len(sources.x))
+        roots = self.solve_steps(sources, first, steps, False)
+        out = self.thresholds(*self.anchors(sources.x, roots, key), roots.u, sources.alpha, key)
+        return _running_largest(self.xp, out).astype(dtype, copy=False)
+
+    def sorted_vjp(self: Kernels, sources: SourceLanes, first: float, bar: Floats) -> Pair | None:
+        """Return None: there is no such kernel."""
+        return None
+
+    # --------------------------------------------------------------------------------- selections
+
+    def select_topk(
+        self: Kernels,
+        x: Entries,
+        weights: Floats | None,
+        sign: float,
+        levels: Floats,
+        totals: Floats | None,
+        alpha: Floats,
+        logarithm: bool,
+        copy: bool,
+        out: Entries | None,
+    ) -> Selected:
+        """Leave every lane to be solved by sorting."""
+        p = self.xp.empty(x.shape, x.dtype) if out is None else out
+        return _unsolved(self, self.own(x) if copy else x, p, levels.shape)
+
+    def select_quantiles(
+        self: Kernels,
+        x: Entries,
+        weights: Floats | None,
+        q: Floats,
+        totals: Floats | None,
+        alpha: Floats,
+    ) -> Selected:
+        """Leave every lane to be solved by sorting."""
+        return _unsolved(self, x, None, q.shape)
+
+    def fused_lanes(self: Kernels, selected: Selected) -> Flags:
+        """Return that no lane is for the kernels of derivatives."""
+        lanes = selected.block.shape[1]
+        return self.xp.zeros(lanes) > 0.0
+
+    def topk_vjp(
+        self: Kernels,
+        block: Floats,
+        x: Entries,
+        weights: Floats | None,
+        sign: float,
+        alpha: Floats,
+        bar: Entries,
+        logarithm: bool,
+    ) -> tuple[Array, Floats, Floats] | None:
+        """Return None: there is no such kernel."""
+        return None
+
+    def topk_jvp(
+        self: Kernels,
+        block: Floats,
+        x: Entries,
+        weights: Floats | None,
+        sign: float,
+        alpha: Floats,
+        x_dot: Floats | None,
+        level_dot: Floats,
+        alpha_dot: Floats,
+        logarithm: bool,
+    ) -> Floats | None:
+        """Return None: there is no such kernel."""
+        return None
+
+    def softmax_products(
+        self: Kernels,
+        block: Floats,
+        x: Entries,
+        weights: Floats | None,
+        alpha: Floats,
+        dot: Floats | None,
+        bar: Floats | None,
+    ) -> Products | None:
+        """Return None: there is no such kernel."""
+        return None
+
+    def probabilities(
+        self: Kernels, block: Floats, x: Floats, alpha: Floats, logarithm: bool
+    ) -> Floats:
+        """F((b - x)/alpha), or its logarithm, for one threshold a lane."""
+        lo, hi, u, *_ = block[:, :, None]
+        t = self.offsets(lo, hi, u, x, alpha)
+        return (formulas.logcdf if logarithm else formulas.cdf)(self.xp, t)
+
+    def offsets(
+        self: Kernels, lo: Floats, hi: Floats, u: Floats, x: Floats, alpha: Floats
+    ) -> Floats:
+        """(b - x)/alpha for one threshold a lane, or for as many as there are x."""
+        return formulas.offset(self.xp, lo, hi, u, x, alpha[:, None])
+
+    def steps(self: Kernels, origin: Floats, x: Floats, alpha: Floats) -> Floats:
+        """(x - origin)/alpha for one origin a lane."""
+        return formulas.step(self.xp, origin[:, None], x, alpha[:, None])
+
+    def cdf(self: Kernels, t: Floats) -> Floats:
+        """F(t)."""
+        return formulas.cdf(self.xp, t)
+
+    def pdf(self: Kernels, t: Floats) -> Floats:
+        """f(t)."""
+        return formulas.pdf(self.xp, t)
+
+    def logcdf_slope(self: Kernels, t: Floats) -> Floats:
+        """f(t)/F(t)."""
+        return formulas.logcdf_slope(self.xp, t)
+
+    def shares(
+        self: Kernels, nodes: Pair, q: Pair, density: Floats, x: Floats, t: Floats, alpha: Floats
+    ) -> Floats:
+        """e^{-|t_i|}/sum_j c_j e^{-|t_j|} for one threshold a lane, from its neighbours.
+
+        |t| - min |t| would lose every digit in a wide gap.
+        """
+        xp = self.xp
+        (left, right), (q_left, q_right) = ((a[:, None] for a in pair) for pair in (nodes, q))
+        beside, alpha = density[:, None], alpha[:, None]
+        has_left, has_right = q_left != 0.0, q_right != 0.0
+        from_left = q_left * xp.exp(formulas.step(xp, left, x, alpha))
+        from_right = q_right * xp.exp(formulas.step(xp, x, right, alpha))
+        out = self.pdf(t) / beside
+        # Between the nodes are only entries of zero weight, and they may overflow.
+        out = xp.where(has_right & (t <= 0.0), from_right, out)
+        out = xp.where(has_left & (t > 0.0), from_left, out)
+        out = xp.where(has_right & (x >= right), from_right, out)
+        out = xp.where(has_left & (x <= left), from_left, out)
+        out = xp.where(xp.isnan(x), xp.nan, out)
+        return xp.where(has_left | has_right, out, 0.0)
+
+    # ------------------------------------------------------------------------------- permutations
+
+    def widths(self: Kernels, lo: Floats, hi: Floats, u: Floats, alpha: Floats, n: int) -> Floats:
+        """(b_i - b_{i-1})/alpha of the n intervals between n - 1 thresholds."""
+        xp, out = self.xp, self.xp.full((len(lo), n), self.xp.inf)
+        if n > 2:
+            far = alpha[:, None]
+            width = formulas.half_step(xp, lo[:, :-1], lo[:, 1:], far)
+            width = width + formulas.half_step(xp, hi[:, :-1], hi[:, 1:], far)
+            same = u[:, 1:] == u[:, :-1]
+            width = width + xp.where(same, 0.0, u[:, 1:] - u[:, :-1])
+            out[:, 1:-1] = xp.where(width < 0.0, 0.0, width)
+        return out
+
+    def permutation(
+        self: Kernels,
+        sources: SourceLanes,
+        below: Indices,
+        points: Points,
+        width: Floats,
+        dtype: DType,
+    ) -> Array:
+        """F(t_ij) - F(t_{i-1,j}), (lanes, n, n), columns in the caller's order."""
+        s, (lanes, n) = sources, sources.x.shape
+        t = _bounds(self, points, s.x, s.alpha)
+        out = formulas.cdf_difference(self.xp, t[:, :-1], t[:, 1:], width[:, :, None])
+        rows, key = out.reshape(lanes * n, n), self.identity(lanes).repeat(n)
+        return self.from_order(rows, s.order, key).reshape(lanes, n, n)
+
+    def permutation_jvp(
+        self: Kernels,
+        x: Floats,
+        points: Points,
+        alpha: Floats,
+        x_dot: Floats | None,
+        b_dot: Floats | None,
+        alpha_dot: Floats | None,
+        nodes: Floats,
+        deviation: Floats,
+    ) -> Floats:
+        """Tangent of the matrix of entries x, in the caller's order."""
+        kernel = self.pdf(_bounds(self, points, x, alpha)[:, 1:-1])
+        change = 0.0 * kernel
+        if x_dot is not None and b_dot is not None:
+            change = change + self.times(kernel, b_dot[:, :, None] - x_dot[:, None, :])
+        if alpha_dot is not None:
+            away = _deviations(self, x, alpha, nodes, deviation)
+            change = change + self.times(kernel * alpha_dot[:, None, None], away)
+        none = self.xp.zeros((len(x), min(x.shape[1], 1), x.shape[1]))
+        # Divided last, since two overflowing rows have no difference.
+        rows = self.xp.concatenate([none, change, none], axis=1)
+        return (rows[:, 1:] - rows[:, :-1])[:, : x.shape[1]] / alpha[:, None, None]
+
+    def permutation_vjp(
+        self: Kernels,
+        x: Floats,
+        points: Points,
+        alpha: Floats,
+        nodes: Floats,
+        deviation: Floats,
+        bar: Floats,
+    ) -> tuple[Floats, Floats, Floats]:
+        """Cotangents, times alpha, of the thresholds, of x at fixed thresholds, and of alpha."""
+        kernel = self.pdf(_bounds(self, points, x, alpha)[:, 1:-1])
+        flow = self.times(kernel, bar[:, :-1] - bar[:, 1:])
+        away = self.times(flow, _deviations(self, x, alpha, nodes, deviation))
+        return flow.sum(axis=2), -flow.sum(axis=1), away.sum(axis=(1, 2))
+
+    def intervals(self: Kernels, sources: SourceLanes) -> Intervals:
+        """Return the rows of the permutation, as products need them."""
+        xp, s = self.xp, sources
+        lanes, n = s.x.shape
+        key, present = self.identity(lanes), xp.arange(n) < s.present[:, None]
+        roots = self.solve_steps(s, 1.0, max(n - 1, 0), True)
+        lo, hi = self.anchors(s.x, roots, key)
+        # How many thresholds are left of a node: those with at most so many nodes below.
+        row = (roots.below[:, None, :] <= xp.arange(n)[:, None]).sum(axis=-1) * present
+        t = _bounds(self, Points(lo, hi, roots.u), s.x, s.alpha)
+        t0, t1 = (
+            (xp.take_along_axis(t, at[:, None, :], axis=1)[:, 0] for at in (row, row + 1))
+            if n
+            else (s.x, s.x)
+        )
+        inside = formulas.cdf_across(xp, xp.minimum(t0, 0.0), xp.maximum(t1, 0.0))
+        # From outside an interval: the kernel at its near end times (1 - e^{-width})/2.
+        share = -0.5 * xp.expm1(-self.widths(lo, hi, roots.u, s.alpha, n))
+        zero = xp.zeros((lanes, min(n, 1)))
+        left, right = roots.kernel or (zero, zero)
+        before = xp.concatenate([zero, left], axis=-1) * share
+        after = xp.concatenate([right, zero], axis=-1) * share
+        none = (0.0 * zero).astype(row.dtype)
+        at = (
+            xp.concatenate([none, roots.below], axis=-1).astype(row.dtype) - 1,
+            xp.concatenate([roots.below, none + n], axis=-1).astype(row.dtype),
+        )
+        lane = s.present[:, None] > 0
+        by = xp.where(lane, before, 0.0), xp.where(lane, after, 0.0)
+        return Intervals(row, xp.where(present, inside, 0.0), at, by)
+
+    def collect(
+        self: Kernels, values: Floats, inside: Floats, row: Indices, key: Indices, out: Floats
+    ) -> None:
+        """Add inside * values to `out`, by row."""
+        lane, none = self.identity(len(values)), 0.0 * out
+        by = inside[key] * values
+        sums, _ = self.scatter(by, (row[key], row[key]), (none + 1.0, none), lane, lane, out.shape)
+        out += sums
+
+    def collect_transpose(
+        self: Kernels, values: Floats, inside: Floats, row: Indices, key: Indices, out: Floats
+    ) -> None:
+        """Add the transpose of `collect` to `out`."""
+        out += inside[key] * self.xp.take_along_axis(values, row[key], axis=-1)
+
+    def level_ties(self: Kernels, x: Floats, key: Indices, values: Floats) -> None:
+        """Give equal sources the result of the first of them, in place."""
+        xp, n = self.xp, values.shape[1]
+        if n:
+            begins = xp.concatenate([x[:, :1] == x[:, :1], x[:, 1:] != x[:, :-1]], axis=-1)
+            first = _running_largest(xp, begins * xp.arange(n))
+            values[...] = xp.take_along_axis(values, first[key], axis=-1)
+
+
+def _read(xp: Namespace, nodes: Floats, at: Indices, key: Indices) -> Floats:
+    """Return what nodes hold at places of their lanes; anything where there is no such place."""
+    n = nodes.shape[1]
+    if not n:
+        return xp.zeros(at.shape)
+    return xp.take_along_axis(nodes[key], at.clip(0, n - 1), axis=-1)
+
+
+def _running_largest(xp: Namespace, values: Any) -> Any:
+    """Return the largest value so far of each lane, by strides that double."""
+    stride = 1
+    while stride < values.shape[1]:
+        larger = xp.maximum(values[:, stride:], values[:, :-stride])
+        values = xp.concatenate([values[:, :stride], larger], axis=-1)
+        stride *= 2
+    return values
+
+
+def _unsolved(kernels: Kernels, x: Entries, p: Entries | None, shape: tuple[int, ...]) -> Selected:
+    """Return that nothing has been found yet."""
+    xp, lanes = kernels.xp, len(x)
+    unsolved = xp.zeros(lanes) == 0.0
+    return Selected(xp.zeros((ROWS, *shape)), unsolved if lanes else None, None, x, p, None, None)
+
+
+def _bounds(kernels: Kernels, points: Points, x: Floats, alpha: Floats) -> Floats:
+    """Return (b_i - x_j)/alpha, (lanes, i, j), with b_0 = -inf and b_n = inf around the points."""
+    xp, (lo, hi, u) = kernels.xp, points
+    if hi is None or u is None:
+        raise TypeError("thresholds are points with anchors and offsets")
+    lo, hi, u = (a[:, :, None] for a in (lo, hi, u))
+    t = formulas.offset(xp, lo, hi, u, x[:, None, :], alpha[:, None, None])
+    end = xp.full((len(x), 1, x.shape[1]), xp.inf)
+    return xp.concatenate([-end, t, end], axis=1)
+
+
+def _deviations(
+    kernels: Kernels, x: Floats, alpha: Floats, nodes: Floats, deviation: Floats
+) -> Floats:
+    """Return (x_j - sum_k q_ik x_k)/alpha, from the neighbour of threshold i on the side of x_j."""
+    xp, scale = kernels.xp, alpha[:, None, None]
+    (left, right), (off_left, off_right) = nodes[:, :, :, None], deviation[:, :, :, None]
+    entry = x[:, None, :]
+    before = off_left + formulas.step(xp, left, entry, scale)
+    return xp.where(entry <= left, before, off_right + formulas.step(xp, right, entry, scale))

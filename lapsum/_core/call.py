@@ -1,0 +1,48 @@
+"""Evaluation of operators, and which rule belongs to which."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from .._backends.types import Array
+from .rule import Rule
+
+RULES: dict[Any, type[Rule]] = {}
+
+
+def rule_of(func: Callable[..., Any]) -> Callable[[type[Rule]], type[Rule]]:
+    """Register the decorated class as the rule of the operator `func`."""
+
+    def register(rule: type[Rule]) -> type[Rule]:
+        RULES[func] = rule
+        return rule
+
+    return register
+
+
+def quiet() -> np.errstate:
+    """Return a context in which NumPy neither warns nor raises for floating-point events."""
+    return np.errstate(all="ignore")
+
+
+def evaluate(
+    rule: Callable[..., Rule],
+    *args: Any,
+    workers: int | None,
+    out: Array | None = None,
+    **kwargs: Any,
+) -> Any:
+    """Return the value of the operator that `rule` belongs to, in `out` if that is given."""
+    with quiet():
+        call = rule(workers, *args, **kwargs)
+        there = None if out is None else call.out_lanes(out)
+        value = call.to_result(call.value(there))
+        value = call.kernels.finish(value, call.dtype)
+    if out is None:
+        return value
+    if there is None:
+        out[...] = value
+    return out

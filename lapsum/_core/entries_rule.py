@@ -1,0 +1,193 @@
+"""What operators on the entries of one array share.
+
+Their derivatives are written once for lanes of any kind, the careful way, in `_laplace`.  A backend
+may have a fused kernel for the lanes of most calls; here the two are joined, lane by lane, so that
+no lane's result depends on the others.
+"""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Mapping
+from functools import cached_property
+from math import prod
+from typing import Any, NamedTuple
+
+from .._backends.types import Array, Flags, Floats
+from .arguments import arguments
+from .checks import check_alpha, check_k, check_q, check_total, check_weights
+from .layout import (
+    AlongAxis,
+    Layout,
+    WholeInEveryLane,
+    batch_of,
+    normalize_axis,
+    pack_all,
+    scalar_layout,
+    weights_layout,
+    with_nan,
+)
+from .rule import Rule, Tangents
+
+
+class FusedTangent(NamedTuple):
+    """The tangent that a fused kernel made: in which lanes it is right, and from what."""
+
+    lanes: Flags
+    tangent: Floats
+    parameters: frozenset[str]
+
+
+class FusedCotangents(NamedTuple):
+    """The cotangents that fused kernels made, and in which lanes they are right."""
+
+    lanes: Flags
+    cotangents: dict[str, Array]
+
+
+class EntriesRule(Rule):
+    """An operator on the entries x of lanes: shapes, checks, lanes and total weights.
+
+    Parameters
+    ----------
+    workers : int or None
+    values : mapping of str to array_like
+        "x", the entries, then the parameters that are not weights, in signature order.  All but
+        "q", which every lane has whole, are one number a lane.  The lanes of "k" are levels,
+        infinite where they are the total weight.
+    weights : array_like or None
+    axis : int
+
+    Attributes
+    ----------
+    total : array, shape (lanes,), or None
+        Correctly rounded sums of the weights, if there are any; on a device, NaN for weights that
+        the host would refuse.
+    nan_lanes : array of bool, shape (lanes,), or None
+        Lanes that hold a NaN, whose results are NaN; None for none.  Known with the value.
+    """
+
+    total: Floats | None = None
+    nan_lanes: Flags | None = None
+    result: AlongAxis
+
+    def __init__(
+        self,
+        workers: int | None,
+        values: Mapping[str, Any],
+        weights: Any = None,
+        axis: int = -1,
+    ) -> None:
+        self.kernels, arrays, self.dtypes = arguments(workers, values, weights)
+        x = arrays["x"]
+        self.dtype = self.dtypes["x"]
+        self.axis = normalize_axis(axis, x.ndim)
+        self.batch = batch_of("x", x.shape, self.axis)
+        self.result = AlongAxis(self.kernels, x.shape, self.axis, self.batch)
+        self.layouts = {name: self._layout(name, array, x) for name, array in arrays.items()}
+        check_alpha(arrays["alpha"])
+        if weights is not None:
+            check_weights(arrays["weights"])
+        self.lanes = pack_all(self.kernels, self.layouts, arrays, entries=("x",))
+        if weights is not None:
+            self.total = self.kernels.totals(self.lanes["weights"])
+            check_total(self.total)
+        if "q" in arrays:
+            check_q(arrays["q"])
+        if "k" in arrays:
+            k = check_k(self.kernels, arrays["k"], self.lanes["k"], self.total, self.n)
+            self.lanes["k"] = k
+
+    def _layout(self, name: str, array: Array, x: Array) -> Layout:
+        if name == "x":
+            return self.result
+        if name == "weights":
+            return weights_layout(self.kernels, array, x.shape, self.axis, self.batch, "x")
+        if name == "q":
+            return WholeInEveryLane(self.kernels, array.shape, self.batch)
+        return scalar_layout(self.kernels, name, array, self.batch)
+
+    @property
+    def n(self) -> int:
+        """How many entries a lane has."""
+        return self.result.size
+
+    @property
+    def count(self) -> int:
+        """How many lanes there are."""
+        return prod(self.batch)
+
+    @cached_property
+    def weights(self) -> Floats | None:
+        """The weights, rescaled, or None."""
+        weights = self.lanes.get("weights")
+        return None if weights is None else self.rescale(weights)
+
+    def rescale(self, lanes: Floats) -> Floats:
+        """Return weights, levels, or cotangents of such, as `kernels.rescale` does."""
+        if self.total is None:
+            return lanes
+        (lanes,) = self.kernels.rescale(self.total, lanes)
+        return lanes
+
+    # ------------------------------------------------------------------------------- derivatives
+
+    def fused_jvp(self, tangents: Tangents) -> FusedTangent | None:
+        """Return what a fused kernel makes of some of the tangents, None for nothing."""
+        return None
+
+    @abstractmethod
+    def careful_jvp(self, tangents: Tangents) -> Floats:
+        """Return the tangent of the result, in lanes of any kind."""
+
+    def fused_vjp(self, bar: Array, wrt: frozenset[str]) -> FusedCotangents | None:
+        """Return what fused kernels make of a cotangent, None for nothing."""
+        return None
+
+    @abstractmethod
+    def careful_vjp(self, bar: Floats, wrt: frozenset[str]) -> dict[str, Array]:
+        """Return the cotangents of the parameters in `wrt`, in lanes of any kind."""
+
+    def jvp(self, tangents: Tangents) -> Array:
+        """Return the tangent of the result: fused where that is right, else careful."""
+        return with_nan(self.kernels, self.nan_lanes, self._joined_jvp(tangents))
+
+    def _joined_jvp(self, tangents: Tangents) -> Array:
+        fused = self.fused_jvp(tangents)
+        every = fused is not None and bool(fused.lanes.all())
+        if fused is None or not (every or fused.lanes.any()):
+            return self.careful_jvp(tangents)
+        out = fused.tangent
+        rest = {name: dot for name, dot in tangents.items() if name not in fused.parameters}
+        if rest:
+            out = self.careful_jvp(rest) + out
+        return out if every else self._choose(fused.lanes, out, self.careful_jvp(tangents))
+
+    def vjp(self, bar: Array, wrt: frozenset[str]) -> dict[str, Array]:
+        """Return the cotangents of the parameters: fused where that is right, else careful."""
+        bars = self._joined_vjp(bar, wrt)
+        return {
+            name: with_nan(self.kernels, self.nan_lanes, bars[name]) for name in bars.keys() & wrt
+        }
+
+    def _joined_vjp(self, bar: Array, wrt: frozenset[str]) -> dict[str, Array]:
+        fused = self.fused_vjp(bar, wrt)
+        every = fused is not None and bool(fused.lanes.all())
+        if fused is None or not (every or fused.lanes.any()):
+            return self.careful_vjp(self.kernels.contiguous(bar), wrt)
+        bars = fused.cotangents
+        rest = wrt - bars.keys() if every else wrt
+        if not rest:
+            return bars
+        careful = self.careful_vjp(self.kernels.contiguous(bar), rest)
+        if every:
+            return {**bars, **careful}
+        return {
+            name: self._choose(fused.lanes, bars[name], other) if name in bars else other
+            for name, other in careful.items()
+        }
+
+    def _choose(self, lanes: Flags, these: Array, those: Array) -> Array:
+        """Return `these` in some lanes, else `those`."""
+        flags = lanes.reshape(-1, *(1,) * (those.ndim - 1))
+        return self.kernels.xp.where(flags, these, those)
