@@ -44,7 +44,7 @@ cdef extern from "laplace.h" nogil:
     lap_root lap_solve_above(double, double)
     lap_root lap_solve_between(double, double, double, double)
 
-cdef extern from "scan.h" nogil:
+cdef extern from "simd/scan.h" nogil:
     ctypedef struct lap_two:
         pass
     lap_two lap_both(double, double)
@@ -53,7 +53,7 @@ cdef extern from "scan.h" nogil:
     lap_two lap_total(lap_two, lap_two)
     void lap_scan_two(lap_two, lap_two, lap_two*, lap_two*)
 
-cdef extern from "loops.h" nogil:
+cdef extern from "simd/loops.h" nogil:
     ctypedef struct lap_pair:
         double high, low
 
@@ -96,7 +96,7 @@ cdef extern from "loops.h" nogil:
 
     const lap_table *lap_find_table(const char*)
 
-cdef extern from "selection.h" nogil:
+cdef extern from "lanes/search.h" nogil:
     ctypedef void (*lap_task)(void*, ptrdiff_t) noexcept nogil
 
     ctypedef struct lap_runner:

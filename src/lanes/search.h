@@ -1,9 +1,9 @@
 /* The threshold of one lane by selection instead of sorting, and loops over a long lane in parts. */
-#ifndef LAPSUM_SELECTION_H
-#define LAPSUM_SELECTION_H
+#ifndef LAPSUM_SEARCH_H
+#define LAPSUM_SEARCH_H
 
 #include "laplace.h"
-#include "loops.h"
+#include "simd/loops.h"
 
 typedef void (*lap_task)(void *context, ptrdiff_t i);
 

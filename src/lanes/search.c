@@ -4,8 +4,8 @@
  * The sample is a fixed one, so the result is a function of the lane alone; and it only decides
  * how much is collapsed: a bracket that does not hold is noticed, what S is at its end bounds the
  * threshold for certain, and the sums are exact anyway. */
-#include "selection.h"
-#include "scan.h"
+#include "search.h"
+#include "simd/scan.h"
 
 #include <stdint.h>
 #include <string.h>
