@@ -118,6 +118,8 @@ cdef extern from "lanes/search.h" nogil:
         double sign, alpha
 
     int lap_select(const lap_lane*, double, double, void*, double*, lap_selected*)
+
+cdef extern from "lanes/products.h" nogil:
     void lap_lane_copy(const lap_lane*)
     void lap_lane_cdf(const lap_lane*, const lap_anchored*, int, void*)
     void lap_lane_pull(const lap_lane*, const lap_anchored*, const void*, int, double*, void*,
