@@ -12,7 +12,16 @@
 #include <stdint.h>
 #include <string.h>
 
-#if defined(__AVX512F__)
+/* Those of the processor, where this is GNU C too: clang-cl is not, but defines their names. */
+#if defined(__GNUC__) && defined(__AVX512F__)
+#define V_AVX512
+#elif defined(__GNUC__) && defined(__AVX2__)
+#define V_AVX2
+#elif defined(__GNUC__) && defined(__SSE2__)
+#define V_SSE2
+#endif
+
+#if defined(V_AVX512)
 #include "vector_avx512.h"
 #else
 #include "vector_gnu.h"
@@ -106,7 +115,7 @@ static inline vec v_polynomial(const double *c, vec x)
 
 /* v_power: 2^n e^r or its half, with 0 outside m.  n = shifted - V_SHIFT is the exponent rounded, to
  * a sixteenth where there is a table, else to a whole number, and e^r is what that leaves. */
-#if defined(__AVX512F__)
+#if defined(V_AVX512)
 
 #define V_SHIFT 0x1.8p48
 
@@ -172,7 +181,7 @@ static inline vec v_exp(vec x)
 static inline vec v_exp2(double least, int half, vec x)
 {
     vec shifted, n;
-#if !defined(__AVX512F__)
+#if !defined(V_AVX512)
     x = v_minus_abs(x); /* some x > 0 would make subnormals */
 #endif
     shifted = x + v_all(V_SHIFT);

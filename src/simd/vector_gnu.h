@@ -3,11 +3,11 @@
 #define LAPSUM_VECTOR_GNU_H
 
 #if defined(__GNUC__)
-#if defined(__AVX2__)
+#if defined(V_AVX2)
 #include <immintrin.h>
 #define LANES 4
 #else
-#if defined(__SSE2__)
+#if defined(V_SSE2)
 #include <emmintrin.h>
 #endif
 #define LANES 2
@@ -108,9 +108,9 @@ static inline mask v_nonzero(vec a)
 
 static inline int v_count(mask m)
 {
-#if defined(__AVX2__)
+#if defined(V_AVX2)
     return __builtin_popcount(_mm256_movemask_pd((vec)m));
-#elif defined(__SSE2__)
+#elif defined(V_SSE2)
     const int bits = _mm_movemask_pd((vec)m);
     return (bits >> 1) + (bits & 1);
 #else
@@ -138,7 +138,7 @@ static inline vec v_minus_abs(vec a)
 
 static inline vec v_sqrt(vec a)
 {
-#if defined(__AVX2__)
+#if defined(V_AVX2)
     return _mm256_sqrt_pd(a);
 #else
     double each[LANES];
@@ -152,7 +152,7 @@ static inline vec v_sqrt(vec a)
 
 static inline vec v_fma(vec a, vec b, vec c)
 {
-#if defined(__AVX2__)
+#if defined(V_AVX2)
     return _mm256_fmadd_pd(a, b, c);
 #elif defined(__FP_FAST_FMA)
     vec out;
@@ -223,9 +223,9 @@ static inline vec v_load_floats(const float *p, ptrdiff_t n)
     vec a = v_all(0.0);
     int i;
     if (n >= LANES) {
-#if defined(__AVX2__)
+#if defined(V_AVX2)
         a = _mm256_cvtps_pd(_mm_loadu_ps(p));
-#elif defined(__SSE2__)
+#elif defined(V_SSE2)
         a = _mm_cvtps_pd(_mm_castsi128_ps(_mm_loadl_epi64((const __m128i *)p)));
 #else
         for (i = 0; i < LANES; i++)
@@ -241,9 +241,9 @@ static inline void v_store_floats(float *p, ptrdiff_t n, vec a)
 {
     int i;
     if (n >= LANES) {
-#if defined(__AVX2__)
+#if defined(V_AVX2)
         _mm_storeu_ps(p, _mm256_cvtpd_ps(a));
-#elif defined(__SSE2__)
+#elif defined(V_SSE2)
         _mm_storel_epi64((__m128i *)p, _mm_castps_si128(_mm_cvtpd_ps(a)));
 #else
         for (i = 0; i < LANES; i++)
@@ -254,7 +254,7 @@ static inline void v_store_floats(float *p, ptrdiff_t n, vec a)
             p[i] = (float)V_LANE(a, i);
 }
 
-#if defined(__AVX2__)
+#if defined(V_AVX2)
 /* For each mask, the halves of the lanes in it. */
 static const int8_t V_HALVES[16][8] = {
     {0, 1, 2, 3, 4, 5, 6, 7}, {0, 1}, {2, 3}, {0, 1, 2, 3}, {4, 5}, {0, 1, 4, 5}, {2, 3, 4, 5},
@@ -265,7 +265,7 @@ static const int8_t V_HALVES[16][8] = {
 
 static inline vec v_compress(vec a, mask m)
 {
-#if defined(__AVX2__)
+#if defined(V_AVX2)
     const __m128i halves = _mm_loadl_epi64((const __m128i *)V_HALVES[_mm256_movemask_pd((vec)m)]);
     return (vec)_mm256_permutevar8x32_epi32((__m256i)a, _mm256_cvtepi8_epi32(halves));
 #elif LANES == 2
