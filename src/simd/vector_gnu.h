@@ -154,7 +154,7 @@ static inline vec v_fma(vec a, vec b, vec c)
 {
 #if defined(V_AVX2)
     return _mm256_fmadd_pd(a, b, c);
-#elif defined(__FP_FAST_FMA)
+#elif defined(__FP_FAST_FMA) || defined(__ARM_FEATURE_FMA) /* older clang has the latter alone */
     vec out;
     int i;
     for (i = 0; i < LANES; i++)
