@@ -95,6 +95,7 @@ cdef extern from "simd/loops.h" nogil:
                        double*) noexcept nogil
 
     const lap_table *lap_find_table(const char*)
+    const char *lap_vendor()
 
 cdef extern from "lanes/search.h" nogil:
     ctypedef void (*lap_task)(void*, ptrdiff_t) noexcept nogil
@@ -169,6 +170,11 @@ def choose(str level):
         return None
     _table = table
     return table.name.decode()
+
+
+def vendor():
+    """Return who made this processor: "amd", "intel" or "", which is unknown."""
+    return lap_vendor().decode()
 
 
 include "kernels/order.pxi"
