@@ -16,7 +16,7 @@ import report
 from numpy.random import default_rng
 
 import lapsum
-from lapsum._backends.numpy import kernels as _numpy
+from lapsum._backends.numpy.kernels import Kernels
 
 RUNS = 7
 
@@ -78,16 +78,16 @@ def by_kernel(call):
 
         return wrapped
 
-    runs = {name: getattr(_numpy.Kernels, name) for name in ("_run", "_run_long")}
+    runs = {name: getattr(Kernels, name) for name in ("_run", "_run_long")}
     for name, run in runs.items():
-        setattr(_numpy.Kernels, name, timed(run))
+        setattr(Kernels, name, timed(run))
     try:
         for _ in range(RUNS):
             turns.append(defaultdict(float))
             call()
     finally:
         for name, run in runs.items():
-            setattr(_numpy.Kernels, name, run)
+            setattr(Kernels, name, run)
     return {
         re.sub(r"^__pyx_fuse_\d+", "", name): float(np.median([turn[name] for turn in turns]))
         for name in turns[0]  # Cython's prefix says the type

@@ -33,7 +33,7 @@ def step(xp: Namespace, origin: Floats, x: Floats, alpha: Floats) -> Floats:
 
 
 def residue(a: Floats, b: Floats) -> Floats:
-    """What the rounded difference lacks of a - b."""
+    """Compute a - b less its rounded value."""
     difference = a - b
     part = difference - a
     return (a - (difference - part)) - (b + part)

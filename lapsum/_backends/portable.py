@@ -51,7 +51,8 @@ class Portable:
         ours = key[None, :] == self.xp.arange(lanes)[:, None]
         none = self.xp.full((lanes, 1), self.xp.inf)
         both = [self.xp.where(ours, values, self.xp.inf), none]
-        return self.xp.concatenate(both, axis=-1).min(axis=-1)
+        least: Floats = self.xp.concatenate(both, axis=-1).min(axis=-1)
+        return least
 
     def rescale(self: Kernels, totals: Floats, *arrays: Floats) -> tuple[Floats, ...]:
         """Return arrays times the power of two that brings extreme totals of weights near one."""
@@ -74,7 +75,7 @@ class Portable:
         """Return `order`'s result, which may hold more than was asked for."""
         return self.order(x, alpha, None, None)
 
-    def arrange(self: Kernels, targets: Floats, sources: int) -> tuple[Floats, None]:
+    def arrange(self: Kernels, targets: Floats, sources: int) -> tuple[Floats, Any]:
         """Return targets, which stay as they are."""
         return self.contiguous(targets), None
 
@@ -174,7 +175,8 @@ class Portable:
         key = self.identity(len(sources.x))
         roots = self.solve_steps(sources, first, steps, False)
         out = self.thresholds(*self.anchors(sources.x, roots, key), roots.u, sources.alpha, key)
-        return _running_largest(self.xp, out).astype(dtype, copy=False)
+        largest: Array = _running_largest(self.xp, out)
+        return largest.astype(dtype, copy=False)
 
     def sorted_vjp(self: Kernels, sources: SourceLanes, first: float, bar: Floats) -> Pair | None:
         """Return None: there is no such kernel."""

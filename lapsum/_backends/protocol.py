@@ -164,7 +164,7 @@ class Order(Protocol):
         """Return targets in the order that finds them soonest, and that order; None: as given."""
         ...
 
-    def to_order(self, values: Floats, order: Any, key: Indices | None = None) -> Floats:
+    def to_order(self, values: Array, order: Any, key: Indices | None = None) -> Floats:
         """Return every lane of `values` in the order of its lane, or that of `key`, there."""
         ...
 

@@ -7,7 +7,7 @@ share.
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple, Protocol, TypeAlias
+from typing import Any, NamedTuple, Protocol, TypeAlias, cast, overload
 
 import numpy as np
 from numpy.typing import NDArray
@@ -167,6 +167,9 @@ class Namespace(Protocol):
     def ones(self, shape: int | tuple[int, ...], /) -> Floats: ...
     def full(self, shape: int | tuple[int, ...], value: float, /) -> Floats: ...
     def empty(self, shape: int | tuple[int, ...], dtype: Any = ..., /) -> Array: ...
+    @overload
+    def where(self, condition: Flags, a: Indices, b: Indices | int, /) -> Indices: ...
+    @overload
     def where(self, condition: Flags, a: Floats | float, b: Floats | float, /) -> Floats: ...
     def isnan(self, a: Array, /) -> Flags: ...
     def isinf(self, a: Array, /) -> Flags: ...
@@ -194,3 +197,18 @@ class Namespace(Protocol):
         self, a: Floats, at: Indices, b: Floats | float, /, *, axis: int
     ) -> None: ...
     def may_share_memory(self, a: Array, b: Array, /) -> bool: ...
+
+
+def any_in_lane(flags: Flags) -> Flags:
+    """Return, (lanes,), in which lanes any flag is set."""
+    return cast(Flags, flags.any(axis=-1))
+
+
+def all_in_lane(flags: Flags) -> Flags:
+    """Return, (lanes,), in which lanes all flags are set."""
+    return cast(Flags, flags.all(axis=-1))
+
+
+def sum_in_lane(values: Floats) -> Floats:
+    """Return the sum, (lanes,), of each lane."""
+    return cast(Floats, values.sum(axis=-1))

@@ -10,7 +10,7 @@ import numpy as np
 from .._backends.types import Array
 from .rule import Rule
 
-RULES: dict[Any, type[Rule]] = {}
+RULES: dict[Any, Callable[..., Rule]] = {}
 
 
 def rule_of(func: Callable[..., Any]) -> Callable[[type[Rule]], type[Rule]]:

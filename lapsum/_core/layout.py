@@ -55,11 +55,13 @@ class AlongAxis(Layout):
 
     def pack(self, array: Array) -> Floats:
         """Return `array` as float64 lanes."""
-        return self._lanes(array, self.kernels.contiguous)
+        lanes: Floats = self._lanes(array, self.kernels.contiguous)
+        return lanes
 
     def pack_entries(self, array: Array) -> Entries:
         """Return the same, but float32 stays as it is."""
-        return self._lanes(array, self.kernels.entries)
+        lanes: Entries = self._lanes(array, self.kernels.entries)
+        return lanes
 
     def _lanes(self, array: Array, convert: Callable[[Array], Any]) -> Any:
         lanes = prod(self.batch)
@@ -123,7 +125,8 @@ class WholeInEveryLane(Layout):
 
     def unpack(self, lanes: Array) -> Array:
         """Return the transpose of `pack`."""
-        return lanes.sum(axis=0).reshape(self.shape)
+        total: Array = lanes.sum(axis=0)
+        return total.reshape(self.shape)
 
 
 def _reduced(array: Array, shape: Shape) -> Array:

@@ -218,7 +218,6 @@ def linearize(func: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Lineari
     >>> lin.jvp([1.0, 0.0, 0.0], None).round(3)
     array([ 0.154, -0.018, -0.135])
     """
-    rule: Callable[..., Rule] | None
     rule = RULES.get(func) if callable(func) and func.__hash__ is not None else None
     if rule is None:
         raise TypeError(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from functools import cached_property
 
 from .._backends.protocol import Kernels
-from .._backends.types import Floats, Indices, Pair
+from .._backends.types import Floats, Indices, Pair, any_in_lane
 from .._core.rule import LARGE
 from .sources import Sources
 from .thresholds import Thresholds, integer_thresholds
@@ -69,7 +69,7 @@ class Product:
         bounded = not infinite.any()
         finite = values if bounded else xp.where(infinite, 0.0, values)
         # The sums on the way may overflow though the averages they make do not.
-        large = (xp.abs(finite) > LARGE).any(axis=-1)[:, None]
+        large = any_in_lane(xp.abs(finite) > LARGE)[:, None]
         if large.any():
             shift = large * -200
             out = xp.ldexp(product(xp.ldexp(finite, shift), key), -shift)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from functools import cached_property
 
-from .._backends.types import Flags, Floats, Indices, Pair, Points
+from .._backends.types import Flags, Floats, Indices, Pair, Points, any_in_lane
 from .sources import Sources
 
 
@@ -220,7 +220,7 @@ class Targets:
         others, weights = self.among_everyone, self.sources.weights
         if others is None or weights is None:
             return method(self, values)
-        absent = (weights == 0.0).any(axis=-1)
+        absent = any_in_lane(weights == 0.0)
         absent = absent if transpose else absent[self.key]
         return self.sources.kernels.xp.where(
             absent[:, None], method(others, values), method(self, values)

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from .._backends.types import Array, DType, Flags, Floats
+from .._backends.types import Array, DType, Flags, Floats, sum_in_lane
 from .._core.arguments import arguments
 from .._core.checks import check_alpha, check_total, check_weights
 from .._core.layout import (
@@ -97,10 +97,11 @@ class TargetsRule(Rule):
     @cached_property
     def sources(self) -> Sources:
         """The sorted sources."""
-        r, alpha, weights = (self.lanes.get(name) for name in ("r", "alpha", "weights"))
-        if weights is None:
+        r, alpha = self.lanes["r"], self.lanes["alpha"]
+        if "weights" not in self.lanes:
             return Sources(self.kernels, r, alpha)
-        return Sources(self.kernels, r, alpha, self.scale(weights), self.total_of_sources)
+        weights = self.scale(self.lanes["weights"])
+        return Sources(self.kernels, r, alpha, weights, self.total_of_sources)
 
     @cached_property
     def _arranged(self) -> tuple[Floats, Any]:
@@ -169,4 +170,4 @@ class TargetsRule(Rule):
 
     def sum_targets(self, values: Floats) -> Floats:
         """Add up the values of all targets that share a lane of sources."""
-        return self.kernels.sum_lanes(values.sum(axis=-1), self.key, len(self.sources.x))
+        return self.kernels.sum_lanes(sum_in_lane(values), self.key, len(self.sources.x))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from functools import cached_property
 
-from .._backends.types import Floats, Indices, Pair, Points, Roots
+from .._backends.types import Floats, Indices, Pair, Points, Roots, any_in_lane
 from .rates import Rates
 from .sources import Sources
 from .targets import Targets
@@ -76,7 +76,7 @@ class Thresholds(Targets):
         # Opposite infinities add up as what they are the rates of.
         both = self.rates.times(others.cdf_sum_of_present(weights_dot))
         out = xp.where(xp.isnan(out), both, out)
-        return xp.where(absent.any(axis=-1)[self.key][:, None], out, own)
+        return xp.where(any_in_lane(absent)[self.key][:, None], out, own)
 
     def _by_weights_of_present(self, weights_dot: Floats) -> Floats:
         s = self.sources

@@ -9,7 +9,7 @@ from __future__ import annotations
 from functools import cached_property
 
 from .._backends.protocol import Kernels
-from .._backends.types import Entries, Flags, Floats, Indices, Pair
+from .._backends.types import Entries, Flags, Floats, Indices, Pair, any_in_lane, sum_in_lane
 from .selection import Selection
 
 NEAR = 1e-12  # the least density alpha dS/db of a threshold whose softmax weights are quotients
@@ -72,10 +72,10 @@ class TopkDerivatives:
         """Alpha dS/db, (lanes, 1)."""
         return self.b.thresholds.density[:, None]
 
-    @property
+    @cached_property
     def probabilities(self) -> Floats:
         """The probabilities F(t)."""
-        return self.result
+        return self.kernels.contiguous(self.result)
 
     def slope(self) -> Floats:
         """Return alpha times the derivative of the result in the threshold b."""
@@ -87,7 +87,7 @@ class TopkDerivatives:
 
     def level_vjp(self, bar: Floats) -> Floats:
         """Return the cotangent of the level, (lanes,)."""
-        return self.kernels.times(bar, self.by_level()).sum(axis=-1)
+        return sum_in_lane(self.kernels.times(bar, self.by_level()))
 
     @cached_property
     def shares(self) -> Floats:
@@ -128,12 +128,12 @@ class TopkDerivatives:
         finite = xp.isfinite(self.z)
         origin = xp.take_along_axis(self.z, self.pivot, axis=-1)[:, 0]
         step = self.kernels.steps(origin, self.z, self.alpha)
-        overflow = (finite & xp.isinf(step)).any(axis=-1)
+        overflow = any_in_lane(finite & xp.isinf(step))
         unit = xp.where(overflow, 1024.0, self.alpha)
         if overflow.any():
             step = self.kernels.steps(origin, self.z, unit)
         step = xp.where(finite, step, 0.0)
-        step = step - self.kernels.times(self.softmax, step).sum(axis=-1)[:, None]
+        step = step - sum_in_lane(self.kernels.times(self.softmax, step))[:, None]
         return xp.where(finite, step, 0.0), (unit / self.alpha)[:, None]
 
     def chosen(self) -> Floats:
@@ -170,7 +170,7 @@ class TopkDerivatives:
         if x_dot is not None:
             z_dot = xp.where(xp.isfinite(self.z), self.sign * x_dot, 0.0)
             z_dot = z_dot - xp.take_along_axis(z_dot, self.pivot, axis=-1)
-            b_dot = (self.softmax * z_dot).sum(axis=-1)[:, None]
+            b_dot = sum_in_lane(self.softmax * z_dot)[:, None]
             out = out + slope * (b_dot - z_dot) / self.alpha[:, None]
         if alpha_dot is not None:
             deviations, unit = self.deviations()
@@ -180,8 +180,8 @@ class TopkDerivatives:
             out = out + times(level_dot[:, None], self.by_level())
         if weights_dot is not None:
             below, above = self._sides()
-            falling = times(below, weights_dot).sum(axis=-1)[:, None]
-            rising = times(above, weights_dot).sum(axis=-1)[:, None]
+            falling = sum_in_lane(times(below, weights_dot))[:, None]
+            rising = sum_in_lane(times(above, weights_dot))[:, None]
             out = out - (times(falling, self.by_level()) + times(rising, self.slope()))
         out = xp.where(xp.isnan(self.z), xp.nan, out)
         return out if self.absent is None else xp.where(self.absent, 0.0, out)
@@ -199,23 +199,23 @@ class TopkDerivatives:
         slope = xp.where(nothing, 0.0, self.slope())
         h = bar * slope
         if "x" in wrt:
-            z_bar = self.softmax * h.sum(axis=-1)[:, None] - h
+            z_bar = self.softmax * sum_in_lane(h)[:, None] - h
             # The entries of z_bar add up to zero; where one q is near 1 only this is accurate.
             xp.put_along_axis(z_bar, self.pivot, 0.0, axis=-1)
-            rest = -z_bar.sum(axis=-1)[:, None]
+            rest = -sum_in_lane(z_bar)[:, None]
             xp.put_along_axis(z_bar, self.pivot, rest, axis=-1)
             z_bar = self.sign * z_bar / self.alpha[:, None]
             bars["x"] = xp.where(xp.isfinite(self.z), z_bar, 0.0)
         if "alpha" in wrt:
             deviations, unit = self.deviations()
-            along = times(h, deviations).sum(axis=-1)
+            along = sum_in_lane(times(h, deviations))
             bars["alpha"] = times(along / self.alpha, unit[:, 0])
         if "k" in wrt:
             bars["k"] = self.level_vjp(bar)
         if "weights" in wrt:
             below, above = self._sides()
             falling = self.level_vjp(bar)[:, None]
-            rising = times(bar, self.slope()).sum(axis=-1)[:, None]
+            rising = sum_in_lane(times(bar, self.slope()))[:, None]
             out = times(below, falling) + times(above, rising)
             bars["weights"] = -xp.where(nothing, 0.0, out)
         return bars
@@ -260,6 +260,6 @@ class LogTopkDerivatives(TopkDerivatives):
         """Return the cotangent of the level, (lanes,)."""
         # One product for all the small entries: in a wide gap their common rate is infinite.
         xp, times = self.kernels.xp, self.kernels.times
-        small = xp.where(self._small, bar, 0.0).sum(axis=-1)
-        large = times(bar, self._by_level_of_large()).sum(axis=-1)
+        small = sum_in_lane(xp.where(self._small, bar, 0.0))
+        large = sum_in_lane(times(bar, self._by_level_of_large()))
         return times(small, 1.0 / self.density[:, 0]) + large

@@ -111,6 +111,18 @@ class LapSumInverse(TargetsRule):
 
     target = "w"
 
+    def __init__(
+        self,
+        workers: int | None,
+        w: Any,
+        r: Any,
+        alpha: Any,
+        *,
+        weights: Any = None,
+        axis: int = -1,
+    ) -> None:
+        super().__init__(workers, w, r, alpha, weights=weights, axis=axis)
+
     @cached_property
     def total(self) -> Floats:
         """The total weight of each level's sources."""

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from .._backends.types import Array
+from .._backends.types import Array, any_in_lane
 from .._core.arguments import arguments, array_beside, float_dtype
 from .._core.call import quiet
 from .._core.checks import check_alpha, check_flag
@@ -144,11 +144,11 @@ class SoftPermutation:
 
     def __rmatmul__(self, v: Any) -> Array:
         v = self._operand(v)
-        return self.T @ v if v.ndim == 1 else (self.T @ v.T).T
+        return self.T.matvec(v) if v.ndim == 1 else self.T.matmat(v.T).T
 
     def toarray(self) -> Array:
         """Return the matrix, of shape (n, n)."""
-        out = soft_permutation(self._x, self._alpha, descending=self._descending)
+        out: Array = soft_permutation(self._x, self._alpha, descending=self._descending)
         out = out.T if self._transposed else out
         return out.astype(self.dtype, copy=False)
 
@@ -164,11 +164,12 @@ class SoftPermutation:
         n, _ = self.shape
         with quiet():
             lanes = kernels.contiguous(v.reshape(n, -1).T) if n else xp.zeros((v.size and 1, 0))
-            nan_lanes = xp.isnan(lanes).any(axis=-1)
+            nan_lanes = any_in_lane(xp.isnan(lanes))
             lanes = xp.where(nan_lanes[:, None], 0.0, lanes)
             key = xp.zeros(len(lanes)).astype(np.intp)
             out = product.multiply(
                 lanes, key, transpose=self._transposed, descending=self._descending
             )
             out = with_nan(kernels, nan_lanes if nan_keys is None else nan_lanes | nan_keys, out)
-            return kernels.finish(out.T.reshape(v.shape), dtype)
+            result: Array = kernels.finish(out.T.reshape(v.shape), dtype)
+            return result

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from .._backends.types import Array, Flags, Floats
+from .._backends.types import Array, Flags, Floats, any_in_lane, sum_in_lane
 from .._core.arguments import arguments
 from .._core.call import evaluate, rule_of
 from .._core.checks import check_alpha, check_flag
@@ -197,7 +197,7 @@ class SoftPermute(Rule):
     @cached_property
     def nan_lanes(self) -> Flags | None:
         """Lanes of the result that hold a NaN among values or keys, None for none."""
-        nan = self.kernels.xp.isnan(self.lanes["values"]).any(axis=-1)
+        nan = any_in_lane(self.kernels.xp.isnan(self.lanes["values"]))
         if self.sources.invalid is not None:
             nan = nan | self.sources.invalid[self.key]
         return nan if nan.any() else None
@@ -207,7 +207,8 @@ class SoftPermute(Rule):
         """Lanes of the keys that one of these belongs to, None for none."""
         if self.nan_lanes is None:
             return None
-        counts = self.kernels.sum_lanes(self.nan_lanes * 1.0, self.key, len(self.sources.x))
+        nan = self.kernels.xp.where(self.nan_lanes, 1.0, 0.0)
+        counts = self.kernels.sum_lanes(nan, self.key, len(self.sources.x))
         return counts > 0.0
 
     @cached_property
@@ -308,7 +309,7 @@ class SoftPermute(Rule):
             x_bar = 0.5 * s.cotangent(x_bar) / s.alpha[:, None]
             bars["x"] = with_nan(kernels, self.nan_keys, x_bar)
         if "alpha" in wrt:
-            along = (h * product.along_alpha(base, key)).sum(axis=-1)
+            along = sum_in_lane(h * product.along_alpha(base, key))
             alpha_bar = 0.5 * kernels.sum_lanes(along, key, lanes) / s.alpha
             bars["alpha"] = with_nan(kernels, self.nan_keys, alpha_bar)
         return bars

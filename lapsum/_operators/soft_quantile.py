@@ -5,7 +5,7 @@ from __future__ import annotations
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
-from .._backends.types import Array, Floats
+from .._backends.types import Array, Flags, Floats, sum_in_lane
 from .._core.call import evaluate, rule_of
 from .._core.checks import check_flag
 from .._core.entries_rule import EntriesRule, FusedCotangents, FusedTangent
@@ -167,13 +167,15 @@ class SoftQuantile(EntriesRule):
             self.selection = select_quantiles(kernels, question)
             self.nan_lanes = self.selection.invalid
             # A view would keep all that was found.
-            return kernels.own(self.selection.thresholds.value)
+            values: Floats = kernels.own(self.selection.thresholds.value)
+            return values
         self.nan_lanes = self.sources.invalid
         return kernels.xp.where(self._empty(), kernels.xp.nan, self.solved.value())
 
-    def _empty(self) -> Array:
+    def _empty(self) -> Flags:
         """Return which lanes have no entries."""
-        return (self.sources.present == 0)[:, None]
+        empty: Flags = self.sources.present == 0
+        return empty[:, None]
 
     # --------------------------------------------- one pass over the entries, where that is right
 
@@ -216,7 +218,7 @@ class SoftQuantile(EntriesRule):
             sums = kernels.softmax_products(b.block, x, self.weights, alpha, None, bar)
             if sums is None or sums.x_bar is None:
                 return None
-            both = {"x": sums.x_bar, "alpha": times(sums.by_alpha, bar).sum(axis=-1)}
+            both = {"x": sums.x_bar, "alpha": sum_in_lane(times(sums.by_alpha, bar))}
             bars.update((name, both[name]) for name in wrt & both.keys())
         return FusedCotangents(lanes, bars)
 
@@ -255,7 +257,7 @@ class SoftQuantile(EntriesRule):
         if "q" in wrt:
             bars["q"] = y.rates.times(bar * self.whole)
         if "alpha" in wrt:
-            bars["alpha"] = xp.where(bar == 0.0, 0.0, bar * y.by_alpha()).sum(axis=-1)
+            bars["alpha"] = sum_in_lane(xp.where(bar == 0.0, 0.0, bar * y.by_alpha()))
         if "weights" in wrt:
             bars["weights"] = self.rescale(y.rates.transpose(self._rising_transpose, bar))
         return bars
@@ -266,18 +268,18 @@ class SoftQuantile(EntriesRule):
         """Return q sum_j c_dot_j - sum_j F_ij c_dot_j at each threshold."""
         xp, weights = self.kernels.xp, self._weights()
         weights_dot = xp.where(self._nan_entries(), 0.0, weights_dot)
-        even = weights_dot.sum(axis=-1)[:, None] / self.whole
+        even = sum_in_lane(weights_dot)[:, None] / self.whole
         uneven = weights_dot - weights * even
         # They add up to zero; the heaviest one, a small difference, is got from the others.
         heaviest = xp.argmax(weights, axis=-1)[:, None]
         xp.put_along_axis(uneven, heaviest, 0.0, axis=-1)
-        xp.put_along_axis(uneven, heaviest, -uneven.sum(axis=-1)[:, None], axis=-1)
+        xp.put_along_axis(uneven, heaviest, -sum_in_lane(uneven)[:, None], axis=-1)
         return -self.solved.centred_cdf_sum(uneven)
 
     def _rising_transpose(self, values: Floats) -> Floats:
         xp, nan = self.kernels.xp, self._nan_entries()
         falling = xp.where(nan, 0.0, self.solved.centred_cdf_transpose(values))
-        even = (self._weights() * falling).sum(axis=-1)[:, None] / self.whole
+        even = sum_in_lane(self._weights() * falling)[:, None] / self.whole
         even = xp.where(self._empty(), 0.0, even)
         return xp.where(nan, 0.0, even - falling)
 
@@ -286,5 +288,5 @@ class SoftQuantile(EntriesRule):
             raise TypeError("there are no weights")
         return self.weights
 
-    def _nan_entries(self) -> Array:
+    def _nan_entries(self) -> Flags:
         return self.kernels.xp.isnan(self.kernels.contiguous(self.lanes["x"]))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
-from .._backends.types import Array, Floats
+from .._backends.types import Array, Floats, all_in_lane, sum_in_lane
 from .._core.call import evaluate, rule_of
 from .._core.checks import check_flag
 from .._core.entries_rule import EntriesRule, FusedCotangents, FusedTangent
@@ -163,7 +163,7 @@ class SoftRank(EntriesRule):
         """
         if self.total is not None:
             return None
-        fused = ((lanes < LARGE) & (lanes > -LARGE)).all(axis=-1)
+        fused = all_in_lane((lanes < LARGE) & (lanes > -LARGE))
         if not fused.any():
             return None
         bars = self.kernels.ranks_vjp(self.sources.lanes, self.sign, lanes)
@@ -211,7 +211,7 @@ class SoftRank(EntriesRule):
                 x_bar = bar * others.sum(s.base) - s.weigh(others.transpose(bar))
             bars["x"] = s.cotangent(0.5 * self.sign * x_bar / s.alpha[:, None])
         if "alpha" in wrt:
-            bars["alpha"] = -0.5 * (bar * others.moment(s.base)).sum(axis=-1) / s.alpha
+            bars["alpha"] = -0.5 * sum_in_lane(bar * others.moment(s.base)) / s.alpha
         if "weights" in wrt:
             bars["weights"] = self.at.cdf_transpose(bar)
         return bars

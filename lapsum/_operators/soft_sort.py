@@ -5,7 +5,7 @@ from __future__ import annotations
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
-from .._backends.types import Array, Floats
+from .._backends.types import Array, Floats, all_in_lane, sum_in_lane
 from .._core.call import evaluate, rule_of
 from .._core.checks import check_flag
 from .._core.entries_rule import EntriesRule, FusedCotangents
@@ -155,7 +155,7 @@ class SoftSort(EntriesRule):
         if bars is None:
             return None
         x_bar, alpha_bar = bars
-        lanes = self.kernels.xp.isfinite(bar).all(axis=-1)
+        lanes = all_in_lane(self.kernels.xp.isfinite(bar))
         return FusedCotangents(lanes, {"x": x_bar, "alpha": alpha_bar})
 
     def careful_vjp(self, bar: Floats, wrt: frozenset[str]) -> dict[str, Array]:
@@ -164,5 +164,5 @@ class SoftSort(EntriesRule):
         if "x" in wrt:
             bars["x"] = self.sources.cotangent(self.solved.average_transpose(bar))
         if "alpha" in wrt:
-            bars["alpha"] = (bar * self.solved.by_alpha()).sum(axis=-1)
+            bars["alpha"] = sum_in_lane(bar * self.solved.by_alpha())
         return bars

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from .._backends.types import Array, Floats
+from .._backends.types import Array, Floats, all_in_lane, sum_in_lane
 from .._core.call import evaluate, rule_of
 from .._core.checks import check_flag, check_out
 from .._core.entries_rule import EntriesRule, FusedCotangents, FusedTangent
@@ -196,7 +196,7 @@ class SoftTopk(EntriesRule):
             level_dot = self.rescale(tangents["k"])
         if "weights" in tangents:
             weights_dot = self.rescale(tangents["weights"])
-            level_dot = level_dot - (self._plain_probabilities() * weights_dot).sum(axis=-1)
+            level_dot = level_dot - sum_in_lane(self._plain_probabilities() * weights_dot)
         tangent = kernels.topk_jvp(
             self.b.block,
             self.b.x,
@@ -211,7 +211,7 @@ class SoftTopk(EntriesRule):
         if tangent is None:
             return None
         # Where something overflows only the careful way has the limits right.
-        lanes = kernels.fused_lanes(self.b.selected) & xp.isfinite(tangent).all(axis=-1)
+        lanes = kernels.fused_lanes(self.b.selected) & all_in_lane(xp.isfinite(tangent))
         return FusedTangent(lanes, tangent, frozenset(tangents))
 
     def careful_jvp(self, tangents: Tangents) -> Floats:

@@ -11,7 +11,7 @@ from backends import BACKENDS
 from contract import contracts
 
 import lapsum
-from lapsum._backends.numpy import kernels as _numpy
+from lapsum._backends.numpy.kernels import SERIAL
 
 EVERY = [pytest.param(c, id=c.name) for c in contracts()]
 
@@ -490,4 +490,4 @@ def test_the_backends_have_the_same_names(cupy):
     # What serves the sorting of lanes that selection leaves, which a device's leaves none of, what
     # is checked, and tangents, which a device gets from whole arrays.
     host_only = {"every", "probabilities", "push", "workers", "check_levels"}
-    assert names(_numpy.SERIAL) - host_only == names(cupy_kernels.Kernels())
+    assert names(SERIAL) - host_only == names(cupy_kernels.Kernels())

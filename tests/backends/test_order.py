@@ -5,9 +5,9 @@ import pytest
 
 import lapsum
 from lapsum import _kernels
-from lapsum._backends.numpy import kernels as _numpy
-
-kernels = _numpy.SERIAL
+from lapsum._backends.numpy import digits
+from lapsum._backends.numpy import order as in_order
+from lapsum._backends.numpy.kernels import SERIAL as kernels
 
 LANES = {
     "normal": lambda rng, n: rng.normal(size=n),
@@ -25,9 +25,10 @@ LANES = {
 
 def ordered(x, weights=None):
     """The sorted entries, the places they come from, and what else `order` tells of them."""
-    (values, *_), order, _, count, invalid = kernels.order(x, np.ones(len(x)), weights, None)
-    indices = kernels.sort(np.arange(x.shape[1]) + np.zeros((len(x), 1)), order).astype(int)
-    back = kernels.unsort(kernels.contiguous(indices), order)
+    lanes = kernels.order(x, np.ones(len(x)), weights, None)
+    values, order, count, invalid = lanes.x, lanes.order, lanes.present, lanes.invalid
+    indices = kernels.to_order(np.arange(x.shape[1]) + np.zeros((len(x), 1)), order).astype(int)
+    back = kernels.from_order(kernels.contiguous(indices), order)
     assert (back == np.arange(x.shape[1])).all()
     return values, indices, count, invalid
 
@@ -42,15 +43,15 @@ def every_kind(rng, n):
 @pytest.fixture
 def short_parts(monkeypatch):
     """Have lanes ordered in parts that are short enough for tests."""
-    monkeypatch.setattr(_numpy, "LONG", 2)
-    monkeypatch.setattr(_numpy, "PART", 24)
+    monkeypatch.setattr(in_order, "LONG_LANE", 2)
+    monkeypatch.setattr(in_order, "PART", 24)
 
 
 # With more than 2**21 entries place, left-out bits and index do not fit into one integer.
 @pytest.mark.parametrize("n", [1, 2, 5, 100, 5000, 2**21 + 5])
 @pytest.mark.parametrize("name", LANES)
 def test_entries_are_ordered_and_absent_ones_come_last(name, n, rng, monkeypatch):
-    monkeypatch.setattr(_numpy, "LONG", 2**30)  # all in one piece
+    monkeypatch.setattr(in_order, "LONG_LANE", 2**30)  # all in one piece
     check_order(name, n, rng)
 
 
@@ -64,16 +65,16 @@ def test_so_are_the_entries_of_long_lanes(name, n, rng, short_parts):
 @pytest.mark.parametrize("name", LANES)
 def test_so_they_are_by_digits(name, n, rng, monkeypatch):
     x = LANES[name](rng, n)
-    monkeypatch.setattr(_numpy, "_by_digits", lambda n: False)
+    monkeypatch.setattr(digits, "by_digits", lambda n: False)
     _, by_numpy, _, _ = ordered(x[None])
-    monkeypatch.setattr(_numpy, "_by_digits", lambda n: True)
+    monkeypatch.setattr(digits, "by_digits", lambda n: True)
     _, order, _, _ = ordered(x[None])
     np.testing.assert_array_equal(order, by_numpy)
     check_order(name, n, rng)
     for dtype in (float, np.float32):
         with np.errstate(over="ignore"):
             lane = x.astype(dtype)[None]
-        (values, *_), _, _ = kernels.ascending(lane, np.ones(1))
+        values = kernels.ascending(lane, np.ones(1)).x
         np.testing.assert_array_equal(values, np.sort(lane))
 
 
@@ -180,7 +181,7 @@ def test_the_order_of_targets_changes_nothing(func, weighted, alpha, rng, monkey
         targets = 40.0 * np.abs(targets)
     results = {}
     for few in (0, 10**9):
-        monkeypatch.setattr(_numpy, "FEW", few)
+        monkeypatch.setattr(in_order, "LEAST_TARGETS", few)
         results[few] = derivatives(func, targets, sources, alpha, **kwargs)
     for i, (got, expected) in enumerate(zip(*results.values(), strict=True)):
         exact = i < 3  # the value, its tangent, and the cotangents of targets
@@ -197,12 +198,12 @@ def test_targets_ascend_with_nan_last(parts, rng, request):
     targets[6, 11] = np.nan  # among many that agree in their leading bits
     ascending, order = kernels.arrange(targets, 400)
     np.testing.assert_array_equal(ascending, np.sort(targets, axis=-1))
-    np.testing.assert_array_equal(kernels.unsort(ascending, order), targets)
+    np.testing.assert_array_equal(kernels.from_order(ascending, order), targets)
 
 
 @pytest.mark.parametrize("func", [lapsum.lap_sum, lapsum.lap_sum_inv])
 def test_cotangents_of_float32_targets_are_added_up_in_double(func, rng):
-    n = 2 * _numpy.FEW  # enough to be put in order
+    n = 2 * in_order.LEAST_TARGETS  # enough to be put in order
     targets, sources = rng.uniform(0, 150, n).astype(np.float32), rng.normal(size=(7, n))
     if func is lapsum.lap_sum:
         targets = np.float32(0.02) * (targets - 75)

@@ -11,12 +11,12 @@ import pytest
 
 import lapsum
 from lapsum import _kernels
-from lapsum._backends.numpy import kernels as _numpy
-from lapsum._laplace.selection import Selection
+from lapsum._backends.numpy.kernels import SERIAL as kernels
+from lapsum._backends.numpy.loops import simd as BEST
+from lapsum._laplace.selection import Question, select_topk
 from lapsum._laplace.sources import Sources
+from lapsum._laplace.thresholds import thresholds_at, thresholds_at_steps
 
-BEST = _numpy.simd
-kernels = _numpy.SERIAL
 LEVELS = [level for level in ("baseline", "avx2", "avx512") if _kernels.choose(level)]
 _kernels.choose(BEST)
 EPS = 2.0**-52
@@ -46,10 +46,16 @@ def level(request):
     _kernels.choose(BEST)
 
 
+def selected(x, alpha, levels, totals=None, weights=None):
+    """The selection of one level a lane, and the probabilities."""
+    question = Question(x, 1.0, alpha, levels, totals, weights)
+    return select_topk(kernels, question, logarithm=False, copy=False, out=None)
+
+
 def by_sorting(x, k, alpha, weights=None):
     """The thresholds' offsets t and the probabilities, without selection."""
     s = Sources(kernels, x, alpha, weights)
-    b = s.solve(k[:, None], s.key, True)
+    b = thresholds_at(s, k[:, None], full=True)
     t = kernels.offsets(b.lo, b.hi, b.u, x, alpha)
     return t, kernels.cdf(t)
 
@@ -60,10 +66,9 @@ def test_selection_agrees_with_sorting(level, name, rng):
     k = np.array(KS)
     for alpha in (1e-9, 1e-3, 0.3, 30.0, 1e6, 1e9):
         scale = np.full(len(KS), alpha)
-        b = Selection(kernels, x, 1.0, scale, k, None)
+        b, p = selected(x, scale, k)
         # No bad day: a sort is what is left where a lane cannot be bracketed at all.
-        assert b.solved.all()
-        p = b.p
+        assert b.unsolved is None
         t, expected = by_sorting(x, k, scale)
         assert (
             np.abs(p - expected) <= 16 * EPS * expected * (1 + np.minimum(np.abs(t), 1e4)) + 1e-320
@@ -84,11 +89,11 @@ def test_selection_is_put_right_where_its_sample_misleads(level, away, alpha, rn
         lane[rng.permutation(unseen)[: int(share * N)]] = away
     k = N * np.tile([0.2, 0.45, 0.7], 4)
     scale = np.full(12, alpha)
-    b = Selection(kernels, x, 1.0, scale, k, None)
-    assert b.solved.all()
-    assert not np.isnan(b.found[[0, 1, 2, 5, 6, 7, 8, 9]]).any()
+    b, p = selected(x, scale, k)
+    assert b.unsolved is None
+    assert not np.isnan(b.block[[0, 1, 2, 5, 6, 7, 8, 9]]).any()
     t, expected = by_sorting(x, k, scale)
-    assert (np.abs(b.p - expected) <= 16 * EPS * expected * (1 + np.minimum(np.abs(t), 1e4))).all()
+    assert (np.abs(p - expected) <= 16 * EPS * expected * (1 + np.minimum(np.abs(t), 1e4))).all()
 
 
 @pytest.mark.parametrize("gap", [300.0, 800.0, 1e6])
@@ -100,12 +105,12 @@ def test_selection_among_clusters_far_apart(level, width, gap, rng):
         x[m:] += gap
         k = np.repeat([0.3 * m, m - 1.0, m - 1e-3, m, m + 1e-3, m + 0.3 * (n - m)], 8)
         x, scale = rng.permuted(np.tile(x, (len(k), 1)), axis=1), np.full(len(k), 1.0)
-        b = Selection(kernels, x, 1.0, scale, k, None)
-        assert b.solved.all()
-        assert not np.isnan(b.found[[0, 1, 2, 5, 6, 7, 8, 9]]).any()
+        b, p = selected(x, scale, k)
+        assert b.unsolved is None
+        assert not np.isnan(b.block[[0, 1, 2, 5, 6, 7, 8, 9]]).any()
         t, expected = by_sorting(x, k, scale)
         bound = 16 * EPS * expected * (1 + np.minimum(np.abs(t), 1e4)) + 1e-320
-        assert (np.abs(b.p - expected) <= bound).all()
+        assert (np.abs(p - expected) <= bound).all()
 
 
 def test_a_threshold_between_neighbouring_floats_at_a_tiny_scale(level):
@@ -125,10 +130,10 @@ def test_selection_of_weighted_lanes_agrees_with_sorting(level, name, rng):
     for share in (1e-7, 0.3, 0.9):
         for alpha in (1e-6, 0.3, 1e6):
             scale = np.full(3, alpha)
-            b = Selection(kernels, x, 1.0, scale, share * total, total, weights)
-            assert b.solved.all()
+            b, p = selected(x, scale, share * total, total, weights)
+            assert b.unsolved is None
             t, expected = by_sorting(x, share * total, scale, weights)
-            error = np.abs(b.p - expected)
+            error = np.abs(p - expected)
             bound = 16 * EPS * expected * (1 + np.minimum(np.abs(t), 1e4)) + 1e-320
             assert (error <= bound)[weights > 0].all()
 
@@ -141,11 +146,12 @@ def test_thresholds_at_whole_steps_are_those_of_any_levels(level, n, first, rng)
     x = np.stack([rng.normal(size=n), np.round(rng.normal(size=n), 1)])
     for alpha in (1e-9, 1e-3, 0.1, 1.0, 100.0, 1e9):
         s = Sources(kernels, x, np.full(2, alpha))
-        stepwise = s.solve_steps(first, steps, True)
-        expected = s.solve(levels, s.key, True)
-        np.testing.assert_array_equal(stepwise.index, expected.index)
+        stepwise = thresholds_at_steps(s, first, steps, full=True)
+        expected = thresholds_at(s, levels, full=True)
+        np.testing.assert_array_equal(stepwise.below, expected.below)
         np.testing.assert_allclose(stepwise.u, expected.u, rtol=8 * EPS, atol=8 * EPS)
-        for got, exact in zip(stepwise.factors[:5], expected.factors[:5], strict=True):
+        for name in ("kernel", "softmax", "density"):
+            got, exact = getattr(stepwise, name), getattr(expected, name)
             np.testing.assert_allclose(got, exact, rtol=1e-13)
         np.testing.assert_allclose(stepwise.centre, expected.centre, rtol=1e-12, atol=1e-12)
 
@@ -266,7 +272,7 @@ def test_decays_are_good_to_about_one_unit(level):
 
 
 def test_a_level_can_be_forced_and_only_one_that_exists():
-    code = "from lapsum._backends.numpy.kernels import simd; print(simd)"
+    code = "from lapsum._backends.numpy.loops import simd; print(simd)"
 
     def run(level):
         return subprocess.run(
@@ -347,6 +353,7 @@ def test_both_scans_at_once_are_the_two_scans(level, weighted, rng):
     with np.errstate(all="ignore"):
         both = kernels.scan_both(gap, values, None)
         decay, key = kernels.decays(gap), kernels.identity(len(gap))
-        apart = [kernels.scan(decay, values, key, reverse) for reverse in (False, True)]
+        once = np.ones(gap.shape) if values is None else values
+        apart = [kernels.scan(decay, once, key, reverse) for reverse in (False, True)]
     for scan, expected in zip(both, apart, strict=True):
         np.testing.assert_allclose(scan, expected, rtol=1e-15)

@@ -1,12 +1,15 @@
 """Where the contract is run: on NumPy's arrays, on the double of CuPy, and on a GPU."""
 
-from contextlib import nullcontext
+from contextlib import contextmanager, nullcontext
 
 import cupy_double
 import numpy as np
 import pytest
 
 import lapsum
+from lapsum._backends import choose
+from lapsum._backends.numpy.kernels import Kernels
+from lapsum._backends.portable import Portable
 
 
 class Host:
@@ -36,6 +39,25 @@ class Host:
     def linearize(self, func, /, *args, **kwargs):
         """Do the same for `linearize`."""
         return OnHost(self, self.call(lapsum.linearize, func, *args, **kwargs))
+
+
+class Careful(Host):
+    """NumPy arrays without any fused kernel: the primitives, and `Portable` over them."""
+
+    name = "numpy-careful"
+
+    @contextmanager
+    def active(self):
+        before = choose.host_kernels_of
+        choose.host_kernels_of = lambda arrays, workers: CarefulKernels(workers)
+        try:
+            yield
+        finally:
+            choose.host_kernels_of = before
+
+
+derived = {name: kernel for name, kernel in vars(Portable).items() if not name.startswith("_")}
+CarefulKernels = type("CarefulKernels", (Kernels,), derived)
 
 
 class Double(Host):
@@ -110,7 +132,7 @@ class Matrix:
         return self._backend.call(lambda v: self._operator @ v, other)
 
 
-BACKENDS = (Host(), Double(), Gpu())
+BACKENDS = (Host(), Careful(), Double(), Gpu())
 EVERYWHERE = [pytest.param(b, id=b.name, marks=b.marks) for b in BACKENDS]
 # Those that need no device; the double only where there is a compiler.
-ON_CPU = BACKENDS[: 1 + cupy_double.available()]
+ON_CPU = BACKENDS[: 2 + cupy_double.available()]

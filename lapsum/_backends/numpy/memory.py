@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-Array = Any
+from ..types import Array
 
 # Freed blocks of up to 32 MiB are kept by glibc's malloc, 64 MiB of them in all; what is more goes
 # back to the system, whose new pages take longer to get than to fill.
@@ -49,9 +49,11 @@ def empty(shape: tuple[int, ...], dtype: Any = np.float64) -> Array:
         _teach_malloc()
     if not LEAST < size <= MOST:
         return np.empty(shape, dtype)
-    memory: Array = None
+    memory: Array | None = None
     with suppress(IndexError):  # another thread may be first
         memory = _kept.pop()
     if memory is None or memory.nbytes < size:
         memory = np.empty(size, np.uint8)
-    return np.asarray(_Loan(memory))[:size].view(dtype).reshape(shape)
+    block: Array = np.asarray(_Loan(memory))
+    block = block[:size].view(dtype)
+    return block.reshape(shape)

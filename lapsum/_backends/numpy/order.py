@@ -196,7 +196,7 @@ class Order(Lanes):
         if 3 * width > 64:
             for lane, row, n in zip(x, keys, present, strict=True):
                 row[:n] = row[:n][np.argsort(lane[row[:n]])]
-            values[...] = self.to_order(x, Places(keys.view(np.intp)))
+            values[...] = self.to_order(self.contiguous(x), Places(keys.view(np.intp)))
             return
         # The place of the first that agrees, then the bits that were left out, then the index.
         self._run(_kernels.repack, x.shape, values, present, width, keys)
