@@ -43,13 +43,14 @@ except ImportError as error:  # the source folder, first on the path, has no com
 from ._core.linearize import Linearization, jvp, linearize, vjp
 from ._operators.lap_sum import lap_sum
 from ._operators.lap_sum_inv import lap_sum_inv
+from ._operators.log_soft_topk import log_soft_topk
 from ._operators.permutation_operator import SoftPermutation
 from ._operators.soft_permutation import soft_permutation
 from ._operators.soft_permute import soft_permute
 from ._operators.soft_quantile import soft_quantile
 from ._operators.soft_rank import soft_rank
 from ._operators.soft_sort import soft_sort
-from ._operators.soft_topk import log_soft_topk, soft_topk
+from ._operators.soft_topk import soft_topk
 
 __all__ = [
     "Linearization",

@@ -1,3 +1,522 @@
-from typing import Any
+"""What `src/_kernels.pyx` defines, with the types that its arguments have in C.
 
-def __getattr__(name: str) -> Any: ...
+Every array is C-contiguous.  What a loop takes and gives, and when None may stand for it, is said
+beside its parameters in `src/kernels/`.
+"""
+
+from collections.abc import Callable
+from typing import Any, Generic, Literal, ParamSpec, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+_Floats: TypeAlias = NDArray[np.float64]
+_Entries: TypeAlias = NDArray[np.float32] | NDArray[np.float64]
+_Keys: TypeAlias = NDArray[np.uint64]
+_Indices: TypeAlias = NDArray[np.intp]
+_Bytes: TypeAlias = NDArray[np.uint8]
+_Signs: TypeAlias = NDArray[np.int8]
+
+_P = ParamSpec("_P")
+
+class _ByKind(Generic[_P]):
+    """A loop compiled for entries of both kinds, called as `loop["float"](...)`."""
+
+    def __init__(self, loop: Callable[_P, None]) -> None: ...
+    def __getitem__(self, kind: str) -> Callable[_P, None]: ...
+    def __call__(self, *args: _P.args, **kwargs: _P.kwargs) -> None: ...
+
+def choose(level: str) -> str | None: ...
+def vendor() -> Literal["amd", "intel", ""]: ...
+
+# kernels/order.pxi
+
+@_ByKind
+def distribute(
+    x: _Entries,
+    weights: _Floats | None,
+    sample: _Floats,
+    parts: int,
+    part: _Bytes,
+    first: _Indices,
+    out: _Floats,
+    count: _Indices,
+    invalid: _Bytes,
+    start: int,
+    stop: int,
+) -> None: ...
+@_ByKind
+def rearrange(
+    values: _Floats,
+    places: _Indices,
+    part: _Bytes | None,
+    first: _Indices | None,
+    key: _Indices | None,
+    back: bool,
+    scratch: _Floats | None,
+    out: _Entries,
+    start: int,
+    stop: int,
+) -> None: ...
+
+# kernels/keys.pxi
+
+@_ByKind
+def pack(
+    x: _Entries,
+    weights: _Floats | None,
+    width: int,
+    keys: _Keys,
+    count: _Indices,
+    invalid: _Bytes,
+    start: int,
+    stop: int,
+) -> None: ...
+def sort(width: int, keys: _Keys, start: int, stop: int) -> None: ...
+def repack(x: _Floats, count: _Indices, width: int, keys: _Keys, start: int, stop: int) -> None: ...
+@_ByKind
+def unpack(
+    x: _Entries,
+    width: int,
+    whole: bool,
+    count: _Indices,
+    keys: _Keys,
+    out: _Floats,
+    unsorted: _Bytes,
+    start: int,
+    stop: int,
+) -> None: ...
+
+# kernels/scans.pxi
+
+def gaps(
+    x: _Floats, count: _Indices, alpha: _Floats, out: _Floats, start: int, stop: int
+) -> None: ...
+def decays(gap: _Floats, out: _Floats, start: int, stop: int) -> None: ...
+def scan(
+    decay: _Floats | None,
+    values: _Floats | None,
+    key: _Indices,
+    reverse: bool,
+    out: _Floats,
+    start: int,
+    stop: int,
+) -> None: ...
+def scan_both(
+    gap: _Floats,
+    values: _Floats | None,
+    key: _Indices,
+    left: _Floats,
+    right: _Floats,
+    start: int,
+    stop: int,
+) -> None: ...
+def moments(
+    decay: _Floats,
+    step: _Floats,
+    base: _Floats,
+    key: _Indices,
+    reverse: bool,
+    out: _Floats,
+    start: int,
+    stop: int,
+) -> None: ...
+def cumulate(values: _Floats, high: _Floats, low: _Floats, start: int, stop: int) -> None: ...
+def totals(values: _Floats, out: _Floats, start: int, stop: int) -> None: ...
+
+# kernels/ranks.pxi
+
+@_ByKind
+def ranks(
+    x: _Floats,
+    gap: _Floats,
+    places: _Indices,
+    part: _Bytes | None,
+    first: _Indices | None,
+    count: _Indices,
+    alpha: _Floats,
+    weights: _Floats | None,
+    high: _Floats | None,
+    low: _Floats | None,
+    left: _Floats,
+    right: _Floats,
+    scratch: _Floats | None,
+    out: _Entries,
+    start: int,
+    stop: int,
+) -> None: ...
+def pull_ranks(
+    x: _Floats,
+    gap: _Floats,
+    places: _Indices,
+    part: _Bytes | None,
+    first: _Indices | None,
+    count: _Indices,
+    A: _Floats,
+    B: _Floats,
+    alpha: _Floats,
+    sign: float,
+    bar: _Floats,
+    scratch: _Floats,
+    x_bar: _Floats,
+    alpha_bar: _Floats,
+    start: int,
+    stop: int,
+) -> None: ...
+
+# kernels/targets.pxi
+
+def locate(
+    x: _Floats,
+    count: _Indices,
+    alpha: _Floats,
+    lo: _Floats,
+    hi: _Floats | None,
+    u: _Floats | None,
+    key: _Indices,
+    index: _Indices,
+    start: int,
+    stop: int,
+) -> None: ...
+def distances(
+    x: _Floats,
+    count: _Indices,
+    alpha: _Floats,
+    lo: _Floats,
+    hi: _Floats | None,
+    u: _Floats | None,
+    key: _Indices,
+    index: _Indices,
+    left: _Floats,
+    right: _Floats,
+    start: int,
+    stop: int,
+) -> None: ...
+def level(
+    x: _Floats,
+    count: _Indices,
+    alpha: _Floats,
+    A: _Floats,
+    B: _Floats,
+    high: _Floats | None,
+    low: _Floats | None,
+    targets: _Floats,
+    key: _Indices,
+    index: _Indices,
+    out: _Floats,
+    start: int,
+    stop: int,
+) -> None: ...
+def gather(
+    left: _Floats,
+    right: _Floats,
+    key: _Indices,
+    left_at: _Indices,
+    right_at: _Indices,
+    left_by: _Floats,
+    right_by: _Floats,
+    lane: _Indices,
+    out: _Floats,
+    start: int,
+    stop: int,
+) -> None: ...
+def scatter(
+    values: _Floats,
+    left_at: _Indices,
+    right_at: _Indices,
+    left_by: _Floats,
+    right_by: _Floats,
+    lane: _Indices,
+    key: _Indices,
+    left: _Floats,
+    right: _Floats,
+    start: int,
+    stop: int,
+) -> None: ...
+
+# kernels/thresholds.pxi
+
+def solve(
+    gap: _Floats,
+    count: _Indices,
+    weights: _Floats | None,
+    high: _Floats | None,
+    low: _Floats | None,
+    A: _Floats,
+    B: _Floats,
+    levels: _Floats,
+    key: _Indices,
+    index: _Indices,
+    side: _Signs,
+    u: _Floats,
+    factors: _Floats | None,
+    start: int,
+    stop: int,
+) -> None: ...
+def solve_steps(
+    gap: _Floats,
+    count: _Indices,
+    A: _Floats,
+    B: _Floats,
+    first: float,
+    index: _Indices,
+    side: _Signs,
+    u: _Floats,
+    factors: _Floats,
+    start: int,
+    stop: int,
+) -> None: ...
+def anchors(
+    x: _Floats,
+    index: _Indices,
+    side: _Signs,
+    key: _Indices,
+    lo: _Floats,
+    hi: _Floats,
+    start: int,
+    stop: int,
+) -> None: ...
+def thresholds(
+    lo: _Floats,
+    hi: _Floats,
+    u: _Floats,
+    alpha: _Floats,
+    key: _Indices,
+    out: _Floats,
+    start: int,
+    stop: int,
+) -> None: ...
+
+# kernels/sorts.pxi
+
+def sorted_values(
+    x: _Floats,
+    gap: _Floats,
+    count: _Indices,
+    A: _Floats,
+    B: _Floats,
+    alpha: _Floats,
+    first: float,
+    out: _Floats,
+    start: int,
+    stop: int,
+) -> None: ...
+def pull_sorted(
+    x: _Floats,
+    gap: _Floats,
+    places: _Indices,
+    part: _Bytes | None,
+    first: _Indices | None,
+    count: _Indices,
+    A: _Floats,
+    B: _Floats,
+    lowest: float,
+    bar: _Floats,
+    scratch: _Floats,
+    x_bar: _Floats,
+    alpha_bar: _Floats,
+    start: int,
+    stop: int,
+) -> None: ...
+
+# kernels/threads.pxi
+
+def run_lanes(
+    kernel: Callable[..., object], args: tuple[Any, ...], lanes: int, workers: int
+) -> None: ...
+
+# kernels/selection.pxi
+
+def check_levels(levels: _Floats, totals: _Floats | None, n: float, out: _Floats) -> int: ...
+@_ByKind
+def select(
+    workers: int,
+    x: _Entries,
+    weights: _Floats | None,
+    sign: float,
+    levels: _Floats,
+    totals: _Floats | None,
+    alpha: _Floats,
+    fill: int,
+    copy: _Entries | None,
+    p: _Entries | None,
+    solved: _Bytes,
+    out: _Floats,
+    start: int,
+    stop: int,
+) -> None: ...
+def probabilities(
+    x: _Floats,
+    thresholds: _Floats,
+    alpha: _Floats,
+    logarithm: bool,
+    out: _Floats,
+    start: int,
+    stop: int,
+) -> None: ...
+@_ByKind
+def pull(
+    workers: int,
+    x: _Entries,
+    thresholds: _Floats,
+    weights: _Floats | None,
+    sign: float,
+    alpha: _Floats,
+    bar: _Entries,
+    logarithm: bool,
+    x_bar: _Entries,
+    level_bar: _Floats,
+    alpha_bar: _Floats,
+    start: int,
+    stop: int,
+) -> None: ...
+@_ByKind
+def push(
+    workers: int,
+    x: _Entries,
+    thresholds: _Floats,
+    weights: _Floats | None,
+    sign: float,
+    alpha: _Floats,
+    dot: _Floats | None,
+    level_dot: _Floats,
+    alpha_dot: _Floats,
+    logarithm: bool,
+    out: _Floats,
+    start: int,
+    stop: int,
+) -> None: ...
+@_ByKind
+def softmax(
+    workers: int,
+    x: _Entries,
+    thresholds: _Floats,
+    weights: _Floats | None,
+    alpha: _Floats,
+    dot: _Floats | None,
+    bar: _Floats | None,
+    x_bar: _Entries | None,
+    average: _Floats,
+    slope: _Floats,
+    start: int,
+    stop: int,
+) -> None: ...
+
+# kernels/entries.pxi
+
+def offsets(
+    lo: _Floats,
+    hi: _Floats,
+    u: _Floats,
+    x: _Floats,
+    alpha: _Floats,
+    out: _Floats,
+    start: int,
+    stop: int,
+) -> None: ...
+def steps(
+    origin: _Floats, x: _Floats, alpha: _Floats, out: _Floats, start: int, stop: int
+) -> None: ...
+def cdf(t: _Floats, out: _Floats, start: int, stop: int) -> None: ...
+def pdf(t: _Floats, out: _Floats, start: int, stop: int) -> None: ...
+def logcdf_slope(t: _Floats, out: _Floats, start: int, stop: int) -> None: ...
+def shares(
+    left: _Floats,
+    right: _Floats,
+    q_left: _Floats,
+    q_right: _Floats,
+    density: _Floats,
+    x: _Floats,
+    t: _Floats,
+    alpha: _Floats,
+    out: _Floats,
+    start: int,
+    stop: int,
+) -> None: ...
+
+# kernels/permutation.pxi
+
+def widths(
+    lo: _Floats, hi: _Floats, u: _Floats, alpha: _Floats, out: _Floats, start: int, stop: int
+) -> None: ...
+@_ByKind
+def permutation(
+    x: _Floats,
+    order: _Indices,
+    count: _Indices,
+    index: _Indices,
+    lo: _Floats,
+    hi: _Floats,
+    u: _Floats,
+    width: _Floats,
+    alpha: _Floats,
+    out: _Entries,
+    start: int,
+    stop: int,
+) -> None: ...
+def permutation_jvp(
+    x: _Floats,
+    lo: _Floats,
+    hi: _Floats,
+    u: _Floats,
+    alpha: _Floats,
+    x_dot: _Floats | None,
+    b_dot: _Floats | None,
+    alpha_dot: _Floats | None,
+    nodes: _Floats,
+    deviation: _Floats,
+    out: _Floats,
+    start: int,
+    stop: int,
+) -> None: ...
+def permutation_vjp(
+    x: _Floats,
+    lo: _Floats,
+    hi: _Floats,
+    u: _Floats,
+    alpha: _Floats,
+    nodes: _Floats,
+    deviation: _Floats,
+    bar: _Floats,
+    b_bar: _Floats,
+    x_bar: _Floats,
+    alpha_bar: _Floats,
+    start: int,
+    stop: int,
+) -> None: ...
+
+# kernels/product.pxi
+
+def intervals(
+    x: _Floats,
+    gap: _Floats,
+    count: _Indices,
+    A: _Floats,
+    B: _Floats,
+    alpha: _Floats,
+    row: _Indices,
+    inside: _Floats,
+    at: _Indices,
+    by: _Floats,
+    start: int,
+    stop: int,
+) -> None: ...
+def collect(
+    values: _Floats,
+    inside: _Floats,
+    row: _Indices,
+    key: _Indices,
+    out: _Floats,
+    start: int,
+    stop: int,
+) -> None: ...
+def spread(
+    values: _Floats,
+    inside: _Floats,
+    row: _Indices,
+    key: _Indices,
+    out: _Floats,
+    start: int,
+    stop: int,
+) -> None: ...
+def level_ties(x: _Floats, key: _Indices, values: _Floats, start: int, stop: int) -> None: ...

@@ -33,7 +33,7 @@ def step(xp: Namespace, origin: Floats, x: Floats, alpha: Floats) -> Floats:
 
 
 def residue(a: Floats, b: Floats) -> Floats:
-    """What a - b lacks of the difference itself."""
+    """What the rounded difference lacks of a - b."""
     difference = a - b
     part = difference - a
     return (a - (difference - part)) - (b + part)
@@ -77,7 +77,7 @@ def pdf(xp: Namespace, t: Floats) -> Floats:
 
 
 def logcdf(xp: Namespace, t: Floats) -> Floats:
-    """The logarithm of F(t)."""
+    """Log F(t)."""
     return xp.where(t <= 0.0, t - LOG2, xp.log1p(-0.5 * xp.exp(-xp.abs(t))) + 0.0)
 
 

@@ -161,7 +161,7 @@ class Order(Protocol):
         ...
 
     def arrange(self, targets: Floats, sources: int) -> tuple[Floats, Any]:
-        """Return targets in the order that finds them soonest, and that order, None for as given."""
+        """Return targets in the order that finds them soonest, and that order; None: as given."""
         ...
 
     def to_order(self, values: Floats, order: Any, key: Indices | None = None) -> Floats:

@@ -27,9 +27,9 @@ class Ordered(NamedTuple):
     """Entries in ascending order, absent ones last.
 
     `gap` holds the distances between neighbours over alpha, infinite where there is no pair;
-    `present`, (lanes,), how many are not absent; `invalid`, (lanes,), which lanes are spoilt and count
-    none, or None for none; `order` is the backend's own, None if it was not asked for; `room` is
-    memory for two more arrays of that shape.
+    `present`, (lanes,), how many are not absent; `invalid`, (lanes,), which lanes are spoilt and
+    hold none, or None if none is; `order` is the backend's own, None if it was not asked for;
+    `room` is memory for two more arrays of that shape.
     """
 
     x: Floats

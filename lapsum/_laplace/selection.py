@@ -1,134 +1,159 @@
-"""Few thresholds a lane: by selection where that is possible, by sorting where it is not."""
+"""Few thresholds a lane: by selection where that is possible, by sorting where it is not.
+
+Which of the two ways a lane takes depends on its own entries and levels alone, and so does every
+bit of its result.
+"""
 
 from __future__ import annotations
 
-from typing import Any
+from functools import cached_property
+from typing import NamedTuple
 
+from .._backends.protocol import Kernels
+from .._backends.types import AnchoredThresholds, Entries, Flags, Floats, Selected
 from .sources import Sources
+from .thresholds import Thresholds, thresholds_at
 
-Array = Any
 
-NEAR = 1e-12  # the least density alpha dS/db of a threshold whose softmax weights are quotients
+class Question(NamedTuple):
+    """What is sought: the roots of S(b) = level among z = sign x, in each lane.
+
+    `levels` are (lanes,), one a lane, or (lanes, steps) and then shares of the total.  `totals` are
+    None without weights; weights and levels are not yet rescaled.
+    """
+
+    x: Entries
+    sign: float
+    alpha: Floats
+    levels: Floats
+    totals: Floats | None
+    weights: Floats | None
 
 
 class Selection:
-    """The roots of S(b) = level of each lane.
-
-    Which of the two ways a lane takes depends on its own entries and levels alone, and so does
-    every bit of its result.  Weights and levels are taken as `kernels.rescale` returns them.
-
-    Parameters
-    ----------
-    kernels : Kernels
-    x : array, shape (lanes, n)
-        As `kernels.entries` returns it.
-    sign : float
-        1 or -1: the thresholds are those of z = sign x.
-    alpha, totals : array, shape (lanes,)
-        Scales, and total weights, which are None for lanes without weights; for a device, what no
-        check has seen.
-    levels : array, shape (lanes,) or (lanes, steps)
-        If p is asked for, one a lane: in [0, total], and infinite where it is the total, which a
-        device sees to.  If not, several, as shares of the total.
-    weights : array, shape (lanes, n), optional
-    keep : bool, optional
-        Whether x is kept, and must be a copy.
-    fill : int, optional
-        Whether p is asked for: 0 for no, 1 for F, 2 for its logarithm.
-    into : array, shape (lanes, n), optional
-        Where p goes, of the dtype of x and apart from it in memory.
+    """The roots that a question asks for.
 
     Attributes
     ----------
+    selected : Selected
+        What kernels of derivatives take.
     x : array, shape (lanes, n)
-        The entries, copied if `keep`.
-    found : array, shape (10,) + levels.shape
-        Of each threshold b = (lo + hi)/2 + alpha u: lo, hi, u, the entries next to it on both
-        sides, or points nearer to it (NaN for none), the factors of the softmax weights left and
-        right of them as in `Thresholds`, alpha dS/db, b rounded, and the centre as in `laplace.h`.
-        A lane of no entries has u = -inf if p is asked for, and else NaN.
-    p : array, shape (lanes, n)
-        F((b - z)/alpha), or its logarithm, of the dtype of x.
-    absent : array of bool, shape (lanes, 1), or None
-        Which lanes have no entries: those of zero weight, and those that a NaN spoils.
+        The entries, or a copy of them.
     invalid : array of bool, shape (lanes,), or None
-    solved : array of int, shape (lanes,), or None
-        0: by sorting; 1: by selection; 2: so too, but absent entries are not finite.  None: all by
-        selection, with nothing known of their entries.
+        Lanes spoilt by a NaN or by what is not allowed.
+    absent : array of bool, shape (lanes, 1), or None
+        Lanes without entries: those of zero weight, and those that a NaN spoils.
     """
 
-    def __init__(
-        self,
-        kernels: Any,
-        x: Array,
-        sign: float,
-        alpha: Array,
-        levels: Array,
-        totals: Array | None,
-        weights: Array | None = None,
-        keep: bool = False,
-        fill: int = 1,
-        into: Array | None = None,
-    ) -> None:
-        self.x, self.solved, self.found, self.p, self.invalid, self.absent = kernels.select(
-            x, weights, sign, levels, totals, alpha, keep, fill, into
-        )
-        if self.solved is None or kernels.every(self.solved):
-            return
-        with kernels.quiet():
-            self._sort(kernels, x, sign, alpha, levels, totals, weights, fill)
+    def __init__(self, kernels: Kernels, question: Question, selected: Selected) -> None:
+        self.kernels = kernels
+        self.selected = selected
+        self.x = selected.x
+        self.invalid, self.absent = selected.invalid, selected.absent
+        self.unsolved = selected.unsolved
+        if self.unsolved is not None:
+            self._sort(question, self.unsolved)
 
-    def _sort(
-        self,
-        kernels: Any,
-        x: Array,
-        sign: float,
-        alpha: Array,
-        levels: Array,
-        totals: Array | None,
-        weights: Array | None,
-        fill: int,
-    ) -> None:
+    @property
+    def block(self) -> Floats:
+        """The stacked thresholds, for kernels."""
+        return self.selected.block
+
+    @cached_property
+    def thresholds(self) -> AnchoredThresholds:
+        """The thresholds, each row of shape (lanes,) or (lanes, steps)."""
+        return self.selected.thresholds
+
+    def _sort(self, question: Question, rest: Flags) -> None:
         """Solve the lanes that are left by sorting them."""
-        xp = kernels.xp
-        rest = self.solved == 0
-        z = sign * kernels.contiguous(x[rest])
-        levels, totals = levels[rest], None if totals is None else totals[rest]
-        if not fill:
-            levels = kernels.levels(levels, totals, x.shape[1])
-        if weights is not None:
-            weights, levels = kernels.rescale(totals, weights[rest], levels)
-        s = Sources(kernels, z, alpha[rest], weights)
-        b = s.solve(levels.reshape(len(z), -1), s.key, True)
-        parts = (b.lo, b.hi, b.u, *b.nodes(), *b.softmax, b.density, b.value(), b.centre)
-        self.found[:, rest] = xp.stack(parts).reshape(len(parts), *levels.shape)
-        if not s.count.all():
-            self.absent = xp.zeros((len(x), 1), dtype=bool)
-            self.absent[rest, 0] = s.count == 0
-            empty = self.absent[:, 0]
-            self.found[:2, empty] = 0.0
-            self.found[2, empty] = self.found[8, empty] = -xp.inf if fill else xp.nan
-        if fill:
-            found = xp.ascontiguousarray(self.found[:, rest])
-            self.p[rest] = kernels.probabilities(found, z, s.alpha, fill == 2)
-            if self.absent is not None:
-                self.p[self.absent[:, 0]] = -xp.inf if fill == 2 else 0.0
+        kernels, q, xp = self.kernels, question, self.kernels.xp
+        z = q.sign * kernels.contiguous(q.x[rest])
+        levels, totals = q.levels[rest], None if q.totals is None else q.totals[rest]
+        if levels.ndim > 1:
+            levels = kernels.levels(levels, totals, z.shape[1])
+        weights = None
+        if q.weights is not None and totals is not None:
+            weights, levels = kernels.rescale(totals, q.weights[rest], levels)
+        s = Sources(kernels, z, q.alpha[rest], weights)
+        b = thresholds_at(s, levels.reshape(len(z), -1), full=True)
+        found = _rows(b)
+        self.block[:, rest] = xp.stack(found).reshape(len(found), *levels.shape)
+        if not s.present.all():
+            self.absent = xp.zeros((len(rest), 1)) > 0.0
+            self.absent[rest, 0] = s.present == 0
         if s.invalid is not None:
-            self.invalid = xp.zeros(len(x), dtype=bool)
+            self.invalid = xp.zeros(len(rest)) > 0.0
             self.invalid[rest] = s.invalid
 
-    @property
-    def anchors(self) -> tuple[Array, Array, Array]:
-        """lo, hi and u, each of shape (lanes, 1), where there is one threshold a lane."""
-        lo, hi, u = self.found[:3, :, None]
-        return lo, hi, u
+    def empty(self) -> Flags | None:
+        """Return, (lanes,), which lanes have no entries and were solved by sorting."""
+        if self.unsolved is None or self.absent is None:
+            return None
+        return self.absent[:, 0]
 
-    @property
-    def density(self) -> Array:
-        """Alpha dS/db, of the same shape."""
-        return self.found[7, :, None]
 
-    @property
-    def value(self) -> Array:
-        """The thresholds, rounded."""
-        return self.found[8]
+def _rows(b: Thresholds) -> AnchoredThresholds:
+    left, right = b.nodes()
+    q_left, q_right = b.softmax
+    return AnchoredThresholds(
+        b.lo, b.hi, b.u, left, right, q_left, q_right, b.density, b.value(), b.centre
+    )
+
+
+def select_topk(
+    kernels: Kernels, question: Question, logarithm: bool, copy: bool, out: Entries | None
+) -> tuple[Selection, Entries]:
+    """Return the threshold of each lane, and F((b - z)/alpha) or its logarithm at the entries.
+
+    With `copy`, the entries are copied as they are read, and kept.  Results are of the dtype of x,
+    or in `out`, which is apart from x in memory; those of invalid lanes are NaN.
+    """
+    q = question
+    selected = kernels.select_topk(
+        q.x, q.weights, q.sign, q.levels, q.totals, q.alpha, logarithm, copy, out
+    )
+    if selected.unsolved is None:
+        return Selection(kernels, q, selected), _given(selected.p)
+    with kernels.quiet():
+        return _with_sorted(kernels, q, selected, _given(selected.p), logarithm)
+
+
+def _with_sorted(
+    kernels: Kernels, question: Question, selected: Selected, p: Entries, logarithm: bool
+) -> tuple[Selection, Entries]:
+    """Return the same where some lanes are solved by sorting."""
+    xp, rest = kernels.xp, selected.unsolved
+    b = Selection(kernels, question, selected)
+    none, nothing = -xp.inf if logarithm else 0.0, b.empty()
+    if nothing is not None:
+        thresholds = b.thresholds
+        thresholds.lo[nothing] = thresholds.hi[nothing] = 0.0
+        thresholds.u[nothing] = thresholds.value[nothing] = -xp.inf
+    found = xp.ascontiguousarray(b.block[:, rest])
+    z = question.sign * kernels.contiguous(question.x[rest])
+    p[rest] = kernels.probabilities(found, z, question.alpha[rest], logarithm)
+    if nothing is not None:
+        p[nothing] = none
+    if b.invalid is not None:
+        p[b.invalid] = xp.nan
+    return b, p
+
+
+def _given(p: Entries | None) -> Entries:
+    if p is None:
+        raise TypeError("select_topk returns results at the entries")
+    return p
+
+
+def select_quantiles(kernels: Kernels, question: Question) -> Selection:
+    """Return a few thresholds of each lane; they are NaN in lanes without entries."""
+    q = question
+    selected = kernels.select_quantiles(q.x, q.weights, q.levels, q.totals, q.alpha)
+    with kernels.quiet():
+        b = Selection(kernels, q, selected)
+    nothing, xp = b.empty(), kernels.xp
+    if nothing is not None:
+        thresholds = b.thresholds
+        thresholds.lo[nothing] = thresholds.hi[nothing] = 0.0
+        thresholds.u[nothing] = thresholds.value[nothing] = xp.nan
+    return b

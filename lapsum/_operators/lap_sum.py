@@ -2,30 +2,18 @@
 
 from __future__ import annotations
 
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
-from .._core.checks import (
-    Running,
-    arguments,
-    batch_of,
-    check_alpha,
-    check_total,
-    check_weights,
-    joint_batch,
-    normalize_axis,
-    scalar_layout,
-    weights_layout,
-)
-from .._core.layout import Layout, key_of
-from .._core.rule import Rule, evaluate, rule_of
-from .._laplace.sources import Sources
+from .._backends.types import Array
+from .._core.call import evaluate, rule_of
+from .._core.layout import with_nan
+from .._core.rule import Tangents
+from .._laplace.targets import Targets, targets_at
+from .._laplace.targets_rule import TargetsRule
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
-
-Array = Any
 
 
 def lap_sum(
@@ -112,154 +100,56 @@ def lap_sum(
     >>> lapsum.lap_sum(2.0, [1.0, 2.0, 3.0], 0.5)
     np.float64(1.5)
     """
-    return evaluate(_LapSum, x, r, alpha, weights=weights, axis=axis, workers=workers, out=out)
-
-
-class TargetsRule(Rule):
-    """What operators on targets among sources share: shapes, lanes and the sorted sources."""
-
-    target = "x"
-
-    def __init__(
-        self, running: Running, x: Any, r: Any, alpha: Any, *, weights: Any = None, axis: int = -1
-    ) -> None:
-        self.kernels, arrays, self.dtypes = arguments(
-            running, {self.target: x, "r": r, "alpha": alpha}, weights
-        )
-        x, r, alpha, weights = (arrays.get(n) for n in (self.target, "r", "alpha", "weights"))
-        self.dtype = np.result_type(self.dtypes[self.target], self.dtypes["r"])
-        axis = normalize_axis(axis, r.ndim, "r")
-        r_batch = batch_of("r", r.shape, axis)
-        x_axis = None if x.ndim == 0 else -1 if x.ndim == 1 else axis
-        x_batch = () if x_axis is None else batch_of(self.target, x.shape, x_axis)
-        batch = joint_batch(self.target, x_batch, "r", r_batch)
-        scalar_layout(self.kernels, "alpha", alpha, batch)
-        # The sources are sorted and summed once for every alpha they meet, not for every target.
-        sources = np.broadcast_shapes(r_batch, alpha.shape)
-        self.layouts = {
-            self.target: Layout(self.kernels, x.shape, x_axis, batch),
-            "r": Layout(self.kernels, r.shape, axis, sources),
-            "alpha": Layout(self.kernels, alpha.shape, None, sources),
-        }
-        if weights is not None:
-            self.layouts["weights"] = weights_layout(
-                self.kernels, weights, r.shape, axis, sources, "r"
-            )
-            check_weights(weights)
-        check_alpha(alpha)
-        self.key = key_of(self.kernels, sources, batch)
-        lanes = {
-            n: layout.pack(arrays[n], n in ("r", self.target)) for n, layout in self.layouts.items()
-        }
-        self.targets = lanes.pop(self.target)
-        xp = self.kernels.xp
-        if weights is None:
-            self.source_total = xp.full(lanes["alpha"].shape, float(r.shape[axis]))
-        else:
-            self.source_total = lanes["totals"] = self.kernels.totals(lanes["weights"])
-            check_total(self.source_total)
-            lanes["weights"] = self.scale(lanes["weights"])
-        self.sources = Sources(self.kernels, lanes.pop("r"), **lanes)
-        if x_axis is None:
-            self.targets = self.targets[:, None]
-            self.result = Layout(self.kernels, batch, None, batch)
-        else:
-            at = len(batch) + 1 + axis
-            shape = (*batch[:at], x.shape[x_axis], *batch[at:])
-            self.result = Layout(self.kernels, shape, axis, batch)
-        # Found in ascending order, and kept in it until results are placed.
-        targets = self.admit(self.targets)
-        self.targets, self.order = self.kernels.arrange(targets, self.sources.shape[1])
-        invalid = self.sources.invalid
-        if invalid is not None:
-            for layout in self.layouts.values():
-                layout.invalid = invalid
-            self.layouts[self.target].invalid = self.result.invalid = invalid[self.key]
-
-    def sort(self, lanes: Array) -> Array:
-        """Bring what belongs to the targets into their order."""
-        return lanes if self.order is None else self.kernels.sort(lanes, self.order)
-
-    def unsort(self, lanes: Array, dtype: Any = np.float64) -> Array:
-        """Undo `sort`, and round to float32 if that is the dtype."""
-        return lanes if self.order is None else self.kernels.unsort(lanes, self.order, dtype=dtype)
-
-    def admit(self, targets: Array) -> Array:
-        """Return the targets, NaN where there is no result."""
-        return targets
-
-    def scale(self, weights: Array) -> Array:
-        """Return the weights that the sums are taken with."""
-        return weights
-
-    def place(self, lanes: Array) -> Array:
-        """Return the lanes of a result in the caller's shape."""
-        lanes = self.unsort(lanes, self.dtype)
-        return self.result.unpack(lanes[:, 0] if self.result.axis is None else lanes)
-
-    def take(self, array: Array) -> Array:
-        """Undo `place`."""
-        lanes = self.result.pack(array)
-        return self.sort(lanes[:, None] if self.result.axis is None else lanes)
-
-    def tangent_of_targets(self, lanes: Array) -> Array:
-        """Return the tangent of the targets as (lanes, targets), in their order."""
-        return self.sort(lanes[:, None] if lanes.ndim == 1 else lanes)
-
-    def cotangent_of_targets(self, lanes: Array) -> Array:
-        """Undo `tangent_of_targets`."""
-        lanes = self.unsort(lanes)  # in double: they may yet be added up
-        return lanes[:, 0] if self.layouts[self.target].axis is None else lanes
-
-    def sum_targets(self, values: Array) -> Array:
-        """Add up the values of all targets that share a lane of sources."""
-        return self.kernels.sum_lanes(values.sum(axis=-1), self.key, len(self.sources.x))
+    return evaluate(LapSum, x, r, alpha, weights=weights, axis=axis, workers=workers, out=out)
 
 
 @rule_of(lap_sum)
-class _LapSum(TargetsRule):
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs)
-        self.at = self.sources.locate(self.targets, None, None, self.key)
+class LapSum(TargetsRule):
+    """The rule of `lap_sum`."""
 
-    def value(self) -> Array:
-        return self.at.level()
+    @cached_property
+    def at(self) -> Targets:
+        """The targets among the sources."""
+        return targets_at(self.sources, self.targets, self.key)
 
-    def jvp(
-        self,
-        x_dot: Array | None,
-        r_dot: Array | None,
-        alpha_dot: Array | None,
-        weights_dot: Array | None = None,
-    ) -> Array:
+    def value(self, out: Array | None = None) -> Array:
+        """Return the sums."""
+        return with_nan(self.kernels, self.nan_lanes, self.at.level())
+
+    def jvp(self, tangents: Tangents) -> Array:
+        """Return the tangent of the sums."""
         s, at, xp = self.sources, self.at, self.kernels.xp
         out = xp.zeros(self.targets.shape)
-        base = s.left, s.right
         alpha = s.alpha[self.key][:, None]
-        if x_dot is not None:
-            ours = xp.where(xp.isfinite(self.targets), self.tangent_of_targets(x_dot), 0.0)
-            out = out + 0.5 * (ours * at.sum(base)) / alpha
-        if r_dot is not None:
-            out = out - 0.5 * at.sum(s.scan(s.weigh(s.tangent(r_dot)))) / alpha
-        if alpha_dot is not None:
-            out = out - 0.5 * at.moment(base) / alpha * alpha_dot[self.key][:, None]
-        if weights_dot is not None:
-            out = out + at.cdf_sum(weights_dot)
-        return xp.where(at.invalid, np.nan, out)
+        if "x" in tangents:
+            moving = xp.isfinite(self.targets)
+            ours = xp.where(moving, self.tangent_of_targets(tangents["x"]), 0.0)
+            out = out + 0.5 * (ours * at.sum(s.base)) / alpha
+        if "r" in tangents:
+            out = out - 0.5 * at.sum(s.scan(s.weigh(s.tangent(tangents["r"])))) / alpha
+        if "alpha" in tangents:
+            along = tangents["alpha"][self.key][:, None]
+            out = out - 0.5 * at.moment(s.base) / alpha * along
+        if "weights" in tangents:
+            out = out + at.cdf_sum(tangents["weights"])
+        out = xp.where(at.invalid, xp.nan, out)
+        return with_nan(self.kernels, self.nan_lanes, out)
 
     def vjp(self, bar: Array, wrt: frozenset[str]) -> dict[str, Array]:
-        s, at, xp = self.sources, self.at, self.kernels.xp
-        base = s.left, s.right
+        """Return the cotangents of targets, sources, alpha and weights."""
+        s, at, xp, kernels = self.sources, self.at, self.kernels.xp, self.kernels
         bar = xp.where(at.invalid, 0.0, bar)
-        bars = {}
-        if "x" in wrt:
-            x_bar = 0.5 * (bar * at.sum(base)) / s.alpha[self.key][:, None]
-            x_bar = xp.where(xp.isfinite(self.targets), x_bar, 0.0)
-            bars["x"] = self.cotangent_of_targets(xp.where(at.invalid, np.nan, x_bar))
+        bars: dict[str, Array] = {}
         if "r" in wrt:
             bars["r"] = s.cotangent(-0.5 * s.weigh(at.transpose(bar)) / s.alpha[:, None])
         if "alpha" in wrt:
-            bars["alpha"] = -0.5 * self.sum_targets(bar * at.moment(base)) / s.alpha
+            bars["alpha"] = -0.5 * self.sum_targets(bar * at.moment(s.base)) / s.alpha
         if "weights" in wrt:
             bars["weights"] = at.cdf_transpose(bar)
+        bars = {name: with_nan(kernels, s.invalid, lanes) for name, lanes in bars.items()}
+        if "x" in wrt:
+            x_bar = 0.5 * (bar * at.sum(s.base)) / s.alpha[self.key][:, None]
+            x_bar = xp.where(xp.isfinite(self.targets), x_bar, 0.0)
+            x_bar = self.cotangent_of_targets(xp.where(at.invalid, xp.nan, x_bar))
+            bars["x"] = with_nan(kernels, self.nan_lanes, x_bar)
         return bars

@@ -5,17 +5,15 @@ from __future__ import annotations
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
-from .._core.checks import Running
-from .._core.rule import evaluate, rule_of
-from .._laplace.targets import Thresholds
-from .lap_sum import TargetsRule
+from .._backends.types import Array, Floats
+from .._core.call import evaluate, rule_of
+from .._core.layout import with_nan
+from .._core.rule import Tangents
+from .._laplace.targets_rule import TargetsRule
+from .._laplace.thresholds import Thresholds, thresholds_at
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike
-
-Array = Any
 
 
 def lap_sum_inv(
@@ -104,88 +102,95 @@ def lap_sum_inv(
     >>> lapsum.lap_sum_inv([0.0, 3.0, 4.0], [1.0, 2.0, 3.0], 0.1)
     array([-inf,  inf,  nan])
     """
-    return evaluate(_LapSumInv, w, r, alpha, weights=weights, axis=axis, workers=workers)
+    return evaluate(LapSumInverse, w, r, alpha, weights=weights, axis=axis, workers=workers)
 
 
 @rule_of(lap_sum_inv)
-class _LapSumInv(TargetsRule):
+class LapSumInverse(TargetsRule):
+    """The rule of `lap_sum_inv`, whose targets are levels."""
+
     target = "w"
 
-    def __init__(
-        self, running: Running, w: Any, r: Any, alpha: Any, *, weights: Any = None, axis: int = -1
-    ) -> None:
-        super().__init__(running, w, r, alpha, weights=weights, axis=axis)
-        self.keep = running.keep
-        self.levels = self.rescale(self.targets)
-
     @cached_property
-    def total(self) -> Array:
-        """The total weight of each level's sources; a lane with a NaN has none, but a total."""
-        return self.source_total[self.key][:, None]
+    def total(self) -> Floats:
+        """The total weight of each level's sources."""
+        return self.total_of_sources[self.key][:, None]
 
     def admit(self, targets: Array) -> Array:
+        """Return the levels, NaN outside [0, W]."""
         inside = (targets >= 0.0) & (targets <= self.total)
-        return self.kernels.xp.where(inside, targets, np.nan)
+        return self.kernels.xp.where(inside, targets, self.kernels.xp.nan)
 
-    def rescale(self, levels: Array) -> Array:
+    def rescale(self, levels: Floats) -> Floats:
         """Return levels, or cotangents of such, as `kernels.rescale` does."""
         (levels,) = self.kernels.rescale(self.total, levels)
         return levels
 
-    def scale(self, weights: Array) -> Array:
-        (weights,) = self.kernels.rescale(self.source_total, weights)
+    def scale(self, weights: Floats) -> Floats:
+        """Return the weights, rescaled."""
+        (weights,) = self.kernels.rescale(self.total_of_sources, weights)
         return weights
+
+    @cached_property
+    def levels(self) -> Floats:
+        """The levels, rescaled."""
+        return self.rescale(self.targets)
 
     @cached_property
     def solved(self) -> Thresholds:
         """The thresholds with what derivatives need."""
-        return self.sources.solve(self.levels, self.key, True)
+        return thresholds_at(self.sources, self.levels, self.key, full=True)
 
-    def value(self) -> Array:
-        xp = self.kernels.xp
-        b = self.solved if self.keep else self.sources.solve(self.levels, self.key, False)
-        b = b.value()
-        if self.sources.weights is None:  # with counts the ends come out as they are
-            return b
-        b = xp.where(self.targets == 0.0, -np.inf, b)
-        b = xp.where(self.targets == self.total, np.inf, b)
-        return xp.where(self.total == 0.0, np.nan, b)
+    def value(self, out: Array | None = None) -> Array:
+        """Return the thresholds."""
+        return self._values(thresholds_at(self.sources, self.levels, self.key, full=False))
 
-    def jvp(
-        self,
-        w_dot: Array | None,
-        r_dot: Array | None,
-        alpha_dot: Array | None,
-        weights_dot: Array | None = None,
-    ) -> Array:
-        s, xp = self.sources, self.kernels.xp
-        b = self.solved
+    def linearize(self) -> Array:
+        """Return the same, and keep them."""
+        self.lanes = {name: self.kernels.own(lanes) for name, lanes in self.lanes.items()}
+        return self._values(self.solved)
+
+    def _values(self, thresholds: Thresholds) -> Array:
+        xp, b = self.kernels.xp, thresholds.value()
+        if self.sources.weights is not None:  # with counts the ends come out as they are
+            b = xp.where(self.targets == 0.0, -xp.inf, b)
+            b = xp.where(self.targets == self.total, xp.inf, b)
+            b = xp.where(self.total == 0.0, xp.nan, b)
+        return with_nan(self.kernels, self.nan_lanes, b)
+
+    def jvp(self, tangents: Tangents) -> Array:
+        """Return the tangent of the thresholds."""
+        s, xp, b = self.sources, self.kernels.xp, self.solved
         out = xp.zeros(self.levels.shape)
-        if w_dot is not None:
-            out = out + b.rate(self.rescale(self.tangent_of_targets(w_dot)))
-        if weights_dot is not None:
-            out = out - b.weights_rate(self.scale(weights_dot))
-        if r_dot is not None:
-            out = out + b.average(s.tangent(r_dot))
-        if alpha_dot is not None:
-            along = alpha_dot[self.key][:, None]
-            out = out + xp.where(along == 0.0, 0.0, b.slope() * along)
-        out = xp.where(b.invalid, np.nan, out)
-        return xp.where(self.total == 0.0, 0.0, out)
+        if "w" in tangents:
+            w_dot = self.rescale(self.tangent_of_targets(tangents["w"]))
+            out = out + b.rates.times(w_dot)
+        if "weights" in tangents:
+            out = out - b.by_weights(self.scale(tangents["weights"]))
+        if "r" in tangents:
+            out = out + b.average(s.tangent(tangents["r"]))
+        if "alpha" in tangents:
+            along = tangents["alpha"][self.key][:, None]
+            out = out + xp.where(along == 0.0, 0.0, b.by_alpha() * along)
+        out = xp.where(b.invalid, xp.nan, out)
+        out = xp.where(self.total == 0.0, 0.0, out)
+        return with_nan(self.kernels, self.nan_lanes, out)
 
     def vjp(self, bar: Array, wrt: frozenset[str]) -> dict[str, Array]:
-        s, xp = self.sources, self.kernels.xp
-        b = self.solved
+        """Return the cotangents of levels, sources, alpha and weights."""
+        s, xp, b, kernels = self.sources, self.kernels.xp, self.solved, self.kernels
         bar = xp.where(b.invalid, 0.0, bar)
-        bars = {}
-        if "w" in wrt:
-            spoilt = b.invalid & (self.total != 0.0)
-            w_bar = self.rescale(b.rate(bar))
-            bars["w"] = self.cotangent_of_targets(xp.where(spoilt, np.nan, w_bar))
+        bars: dict[str, Array] = {}
         if "r" in wrt:
             bars["r"] = s.cotangent(b.average_transpose(bar))
         if "alpha" in wrt:
-            bars["alpha"] = self.sum_targets(xp.where(bar == 0.0, 0.0, bar * b.slope()))
+            bars["alpha"] = self.sum_targets(xp.where(bar == 0.0, 0.0, bar * b.by_alpha()))
         if "weights" in wrt:
-            bars["weights"] = -self.scale(b.weights_rate_transpose(bar))
+            bars["weights"] = -self.scale(b.by_weights_transpose(bar))
+        bars = {name: with_nan(kernels, s.invalid, lanes) for name, lanes in bars.items()}
+        if "w" in wrt:
+            nan = b.invalid & (self.total != 0.0)
+            w_bar = self.rescale(b.rates.times(bar))
+            w_bar = self.cotangent_of_targets(xp.where(nan, xp.nan, w_bar))
+            bars["w"] = with_nan(kernels, self.nan_lanes, w_bar)
         return bars

@@ -6,20 +6,14 @@ from typing import Any
 
 import numpy as np
 
-from .._core.checks import (
-    Running,
-    arguments,
-    array_beside,
-    check_alpha,
-    check_flag,
-    float_dtype,
-)
-from .._core.rule import quiet
+from .._backends.types import Array
+from .._core.arguments import arguments, array_beside, float_dtype
+from .._core.call import quiet
+from .._core.checks import check_alpha, check_flag
+from .._core.layout import with_nan
+from .._laplace.product import Product
 from .._laplace.sources import Sources
 from .soft_permutation import soft_permutation
-from .soft_permute import Product
-
-Array = Any
 
 
 class SoftPermutation:
@@ -84,7 +78,7 @@ class SoftPermutation:
     __array_ufunc__ = None  # so that `array @ P` is ours
 
     def __init__(self, x: Any, alpha: Any, *, descending: bool = False) -> None:
-        kernels, arrays, dtypes = arguments(Running(keep=True), {"x": x, "alpha": alpha})
+        kernels, arrays, dtypes = arguments(None, {"x": x, "alpha": alpha})
         x, alpha = arrays["x"], arrays["alpha"]
         if x.ndim != 1:
             raise ValueError(f"`x` must be 1-D, got shape {x.shape}")
@@ -97,11 +91,11 @@ class SoftPermutation:
         self._transposed = False
         self.shape = (x.size, x.size)
         self.dtype = dtypes["x"]
-        lanes = {"x": kernels.contiguous(x[None, :]), **kernels.numbers({"alpha": (alpha, (1,))})}
+        self._x = kernels.contiguous(kernels.own(x))
+        scale = kernels.own(kernels.numbers({"alpha": (alpha, (1,))})["alpha"])
         with quiet():
-            sources = Sources(kernels, **lanes)
+            sources = Sources(kernels, self._x[None, :], scale)
             self._product = Product(sources)
-        self._invalid = sources.invalid
 
     def __repr__(self) -> str:
         n, _ = self.shape
@@ -154,8 +148,7 @@ class SoftPermutation:
 
     def toarray(self) -> Array:
         """Return the matrix, of shape (n, n)."""
-        s = self._product.sources
-        out = soft_permutation(s.given[0], self._alpha, descending=self._descending)
+        out = soft_permutation(self._x, self._alpha, descending=self._descending)
         out = out.T if self._transposed else out
         return out.astype(self.dtype, copy=False)
 
@@ -166,22 +159,16 @@ class SoftPermutation:
     def _multiply(self, v: Array) -> Array:
         """Multiply the columns of `v`, all of them lanes of the one permutation."""
         kernels, product = self._kernels, self._product
-        xp, s = kernels.xp, product.sources
+        xp, nan_keys = kernels.xp, product.sources.invalid
         dtype = np.result_type(self.dtype, float_dtype(v, v))
         n, _ = self.shape
         with quiet():
             lanes = kernels.contiguous(v.reshape(n, -1).T) if n else xp.zeros((v.size and 1, 0))
-            spoilt = xp.isnan(lanes).any(axis=-1)
-            lanes = xp.where(spoilt[:, None], 0.0, lanes)
-            key = xp.zeros(len(lanes), dtype=np.intp)
-            if self._transposed:
-                lanes = kernels.contiguous(lanes[:, ::-1]) if self._descending else lanes
-                out = product.apply_limits(lanes, key, transpose=True)
-                out = kernels.unsort(out, s.order, key)
-            else:
-                out = product.apply_limits(kernels.sort(lanes, s.order, key), key, transpose=False)
-                out = out[:, ::-1] if self._descending else out
-            if self._invalid is not None:
-                spoilt = spoilt | self._invalid
-            out = xp.where(spoilt[:, None], np.nan, out)
+            nan_lanes = xp.isnan(lanes).any(axis=-1)
+            lanes = xp.where(nan_lanes[:, None], 0.0, lanes)
+            key = xp.zeros(len(lanes)).astype(np.intp)
+            out = product.multiply(
+                lanes, key, transpose=self._transposed, descending=self._descending
+            )
+            out = with_nan(kernels, nan_lanes if nan_keys is None else nan_lanes | nan_keys, out)
             return kernels.finish(out.T.reshape(v.shape), dtype)

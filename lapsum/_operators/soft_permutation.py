@@ -4,17 +4,17 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
-from .._core.checks import Running, check_flag
-from .._core.rule import LaneRule, evaluate, rule_of
+from .._backends.types import Array, Floats
+from .._core.call import evaluate, rule_of
+from .._core.checks import check_flag
+from .._core.entries_rule import EntriesRule
+from .._core.layout import with_nan
+from .._core.rule import Tangents
 from .._laplace.sources import Sources
-from .._laplace.targets import Thresholds
+from .._laplace.thresholds import Thresholds, integer_thresholds
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike
-
-Array = Any
 
 
 def soft_permutation(
@@ -93,67 +93,79 @@ def soft_permutation(
            [0.003, 0.003, 0.993],
            [0.997, 0.   , 0.003]])
     """
-    return evaluate(_SoftPermutation, x, alpha, axis=axis, descending=descending, workers=workers)
-
-
-def integer_thresholds(sources: Sources, full: bool) -> Thresholds:
-    """Return the n - 1 thresholds between neighbouring positions."""
-    return sources.solve_steps(1.0, max(sources.shape[1] - 1, 0), full)
+    return evaluate(PermutationMatrix, x, alpha, axis=axis, descending=descending, workers=workers)
 
 
 @rule_of(soft_permutation)
-class _SoftPermutation(LaneRule):
-    single = True
+class PermutationMatrix(EntriesRule):
+    """The rule of `soft_permutation`."""
 
     def __init__(
-        self, running: Running, x: Any, alpha: Any, *, axis: int = -1, descending: bool = False
+        self,
+        workers: int | None,
+        x: Any,
+        alpha: Any,
+        *,
+        axis: int = -1,
+        descending: bool = False,
     ) -> None:
-        super().__init__(running, {"x": x, "alpha": alpha}, axis=axis)
+        super().__init__(workers, {"x": x, "alpha": alpha}, axis=axis)
         self.descending = check_flag("descending", descending)
-        self.sources = Sources(self.kernels, **self.lanes)
-        self.spoil(self.sources.invalid)
-        self.b = integer_thresholds(self.sources, running.keep)
 
-    def place(self, lanes: Array) -> Array:
+    def to_result(self, lanes: Array) -> Array:
         """Return the lanes of a result as batch shape + (n, n)."""
-        if self.result.invalid is not None:
-            lanes = self.kernels.xp.where(self.result.invalid[:, None, None], np.nan, lanes)
         if self.descending:
             lanes = lanes[:, ::-1]
-        return lanes.reshape(*self.batch, *lanes.shape[1:])
+        return lanes.reshape(*self.batch, self.n, self.n)
 
-    def take(self, array: Array) -> Array:
-        """Undo `place`."""
-        lanes, n = self.sources.shape
-        array = array.reshape(lanes, n, n)
+    def from_result(self, array: Array) -> Array:
+        """Undo `to_result`."""
+        array = array.reshape(self.count, self.n, self.n)
         return self.kernels.contiguous(array[:, ::-1] if self.descending else array)
 
-    def value(self) -> Array:
-        s, b = self.sources, self.b
-        width = self.kernels.widths(b.lo, b.hi, b.u, s.alpha, s.shape[1])
-        return self.kernels.permutation(
-            s.x, s.order, s.count, b.index, b.where, width, s.alpha, self.dtype
-        )
+    def value(self, out: Array | None = None) -> Array:
+        """Return the matrices."""
+        sources = Sources(self.kernels, **self.lanes)
+        return self._matrices(integer_thresholds(sources, full=False))
 
-    def jvp(self, x_dot: Array | None, alpha_dot: Array | None) -> Array:
+    def linearize(self) -> Array:
+        """Return the same, and keep the thresholds."""
+        lanes = {name: self.kernels.own(lanes) for name, lanes in self.lanes.items()}
+        self.sources = Sources(self.kernels, **lanes)
+        self.x = self.kernels.contiguous(lanes["x"])
+        self.lanes = {}
+        self.b = integer_thresholds(self.sources, full=True)
+        self.nan_lanes = self.sources.invalid
+        return self._matrices(self.b)
+
+    def _matrices(self, b: Thresholds) -> Array:
+        s, kernels = b.sources, self.kernels
+        width = kernels.widths(b.lo, b.hi, b.u, s.alpha, self.n)
+        out = kernels.permutation(s.lanes, b.below, b.points, width, self.dtype)
+        return with_nan(kernels, s.invalid, out)
+
+    def careful_jvp(self, tangents: Tangents) -> Floats:
+        """Return the tangent, in lanes of any kind."""
         s, b, xp = self.sources, self.b, self.kernels.xp
-        b_dot = None
-        if x_dot is not None:
-            b_dot = b.average(s.tangent(x_dot))
-            x_dot = xp.where(xp.isfinite(s.given), x_dot, 0.0)
+        x_dot = b_dot = None
+        if "x" in tangents:
+            b_dot = b.average(s.tangent(tangents["x"]))
+            x_dot = xp.where(xp.isfinite(self.x), tangents["x"], 0.0)
+        alpha_dot, away = tangents.get("alpha"), (b.nodes(), b.deviations())
         return self.kernels.permutation_jvp(
-            s.given, b.lo, b.hi, b.u, s.alpha, x_dot, b_dot, alpha_dot, b.nodes(), b.deviations()
+            self.x, b.points, s.alpha, x_dot, b_dot, alpha_dot, *away
         )
 
-    def vjp(self, bar: Array, wrt: frozenset[str]) -> dict[str, Array]:
+    def careful_vjp(self, bar: Floats, wrt: frozenset[str]) -> dict[str, Array]:
+        """Return the cotangents, in lanes of any kind."""
         s, b, xp = self.sources, self.b, self.kernels.xp
         b_bar, x_bar, alpha_bar = self.kernels.permutation_vjp(
-            s.given, b.lo, b.hi, b.u, s.alpha, b.nodes(), b.deviations(), bar
+            self.x, b.points, s.alpha, b.nodes(), b.deviations(), bar
         )
-        bars = {}
+        bars: dict[str, Array] = {}
         if "x" in wrt:
             x_bar = x_bar + s.cotangent(b.average_transpose(b_bar))
-            x_bar = xp.where(xp.isfinite(s.given), x_bar, 0.0)
+            x_bar = xp.where(xp.isfinite(self.x), x_bar, 0.0)
             bars["x"] = x_bar / s.alpha[:, None]
         if "alpha" in wrt:
             bars["alpha"] = alpha_bar / s.alpha

@@ -7,26 +7,27 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from .._core.checks import (
-    Running,
-    arguments,
+from .._backends.types import Array, Flags, Floats
+from .._core.arguments import arguments
+from .._core.call import evaluate, rule_of
+from .._core.checks import check_alpha, check_flag
+from .._core.layout import (
+    AlongAxis,
+    PerLane,
     batch_of,
-    check_alpha,
-    check_flag,
     joint_batch,
+    key_of,
     normalize_axis,
+    pack_all,
     scalar_layout,
+    with_nan,
 )
-from .._core.layout import Layout, key_of
-from .._core.rule import LARGE, Rule, evaluate, rule_of
+from .._core.rule import Rule, Tangents
+from .._laplace.product import Product, reverse_if
 from .._laplace.sources import Sources
-from .._laplace.targets import Thresholds
-from .soft_permutation import integer_thresholds
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
-
-Array = Any
 
 
 def soft_permute(
@@ -123,7 +124,7 @@ def soft_permute(
            [30.,  3.]])
     """
     return evaluate(
-        _SoftPermute,
+        SoftPermute,
         x,
         values,
         alpha,
@@ -135,86 +136,13 @@ def soft_permute(
     )
 
 
-class Product:
-    """P(x) ready to multiply lanes of values, or of positions, by it or by its transpose.
-
-    The row of an interval (b_{i-1}, b_i] has three parts: nodes left of it contribute their kernel
-    at b_{i-1} times 1 - e^{-width}, nodes right of it likewise at b_i, and those inside what they
-    have there.  No sum over everything is subtracted from another, so small results keep
-    their digits.
-    """
-
-    def __init__(self, sources: Sources) -> None:
-        self.sources = s = sources
-        self.row, self.inside, self.at, self.by = s.kernels.intervals(
-            s.x, s.gap, s.count, (s.left, s.right), s.alpha
-        )
-
-    @cached_property
-    def b(self) -> Thresholds:
-        """The thresholds between the intervals, for derivatives."""
-        return integer_thresholds(self.sources, True)
-
-    def apply(self, values: Array, key: Array) -> Array:
-        """Return P times lanes of sorted values."""
-        s, kernels = self.sources, self.sources.kernels
-        lane = kernels.identity(len(values))
-        out = kernels.gather(s.scan(values, key), lane, self.at, self.by, key)
-        kernels.collect(values, self.inside, self.row, key, out)
-        return out
-
-    def apply_transpose(self, positions: Array, key: Array) -> Array:
-        """Return P.T times lanes of positions, at the sorted sources."""
-        s, kernels = self.sources, self.sources.kernels
-        lane = kernels.identity(len(positions))
-        left, right = kernels.scatter(
-            positions, self.at, self.by, key, lane, (len(positions), s.shape[1])
-        )
-        out = kernels.scan(s.decay, left, key, True) + kernels.scan(s.decay, right, key, False)
-        kernels.spread(positions, self.inside, self.row, key, out)
-        kernels.level_ties(s.x, key, out)
-        return out
-
-    def kernel_sum(self, nodes: Any, by: Any, key: Array) -> Array:
-        """Read scans at the n - 1 thresholds."""
-        kernels = self.sources.kernels
-        return kernels.gather(nodes, kernels.identity(len(nodes[0])), self.b.at, by, key)
-
-    def kernel_transpose(self, rows: Array, key: Array) -> Array:
-        """Return sum_i e^{-|b_i - x_j|/alpha} rows_i at the sorted sources."""
-        s, kernels = self.sources, self.sources.kernels
-        lane = kernels.identity(len(rows))
-        left, right = kernels.scatter(
-            rows, self.b.at, self.b.kernel, key, lane, (len(rows), s.shape[1])
-        )
-        return kernels.scan(s.decay, left, key, True) + kernels.scan(s.decay, right, key, False)
-
-    def apply_limits(self, values: Array, key: Array, transpose: bool) -> Array:
-        """Return P, or P.T, times values of which infinite ones are the limit of large ones."""
-        xp = self.sources.kernels.xp
-        product = self.apply_transpose if transpose else self.apply
-        infinite = xp.isinf(values)
-        bounded = not infinite.any()
-        finite = values if bounded else xp.where(infinite, 0.0, values)
-        # The sums on the way may overflow though the averages they make do not.
-        large = (xp.abs(finite) > LARGE).any(axis=-1)[:, None]
-        shift = xp.where(large, -200, 0)
-        out = (
-            xp.ldexp(product(xp.ldexp(finite, shift), key), -shift)
-            if large.any()
-            else product(finite, key)
-        )
-        if bounded:
-            return out
-        pull = product(xp.where(infinite, xp.sign(values), 0.0), key)
-        return xp.where(pull == 0.0, out, xp.copysign(np.inf, pull))
-
-
 @rule_of(soft_permute)
-class _SoftPermute(Rule):
+class SoftPermute(Rule):
+    """The rule of `soft_permute`."""
+
     def __init__(
         self,
-        running: Running,
+        workers: int | None,
         x: Any,
         values: Any,
         alpha: Any,
@@ -223,188 +151,169 @@ class _SoftPermute(Rule):
         descending: bool = False,
         transpose: bool = False,
     ) -> None:
-        self.kernels, arrays, self.dtypes = arguments(
-            running, {"x": x, "values": values, "alpha": alpha}
-        )
-        x, values, alpha = arrays["x"], arrays["values"], arrays["alpha"]
-        xp = self.kernels.xp
+        given = {"x": x, "values": values, "alpha": alpha}
+        self.kernels, arrays, self.dtypes = kernels, arrays, _ = arguments(workers, given)
         self.dtype = np.result_type(self.dtypes["x"], self.dtypes["values"])
+        shapes = {name: array.shape for name, array in arrays.items()}
         for name in ("x", "values"):
-            normalize_axis(-1, arrays[name].ndim, name)
-        axis = normalize_axis(axis, max(x.ndim, values.ndim))
-        axes = {"x": -1 if x.ndim == 1 else axis, "values": -1 if values.ndim == 1 else axis}
-        batches = {name: batch_of(name, arrays[name].shape, axes[name]) for name in axes}
+            normalize_axis(-1, len(shapes[name]), name)
+        axis = normalize_axis(axis, max(len(shapes["x"]), len(shapes["values"])))
+        axes = {name: -1 if len(shapes[name]) == 1 else axis for name in ("x", "values")}
+        batches = {name: batch_of(name, shapes[name], at) for name, at in axes.items()}
         batch = joint_batch("x", batches["x"], "values", batches["values"])
-        n = x.shape[axes["x"]]
-        if values.shape[axes["values"]] != n:
+        self.n = n = shapes["x"][axes["x"]]
+        if shapes["values"][axes["values"]] != n:
             raise ValueError(
-                f"`values` of shape {values.shape} has length {values.shape[axes['values']]} along "
-                f"axis {axis}, and `x` has {n}; they must be equal"
+                f"`values` of shape {shapes['values']} has length "
+                f"{shapes['values'][axes['values']]} along axis {axis}, and `x` has {n}; they must "
+                "be equal"
             )
-        scalar_layout(self.kernels, "alpha", alpha, batch)
-        keys = np.broadcast_shapes(batches["x"], alpha.shape)
+        scalar_layout(kernels, "alpha", arrays["alpha"], batch)
+        # Keys are ordered once for every alpha they meet, not for every lane of values.
+        keys = np.broadcast_shapes(batches["x"], shapes["alpha"])
         self.layouts = {
-            "x": Layout(self.kernels, x.shape, axes["x"], keys),
-            "values": Layout(self.kernels, values.shape, axes["values"], batch),
-            "alpha": Layout(self.kernels, alpha.shape, None, keys),
+            "x": AlongAxis(kernels, shapes["x"], axes["x"], keys),
+            "values": AlongAxis(kernels, shapes["values"], axes["values"], batch),
+            "alpha": PerLane(kernels, shapes["alpha"], keys),
         }
-        check_alpha(alpha)
+        check_alpha(arrays["alpha"])
         at = len(batch) + 1 + axis
-        shape = (*batch[:at], n, *batch[at:])
-        self.result = Layout(self.kernels, shape, axis, batch)
-        self.key = key_of(self.kernels, keys, batch)
+        self.result = AlongAxis(kernels, (*batch[:at], n, *batch[at:]), axis, batch)
+        self.key = key_of(kernels, keys, batch)
         self.descending = check_flag("descending", descending)
         self.transpose = check_flag("transpose", transpose)
-        lanes = {
-            name: self.layouts[name].pack(arrays[name], name == "x") for name in ("x", "alpha")
-        }
-        self.sources = Sources(self.kernels, **lanes)
-        self.product = Product(self.sources)
-        self.values = self.layouts["values"].pack(values)
-        invalid = xp.isnan(self.values).any(axis=-1)
+        self.lanes = pack_all(kernels, self.layouts, arrays, entries=("x",))
+
+    @cached_property
+    def sources(self) -> Sources:
+        """The sorted keys."""
+        return Sources(self.kernels, self.lanes["x"], self.lanes["alpha"])
+
+    @cached_property
+    def product(self) -> Product:
+        """The permutation."""
+        return Product(self.sources)
+
+    @cached_property
+    def nan_lanes(self) -> Flags | None:
+        """Lanes of the result that hold a NaN among values or keys, None for none."""
+        nan = self.kernels.xp.isnan(self.lanes["values"]).any(axis=-1)
         if self.sources.invalid is not None:
-            invalid = invalid | self.sources.invalid[self.key]
-        if invalid.any():
-            self.layouts["values"].invalid = self.result.invalid = invalid
-            self.values = xp.where(invalid[:, None], 0.0, self.values)
-            spoilt = self.kernels.sum_lanes(invalid * 1.0, self.key, len(self.sources.x)) > 0
-            self.layouts["x"].invalid = self.layouts["alpha"].invalid = spoilt
+            nan = nan | self.sources.invalid[self.key]
+        return nan if nan.any() else None
 
-    def turn(self, positions: Array) -> Array:
-        """Reverse the positions of a descending order."""
-        return self.kernels.contiguous(positions[:, ::-1]) if self.descending else positions
+    @cached_property
+    def nan_keys(self) -> Flags | None:
+        """Lanes of the keys that one of these belongs to, None for none."""
+        if self.nan_lanes is None:
+            return None
+        counts = self.kernels.sum_lanes(self.nan_lanes * 1.0, self.key, len(self.sources.x))
+        return counts > 0.0
 
-    def to_sources(self, entries: Array) -> Array:
-        """Bring lanes of entries into the order of the keys."""
-        return self.kernels.sort(entries, self.sources.order, self.key)
+    @cached_property
+    def values(self) -> Floats:
+        """The values; those of lanes that hold a NaN are zero."""
+        if self.nan_lanes is None:
+            return self.lanes["values"]
+        return self.kernels.xp.where(self.nan_lanes[:, None], 0.0, self.lanes["values"])
 
-    def to_entries(self, sorted_values: Array) -> Array:
-        """Undo `to_sources`."""
-        return self.kernels.unsort(sorted_values, self.sources.order, self.key)
-
-    def multiply(self, lanes: Array, transpose: bool) -> Array:
-        """Return P, or P.T, times lanes given and returned in the caller's order."""
-        if transpose:
-            return self.to_entries(
-                self.product.apply_limits(self.turn(lanes), self.key, transpose=True)
-            )
-        return self.turn(
-            self.product.apply_limits(self.to_sources(lanes), self.key, transpose=False)
+    def _multiply(self, lanes: Floats, transpose: bool) -> Floats:
+        return self.product.multiply(
+            lanes, self.key, transpose=transpose, descending=self.descending
         )
 
-    def value(self) -> Array:
-        return self.multiply(self.values, self.transpose)
+    def value(self, out: Array | None = None) -> Array:
+        """Return the ordered values."""
+        lanes = self._multiply(self.values, self.transpose)
+        return with_nan(self.kernels, self.nan_lanes, lanes)
 
-    def finite_values(self) -> Array:
-        """Return the values with infinite ones as zeros: their derivatives are zero."""
+    @cached_property
+    def finite_values(self) -> Floats:
+        """The values with infinite ones as zeros: their derivatives are zero."""
         xp = self.kernels.xp
         return xp.where(xp.isfinite(self.values), self.values, 0.0)
 
-    def jvp(self, x_dot: Array | None, values_dot: Array | None, alpha_dot: Array | None) -> Array:
+    def jvp(self, tangents: Tangents) -> Array:
+        """Return the tangent of the ordered values."""
         xp = self.kernels.xp
         out = xp.zeros(self.values.shape)
-        if values_dot is not None:
-            moving = xp.where(xp.isfinite(self.values), values_dot, 0.0)
-            out = out + self.multiply(moving, self.transpose)
-        if x_dot is None and alpha_dot is None:
-            return out
-        s, b, key = self.sources, self.product.b, self.key
-        x_sorted = None if x_dot is None else s.tangent(x_dot)
-        values = self.finite_values()
-        if self.transpose:
-            return out + self.to_entries(self._transpose_jvp(values, x_sorted, alpha_dot))
-        values = self.to_sources(values)
+        if "values" in tangents:
+            moving = xp.where(xp.isfinite(self.values), tangents["values"], 0.0)
+            out = out + self._multiply(moving, self.transpose)
+        if tangents.keys() & {"x", "alpha"}:
+            along = self._jvp_of_transpose if self.transpose else self._jvp_of_product
+            x_dot = self.sources.tangent(tangents["x"]) if "x" in tangents else None
+            out = out + along(x_dot, tangents.get("alpha"))
+        return with_nan(self.kernels, self.nan_lanes, out)
+
+    def _jvp_of_product(self, x_dot: Floats | None, alpha_dot: Floats | None) -> Floats:
+        """Return the tangent due to that of the permutation, for sorted tangents."""
+        s, product, b, key = self.sources, self.product, self.product.b, self.key
+        xp, kernels = self.kernels.xp, self.kernels
+        values = kernels.to_order(self.finite_values, s.order, key)
         base = s.scan(values, key)
         rows = xp.zeros((len(values), b.u.shape[1]))
-        if x_sorted is not None:
-            moved = s.scan(values * x_sorted[key], key)
-            total = self.product.kernel_sum(base, b.kernel, key)
-            rows = rows + b.average(x_sorted)[key] * total
-            rows = rows - self.product.kernel_sum(moved, b.kernel, key)
+        if x_dot is not None:
+            moved = s.scan(values * x_dot[key], key)
+            total = product.kernel_sum(base, b.kernel, key)
+            rows = rows + b.average(x_dot)[key] * total
+            rows = rows - product.kernel_sum(moved, b.kernel, key)
         if alpha_dot is not None:
-            rows = rows + self._alpha_rows(base) * alpha_dot[key][:, None]
-        change = 0.5 * _difference(xp, rows)[:, : out.shape[1]] / s.alpha[key][:, None]
-        return out + self.turn(change)
+            rows = rows + product.along_alpha(base, key) * alpha_dot[key][:, None]
+        # G_i - G_{i-1} over the n positions, with nothing outside the n - 1 thresholds.
+        none = xp.zeros((len(rows), 1))
+        change = xp.diff(xp.concatenate([none, rows, none], axis=-1), axis=-1)[:, : self.n]
+        return reverse_if(self.descending, kernels, 0.5 * change / s.alpha[key][:, None])
 
-    def _alpha_rows(self, base: Any) -> Array:
-        """Return sum_j v_j e^{-|t_ij|} (x_j - sum_k q_ik x_k)/alpha at the thresholds."""
-        s, b, key, xp = self.sources, self.product.b, self.key, self.kernels.xp
-        moments = s.moments(s.gap, base, key)
-        left, right = b.kernel
-        near = tuple(
-            xp.where(b.kernel[i] == 0.0, 0.0, b.kernel[i] * d) for i, d in enumerate(b.deviations())
-        )
-        away = self.product.kernel_sum(moments, (-left, right), key)
-        return self.product.kernel_sum(base, near, key) + away
-
-    def _transpose_jvp(
-        self, positions: Array, x_dot: Array | None, alpha_dot: Array | None
-    ) -> Array:
-        """Return the tangent of P.T u at the sorted sources, by summation by parts."""
-        s, b, key = self.sources, self.product.b, self.key
-        h = _fall(self.turn(positions))
+    def _jvp_of_transpose(self, x_dot: Floats | None, alpha_dot: Floats | None) -> Floats:
+        """Return the same for P.T, by summation by parts."""
+        s, product, b, key = self.sources, self.product, self.product.b, self.key
+        positions = reverse_if(self.descending, self.kernels, self.finite_values)
+        h = _fall(positions)
         out = self.kernels.xp.zeros(positions.shape)
         if x_dot is not None:
-            kernel_transpose = self.product.kernel_transpose
-            out = out + kernel_transpose(h * b.average(x_dot)[key], key)
-            out = out - x_dot[key] * kernel_transpose(h, key)
+            out = out + product.kernel_transpose(h * b.average(x_dot)[key], key)
+            out = out - x_dot[key] * product.kernel_transpose(h, key)
         if alpha_dot is not None:
-            out = out + self._alpha_nodes(h) * alpha_dot[key][:, None]
-        return 0.5 * out / s.alpha[key][:, None]
-
-    def _alpha_nodes(self, h: Array) -> Array:
-        """Return the transpose of `_alpha_rows`' map from v, at the sorted sources."""
-        s, b, key, kernels = self.sources, self.product.b, self.key, self.kernels
-        xp = kernels.xp
-        lane = kernels.identity(len(h))
-        shape = (len(h), s.shape[1])
-        near = tuple(
-            xp.where(b.kernel[i] == 0.0, 0.0, b.kernel[i] * d) for i, d in enumerate(b.deviations())
-        )
-        left, right = kernels.scatter(h, b.at, near, key, lane, shape)
-        out = kernels.scan(s.decay, left, key, True) + kernels.scan(s.decay, right, key, False)
-        left, right = kernels.scatter(h, b.at, b.kernel, key, lane, shape)
-        # The distance from the node where a row's share lands to the source it reaches.
-        scans = kernels.scan(s.decay, left, key, True), kernels.scan(s.decay, right, key, False)
-        onward = kernels.moments(s.decay, s.gap, scans[0], key, True)
-        back = kernels.moments(s.decay, s.gap, scans[1], key, False)
-        return out - onward + back
+            out = out + product.along_alpha_transpose(h, key) * alpha_dot[key][:, None]
+        out = 0.5 * out / s.alpha[key][:, None]
+        return self.kernels.from_order(out, s.order, key)
 
     def vjp(self, bar: Array, wrt: frozenset[str]) -> dict[str, Array]:
-        s, b, key, xp = self.sources, self.product.b, self.key, self.kernels.xp
-        bars = {}
-        if self.result.invalid is not None:
-            bar = xp.where(self.result.invalid[:, None], 0.0, bar)
+        """Return the cotangents of keys, values and alpha."""
+        kernels, xp = self.kernels, self.kernels.xp
+        bars: dict[str, Array] = {}
+        if self.nan_lanes is not None:
+            bar = xp.where(self.nan_lanes[:, None], 0.0, bar)
         if "values" in wrt:
-            values_bar = self.multiply(bar, not self.transpose)
-            bars["values"] = xp.where(xp.isfinite(self.values), values_bar, 0.0)
+            values_bar = self._multiply(bar, not self.transpose)
+            values_bar = xp.where(xp.isfinite(self.values), values_bar, 0.0)
+            bars["values"] = with_nan(kernels, self.nan_lanes, values_bar)
         if not wrt & {"x", "alpha"}:
             return bars
+        s, product, b, key = self.sources, self.product, self.product.b, self.key
         # Both products are bilinear in (positions, entries): the same derivative of P serves.
-        entries, positions = (
-            (bar, self.finite_values()) if self.transpose else (self.finite_values(), bar)
-        )
-        values, h = self.to_sources(entries), _fall(self.turn(positions))
+        entries, positions = self.finite_values, bar
+        if self.transpose:
+            entries, positions = positions, entries
+        values = kernels.to_order(entries, s.order, key)
+        h = _fall(reverse_if(self.descending, kernels, positions))
         base = s.scan(values, key)
         lanes = len(s.x)
         if "x" in wrt:
-            total = self.product.kernel_sum(base, b.kernel, key)
-            b_bar = self.kernels.sum_lanes(h * total, key, lanes)
-            own = values * self.product.kernel_transpose(h, key)
-            x_bar = b.average_transpose(b_bar) - self.kernels.sum_lanes(own, key, lanes)
-            bars["x"] = 0.5 * s.cotangent(x_bar) / s.alpha[:, None]
+            total = product.kernel_sum(base, b.kernel, key)
+            b_bar = kernels.sum_lanes(h * total, key, lanes)
+            own = values * product.kernel_transpose(h, key)
+            x_bar = b.average_transpose(b_bar) - kernels.sum_lanes(own, key, lanes)
+            x_bar = 0.5 * s.cotangent(x_bar) / s.alpha[:, None]
+            bars["x"] = with_nan(kernels, self.nan_keys, x_bar)
         if "alpha" in wrt:
-            along = (h * self._alpha_rows(base)).sum(axis=-1)
-            bars["alpha"] = 0.5 * self.kernels.sum_lanes(along, key, lanes) / s.alpha
+            along = (h * product.along_alpha(base, key)).sum(axis=-1)
+            alpha_bar = 0.5 * kernels.sum_lanes(along, key, lanes) / s.alpha
+            bars["alpha"] = with_nan(kernels, self.nan_keys, alpha_bar)
         return bars
 
 
-def _difference(xp: Any, rows: Array) -> Array:
-    """Return G_i - G_{i-1} over the n positions, with nothing outside the n - 1 thresholds."""
-    none = xp.zeros((len(rows), 1))
-    return xp.diff(xp.concatenate([none, rows, none], axis=-1), axis=-1)
-
-
-def _fall(positions: Array) -> Array:
-    """Return the transpose of `_difference`: u_i - u_{i+1}."""
+def _fall(positions: Floats) -> Floats:
+    """Return u_i - u_{i+1}."""
     return positions[:, :-1] - positions[:, 1:]

@@ -5,21 +5,19 @@ from __future__ import annotations
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
-from .._core.checks import Running, check_flag, check_q
-from .._core.rule import LaneRule, evaluate, rule_of
-from .._laplace.selection import NEAR, Selection
+from .._backends.types import Array, Floats
+from .._core.call import evaluate, rule_of
+from .._core.checks import check_flag
+from .._core.entries_rule import EntriesRule, FusedCotangents, FusedTangent
+from .._core.rule import Tangents
+from .._laplace.selection import Question, Selection, select_quantiles
 from .._laplace.sources import Sources
-from .._laplace.targets import Thresholds
+from .._laplace.thresholds import Thresholds, thresholds_at
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike
 
-Array = Any
-
-# From more levels on, one sort costs less than selecting each.
-FEW = 8
+MOST_SELECTED = 8  # from more levels on, one sort costs less than selecting each
 
 
 def soft_quantile(
@@ -105,17 +103,19 @@ def soft_quantile(
     array([1.343, 6.704])
     """
     return evaluate(
-        _SoftQuantile, x, q, alpha, weights=weights, axis=axis, keepdims=keepdims, workers=workers
+        SoftQuantile, x, q, alpha, weights=weights, axis=axis, keepdims=keepdims, workers=workers
     )
 
 
 @rule_of(soft_quantile)
-class _SoftQuantile(LaneRule):
-    single = True
+class SoftQuantile(EntriesRule):
+    """The rule of `soft_quantile`."""
+
+    selection: Selection | None = None
 
     def __init__(
         self,
-        running: Running,
+        workers: int | None,
         x: Any,
         q: Any,
         alpha: Any,
@@ -124,179 +124,167 @@ class _SoftQuantile(LaneRule):
         axis: int = -1,
         keepdims: bool = False,
     ) -> None:
-        super().__init__(running, {"x": x, "q": q, "alpha": alpha}, weights, axis)
-        check_q(self.arrays["q"])
+        super().__init__(workers, {"x": x, "q": q, "alpha": alpha}, weights, axis)
         at = len(self.batch) + 1 + self.axis
         kept = (1,) if check_flag("keepdims", keepdims) else ()
-        self.shape = (*self.arrays["q"].shape, *self.batch[:at], *kept, *self.batch[at:])
-        self.q = self.lanes.pop("q")
-        kernels, x, alpha = self.kernels, self.lanes["x"], self.lanes["alpha"]
-        self.chosen = None
-        if 0 < self.q.shape[1] <= FEW:
-            given = self.lanes.get("weights")
-            self.chosen = Selection(kernels, x, 1.0, alpha, self.q, self.total, given, fill=0)
-            self.spoil(self.chosen.invalid)
-        else:
-            self.spoil(self.sources.invalid)
+        q_shape = self.layouts["q"].shape
+        self.shape = (*q_shape, *self.batch[:at], *kept, *self.batch[at:])
+        self.q = self.lanes["q"]
 
-    @property
-    def whole(self) -> Array:
-        """The total weights, to go with several levels."""
-        return float(self.result.size) if self.total is None else self.total[:, None]
+    def to_result(self, lanes: Array) -> Array:
+        """Return the lanes of a result as q.shape + batch shape."""
+        return lanes.T.reshape(self.shape)
+
+    def from_result(self, array: Array) -> Array:
+        """Undo `to_result`."""
+        lanes, m = self.q.shape
+        return self.kernels.contiguous(array.reshape(m, lanes).T)
+
+    @cached_property
+    def whole(self) -> Floats | float:
+        """The total weights, rescaled, to go with several levels."""
+        return float(self.n) if self.total is None else self.rescale(self.total)[:, None]
 
     @cached_property
     def sources(self) -> Sources:
         """The sorted entries, for derivatives and for many levels."""
         x, alpha = self.lanes["x"], self.lanes["alpha"]
-        return Sources(self.kernels, x, alpha, self.weights, totals=self.total)
-
-    @cached_property
-    def invalid(self) -> Array:
-        """Which lanes have no entries."""
-        return (self.sources.count == 0)[:, None]
+        return Sources(self.kernels, x, alpha, self.weights, self.total)
 
     @cached_property
     def solved(self) -> Thresholds:
         """The thresholds at the levels q W."""
-        levels = self.kernels.levels(self.q, self.total, self.result.size)
-        levels = self.rescale(levels)
-        return self.sources.solve(levels, self.sources.key, True)
+        levels = self.rescale(self.kernels.levels(self.q, self.total, self.n))
+        return thresholds_at(self.sources, levels, full=True)
 
-    def place(self, lanes: Array) -> Array:
-        """Return the lanes of a result as q.shape + batch shape."""
-        return lanes.T.reshape(self.shape)
+    def value(self, out: Array | None = None) -> Array:
+        """Return the quantiles: by selection if they are few, else in order."""
+        kernels, lanes = self.kernels, self.lanes
+        self.q = lanes["q"]
+        if 0 < self.q.shape[1] <= MOST_SELECTED:
+            weights = lanes.get("weights")
+            question = Question(lanes["x"], 1.0, lanes["alpha"], self.q, self.total, weights)
+            self.selection = select_quantiles(kernels, question)
+            self.nan_lanes = self.selection.invalid
+            # A view would keep all that was found.
+            return kernels.own(self.selection.thresholds.value)
+        self.nan_lanes = self.sources.invalid
+        return kernels.xp.where(self._empty(), kernels.xp.nan, self.solved.value())
 
-    def take(self, array: Array) -> Array:
-        """Undo `place`."""
-        lanes, m = self.q.shape
-        return self.kernels.contiguous(array.reshape(m, lanes).T)
+    def _empty(self) -> Array:
+        """Return which lanes have no entries."""
+        return (self.sources.present == 0)[:, None]
 
-    def value(self) -> Array:
-        if self.chosen is None:
-            return self.kernels.xp.where(self.invalid, np.nan, self.solved.value())
-        value = self.chosen.value
-        return value.copy() if self.kernels.on_host else value  # a view would keep all it found
+    # --------------------------------------------- one pass over the entries, where that is right
 
-    def plain(self) -> Array | None:
-        """Return in which lanes one pass over the entries is all that derivatives need.
+    def fused_jvp(self, tangents: Tangents) -> FusedTangent | None:
+        """Return the tangent due to all but the weights."""
+        b, kernels, times = self.selection, self.kernels, self.kernels.times
+        handled = tangents.keys() - {"weights"}
+        if b is None or not handled:
+            return None
+        lanes = kernels.fused_lanes(b.selected)
+        if not lanes.any():
+            return None
+        x, alpha = self.lanes["x"], self.lanes["alpha"]
+        out = kernels.xp.zeros(self.q.shape)
+        if handled & {"x", "alpha"}:
+            x_dot = tangents.get("x")
+            sums = kernels.softmax_products(b.block, x, self.weights, alpha, x_dot, None)
+            if sums is None:
+                return None
+            out = out if x_dot is None else sums.average
+            if "alpha" in tangents:
+                out = out + times(sums.by_alpha, tangents["alpha"][:, None])
+        if "q" in tangents:
+            out = out + times(tangents["q"], self._rates(b))
+        return FusedTangent(lanes, out, frozenset(handled))
 
-        Those in the weights need the entries in order.
-        """
-        b = self.chosen
+    def fused_vjp(self, bar: Array, wrt: frozenset[str]) -> FusedCotangents | None:
+        """Return the cotangents of all but the weights."""
+        b, kernels, times = self.selection, self.kernels, self.kernels.times
         if b is None:
             return None
-        near = (b.found[7] > NEAR).all(axis=-1)
-        if b.solved is None:
-            return self.kernels.xp.isfinite(b.found[:3]).all(axis=(0, 2)) & near
-        return (b.solved == 1) & near
-
-    def softmax(self, b: Selection, dot: Array | None, bar: Array | None) -> tuple[Array, ...]:
-        """Return sum_j q_ij dot_j, db_i/dalpha and sum_i bar_i q_ij, of plain lanes."""
-        lanes = self.lanes["x"], self.weights, self.lanes["alpha"]
-        sums: tuple[Array, ...] = self.kernels.softmax(b.found, *lanes, dot, bar)
-        return sums
-
-    def rates(self, b: Selection) -> Array:
-        """Return db_i/dq_i, of plain lanes."""
-        alpha = self.lanes["alpha"][:, None]
-        return self.kernels.times(self.rescale(self.whole) / b.found[7], alpha)
-
-    def jvp(
-        self,
-        x_dot: Array | None,
-        q_dot: Array | None,
-        alpha_dot: Array | None,
-        weights_dot: Array | None = None,
-    ) -> Array:
-        b, plain, times = self.chosen, self.plain(), self.kernels.times
-        if b is None or plain is None or not plain.any():
-            return self.jvp_in_order(x_dot, q_dot, alpha_dot, weights_dot)
-        out = self.kernels.xp.zeros(self.q.shape)
-        if x_dot is not None or alpha_dot is not None:
-            average, slope, _ = self.softmax(b, x_dot, None)
-            out = out if x_dot is None else average
-            if alpha_dot is not None:
-                out = out + times(slope, alpha_dot[:, None])
-        if q_dot is not None:
-            out = out + times(q_dot, self.rates(b))
-        if weights_dot is not None:
-            out = out + self.jvp_in_order(None, None, None, weights_dot)
-        if plain.all():
-            return out
-        other = self.jvp_in_order(x_dot, q_dot, alpha_dot, weights_dot)
-        return self.kernels.xp.where(plain[:, None], out, other)
-
-    def vjp(self, bar: Array, wrt: frozenset[str]) -> dict[str, Array]:
-        b, plain, times = self.chosen, self.plain(), self.kernels.times
-        if b is None or plain is None or not plain.any():
-            return self.vjp_in_order(bar, wrt)
-        bars = {}
+        lanes = kernels.fused_lanes(b.selected)
+        if not lanes.any():
+            return None
+        x, alpha = self.lanes["x"], self.lanes["alpha"]
+        bars: dict[str, Array] = {}
         if "q" in wrt:
-            bars["q"] = times(bar, self.rates(b))
-        if "x" in wrt or "alpha" in wrt:
-            _, slope, x_bar = self.softmax(b, None, bar)
-            both = {"x": x_bar, "alpha": times(slope, bar).sum(axis=-1)}
+            bars["q"] = times(bar, self._rates(b))
+        if wrt & {"x", "alpha"}:
+            sums = kernels.softmax_products(b.block, x, self.weights, alpha, None, bar)
+            if sums is None or sums.x_bar is None:
+                return None
+            both = {"x": sums.x_bar, "alpha": times(sums.by_alpha, bar).sum(axis=-1)}
             bars.update((name, both[name]) for name in wrt & both.keys())
-        every = bool(plain.all())
-        rest = wrt - bars.keys() if every else wrt
-        if not rest:
-            return bars
-        other = self.vjp_in_order(bar, rest)
-        bars = {**other, **bars}
-        return bars if every else self.blend(plain, bars, other)
+        return FusedCotangents(lanes, bars)
 
-    def jvp_in_order(
-        self,
-        x_dot: Array | None,
-        q_dot: Array | None,
-        alpha_dot: Array | None,
-        weights_dot: Array | None = None,
-    ) -> Array:
-        """Return `jvp`, whatever the lanes hold."""
-        s, xp = self.sources, self.kernels.xp
-        y = self.solved
+    def _rates(self, b: Selection) -> Floats:
+        """Return db_i/dq_i."""
+        alpha = self.lanes["alpha"][:, None]
+        return self.kernels.times(self.whole / b.thresholds.density, alpha)
+
+    # ---------------------------------------------------------------- in order, whatever lanes hold
+
+    def careful_jvp(self, tangents: Tangents) -> Floats:
+        """Return the tangent, in lanes of any kind."""
+        s, xp, y = self.sources, self.kernels.xp, self.solved
         out = xp.zeros(self.q.shape)
-        whole = self.rescale(self.whole)
-        level_dot = None if q_dot is None else q_dot * whole
-        if weights_dot is not None and s.shape[1]:
-            # With the level q W, the same tangent for all weights in proportion changes nothing.
-            weights_dot = xp.where(xp.isnan(s.given), 0.0, self.rescale(weights_dot))
-            even = weights_dot.sum(axis=-1)[:, None] / whole
-            uneven = weights_dot - self.weights * even
-            # They add up to zero; the heaviest one, a small difference, is got from the others.
-            heaviest = xp.argmax(self.weights, axis=-1)[:, None]
-            xp.put_along_axis(uneven, heaviest, 0.0, axis=-1)
-            xp.put_along_axis(uneven, heaviest, -uneven.sum(axis=-1)[:, None], axis=-1)
-            rising = -y.centred_cdf_sum(uneven)
+        level_dot = None
+        if "q" in tangents:
+            level_dot = tangents["q"] * self.whole
+        if "weights" in tangents and s.shape[1]:
+            rising = self._rising(self.rescale(tangents["weights"]))
             level_dot = rising if level_dot is None else level_dot + rising
         if level_dot is not None:
-            out = out + y.rate(level_dot)
-        if x_dot is not None:
-            out = out + y.average(s.tangent(x_dot))
-        if alpha_dot is not None:
-            out = out + y.slope() * alpha_dot[:, None]
-        return s.spoil(xp.where(self.invalid, 0.0, out))
+            out = out + y.rates.times(level_dot)
+        if "x" in tangents:
+            out = out + y.average(s.tangent(tangents["x"]))
+        if "alpha" in tangents:
+            out = out + y.by_alpha() * tangents["alpha"][:, None]
+        return xp.where(self._empty(), 0.0, out)
 
-    def vjp_in_order(self, bar: Array, wrt: frozenset[str]) -> dict[str, Array]:
-        """Return `vjp`, whatever the lanes hold."""
-        s, xp = self.sources, self.kernels.xp
-        y, whole = self.solved, self.rescale(self.whole)
-        bar = xp.where(self.invalid, 0.0, bar)
-        bars = {}
+    def careful_vjp(self, bar: Floats, wrt: frozenset[str]) -> dict[str, Array]:
+        """Return the cotangents, in lanes of any kind."""
+        s, xp, y = self.sources, self.kernels.xp, self.solved
+        bar = xp.where(self._empty(), 0.0, bar)
+        bars: dict[str, Array] = {}
         if "x" in wrt:
             bars["x"] = s.cotangent(y.average_transpose(bar))
         if "q" in wrt:
-            bars["q"] = y.rate(bar * whole)
+            bars["q"] = y.rates.times(bar * self.whole)
         if "alpha" in wrt:
-            bars["alpha"] = xp.where(bar == 0.0, 0.0, bar * y.slope()).sum(axis=-1)
+            bars["alpha"] = xp.where(bar == 0.0, 0.0, bar * y.by_alpha()).sum(axis=-1)
         if "weights" in wrt:
-
-            def pull(values: Array) -> Array:
-                falling = y.centred_cdf_transpose(values)
-                falling = xp.where(xp.isnan(s.given), 0.0, falling)
-                even = (self.weights * falling).sum(axis=-1)[:, None] / whole
-                even = xp.where(self.invalid, 0.0, even)
-                return xp.where(xp.isnan(s.given), 0.0, even - falling)
-
-            bars["weights"] = self.rescale(y.rate_transpose(pull, bar))
+            bars["weights"] = self.rescale(y.rates.transpose(self._rising_transpose, bar))
         return bars
+
+    # With the level q W, the same tangent for all weights in proportion changes nothing.
+
+    def _rising(self, weights_dot: Floats) -> Floats:
+        """Return q sum_j c_dot_j - sum_j F_ij c_dot_j at each threshold."""
+        xp, weights = self.kernels.xp, self._weights()
+        weights_dot = xp.where(self._nan_entries(), 0.0, weights_dot)
+        even = weights_dot.sum(axis=-1)[:, None] / self.whole
+        uneven = weights_dot - weights * even
+        # They add up to zero; the heaviest one, a small difference, is got from the others.
+        heaviest = xp.argmax(weights, axis=-1)[:, None]
+        xp.put_along_axis(uneven, heaviest, 0.0, axis=-1)
+        xp.put_along_axis(uneven, heaviest, -uneven.sum(axis=-1)[:, None], axis=-1)
+        return -self.solved.centred_cdf_sum(uneven)
+
+    def _rising_transpose(self, values: Floats) -> Floats:
+        xp, nan = self.kernels.xp, self._nan_entries()
+        falling = xp.where(nan, 0.0, self.solved.centred_cdf_transpose(values))
+        even = (self._weights() * falling).sum(axis=-1)[:, None] / self.whole
+        even = xp.where(self._empty(), 0.0, even)
+        return xp.where(nan, 0.0, even - falling)
+
+    def _weights(self) -> Floats:
+        if self.weights is None:
+            raise TypeError("there are no weights")
+        return self.weights
+
+    def _nan_entries(self) -> Array:
+        return self.kernels.xp.isnan(self.kernels.contiguous(self.lanes["x"]))

@@ -5,17 +5,16 @@ from __future__ import annotations
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
-from .._core.checks import Running, check_flag
-from .._core.rule import LARGE, LaneRule, evaluate, rule_of
+from .._backends.types import Array, Floats
+from .._core.call import evaluate, rule_of
+from .._core.checks import check_flag
+from .._core.entries_rule import EntriesRule, FusedCotangents, FusedTangent
+from .._core.rule import LARGE, Tangents
 from .._laplace.sources import Sources
-from .._laplace.targets import Targets
+from .._laplace.targets import Neighbours, Targets, targets_at
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
-
-Array = Any
 
 
 def soft_rank(
@@ -104,7 +103,7 @@ def soft_rank(
     array([2.748, 1.252, 2.   ])
     """
     return evaluate(
-        _SoftRank,
+        SoftRank,
         x,
         alpha,
         weights=weights,
@@ -116,13 +115,12 @@ def soft_rank(
 
 
 @rule_of(soft_rank)
-class _SoftRank(LaneRule):
-    single = True
-    spoils = False
+class SoftRank(EntriesRule):
+    """The rule of `soft_rank`."""
 
     def __init__(
         self,
-        running: Running,
+        workers: int | None,
         x: Any,
         alpha: Any,
         *,
@@ -130,92 +128,90 @@ class _SoftRank(LaneRule):
         axis: int = -1,
         descending: bool = False,
     ) -> None:
-        if weights is None:
-            running = running._replace(spare=("x",))
-        super().__init__(running, {"x": x, "alpha": alpha}, weights, axis)
+        super().__init__(workers, {"x": x, "alpha": alpha}, weights, axis)
         self.sign = -1.0 if check_flag("descending", descending) else 1.0
-        if descending:
-            self.lanes["x"] = -self.lanes["x"]
-        self.sources = Sources(self.kernels, **self.lanes, totals=self.total)
-        self.spoil(self.sources.invalid)
-        if weights is None:
-            self.forget("x")
-            del self.sources.entries
+
+    def _sources(self, alpha: Floats) -> Sources:
+        lanes = self.lanes
+        x = -lanes["x"] if self.sign < 0 else lanes["x"]
+        return Sources(self.kernels, x, alpha, lanes.get("weights"), self.total)
+
+    def value(self, out: Array | None = None) -> Array:
+        """Return the ranks."""
+        return self.kernels.ranks(self._sources(self.lanes["alpha"]).lanes, self.dtype)
+
+    def linearize(self) -> Array:
+        """Return the ranks, and keep the sorted sources."""
+        kernels, lanes = self.kernels, self.lanes
+        if self.total is not None:  # absent entries stay where they were given
+            lanes["x"] = kernels.own(lanes["x"])
+        self.sources = self._sources(kernels.own(lanes["alpha"]))
+        self.lanes = {}
+        self.nan_lanes = self.sources.invalid
+        return kernels.ranks(self.sources.lanes, self.dtype)
 
     @cached_property
     def at(self) -> Targets:
         """The entries as targets: all of them; absent ones, last, hold any value."""
-        s = self.sources
-        return s.locate(s.x, None, None, s.key)
+        return targets_at(self.sources, self.sources.x)
 
-    def value(self) -> Array:
-        s = self.sources
-        lanes = s.x, s.gap, s.order, s.count, s.invalid, s.alpha
-        y: Array = self.kernels.ranks(*lanes, s.weights, s.pairs, s.left, s.right, self.dtype)
-        return y
-
-    def pull(self, lanes: Array) -> tuple[Array | None, Array, Array]:
+    def _fused(self, lanes: Array) -> FusedCotangents | None:
         """Return products of lanes with the Jacobian in x, and with the derivative in alpha.
 
-        First comes for which lanes they are right, None if for none: those without weights, where
-        the Jacobian is symmetric, and without values so large that differences overflow.
+        They are for lanes without weights, where the Jacobian is symmetric, and without values so
+        large that differences overflow.
         """
-        if self.sources.weights is not None:
-            return None, None, None
-        s, quick = self.sources, ((lanes < LARGE) & (lanes > -LARGE)).all(axis=-1)
-        if not quick.any():
-            return None, None, None
-        return quick, *self.kernels.pull_ranks(
-            s.x, s.gap, s.order, s.count, (s.left, s.right), s.alpha, self.sign, lanes
-        )
+        if self.total is not None:
+            return None
+        fused = ((lanes < LARGE) & (lanes > -LARGE)).all(axis=-1)
+        if not fused.any():
+            return None
+        bars = self.kernels.ranks_vjp(self.sources.lanes, self.sign, lanes)
+        if bars is None:
+            return None
+        x_bar, alpha_bar = bars
+        return FusedCotangents(fused, {"x": x_bar, "alpha": alpha_bar})
 
-    def jvp(
-        self,
-        x_dot: Array | None,
-        alpha_dot: Array | None,
-        weights_dot: Array | None = None,
-    ) -> Array:
+    def fused_jvp(self, tangents: Tangents) -> FusedTangent | None:
+        """Return the tangent due to that of x."""
+        fused = self._fused(tangents["x"]) if "x" in tangents else None
+        if fused is None:
+            return None
+        return FusedTangent(fused.lanes, fused.cotangents["x"], frozenset({"x"}))
+
+    def careful_jvp(self, tangents: Tangents) -> Floats:
+        """Return the tangent, in lanes of any kind."""
         s, xp = self.sources, self.kernels.xp
-        base = s.left, s.right
         alpha = s.alpha[:, None]
-        quick, moved, _ = (None, None, None) if x_dot is None else self.pull(x_dot)
-        every = quick is not None and bool(quick.all())
-        if every and alpha_dot is None:
-            return s.spoil(moved)
         out = xp.zeros(s.shape)
-        if x_dot is not None and not every:
-            x_dot = s.tangent(self.sign * x_dot)
-            out = 0.5 * s.neighbours().difference(base, x_dot, x_dot) / alpha
-            out = out if quick is None else xp.where(quick[:, None], 0.0, out)
-        if alpha_dot is not None:
-            out = out - 0.5 * s.neighbours().moment(base) / alpha * alpha_dot[:, None]
-        if weights_dot is not None:
-            out = out + self.at.cdf_sum(weights_dot)
-        out = s.unsort(xp.where(self.at.invalid, np.nan, out))
-        if quick is not None:
-            moved = moved if alpha_dot is None else out + moved
-            out = xp.where(quick[:, None], moved, out)
-        return s.spoil(out)
+        others = Neighbours(s) if tangents.keys() & {"x", "alpha"} else None
+        if others is not None and "x" in tangents:
+            x_dot = s.tangent(self.sign * tangents["x"])
+            out = 0.5 * others.difference(s.base, x_dot, x_dot) / alpha
+        if others is not None and "alpha" in tangents:
+            out = out - 0.5 * others.moment(s.base) / alpha * tangents["alpha"][:, None]
+        if "weights" in tangents:
+            out = out + self.at.cdf_sum(tangents["weights"])
+        return s.from_order(xp.where(self.at.invalid, xp.nan, out))
 
-    def vjp(self, bar: Array, wrt: frozenset[str]) -> dict[str, Array]:
-        s, xp = self.sources, self.kernels.xp
-        base = s.left, s.right
-        quick, x_bar, alpha_bar = self.pull(bar)
-        pulled = {"x": x_bar, "alpha": alpha_bar}
-        if quick is not None and quick.all():
-            return pulled
-        others = s.neighbours()
-        bar = xp.where(self.at.invalid, 0.0, s.sort(bar))
-        bars = {}
+    def fused_vjp(self, bar: Array, wrt: frozenset[str]) -> FusedCotangents | None:
+        """Return the cotangents of x and alpha."""
+        return self._fused(bar)
+
+    def careful_vjp(self, bar: Floats, wrt: frozenset[str]) -> dict[str, Array]:
+        """Return the cotangents, in lanes of any kind."""
+        s, others = self.sources, Neighbours(self.sources)
+        bar = self.kernels.xp.where(self.at.invalid, 0.0, s.to_order(bar))
+        bars: dict[str, Array] = {}
         if "x" in wrt:
             if s.weights is None:
                 # The Jacobian is symmetric, and in differences nothing cancels.
-                x_bar = others.difference(base, bar, bar)
+                x_bar = others.difference(s.base, bar, bar)
             else:
-                x_bar = bar * others.sum(base) - s.weigh(others.transpose(bar))
+                x_bar = bar * others.sum(s.base) - s.weigh(others.transpose(bar))
             bars["x"] = s.cotangent(0.5 * self.sign * x_bar / s.alpha[:, None])
         if "alpha" in wrt:
-            bars["alpha"] = -0.5 * (bar * others.moment(base)).sum(axis=-1) / s.alpha
+            bars["alpha"] = -0.5 * (bar * others.moment(s.base)).sum(axis=-1) / s.alpha
         if "weights" in wrt:
             bars["weights"] = self.at.cdf_transpose(bar)
-        return bars if quick is None else self.blend(quick, pulled, bars)
+        return bars

@@ -5,15 +5,18 @@ from __future__ import annotations
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
-from .._core.checks import Running, check_flag
-from .._core.rule import LaneRule, evaluate, rule_of
+from .._backends.types import Array, Floats
+from .._core.call import evaluate, rule_of
+from .._core.checks import check_flag
+from .._core.entries_rule import EntriesRule, FusedCotangents
+from .._core.rule import Tangents
 from .._laplace.sources import Sources
-from .._laplace.targets import Thresholds
+from .._laplace.thresholds import Thresholds, thresholds_at_steps
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
 
-Array = Any
+FIRST_LEVEL = 0.5  # of the positions' levels, which are one apart
 
 
 def soft_sort(
@@ -92,61 +95,74 @@ def soft_sort(
     >>> lapsum.soft_sort([30.0, 10.0, 20.0], 20.0, descending=True).round(3)
     array([43.605, 20.   , -3.605])
     """
-    return evaluate(_SoftSort, x, alpha, axis=axis, descending=descending, workers=workers, out=out)
+    return evaluate(SoftSort, x, alpha, axis=axis, descending=descending, workers=workers, out=out)
 
 
 @rule_of(soft_sort)
-class _SoftSort(LaneRule):
-    single = True
-    spoils = False
+class SoftSort(EntriesRule):
+    """The rule of `soft_sort`."""
 
     def __init__(
-        self, running: Running, x: Any, alpha: Any, *, axis: int = -1, descending: bool = False
+        self,
+        workers: int | None,
+        x: Any,
+        alpha: Any,
+        *,
+        axis: int = -1,
+        descending: bool = False,
     ) -> None:
-        running = running._replace(spare=("x",))
-        super().__init__(running, {"x": x, "alpha": alpha}, axis=axis)
+        super().__init__(workers, {"x": x, "alpha": alpha}, axis=axis)
         self.descending = check_flag("descending", descending)
-        # Values need no order, only derivatives do.
-        self.sources = Sources(self.kernels, **self.lanes, ordered=running.keep)
-        self.spoil(self.sources.invalid)
-        self.forget("x")
-        del self.sources.entries
+
+    def value(self, out: Array | None = None) -> Array:
+        """Return the sorted values, which need no order of the entries."""
+        return self._values(Sources.without_order(self.kernels, **self.lanes))
+
+    def linearize(self) -> Array:
+        """Return the same, and keep the sorted sources."""
+        kernels = self.kernels
+        self.sources = Sources(kernels, self.lanes["x"], kernels.own(self.lanes["alpha"]))
+        self.lanes = {}
+        self.nan_lanes = self.sources.invalid
+        return self._values(self.sources)
+
+    def _values(self, sources: Sources) -> Array:
+        kernels = self.kernels
+        y = kernels.sorted_values(sources.lanes, FIRST_LEVEL, self.n, self.dtype)
+        return kernels.xp.ascontiguousarray(y[:, ::-1]) if self.descending else y
+
+    def _reverse_if_descending(self, lanes: Floats) -> Floats:
+        return self.kernels.contiguous(lanes[:, ::-1]) if self.descending else lanes
 
     @cached_property
     def solved(self) -> Thresholds:
         """The thresholds with what derivatives need."""
-        return self.sources.solve_steps(0.5, self.sources.shape[1], True)
+        return thresholds_at_steps(self.sources, FIRST_LEVEL, self.n, full=True)
 
-    def turn(self, lanes: Array) -> Array:
-        """Reverse the positions of a descending sort."""
-        return self.kernels.contiguous(lanes[:, ::-1]) if self.descending else lanes
-
-    def value(self) -> Array:
-        y = self.sources.sorted_values(0.5, self.sources.shape[1], self.dtype)
-        return self.kernels.xp.ascontiguousarray(y[:, ::-1]) if self.descending else y
-
-    def jvp(self, x_dot: Array | None, alpha_dot: Array | None) -> Array:
-        y = self.solved
+    def careful_jvp(self, tangents: Tangents) -> Floats:
+        """Return the tangent, in lanes of any kind."""
         out = self.kernels.xp.zeros(self.sources.shape)
-        if x_dot is not None:
-            out = out + y.average(self.sources.tangent(x_dot))
-        if alpha_dot is not None:
-            out = out + y.slope() * alpha_dot[:, None]
-        return self.turn(self.sources.spoil(out))
+        if "x" in tangents:
+            out = out + self.solved.average(self.sources.tangent(tangents["x"]))
+        if "alpha" in tangents:
+            out = out + self.solved.by_alpha() * tangents["alpha"][:, None]
+        return self._reverse_if_descending(out)
 
-    def vjp(self, bar: Array, wrt: frozenset[str]) -> dict[str, Array]:
-        s, bar = self.sources, self.turn(bar)
-        quick = self.kernels.xp.isfinite(bar).all(axis=-1)
-        x_bar, alpha_bar = self.kernels.pull_sorted(
-            s.x, s.gap, s.order, s.count, (s.left, s.right), 0.5, bar
-        )
-        pulled = {"x": x_bar, "alpha": alpha_bar}
-        if quick.all():
-            return pulled
-        y = self.solved
-        bars = {}
+    def fused_vjp(self, bar: Array, wrt: frozenset[str]) -> FusedCotangents | None:
+        """Return the cotangents of x and alpha in lanes whose cotangent is finite."""
+        bar = self._reverse_if_descending(bar)
+        bars = self.kernels.sorted_vjp(self.sources.lanes, FIRST_LEVEL, bar)
+        if bars is None:
+            return None
+        x_bar, alpha_bar = bars
+        lanes = self.kernels.xp.isfinite(bar).all(axis=-1)
+        return FusedCotangents(lanes, {"x": x_bar, "alpha": alpha_bar})
+
+    def careful_vjp(self, bar: Floats, wrt: frozenset[str]) -> dict[str, Array]:
+        """Return the cotangents, in lanes of any kind."""
+        bar, bars = self._reverse_if_descending(bar), {}
         if "x" in wrt:
-            bars["x"] = self.sources.cotangent(y.average_transpose(bar))
+            bars["x"] = self.sources.cotangent(self.solved.average_transpose(bar))
         if "alpha" in wrt:
-            bars["alpha"] = (bar * y.slope()).sum(axis=-1)
-        return self.blend(quick, pulled, bars)
+            bars["alpha"] = (bar * self.solved.by_alpha()).sum(axis=-1)
+        return bars

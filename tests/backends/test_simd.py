@@ -74,7 +74,7 @@ def test_selection_agrees_with_sorting(level, name, rng):
 @pytest.mark.parametrize("alpha", [0.03, 0.1, 0.3, 1.0, 10.0, 1e3])
 @pytest.mark.parametrize("away", [-1e9, -300.0, 300.0, 1e9])
 def test_selection_is_put_right_where_its_sample_misleads(level, away, alpha, rng):
-    # Where `draw` of selection.c looks, nothing lies far away.
+    # Where `draw` of lanes/search.c looks, nothing lies far away.
     seen = np.arange(128) * (N // 128)
     seen += (np.arange(128) * 40503 % 2**16 * (N // 128)) >> 16
     unseen = np.setdiff1d(np.arange(N), seen)

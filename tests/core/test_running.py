@@ -10,7 +10,7 @@ from contract import tangents_for
 
 import lapsum
 from lapsum import _kernels
-from lapsum._core.rule import RULES
+from lapsum._core.call import RULES
 
 WITH_OUT = ["lap_sum", "soft_rank", "soft_sort", "soft_topk", "log_soft_topk", "soft_permute"]
 

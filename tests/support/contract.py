@@ -21,7 +21,7 @@ from backends import BACKENDS, Host
 from mpmath import mp, mpf
 
 import lapsum
-from lapsum._core.rule import RULES
+from lapsum._core.call import RULES
 
 OPERATORS = str(Path(__file__).parents[1] / "operators")
 

@@ -61,7 +61,7 @@ def _arguments(function: Any, x: Any, rng: np.random.Generator) -> dict[str, Any
 def _calls(cupy: Any) -> Iterator[tuple[Any, dict[str, Any]]]:
     """Yield every operator with a rule, in every way that may need another kernel."""
     import lapsum
-    from lapsum._core.rule import RULES
+    from lapsum._core.call import RULES
 
     rng = np.random.default_rng(0)
     for function in (getattr(lapsum, name) for name in lapsum.__all__):

@@ -71,7 +71,7 @@ class Targets(Lanes):
         return out
 
     def ranks_vjp(self, sources: SourceLanes, sign: float, bar: Floats) -> Pair:
-        """Cotangents of x and alpha for `bar`, finite, that of the ranks of lanes without weights."""
+        """Cotangents of x and alpha for a finite `bar` of the ranks of lanes without weights."""
         s, x_bar, scratch = sources, np.empty(bar.shape), np.empty(bar.shape)
         alpha_bar = np.empty(len(bar))
         inputs = s.x, s.gap, *s.order, s.present, s.left, s.right, s.alpha, sign, bar

@@ -1,4 +1,4 @@
-/* Which tables of loops this build has, and which of them this processor can run. */
+/* Which tables of loops this build has, which of them this processor can run, and who made it. */
 #include "loops.h"
 
 #include <string.h>
@@ -19,6 +19,18 @@ static int supports_avx512(void)
            __builtin_cpu_supports("avx512bw");
 }
 #endif
+
+const char *lap_vendor(void)
+{
+#ifdef LAP_X86_LEVELS
+    __builtin_cpu_init();
+    if (__builtin_cpu_is("amd"))
+        return "amd";
+    if (__builtin_cpu_is("intel"))
+        return "intel";
+#endif
+    return "";
+}
 
 const lap_table *lap_find_table(const char *level)
 {

@@ -131,4 +131,7 @@ typedef struct {
 /* The table of a level, or NULL if the processor or this build lacks it; "" is the best there is. */
 const lap_table *lap_find_table(const char *level);
 
+/* "amd" or "intel"; "" for another, or where this build does not ask. */
+const char *lap_vendor(void);
+
 #endif

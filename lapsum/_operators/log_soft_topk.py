@@ -1,0 +1,111 @@
+"""The logarithm of soft top-k selection."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from .._core.call import evaluate, rule_of
+from .._laplace.topk import LogTopkDerivatives
+from .soft_topk import SoftTopk
+
+if TYPE_CHECKING:
+    from numpy.typing import ArrayLike, NDArray
+
+
+def log_soft_topk(
+    x: ArrayLike,
+    k: ArrayLike,
+    alpha: ArrayLike,
+    *,
+    weights: ArrayLike | None = None,
+    axis: int = -1,
+    largest: bool = True,
+    workers: int | None = None,
+    out: NDArray[Any] | None = None,
+) -> Any:
+    r"""Logarithm of soft top-k selection, computed as such.
+
+    .. math:: & \log p_i = \log F\Bigl(\frac{b - x_i}{\alpha}\Bigr), \\
+       & \sum_j c_j F\Bigl(\frac{b - x_j}{\alpha}\Bigr) = k
+
+    for the k smallest; for the k largest the same of -x.
+
+    Parameters
+    ----------
+    x : array_like
+        The entries to choose from.
+    k : array_like
+        How much weight to choose, any real number in [0, W] with W the total weight (n without
+        weights); must broadcast to the batch shape (the axes but `axis`).
+    alpha : array_like
+        Positive scale, in the units of `x`; must broadcast to the batch shape.
+    weights : array_like, optional
+        Non-negative frequency weights :math:`c_j`, of the shape of `x` or 1-D along `axis`; an
+        entry of weight 0 counts for nothing, and has an output of its own.
+    axis : int, optional
+        Axis along which to choose.
+    largest : bool, optional
+        Whether to choose the largest entries or the smallest.
+    workers : int, optional
+        Number of threads: one by default; negative numbers count from the CPUs, and 0 is a
+        ValueError.
+    out : ndarray, optional
+        Receives the result; of exactly its shape and dtype, else a ValueError.  May be `x`
+        itself.
+
+    Returns
+    -------
+    ndarray
+        Logarithms of the probabilities, of the shape and float dtype of `x`; finite where the
+        probability itself underflows.
+
+    Raises
+    ------
+    ValueError
+        If `k` is outside [0, W], `alpha` is not positive and finite, a weight is negative or not
+        finite, or shapes do not fit.
+    TypeError
+        If an argument is not made of real numbers of at most 64 bits.
+
+    See Also
+    --------
+    soft_topk : The probabilities, with the notes that hold here too.
+    linearize, jvp, vjp : Its derivatives.
+
+    Notes
+    -----
+    The derivative is that of `soft_topk` divided by p, where :math:`l_i/p_i` is
+    :math:`1/\alpha` for :math:`p_i \le 1/2` and :math:`(1 - p_i)/(\alpha p_i)` above, and 1 - p
+    is never formed.  At k = 0 the value is -inf, the derivative in x stays finite, and that in k
+    is inf; a zero tangent or cotangent times it is zero.
+
+    References
+    ----------
+    .. [1] Ł. Struski et al., "LapSum -- One Method to Differentiate Them All: Ranking, Sorting and
+       Top-k Selection", ICML 2025, appendix C.3.
+
+    Examples
+    --------
+    >>> import lapsum
+    >>> lapsum.log_soft_topk([3000.0, 1.0, 4000.0, 1.5], 2, 1.0).round(3)
+    array([    0.  , -1500.68,     0.  , -1500.18])
+    """
+    return evaluate(
+        LogSoftTopk,
+        x,
+        k,
+        alpha,
+        weights=weights,
+        axis=axis,
+        largest=largest,
+        workers=workers,
+        out=out,
+    )
+
+
+@rule_of(log_soft_topk)
+class LogSoftTopk(SoftTopk):
+    """The rule of `log_soft_topk`."""
+
+    logarithm = True
+    derivatives = LogTopkDerivatives

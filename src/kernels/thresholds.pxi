@@ -1,0 +1,262 @@
+# Thresholds b with S(b) at given levels, among sorted sources.
+
+cdef inline double _excess(
+    double w, const double[:, ::1] high, const double[:, ::1] low, Py_ssize_t k, Py_ssize_t m,
+) noexcept nogil:
+    """w less the weight of the first m sources."""
+    return w - m if high is None or m == 0 else (w - high[k, m - 1]) - low[k, m - 1]
+
+
+cdef inline bint _above(
+    double w, const double[:, ::1] weights, const double[:, ::1] high, const double[:, ::1] low,
+    const double[:, ::1] A, const double[:, ::1] B, Py_ssize_t k, Py_ssize_t m,
+) noexcept nogil:
+    """Whether w is above S at source m, which itself would round the small levels away."""
+    cdef double c = 1.0 if weights is None else weights[k, m]
+    return _excess(w, high, low, k, m) > 0.5 * ((B[k, m] - A[k, m]) + c)
+
+
+cdef inline Py_ssize_t _merge_levels(
+    const double *A, const double *B, Py_ssize_t n, const double *levels, Py_ssize_t size,
+    Py_ssize_t *found, Py_ssize_t *index,
+) noexcept nogil:
+    """`_merge` of levels and S at the sources, for unit weights."""
+    cdef Py_ssize_t low = 0, i = 0, j, some, last = _ascending(levels, size)
+    cdef double half[BLOCK]
+    cdef bint above
+    while i < last and low < n:
+        some = BLOCK if low + BLOCK < n else n - low
+        for j in range(some):
+            half[j] = 0.5 * ((B[low + j] - A[low + j]) + 1.0)
+        j = 0
+        while i < last and j < some:
+            above = levels[i] - (low + j) > half[j]
+            index[i] = low + j
+            j += above
+            i += 1 - above
+        low += j
+    for i in range(i, last):
+        index[i] = n
+    found[0] = last
+    return low
+
+
+cdef inline void _put(
+    lap_root root, signed char *side, double *u, double *factors, int rows, ptrdiff_t stride,
+) noexcept nogil:
+    """Write a root, and unless factors is NULL the first `rows` of them at a distance of `stride`."""
+    side[0] = root.side
+    u[0] = root.u
+    if factors is not NULL:
+        factors[0] = root.left
+        factors[stride] = root.right
+    if factors is not NULL and rows == 6:
+        factors[2 * stride] = root.q_left
+        factors[3 * stride] = root.q_right
+        factors[4 * stride] = root.density
+        factors[5 * stride] = root.centre
+
+
+def solve(
+    const double[:, ::1] gap,           # IN
+    const Py_ssize_t[::1] count,        # IN
+    const double[:, ::1] weights,       # IN  None: ones
+    const double[:, ::1] high,          # IN  running sums of the weights as pairs, None: counts
+    const double[:, ::1] low,           # IN
+    const double[:, ::1] A,             # IN
+    const double[:, ::1] B,             # IN
+    const double[:, ::1] levels,        # IN
+    const Py_ssize_t[::1] key,          # IN
+    Py_ssize_t[:, ::1] index,           # OUT nodes left of the threshold
+    signed char[:, ::1] side,           # OUT anchor of the threshold, as in lap_root
+    double[:, ::1] u,                   # OUT offset from it
+    double[:, :, ::1] factors,          # OUT None, or left, right, q_left, q_right, density, centre
+    Py_ssize_t start, Py_ssize_t stop,
+):
+    cdef Py_ssize_t l, i, j, k, m, lo, hi, stride, n, size = levels.shape[1]
+    cdef Py_ssize_t distance = 0 if factors is None else factors.shape[1] * size
+    cdef bint unit = weights is None
+    cdef double w, excess
+    cdef double *out = NULL
+    cdef lap_root root
+    with nogil:
+        for l in range(start, stop):
+            k = key[l]
+            n = count[k]
+            m = i = 0
+            if unit and n < 8 * size:
+                m = _merge_levels(&A[k, 0], &B[k, 0], n, &levels[l, 0], size, &i, &index[l, 0])
+            for i in range(i, size):
+                w = levels[l, i]
+                index[l, i] = 0
+                if w != w:
+                    continue
+                stride = 1
+                lo, hi = m, m
+                while hi < n and _above(w, weights, high, low, A, B, k, hi):
+                    lo = hi + 1
+                    hi += stride
+                    stride *= 2
+                if hi > n:
+                    hi = n
+                if lo == m:
+                    stride = 1
+                    while lo > 0 and not _above(w, weights, high, low, A, B, k, lo - 1):
+                        hi = lo - 1
+                        lo -= stride
+                        stride *= 2
+                    if lo < 0:
+                        lo = 0
+                while lo < hi:
+                    m = (lo + hi) // 2
+                    if _above(w, weights, high, low, A, B, k, m):
+                        lo = m + 1
+                    else:
+                        hi = m
+                m = lo
+                index[l, i] = m
+            i = 0
+            while i < size:
+                m = index[l, i]
+                w = levels[l, i]
+                if factors is not None:
+                    out = &factors[0, l, i]
+                j = i + 1
+                if n == 0 or w != w:
+                    side[l, i] = 0
+                    u[l, i] = NAN
+                    if factors is not None:
+                        for lo in range(6):
+                            factors[lo, l, i] = 0.0 if n == 0 else NAN
+                elif unit and 0 < m < n:
+                    while j < size and 0 < index[l, j] < n:
+                        j += 1
+                    _table.solve(&A[k, 0], &B[k, 0], &gap[k, 0], <ptrdiff_t*>&index[l, i], j - i,
+                                 &levels[l, i], 0.0, &side[l, i], &u[l, i], out, 6, distance)
+                else:
+                    excess = _excess(w, high, low, k, m)
+                    if m == 0:
+                        root = lap_solve_below(w, B[k, 0])
+                    elif m == n:
+                        root = lap_solve_above(excess, A[k, n - 1])
+                    else:
+                        root = lap_solve_between(excess, A[k, m - 1], B[k, m], gap[k, m])
+                    _put(root, &side[l, i], &u[l, i], out, 6, distance)
+                i = j
+
+
+cdef struct _walk:                      # along the levels first + i of a lane of unit weights
+    double first
+    Py_ssize_t n, passed, below         # sources, those looked at, those below the last level
+
+
+cdef void _roots(
+    _walk *walk, const double *gap, const double *A, const double *B, Py_ssize_t b, Py_ssize_t size,
+    ptrdiff_t *index, signed char *side, double *u, double *factors, int rows, ptrdiff_t stride,
+) noexcept nogil:
+    """The next `size` thresholds, those from level b on, as `solve_steps` returns them."""
+    cdef Py_ssize_t i, k, some, low = 0, high = size, below = walk.below
+    cdef double up_to[BLOCK]
+    cdef double level
+    cdef lap_root root
+    # The last source below each level, then the last one below it or a lower level.
+    memset(index, 0, size * sizeof(ptrdiff_t))
+    i = some = 0
+    while i == some and walk.passed < walk.n:
+        some = min(BLOCK, walk.n - walk.passed)
+        _table.levels_up_to(A + walk.passed, B + walk.passed, some, walk.passed, walk.first, up_to)
+        i = 0
+        while i < some:
+            k = <Py_ssize_t>up_to[i]
+            if k >= b + size:
+                break
+            i += 1
+            index[k - b if k > b else 0] = walk.passed + i
+        walk.passed += i
+    for i in range(size):
+        below = max(below, index[i])
+        index[i] = below
+    walk.below = below
+    while low < size and index[low] == 0:
+        low += 1
+    while high > 0 and index[high - 1] == walk.n:
+        high -= 1
+    for i in range(size):
+        if low <= i < high:
+            continue
+        level = walk.first + (b + i)
+        if index[i] == 0:
+            root = lap_solve_below(level, B[0])
+        else:
+            root = lap_solve_above(level - walk.n, A[walk.n - 1])
+        _put(root, side + i, u + i, NULL if factors is NULL else factors + i, rows, stride)
+    if low < high:
+        _table.solve(A, B, gap, index + low, high - low, NULL, walk.first + (b + low), side + low,
+                     u + low, NULL if factors is NULL else factors + low, rows, stride)
+
+
+def solve_steps(
+    const double[:, ::1] gap,           # IN
+    const Py_ssize_t[::1] count,        # IN
+    const double[:, ::1] A,             # IN  scans of unit weights
+    const double[:, ::1] B,             # IN
+    double first,                       # IN  the levels are first + i, in (0, count)
+    Py_ssize_t[:, ::1] index,           # OUT as for `solve`
+    signed char[:, ::1] side,           # OUT
+    double[:, ::1] u,                   # OUT
+    double[:, :, ::1] factors,          # OUT as for `solve`, or the first two
+    Py_ssize_t start, Py_ssize_t stop,
+):
+    cdef Py_ssize_t l, i, k, steps = index.shape[1]
+    cdef _walk walk
+    with nogil:
+        for l in range(start, stop):
+            walk = _walk(first, count[l], 0, 0)
+            if walk.n > 0 and steps > 0:
+                _roots(&walk, &gap[l, 0], &A[l, 0], &B[l, 0], 0, steps, <ptrdiff_t*>&index[l, 0],
+                       &side[l, 0], &u[l, 0], &factors[0, l, 0], factors.shape[0],
+                       factors.shape[1] * steps)
+                continue
+            for i in range(steps):
+                index[l, i] = side[l, i] = 0
+                u[l, i] = NAN
+                for k in range(factors.shape[0]):
+                    factors[k, l, i] = 0.0
+
+
+def anchors(
+    const double[:, ::1] x,             # IN  sorted sources
+    const Py_ssize_t[:, ::1] index,     # IN
+    const signed char[:, ::1] side,     # IN
+    const Py_ssize_t[::1] key,          # IN
+    double[:, ::1] lo,                  # OUT the two nodes that anchor each threshold
+    double[:, ::1] hi,                  # OUT
+    Py_ssize_t start, Py_ssize_t stop,
+):
+    cdef Py_ssize_t l, i, m
+    with nogil:
+        for l in range(start, stop):
+            for i in range(index.shape[1]):
+                m = index[l, i]
+                if m == 0 and side[l, i] == 0:      # a lane without sources
+                    lo[l, i] = hi[l, i] = NAN
+                else:
+                    lo[l, i] = x[key[l], m if side[l, i] > 0 else m - 1]
+                    hi[l, i] = x[key[l], m - 1 if side[l, i] < 0 else m]
+
+
+def thresholds(
+    const double[:, ::1] lo,            # IN
+    const double[:, ::1] hi,            # IN
+    const double[:, ::1] u,             # IN
+    const double[::1] alpha,            # IN
+    const Py_ssize_t[::1] key,          # IN
+    double[:, ::1] out,                 # OUT (lo + hi)/2 + alpha u
+    Py_ssize_t start, Py_ssize_t stop,
+):
+    cdef Py_ssize_t l, i
+    with nogil:
+        for l in range(start, stop):
+            if u.shape[1] > 0:
+                _table.thresholds(&lo[l, 0], &hi[l, 0], &u[l, 0], u.shape[1], alpha[key[l]],
+                                  &out[l, 0])

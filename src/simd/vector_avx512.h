@@ -1,0 +1,98 @@
+/* The operations of vector.h by AVX-512: eight doubles, and masks of a bit each. */
+#ifndef LAPSUM_VECTOR_AVX512_H
+#define LAPSUM_VECTOR_AVX512_H
+
+#include <immintrin.h>
+#define LANES 8
+typedef __m512d vec;
+typedef __mmask8 mask;
+#define v_all(a) _mm512_set1_pd(a)
+#define v_load(p) _mm512_loadu_pd(p)
+#define v_store(p, a) _mm512_storeu_pd(p, a)
+#define v_le(a, b) _mm512_cmp_pd_mask(a, b, _CMP_LE_OQ)
+#define v_lt(a, b) _mm512_cmp_pd_mask(a, b, _CMP_LT_OQ)
+#define v_not_less(a, b) _mm512_cmp_pd_mask(a, b, _CMP_NLT_UQ)
+#define v_and(m, k) ((mask)((m) & (k)))
+#define v_if(m, a, b) _mm512_mask_blend_pd(m, b, a)
+#define v_or(m, k) ((mask)((m) | (k)))
+#define v_count(m) __builtin_popcount(m)
+#define v_neither(m, k) ((mask)~((m) | (k)))
+#define v_nonzero(a) _mm512_cmp_pd_mask(a, v_all(0.0), _CMP_NEQ_UQ) /* or a NaN */
+#define v_add_if(m, a, b) _mm512_mask_add_pd(a, m, a, b)
+#define v_sub_if(m, a, b) _mm512_mask_sub_pd(b, m, a, b) /* b elsewhere */
+#define v_min(a, b) _mm512_min_pd(a, b)
+#define v_abs(a) _mm512_abs_pd(a)
+#define v_minus_abs(a) _mm512_or_pd(a, v_all(-0.0))
+#define v_sqrt(a) _mm512_sqrt_pd(a)
+#define v_fma(a, b, c) _mm512_fmadd_pd(a, b, c)
+
+/* p at `shift` from each of the places. */
+static inline vec v_gather(const double *p, const int64_t *at, ptrdiff_t shift)
+{
+    p += shift; /* by loads, which AMD does sooner than a gather */
+    return _mm512_setr_pd(p[at[0]], p[at[1]], p[at[2]], p[at[3]],
+                          p[at[4]], p[at[5]], p[at[6]], p[at[7]]);
+}
+
+/* The places as numbers. */
+#define v_places(at) _mm512_cvtepi64_pd(_mm512_loadu_si512(at))
+
+/* m and e with x = m 2^e and sqrt(1/2) <= m < sqrt(2), for positive normal x. */
+static inline vec v_split(vec x, vec *e)
+{
+    /* Counted from sqrt(1/2), the exponent field is that of a mantissa in [sqrt(1/2), sqrt(2)). */
+    __m512i bits = _mm512_sub_epi64((__m512i)x, _mm512_set1_epi64(0x3fe6a09e667f3bcd));
+    __m512i field = _mm512_srai_epi64(bits, 52);
+    *e = _mm512_cvtepi64_pd(field);
+    return (vec)_mm512_sub_epi64((__m512i)x, _mm512_slli_epi64(field, 52));
+}
+
+/* The first n < LANES doubles at p, and fill. */
+static inline vec v_load_part(const double *p, ptrdiff_t n, double fill)
+{
+    return _mm512_mask_loadu_pd(v_all(fill), (mask)((1 << n) - 1), p);
+}
+
+static inline void v_store_part(double *p, ptrdiff_t n, vec a)
+{
+    _mm512_mask_storeu_pd(p, (mask)((1 << n) - 1), a);
+}
+
+static inline mask v_first(ptrdiff_t n)
+{
+    return (mask)((1 << n) - 1);
+}
+
+/* The same for floats, widened and rounded on the way. */
+static inline vec v_load_floats(const float *p, ptrdiff_t n)
+{
+    if (n >= LANES)
+        return _mm512_cvtps_pd(_mm256_loadu_ps(p));
+    return _mm512_cvtps_pd(_mm256_maskz_loadu_ps(v_first(n), p));
+}
+
+static inline void v_store_floats(float *p, ptrdiff_t n, vec a)
+{
+    if (n >= LANES)
+        _mm256_storeu_ps(p, _mm512_cvtpd_ps(a));
+    else
+        _mm256_mask_storeu_ps(p, v_first(n), _mm512_cvtpd_ps(a));
+}
+
+/* The lanes of a that are in m, in order, then anything. */
+static inline vec v_compress(vec a, mask m)
+{
+    return _mm512_maskz_compress_pd(m, a);
+}
+
+/* The same of n floats, written to p, where there is room for as many. */
+static inline void v_compress_floats(float *p, const float *from, ptrdiff_t n, mask m)
+{
+    const __m256 a = n >= LANES ? _mm256_loadu_ps(from) : _mm256_maskz_loadu_ps(v_first(n), from);
+    if (n >= LANES)
+        _mm256_storeu_ps(p, _mm256_maskz_compress_ps(m, a));
+    else
+        _mm256_mask_storeu_ps(p, v_first(n), _mm256_maskz_compress_ps(m, a));
+}
+
+#endif
