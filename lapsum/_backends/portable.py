@@ -40,6 +40,11 @@ class Portable:
         """Return a * b, where nothing times an infinity is nothing."""
         return self.xp.where((a == 0.0) | (b == 0.0), 0.0, a * b)
 
+    def detached(self: Kernels, a: Floats) -> Floats:
+        """Return a copy of `a`, a row of more."""
+        copy: Floats = self.own(a)
+        return copy
+
     def maybe_any(self: Kernels, flags: Flags) -> bool:
         """Return whether any flag is set."""
         return bool(flags.any())

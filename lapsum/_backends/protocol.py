@@ -28,26 +28,14 @@ from .types import (
     SourceLanes,
 )
 
-PRIMITIVES = (
+PRIMITIVES = frozenset(
     # conversions
-    *(
-        "xp",
-        "array_type",
-        "on_host",
-        "quiet",
-        "holds",
-        "identity",
-        "numbers",
-        "contiguous",
-        "entries",
-        "own",
-    ),
-    *("finish", "freeze", "linear_operator"),
-    # order and sums over it
-    *("order", "to_order", "from_order", "sum_lanes"),
-    *("decays", "scan", "scan_both", "moments", "cumulate", "totals"),
+    "xp array_type on_host quiet holds identity numbers contiguous entries own finish freeze "
+    "linear_operator "
+    # order, and sums over it
+    "order to_order from_order sum_lanes decays scan scan_both moments cumulate totals "
     # targets and thresholds
-    *("locate", "gather", "scatter", "solve"),
+    "locate gather scatter solve".split()
 )
 
 
@@ -90,6 +78,10 @@ class Lanes(Protocol):
 
     def own(self, a: Any) -> Any:
         """Return a copy of `a`, of the same dtype and in C order."""
+        ...
+
+    def detached(self, a: Floats) -> Floats:
+        """Return `a`, a row of more, so that it keeps no memory of what is beside it alive."""
         ...
 
     def finish(self, a: Array, dtype: DType) -> Any:

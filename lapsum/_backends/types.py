@@ -20,6 +20,8 @@ Flags: TypeAlias = NDArray[np.bool_]
 Pair: TypeAlias = tuple[Floats, Floats]
 DType: TypeAlias = np.dtype[Any]
 
+NEAR = 1e-12  # the least density alpha dS/db of a threshold whose softmax weights are quotients
+
 
 class Ordered(NamedTuple):
     """Entries in ascending order, absent ones last.

@@ -38,7 +38,7 @@ def evaluate(
     """Return the value of the operator that `rule` belongs to, in `out` if that is given."""
     with quiet():
         call = rule(workers, *args, **kwargs)
-        there = None if out is None else call.out_lanes(out)
+        there = call.out_lanes(out)
         value = call.to_result(call.value(there))
         value = call.kernels.finish(value, call.dtype)
     if out is None:

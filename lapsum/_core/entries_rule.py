@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 
 from .._backends.types import Array, Flags, Floats
 from .arguments import arguments
-from .checks import check_alpha, check_k, check_q, check_total, check_weights
+from .checks import check_alpha, check_k, check_out, check_q, check_total, check_weights
 from .layout import (
     AlongAxis,
     Layout,
@@ -69,7 +69,7 @@ class EntriesRule(Rule):
 
     total: Floats | None = None
     nan_lanes: Flags | None = None
-    result: AlongAxis
+    entries: AlongAxis
 
     def __init__(
         self,
@@ -78,12 +78,13 @@ class EntriesRule(Rule):
         weights: Any = None,
         axis: int = -1,
     ) -> None:
+        self.workers = workers
         self.kernels, arrays, self.dtypes = arguments(workers, values, weights)
         x = arrays["x"]
         self.dtype = self.dtypes["x"]
         self.axis = normalize_axis(axis, x.ndim)
         self.batch = batch_of("x", x.shape, self.axis)
-        self.result = AlongAxis(self.kernels, x.shape, self.axis, self.batch)
+        self.result = self.entries = AlongAxis(self.kernels, x.shape, self.axis, self.batch)
         self.layouts = {name: self._layout(name, array, x) for name, array in arrays.items()}
         check_alpha(arrays["alpha"])
         if weights is not None:
@@ -100,7 +101,7 @@ class EntriesRule(Rule):
 
     def _layout(self, name: str, array: Array, x: Array) -> Layout:
         if name == "x":
-            return self.result
+            return self.entries
         if name == "weights":
             return weights_layout(self.kernels, array, x.shape, self.axis, self.batch, "x")
         if name == "q":
@@ -110,7 +111,7 @@ class EntriesRule(Rule):
     @property
     def n(self) -> int:
         """How many entries a lane has."""
-        return self.result.size
+        return self.entries.size
 
     @property
     def count(self) -> int:
@@ -129,6 +130,22 @@ class EntriesRule(Rule):
             return lanes
         (lanes,) = self.kernels.rescale(self.total, lanes)
         return lanes
+
+    def lanes_of_out(self, out: Array | None) -> Array | None:
+        """Return where a result like x may be written: in `out`, in new lanes, or None for neither.
+
+        The lanes of `out` are apart from the arguments, and of a dtype that kernels write: on the
+        host that of the entries, on a device any.
+        """
+        kernels, x = self.kernels, self.lanes["x"]
+        fits = self.dtype == x.dtype or not kernels.on_host
+        if out is None:
+            new = fits and self.dtype != x.dtype
+            return kernels.xp.empty(x.shape, self.dtype) if new else None
+        check_out(kernels, out, self.result.shape, self.dtype)
+        if any(kernels.xp.may_share_memory(out, lanes) for lanes in self.lanes.values()):
+            return None
+        return self.entries.view(out) if fits else None
 
     # ------------------------------------------------------------------------------- derivatives
 

@@ -69,7 +69,8 @@ class Rule(ABC):
         """Undo `to_result`."""
         return self.result.pack(array)
 
-    def out_lanes(self, out: Array) -> Array | None:
-        """Return the lanes of `out` if the result may be written there as it is made."""
-        check_out(self.kernels, out, self.result.shape, self.dtype)
+    def out_lanes(self, out: Array | None) -> Array | None:
+        """Return the lanes of `out`, or new ones, if the result is to be written there."""
+        if out is not None:
+            check_out(self.kernels, out, self.result.shape, self.dtype)
         return None

@@ -9,10 +9,8 @@ from __future__ import annotations
 from functools import cached_property
 
 from .._backends.protocol import Kernels
-from .._backends.types import Entries, Flags, Floats, Indices, Pair, any_in_lane, sum_in_lane
+from .._backends.types import NEAR, Entries, Flags, Floats, Indices, Pair, any_in_lane, sum_in_lane
 from .selection import Selection
-
-NEAR = 1e-12  # the least density alpha dS/db of a threshold whose softmax weights are quotients
 
 
 class TopkDerivatives:

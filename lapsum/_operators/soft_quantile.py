@@ -166,9 +166,7 @@ class SoftQuantile(EntriesRule):
             question = Question(lanes["x"], 1.0, lanes["alpha"], self.q, self.total, weights)
             self.selection = select_quantiles(kernels, question)
             self.nan_lanes = self.selection.invalid
-            # A view would keep all that was found.
-            values: Floats = kernels.own(self.selection.thresholds.value)
-            return values
+            return kernels.detached(self.selection.thresholds.value)
         self.nan_lanes = self.sources.invalid
         return kernels.xp.where(self._empty(), kernels.xp.nan, self.solved.value())
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from .._backends.types import Array, Floats, all_in_lane, sum_in_lane
 from .._core.call import evaluate, rule_of
-from .._core.checks import check_flag, check_out
+from .._core.checks import check_flag
 from .._core.entries_rule import EntriesRule, FusedCotangents, FusedTangent
 from .._core.rule import Tangents
 from .._laplace.selection import Question, select_topk
@@ -150,14 +150,9 @@ class SoftTopk(EntriesRule):
         # The largest are the smallest of -x, at the level k: W - k is never formed.
         self.sign = -1.0 if check_flag("largest", largest) else 1.0
 
-    def out_lanes(self, out: Array) -> Array | None:
-        """Return the lanes of `out` if they are apart from x and of a dtype that is written."""
-        kernels = self.kernels
-        check_out(kernels, out, self.result.shape, self.dtype)
-        if any(kernels.xp.may_share_memory(out, lanes) for lanes in self.lanes.values()):
-            return None
-        fits = self.dtype == self.lanes["x"].dtype or not kernels.on_host
-        return self.result.view(out) if fits else None
+    def out_lanes(self, out: Array | None) -> Array | None:
+        """Return where the result is to be written as it is made."""
+        return self.lanes_of_out(out)
 
     def _question(self) -> Question:
         lanes = self.lanes
@@ -184,7 +179,7 @@ class SoftTopk(EntriesRule):
 
     def from_result(self, array: Array) -> Array:
         """Undo `to_result`; float32 stays as it is where kernels read it."""
-        return self.result.pack_entries(array) if self.total is None else self.result.pack(array)
+        return self.entries.pack_entries(array) if self.total is None else self.entries.pack(array)
 
     def fused_jvp(self, tangents: Tangents) -> FusedTangent | None:
         """Return the tangent by three passes over the entries, where it is finite."""

@@ -2,21 +2,23 @@
 
 import math
 import sys
+from inspect import signature
 
 import cupy_double
 import numpy as np
 import pandas as pd
 import pytest
-from backends import BACKENDS
+from backends import DEVICES
 from contract import contracts
 
 import lapsum
 from lapsum._backends.numpy.kernels import SERIAL
+from lapsum._backends.protocol import Kernels
 
 EVERY = [pytest.param(c, id=c.name) for c in contracts()]
 
 
-@pytest.fixture(params=[pytest.param(b, id=b.name, marks=b.marks) for b in BACKENDS[1:]])
+@pytest.fixture(params=[pytest.param(b, id=b.name, marks=b.marks) for b in DEVICES])
 def device(request):
     """A backend with a device, entered."""
     with request.param.active():
@@ -241,7 +243,7 @@ def test_a_soft_permutation_is_an_operator(device, rng):
 
 @pytest.mark.gpu
 def test_a_soft_permutation_goes_where_cupyx_takes_an_operator():
-    device = BACKENDS[2]
+    device = DEVICES[1]
     with device.active():
         import cupy
         from cupyx.scipy.sparse.linalg import LinearOperator, aslinearoperator, gmres
@@ -481,13 +483,19 @@ def test_arrays_of_several_devices_are_refused(cupy, monkeypatch):
             lapsum.soft_rank(a, 0.5)
 
 
-def test_the_backends_have_the_same_names(cupy):
+def test_the_backends_have_the_names_and_parameters_of_the_protocol(cupy):
     from lapsum._backends.cupy import kernels as cupy_kernels
 
-    def names(kernels):
+    def public(kernels):
         return {name for name in dir(kernels) if not name.startswith("_")}
 
-    # What serves the sorting of lanes that selection leaves, which a device's leaves none of, what
-    # is checked, and tangents, which a device gets from whole arrays.
-    host_only = {"every", "probabilities", "push", "workers", "check_levels"}
-    assert names(SERIAL) - host_only == names(cupy_kernels.Kernels())
+    def parameters(kernels, name):
+        return [p for p in signature(getattr(kernels, name)).parameters if p != "self"]
+
+    protocol = public(Kernels)
+    methods = {name for name in protocol if callable(getattr(Kernels, name))}
+    # `workers` is what the host's kernels were made with.
+    for kernels, more in ((SERIAL, {"workers"}), (cupy_kernels.Kernels(), set())):
+        assert public(kernels) == protocol | more
+        for name in methods:
+            assert parameters(kernels, name) == parameters(Kernels, name), name

@@ -133,6 +133,7 @@ class Matrix:
 
 
 BACKENDS = (Host(), Careful(), Double(), Gpu())
+DEVICES = BACKENDS[2:]
 EVERYWHERE = [pytest.param(b, id=b.name, marks=b.marks) for b in BACKENDS]
 # Those that need no device; the double only where there is a compiler.
 ON_CPU = BACKENDS[: 2 + cupy_double.available()]

@@ -1,4 +1,4 @@
-"""The kernels for CuPy arrays, with the names and meanings of those for NumPy arrays.
+"""All kernels for CuPy arrays.
 
 Each group of them is a class in a file of its own, where the CUDA text of a kernel stands above the
 method that launches it.  The order of all additions is fixed, so results are the same in every run.
@@ -7,8 +7,14 @@ No kernel waits for the device; the rules that call them do where they ask wheth
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import cast
+
 import cupy
 
+from ..portable import Portable
+from ..protocol import Kernels as Protocol
+from ..types import Namespace
 from .lanes import Lanes
 from .order import Order
 from .permutation import Permutation
@@ -21,8 +27,28 @@ if int(cupy.__version__.partition(".")[0]) < 14:
     raise ImportError(f"lapsum needs CuPy 14 or newer, and this is {cupy.__version__}")
 
 
-class Kernels(Permutation, Selection, Thresholds, Targets, Scans, Order, Lanes):
-    """The kernels for arrays on the current device, run on its current stream."""
+class Kernels(Permutation, Selection, Thresholds, Targets, Scans, Order, Lanes, Portable):
+    """The kernels, run on the current stream; what is missing here is the portable one."""
 
-    xp = cupy
+    xp = cast(Namespace, cupy)
+    array_type: type = cupy.ndarray
     on_host = False
+
+
+def kernels_of(arrays: Mapping[str, object], workers: int) -> Protocol:
+    """Return the kernels for the CuPy arrays among `arrays`; `workers` is for the host alone.
+
+    Raises
+    ------
+    TypeError
+        Unless they are on the current device.
+    """
+    given = (array for array in arrays.values() if isinstance(array, cupy.ndarray))
+    devices = {str(array.device): array.device for array in given}
+    if len(devices) > 1:
+        raise TypeError(f"arrays are on several devices: {', '.join(sorted(devices))}")
+    here = cupy.cuda.Device()
+    for name, device in devices.items():
+        if getattr(device, "id", None) != getattr(here, "id", None):
+            raise TypeError(f"arrays are on {name}, and the current device is {here}")
+    return Kernels()

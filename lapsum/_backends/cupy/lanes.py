@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from contextlib import nullcontext
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager, nullcontext
 from functools import cache
 from typing import Any
 
 import cupy
 import numpy as np
 
-from .launch import Array, elementwise
+from ..types import Array, DType, Entries, Flags, Floats, Indices
+from .launch import elementwise
 
 
 @cache
@@ -33,37 +35,51 @@ TIMES = elementwise(
     "times", "float64 a, float64 b", "float64 out", "out = a == 0.0 || b == 0.0 ? 0.0 : a * b;"
 )
 
+LEVELS = elementwise(
+    "levels",
+    "float64 q, float64 total",
+    "float64 level",
+    "level = lap_share(q, total);",
+)
+
+RESCALE = elementwise(
+    "rescale", "float64 total, float64 a", "float64 out", "out = ldexp(a, lap_exponent(total));"
+)
+
 
 class Lanes:
-    """What every group may need: lanes from arrays, results from lanes, copies, products."""
+    """The kernels of `protocol.Lanes` that need no scans."""
 
     def __init__(self) -> None:
-        self._identities: dict[int, Array] = {}
+        self._identities: dict[int, Indices] = {}
 
-    def quiet(self) -> Any:
+    def quiet(self) -> AbstractContextManager[object]:
         """Return a context in which nothing warns: a device never does."""
         return nullcontext()
 
-    def holds(self, value: Any) -> bool:
+    def holds(self, value: object) -> bool:
         """Return whether `value` is an array of this backend."""
         return isinstance(value, cupy.ndarray)
 
-    def identity(self, lanes: int) -> Array:
+    def identity(self, lanes: int) -> Indices:
         """Return the key of lanes that are their own sources."""
         if lanes not in self._identities:
             self._identities[lanes] = cupy.arange(lanes, dtype=np.int64)
         return self._identities[lanes]
 
-    def numbers(self, spread: dict[str, tuple[Array, tuple[int, ...]]]) -> dict[str, Array]:
-        """Return what `Layout.spread` returns as float64 lanes, in one launch at most."""
-        out, inputs, lanes = {}, [], []
-        for name, (array, shape) in spread.items():
+    def numbers(self, scalars: Mapping[str, tuple[Array, tuple[int, ...]]]) -> dict[str, Floats]:
+        """Return arrays, one number each or one for every lane, in one launch at most."""
+        out: dict[str, Floats] = {}
+        inputs, lanes = [], []
+        for name, (array, shape) in scalars.items():
             there = isinstance(array, cupy.ndarray)
             if there and array.ndim and array.dtype == np.float64 and array.flags.c_contiguous:
                 out[name] = array.reshape(shape)
             else:
                 out[name] = cupy.empty(shape)
-                inputs.append(cupy.broadcast_to(array, shape) if there else float(array))
+                if there:
+                    spread = array.reshape(shape) if array.ndim else cupy.broadcast_to(array, shape)
+                inputs.append(spread if there else float(array))
                 lanes.append(out[name])
         if lanes:
             kernel = numbers_kernel(tuple(isinstance(array, cupy.ndarray) for array in inputs))
@@ -71,36 +87,64 @@ class Lanes:
             kernel(*inputs, *sizes, *lanes, size=max(sizes))
         return out
 
-    def contiguous(self, a: Array) -> Array:
+    def contiguous(self, a: Array) -> Floats:
         """Return `a` as C-contiguous float64, the same object where it is that already.
 
         What was on the host is no more.
         """
-        return cupy.ascontiguousarray(cupy.asarray(a), np.float64)
+        out: Floats = cupy.ascontiguousarray(cupy.asarray(a), np.float64)
+        return out
 
-    def entries(self, a: Array) -> Array:
-        """Do the same for what `select`, `pull` and `order` read: float32 stays as it is."""
+    def entries(self, a: Array) -> Entries:
+        """Return the same of an array whose reader takes float32 as it is."""
         dtype = np.float32 if a.dtype == np.float32 else np.float64
-        return cupy.ascontiguousarray(cupy.asarray(a), dtype)
+        out: Entries = cupy.ascontiguousarray(cupy.asarray(a), dtype)
+        return out
 
-    def own(self, a: Array) -> Array:
+    def own(self, a: Any) -> Any:
         """Return a copy of `a`, of the same dtype and in C order."""
         return a.copy(order="C")
 
-    def finish(self, a: Array, dtype: Any) -> Array:
+    def detached(self, a: Floats) -> Floats:
+        """Return `a` itself: what is beside it is small, and a copy would be a launch."""
+        return a
+
+    def finish(self, a: Array, dtype: DType) -> Any:
         """Return `a` rounded once to `dtype`."""
         return a.astype(dtype, copy=False)
 
-    def freeze(self, a: Array) -> Array:
+    def freeze(self, a: Any) -> Any:
         """Return a copy of `a`, for want of arrays that cannot be written to."""
         return a.copy()
 
-    def linear_operator(self, shape: Any, matvec: Any, rmatvec: Any, dtype: Any) -> Any:
+    def linear_operator(
+        self,
+        shape: tuple[int, int],
+        matvec: Callable[[Array], Array],
+        rmatvec: Callable[[Array], Array],
+        dtype: DType,
+    ) -> Any:
         """Return a LinearOperator of cupyx."""
         from cupyx.scipy.sparse.linalg import LinearOperator
 
         return LinearOperator(shape, matvec, rmatvec, dtype=dtype)
 
-    def times(self, a: Array, b: Array) -> Array:
+    def times(self, a: Floats, b: Floats) -> Floats:
         """Return a * b, where nothing times an infinity is nothing."""
-        return TIMES(a, b)
+        out: Floats = TIMES(a, b)
+        return out
+
+    def maybe_any(self, flags: Flags) -> bool:
+        """Return True: to know would be to wait for the device."""
+        return True
+
+    def rescale(self, totals: Floats, *arrays: Floats) -> tuple[Floats, ...]:
+        """Return arrays times the power of two that brings extreme totals of weights near one."""
+        return tuple(
+            RESCALE(totals.reshape(totals.shape + (1,) * (a.ndim - totals.ndim)), a) for a in arrays
+        )
+
+    def levels(self, q: Floats, totals: Floats | None, n: int) -> Floats:
+        """Return the levels q of the totals, NaN where q is not in (0, 1); None for these is n."""
+        out: Floats = LEVELS(q, float(n) if totals is None else totals[:, None])
+        return out

@@ -12,7 +12,7 @@ from typing import Any
 
 import cupy
 
-Array = Any
+from ..types import Array
 
 
 def text_of(name: str) -> str:
@@ -61,7 +61,8 @@ def raw(name: str, *texts: str) -> Any:
 
 def or_nothing(array: Array | None) -> Array:
     """Return `array`, or what a kernel takes in its place and does not look at."""
-    return cupy.empty(1) if array is None else array
+    nothing: Array = cupy.empty(1) if array is None else array
+    return nothing
 
 
 SHARED_LANE = 32_768  # entries from which on several blocks share a lane, if lanes are few

@@ -8,8 +8,9 @@ from __future__ import annotations
 import cupy
 import numpy as np
 
+from ..types import Array, DType, Entries, Flags, Floats, Indices, Ordered
 from .lanes import Lanes
-from .launch import Array, elementwise, or_nothing
+from .launch import elementwise, or_nothing
 
 # What a sort leaves to be written: with each entry the gap to the one before, and with the last
 # that is present how many there are.  None are in lanes that are refused, or where that is a NaN.
@@ -73,64 +74,65 @@ UNSORT = elementwise(
 
 
 class Order(Lanes):
-    """What sorts lanes, and what goes into an order that is known, or out of it."""
+    """The kernels of `protocol.Order`."""
 
     def order(
-        self, x: Array, alpha: Array, weights: Array | None, totals: Array | None
-    ) -> tuple[Array, Array, Array | None, Array, Array]:
-        """Bring the entries, as `entries` returns them, into ascending order, absent ones last.
+        self, x: Entries, alpha: Floats, weights: Floats | None, totals: Floats | None
+    ) -> Ordered:
+        """Order the entries, absent ones last.
 
-        Returns four arrays in one, of which the first two hold the sorted entries and the distances
-        between them over alpha; the order; the weights in it; how many entries are present; and
-        which lanes count none since a NaN of non-zero weight spoils them, or since the host would
-        refuse their alpha or their weights, of which `totals` are the sums.
+        Lanes count none that a NaN of non-zero weight spoils, or whose alpha, or weights, of which
+        `totals` are the sums, the host would refuse.
         """
-        block = cupy.empty((4, *x.shape))
+        sorted_x, gap, left, right = cupy.empty((4, *x.shape))
         keys = self._keys(x, weights)
         # CuPy sorts integers of one lane much faster than what has two axes.
         order = cupy.argsort(keys.ravel() if len(x) == 1 else keys, axis=-1).reshape(x.shape)
         flags = x.shape[1], weights is not None, totals is not None
         arranged = None if weights is None else cupy.empty(x.shape)
-        present = self._nothing_present(x.shape)
+        present, invalid = self._nothing_present(x.shape)
         inputs = x, or_nothing(weights), order, alpha, or_nothing(totals)
-        ARRANGE(*inputs, *flags, *block[:2], or_nothing(arranged), *present)
-        return block, order, arranged, *present
+        ARRANGE(*inputs, *flags, sorted_x, gap, or_nothing(arranged), present, invalid)
+        return Ordered(sorted_x, gap, present, invalid, order, arranged, (left, right))
 
-    def ascending(self, x: Array, alpha: Array) -> tuple[Array, Array, Array]:
-        """Do what `order` does, without the order."""
-        block = cupy.empty((4, *x.shape))
+    def ascending(self, x: Entries, alpha: Floats) -> Ordered:
+        """Return the same without the order."""
+        sorted_x, gap, left, right = cupy.empty((4, *x.shape))
         keys = self._keys(x, None)
         (keys.ravel() if len(x) == 1 else keys).sort(axis=-1)
-        present = self._nothing_present(x.shape)
+        present, invalid = self._nothing_present(x.shape)
         inputs = keys, alpha, or_nothing(None), x.shape[1], False
-        NUMBERS(*inputs, *block[:2], *present)
-        return block, *present
+        NUMBERS(*inputs, sorted_x, gap, present, invalid)
+        return Ordered(sorted_x, gap, present, invalid, None, None, (left, right))
 
-    def arrange(self, targets: Array, sources: int) -> tuple[Array, None]:
+    def arrange(self, targets: Floats, sources: int) -> tuple[Floats, None]:
         """Return targets, which stay as they are: a device finds them all at once."""
         return self.contiguous(targets), None
 
-    def _keys(self, x: Array, weights: Array | None) -> Array:
+    def _keys(self, x: Entries, weights: Floats | None) -> Array:
         """Return integers in the order of the entries, absent ones last, a NaN just before."""
-        keys = cupy.empty(x.shape, np.int32 if x.dtype == np.float32 else np.int64)
+        keys: Array = cupy.empty(x.shape, np.int32 if x.dtype == np.float32 else np.int64)
         KEYS(x, or_nothing(weights), weights is not None, keys)
         return keys
 
     @staticmethod
-    def _nothing_present(shape: tuple[int, int]) -> tuple[Array, Array]:
+    def _nothing_present(shape: tuple[int, ...]) -> tuple[Indices, Flags]:
         """Return counts and flags that sorted entries, if any, are to overwrite."""
         lanes, n = shape
         create = cupy.empty if n else cupy.zeros
         return create(lanes, np.int64), create(lanes, bool)
 
-    def sort(self, values: Array, permutation: Array, key: Array | None = None) -> Array:
+    def to_order(self, values: Floats, order: Indices, key: Indices | None = None) -> Floats:
         """Return every lane of `values` in the order of its lane, or that of `key`, there."""
-        permutation = permutation if key is None else permutation[key]
-        return cupy.take_along_axis(values, permutation, axis=-1)
+        order = order if key is None else order[key]
+        out: Floats = cupy.take_along_axis(values, order, axis=-1)
+        return out
 
-    def unsort(self, values: Array, permutation: Array, key: Array | None = None) -> Array:
-        """Undo `sort`."""
-        permutation = permutation if key is None else permutation[key]
-        out = cupy.empty(values.shape, values.dtype)
-        UNSORT(values, permutation, values.shape[1], out)
+    def from_order(
+        self, values: Floats, order: Indices, key: Indices | None = None, dtype: DType | None = None
+    ) -> Floats:
+        """Undo `to_order`; nothing is rounded."""
+        order = order if key is None else order[key]
+        out: Floats = cupy.empty(values.shape, values.dtype)
+        UNSORT(values, order, values.shape[1], out)
         return out

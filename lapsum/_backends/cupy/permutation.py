@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import cupy
 import numpy as np
 
-from .launch import Array, elementwise, or_nothing, reduction
+from ..types import Array, DType, Floats, Indices, Intervals, Points, Roots, SourceLanes
+from .launch import elementwise, or_nothing, reduction
 from .thresholds import Thresholds
 
 WIDTHS = elementwise(
@@ -150,121 +149,92 @@ LEVEL_TIES = elementwise(
 
 
 class Permutation(Thresholds):
-    """What the intervals between thresholds at whole levels hold of each source."""
+    """The kernels of `protocol.Permutation`."""
 
-    def widths(self, lo: Array, hi: Array, u: Array, alpha: Array, n: int) -> Array:
+    def widths(self, lo: Floats, hi: Floats, u: Floats, alpha: Floats, n: int) -> Floats:
         """(b_i - b_{i-1})/alpha of the n intervals between n - 1 thresholds."""
-        out = cupy.empty((len(lo), n))
+        out: Floats = cupy.empty((len(lo), n))
         WIDTHS(lo, hi, u, alpha, n, out)
         return out
 
     def permutation(
-        self,
-        x: Array,
-        order: Array,
-        count: Array,
-        index: Array,
-        anchors: tuple[Array, Array, Array],
-        width: Array,
-        alpha: Array,
-        dtype: Any,
+        self, sources: SourceLanes, below: Indices, points: Points, width: Floats, dtype: DType
     ) -> Array:
-        """F(t_ij) - F(t_{i-1,j}) of sorted sources, one matrix a lane, columns as in `order`.
-
-        It is float32 if `dtype` is, else float64.
-        """
-        lanes, n = x.shape
-        out = cupy.empty((lanes, n, n), dtype if dtype == np.float32 else np.float64)
-        PERMUTATION(x, order, *anchors, width, alpha, n, out, size=out.size)
+        """F(t_ij) - F(t_{i-1,j}), (lanes, n, n), columns in the caller's order."""
+        s, (lanes, n) = sources, sources.x.shape
+        out: Array = cupy.empty((lanes, n, n), dtype if dtype == np.float32 else np.float64)
+        PERMUTATION(s.x, s.order, *points, width, s.alpha, n, out, size=out.size)
         return out
 
     def permutation_jvp(
         self,
-        x: Array,
-        lo: Array,
-        hi: Array,
-        u: Array,
-        alpha: Array,
-        x_dot: Array | None,
-        b_dot: Array | None,
-        alpha_dot: Array | None,
-        nodes: Array,
-        deviation: Array,
-    ) -> Array:
-        """Return the tangent of `permutation`."""
+        x: Floats,
+        points: Points,
+        alpha: Floats,
+        x_dot: Floats | None,
+        b_dot: Floats | None,
+        alpha_dot: Floats | None,
+        nodes: Floats,
+        deviation: Floats,
+    ) -> Floats:
+        """Tangent of the matrix of entries x, in the caller's order."""
         lanes, n = x.shape
-        out = cupy.empty((lanes, n, n))
-        PERMUTATION_JVP(
-            x,
-            lo,
-            hi,
-            u,
-            alpha,
-            or_nothing(x_dot),
-            or_nothing(b_dot),
-            or_nothing(alpha_dot),
-            nodes,
-            deviation,
-            lanes,
-            n,
-            x_dot is not None,
-            alpha_dot is not None,
-            out,
-        )
+        out: Floats = cupy.empty((lanes, n, n))
+        tangents = or_nothing(x_dot), or_nothing(b_dot), or_nothing(alpha_dot)
+        inputs = x, *points, alpha, *tangents, nodes, deviation
+        PERMUTATION_JVP(*inputs, lanes, n, x_dot is not None, alpha_dot is not None, out)
         return out
 
     def permutation_vjp(
         self,
-        x: Array,
-        lo: Array,
-        hi: Array,
-        u: Array,
-        alpha: Array,
-        nodes: Array,
-        deviation: Array,
-        bar: Array,
-    ) -> tuple[Array, Array, Array]:
+        x: Floats,
+        points: Points,
+        alpha: Floats,
+        nodes: Floats,
+        deviation: Floats,
+        bar: Floats,
+    ) -> tuple[Floats, Floats, Floats]:
         """Cotangents, times alpha, of the thresholds, of x at fixed thresholds, and of alpha."""
-        entry, lo, hi, u = x[:, None, :], lo[:, :, None], hi[:, :, None], u[:, :, None]
-        inputs = entry, lo, hi, u, alpha[:, None, None], bar[:, :-1], bar[:, 1:]
-        away = *nodes[:, :, :, None], *deviation[:, :, :, None]
         if x.shape[1] < 2:
-            return cupy.empty(lo.shape[:2]), cupy.zeros(x.shape), cupy.zeros(len(x))
+            return cupy.empty(points.lo.shape), cupy.zeros(x.shape), cupy.zeros(len(x))
+        columns = (a if a is None else a[:, :, None] for a in points)
+        inputs = x[:, None, :], *columns, alpha[:, None, None], bar[:, :-1], bar[:, 1:]
+        away = *nodes[:, :, :, None], *deviation[:, :, :, None]
         return (
             FLOW(*inputs, axis=2),
             -FLOW(*inputs, axis=1),
             FLOW_ALONG(*inputs, *away, axis=(1, 2)),
         )
 
-    def intervals(
-        self, x: Array, gap: Array, count: Array, scans: tuple[Array, Array], alpha: Array
-    ) -> tuple[Array, Array, Array, Array]:
-        """Return what the n intervals between the thresholds at the levels 1, 2, ... get.
+    def intervals(self, sources: SourceLanes) -> Intervals:
+        """Return the rows of the permutation, as products need them."""
+        s, (lanes, n) = sources, sources.x.shape
+        below, side, u, factors = self._solve_steps(s, 1.0, max(n - 1, 0), 2)
+        lo, hi = self.anchors(s.x, Roots(below, side, u), self.identity(lanes))
+        row, inside = cupy.empty(s.x.shape, np.int64), cupy.empty(s.x.shape)
+        INSIDES(s.x, s.present, below, lo, hi, u, s.alpha, n, row, inside)
+        before, after = cupy.empty((2, lanes, n), np.int64)
+        from_left, from_right = cupy.empty((2, lanes, n))
+        outputs = before, after, from_left, from_right
+        ROWS(below, lo, hi, u, s.alpha, factors, lanes, n, *outputs)
+        return Intervals(row, inside, (before, after), (from_left, from_right))
 
-        The interval that holds each node, and the share of its mass in it; the nodes next to each
-        interval, and what they contribute.
-        """
-        lanes, n = x.shape
-        index, side, u, factors = self.solve_steps(gap, count, *scans, 1.0, max(n - 1, 0), 2)
-        lo, hi = self.anchors(x, index, side, self.identity(lanes))
-        row, inside = cupy.empty(x.shape, np.int64), cupy.empty(x.shape)
-        INSIDES(x, count, index, lo, hi, u, alpha, n, row, inside)
-        at, by = cupy.empty((2, lanes, n), np.int64), cupy.empty((2, lanes, n))
-        ROWS(index, lo, hi, u, alpha, factors, lanes, n, *at, *by)
-        return row, inside, at, by
-
-    def collect(self, values: Array, inside: Array, row: Array, key: Array, out: Array) -> None:
+    def collect(
+        self, values: Floats, inside: Floats, row: Indices, key: Indices, out: Floats
+    ) -> None:
         """Add inside * values to `out`, by row."""
         n = values.shape[1]
         share = cupy.empty(values.shape)
         WEIGH(values, inside, key, n, share)
         out += self._sums_of_runs(row, share, key, n)
 
-    def spread(self, values: Array, inside: Array, row: Array, key: Array, out: Array) -> None:
+    def collect_transpose(
+        self, values: Floats, inside: Floats, row: Indices, key: Indices, out: Floats
+    ) -> None:
         """Add the transpose of `collect` to `out`."""
         SPREAD(values, inside, row, key, out, out.shape[1], out)
 
-    def level_ties(self, x: Array, key: Array, values: Array) -> None:
+    def level_ties(self, x: Floats, key: Indices, values: Floats) -> None:
         """Give equal sources the result of the first of them, in place."""
         out = cupy.empty(values.shape)
         LEVEL_TIES(x, values, key, values.shape[1], out)

@@ -6,13 +6,15 @@ chunks, and the chunks are walked again with what came before them.
 
 from __future__ import annotations
 
+from math import prod
 from typing import Any
 
 import cupy
 import numpy as np
 
+from ..types import Array, Floats, Indices, Pair
 from .lanes import Lanes
-from .launch import Array, blocks_of, elementwise, or_nothing, raw, text_of
+from .launch import blocks_of, elementwise, or_nothing, raw, text_of
 
 CHUNK = 32  # elements that one thread of a scan walks along
 
@@ -157,29 +159,33 @@ LARGEST_DOWN = elementwise(
 
 
 class Scans(Lanes):
-    """Scans and sums along lanes, in an order of additions that is fixed."""
+    """The kernels of `protocol.Scans`, in an order of additions that is fixed."""
 
-    def decays(self, gap: Array) -> Array:
+    def decays(self, gap: Floats) -> Floats:
         """Return the gaps, which is what `scan` takes here."""
         return gap
 
-    def scan(self, decay: Array | None, values: Array | None, key: Array, reverse: bool) -> Array:
-        """out[m] = values[m] + e^{-gap[m]} out[m-1], or its mirror; values None means ones."""
-        return self._scan(decay, values, None, key, backward=reverse)[0][0]
+    def scan(self, decay: Floats | None, values: Floats, key: Indices, reverse: bool) -> Floats:
+        """out[m] = values[m] + e^{-gap[m]} out[m-1], or its mirror; without decay running sums."""
+        sums, _ = self._scan(decay, values, None, key, backward=reverse)
+        out: Floats = sums[0]
+        return out
 
     def scan_both(
-        self, gap: Array, values: Array | None, key: Array | None, out: Array | None = None
-    ) -> tuple[Array, Array]:
-        """Return the scan of values and its mirror; without a key each lane has its own gaps."""
+        self, gap: Floats, values: Floats | None, key: Indices | None, out: Pair | None = None
+    ) -> Pair:
+        """Return the scan of values, None for ones, and its mirror, in memory of their own."""
         left, right = self._scan(gap, values, None, key, both=True)[0]
         return left, right
 
-    def cumulate(self, values: Array) -> tuple[Array, Array]:
+    def cumulate(self, values: Floats) -> Pair:
         """Return running sums as unevaluated pairs."""
         (high,), (low,) = self._scan(None, values, None, None, keep_low=True)
         return high, low
 
-    def moments(self, decay: Array, step: Array, base: Array, key: Array, reverse: bool) -> Array:
+    def moments(
+        self, decay: Floats, step: Floats, base: Floats, key: Indices, reverse: bool
+    ) -> Floats:
         """sum_j w_j e^{-|x_m - x_j|/alpha} (v_m - v_j) over j < m, or of (v_j - v_m) over j > m."""
         values = cupy.empty(base.shape)
         MOMENTS(decay, step, base, key, base.shape[1], reverse, values)
@@ -187,15 +193,15 @@ class Scans(Lanes):
 
     def _scan(
         self,
-        gap: Array | None,
-        high: Array | None,
-        low: Array | None,
-        key: Array | None,
+        gap: Floats | None,
+        high: Floats | None,
+        low: Floats | None,
+        key: Indices | None,
         both: bool = False,
         backward: bool = False,
         apart: bool = False,
         keep_low: bool = False,
-    ) -> tuple[Array, Array]:
+    ) -> Pair:
         """Return scans of high + low as (1 or 2, lanes, n), the low parts beside if kept.
 
         With `both`, forwards and backwards; of two arrays one after the other if `apart`.  Without
@@ -220,14 +226,14 @@ class Scans(Lanes):
         SCAN_DOWN(*inputs, *flags, *ends, size=(1 + both) * lanes * chunks)
         return out, out_low
 
-    def totals(self, values: Array) -> Array:
+    def totals(self, values: Floats) -> Floats:
         """Return sums of weights, rounded once from twice the precision.
 
         Of a lane with a weight that is negative, infinite or NaN the sum is NaN.
         """
         return self._sum(values, weights=True)
 
-    def _sum(self, values: Array, weights: bool = False) -> Array:
+    def _sum(self, values: Floats, weights: bool = False) -> Floats:
         """Return the sum of each lane, rounded once from twice the precision."""
         lanes, n = values.shape
         blocks = blocks_of(lanes, n)
@@ -238,8 +244,8 @@ class Scans(Lanes):
 
     @staticmethod
     def _sum_parts(
-        high: Array, low: Array | None, blocks: int, weights: bool
-    ) -> tuple[Array, Array | None]:
+        high: Floats, low: Floats | None, blocks: int, weights: bool
+    ) -> tuple[Floats, Floats | None]:
         """Return what each of some blocks sums up of a lane, as a pair; of one block, rounded."""
         lanes, n = high.shape
         total, last = cupy.empty((lanes, blocks)), blocks == 1
@@ -252,16 +258,16 @@ class Scans(Lanes):
         return total, rest
 
     @staticmethod
-    def _breaks(node: Array, key: Array, shape: tuple[int, int]) -> Array:
+    def _breaks(node: Indices, key: Indices, shape: tuple[int, ...]) -> Floats:
         """Return gaps for scans that begin again where a run of equal nodes does."""
-        gap = cupy.empty(shape)
+        gap: Floats = cupy.empty(shape)
         BREAKS(node, key, shape[1], gap)
         return gap
 
-    def _sums_of_runs(self, node: Array, share: Array, key: Array, nodes: int) -> Array:
+    def _sums_of_runs(self, node: Indices, share: Floats, key: Indices, nodes: int) -> Floats:
         """Return, for each node, the sum of the shares beside it in ascending lanes of nodes."""
         lanes, n = share.shape
-        out = cupy.zeros((lanes, nodes))
+        out: Floats = cupy.zeros((lanes, nodes))
         if not share.size or not out.size:
             return out
         breaks = self._breaks(node, key, share.shape)
@@ -269,29 +275,30 @@ class Scans(Lanes):
         LAST_OF_NODE(node, sums, key, n, nodes, out)
         return out
 
-    def sum_lanes(self, values: Array, key: Array, lanes: int) -> Array:
+    def sum_lanes(self, values: Floats, key: Indices, lanes: int) -> Floats:
         """Add up the lanes of `values` that share a key."""
         if len(values) == lanes:  # then each lane has a key of its own
             return values
         order = cupy.argsort(key)
-        columns = self.contiguous(values.reshape(len(key), -1)[order].T)
+        flat = values.reshape(len(key), prod(values.shape[1:]))
+        columns = self.contiguous(flat[order].T)
         none = cupy.zeros(len(columns), np.int64)
         sums = self._sums_of_runs(key[order][None], columns, none, lanes)
         return self.contiguous(sums.T).reshape(lanes, *values.shape[1:])
 
-    def min_lanes(self, values: Array, key: Array, lanes: int) -> Array:
+    def min_lanes(self, values: Floats, key: Indices, lanes: int) -> Floats:
         """Return the smallest of the values that share a key."""
         if len(values) == lanes:
             return values
-        out = cupy.empty(lanes)
+        out: Floats = cupy.empty(lanes)
         order = cupy.argsort(key)
         LEAST_OF_LANES(self.contiguous(values), order, key[order], len(key), out)
         return out
 
-    def _running_largest(self, values: Array, dtype: Any = np.float64) -> Array:
+    def _running_largest(self, values: Floats, dtype: Any = np.float64) -> Array:
         """Return the largest value up to each one, rounded to `dtype`."""
         lanes, n = values.shape
-        out = cupy.empty(values.shape, dtype)
+        out: Array = cupy.empty(values.shape, dtype)
         chunks = -(-n // CHUNK)
         before = or_nothing(None)
         if chunks > 1:

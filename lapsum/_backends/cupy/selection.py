@@ -2,28 +2,26 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import cupy
 import numpy as np
 
-from .launch import DEVICE, Array, blocks_of, elementwise, or_nothing, raw, text_of
+from ..types import (
+    NEAR,
+    AnchoredThresholds,
+    Array,
+    Entries,
+    Flags,
+    Floats,
+    Pair,
+    Products,
+    Selected,
+)
+from .launch import DEVICE, blocks_of, elementwise, or_nothing, raw, text_of
 from .scans import Scans
 
 SHARED_ROUNDS = 5  # in which several blocks pass over a lane, before one goes on alone
 _THREADS, _FEW_THREADS = 128, 32  # of a block, and of one for a short lane
 _BRACKET_DOUBLES, _PART_DOUBLES = 21, 225  # of lap_bracket and of lap_part in select.cuh
-
-LEVELS = elementwise(
-    "levels",
-    "float64 q, float64 total",
-    "float64 level",
-    "level = lap_share(q, total);",
-)
-
-RESCALE = elementwise(
-    "rescale", "float64 total, float64 a", "float64 out", "out = ldexp(a, lap_exponent(total));"
-)
 
 # A round needs the sums of eight buckets from all threads of a block, and in the last launch goes
 # on until nothing is left to do: neither an elementwise nor a reduction kernel has the shared
@@ -170,40 +168,56 @@ SHARES = elementwise(
 
 
 class Selection(Scans):
-    """What finds a threshold among unsorted entries, and what is computed for each of these."""
+    """The kernels of `protocol.Selection`."""
 
-    def levels(self, q: Array, totals: Array | None, n: int) -> Array:
-        """Return the levels q of the totals, NaN where q is not in (0, 1); None for these is n."""
-        return LEVELS(q, float(n) if totals is None else totals[:, None])
-
-    def rescale(self, totals: Array, *arrays: Array) -> tuple[Array, ...]:
-        """Return arrays times the power of two that brings extreme totals of weights near one."""
-        return tuple(
-            RESCALE(totals.reshape(totals.shape + (1,) * (a.ndim - totals.ndim)), a) for a in arrays
-        )
-
-    def select(
+    def select_topk(
         self,
-        x: Array,
-        weights: Array | None,
+        x: Entries,
+        weights: Floats | None,
         sign: float,
-        levels: Array,
-        totals: Array | None,
-        alpha: Array,
-        keep: bool,
-        fill: int,
-        into: Array | None,
-    ) -> Any:
-        """Solve every lane of sign * x, as `entries` returns it, whatever its entries are.
+        levels: Floats,
+        totals: Floats | None,
+        alpha: Floats,
+        logarithm: bool,
+        copy: bool,
+        out: Entries | None,
+    ) -> Selected:
+        """Solve one level a lane, and write F((b - sign x)/alpha), or its logarithm.
 
-        Returns x, or a copy of it to `keep`; None; what `Selection` holds as `found`;
-        F((b - sign x)/alpha) if `fill` is 1, its logarithm if it is 2, of the dtype of x (and in
-        the memory of `into`, if given); then which lanes are spoilt by a NaN or by what is not
-        allowed, and which have no entries, None if none can be without.
+        Every lane is solved, whatever its entries are.
         """
-        x = x.copy() if keep else x
+        x = x.copy() if copy else x
         lanes, n = x.shape
-        found = cupy.empty((10, *levels.shape))
+        block, invalid, absent = self._select(x, weights, sign, levels, totals, alpha, False)
+        p = cupy.empty(x.shape, x.dtype) if out is None else out
+        PROBABILITIES(x, block, alpha, absent, sign, n, lanes, logarithm, p)
+        some_absent = weights is not None or not n
+        return Selected(block, None, None, x, p, invalid, absent[:, None] if some_absent else None)
+
+    def select_quantiles(
+        self, x: Entries, weights: Floats | None, q: Floats, totals: Floats | None, alpha: Floats
+    ) -> Selected:
+        """Solve a few levels a lane, given as shares q of the total; every lane is solved."""
+        block, invalid, _ = self._select(x, weights, 1.0, q, totals, alpha, True)
+        return Selected(block, None, None, x, None, invalid[:, 0], None)  # whatever the level
+
+    def _select(
+        self,
+        x: Entries,
+        weights: Floats | None,
+        sign: float,
+        levels: Floats,
+        totals: Floats | None,
+        alpha: Floats,
+        shares: bool,
+    ) -> tuple[Floats, Flags, Flags]:
+        """Return the thresholds of sign * x, stacked, at levels or at shares of the total.
+
+        Beside each, whether a NaN spoils its lane, or what is not allowed; and whether that has no
+        entries.
+        """
+        lanes, n = x.shape
+        block = cupy.empty((len(AnchoredThresholds._fields), *levels.shape))
         invalid, absent = cupy.empty((2, *levels.shape), bool)
         kernel = SELECT[x.dtype.char, weights is not None]
         threads = _THREADS if n > _FEW_THREADS else _FEW_THREADS
@@ -226,7 +240,7 @@ class Selection(Scans):
                     levels,
                     or_nothing(totals),
                     np.int32(levels.size // lanes),
-                    np.int32(fill == 0),
+                    np.int32(shares),
                     np.int32(turn == 0),
                     np.int32(last),
                     np.int32(here),
@@ -235,39 +249,40 @@ class Selection(Scans):
                     parts[turn % 2],
                     brackets[1 - turn % 2],
                     parts[1 - turn % 2],
-                    found,
+                    block,
                     invalid,
                     absent,
                 ),
             )
-        p = into
-        if fill:
-            p = cupy.empty(x.shape, x.dtype) if p is None else p
-            PROBABILITIES(x, found, alpha, absent, sign, n, lanes, fill == 2, p)
-        if not fill:
-            invalid = invalid[:, 0]  # whatever the level
-        some_absent = fill and (weights is not None or not n)
-        return x, None, found, p, invalid, absent[:, None] if some_absent else None
+        return block, invalid, absent
 
-    def pull(
+    def fused_lanes(self, selected: Selected) -> Flags:
+        """Return which lanes have finite thresholds near to entries."""
+        lo_hi_u, density = selected.block[:3], selected.thresholds.density
+        lanes: Flags
+        if density.ndim == 1:
+            lanes = cupy.isfinite(lo_hi_u).all(axis=0) & (density > NEAR)
+        else:
+            near = (density > NEAR).all(axis=-1)
+            lanes = cupy.isfinite(lo_hi_u).all(axis=(0, 2)) & near
+        return lanes
+
+    def topk_vjp(
         self,
-        thresholds: Array,
-        x: Array,
-        weights: Array | None,
+        block: Floats,
+        x: Entries,
+        weights: Floats | None,
         sign: float,
-        alpha: Array,
-        bar: Array,
+        alpha: Floats,
+        bar: Entries,
         logarithm: bool,
-    ) -> tuple[Array, Array, Array]:
-        """Cotangents of x, of the level and of alpha for `bar`, in plain lanes.
-
-        That is the cotangent of F, or of its logarithm.
-        """
+    ) -> tuple[Array, Floats, Floats]:
+        """Cotangents of x, of the level and of alpha, all of them float64."""
         lanes, n = x.shape
-        density = cupy.ascontiguousarray(thresholds[7])
+        density = cupy.ascontiguousarray(AnchoredThresholds(*block).density)
         mass, flow, x_bar, along = cupy.empty((4, *x.shape))
         weighted = weights is not None
-        inputs = x, self.contiguous(bar), or_nothing(weights), thresholds, alpha
+        inputs = x, self.contiguous(bar), or_nothing(weights), block, alpha
         DENSITIES(*inputs, sign, n, lanes, weighted, logarithm, mass, flow)
         total, pivot = self._sum(flow), cupy.argmax(mass, axis=-1)
         PULL(x, x, mass, flow, total, pivot, density, alpha, sign, n, x_bar, along)
@@ -275,63 +290,58 @@ class Selection(Scans):
         cupy.put_along_axis(x_bar, pivot[:, None], -rest[:, None], axis=-1)
         return x_bar / alpha[:, None], total / density, -self._sum(along) / alpha
 
-    def softmax(
+    def softmax_products(
         self,
-        thresholds: Array,
-        x: Array,
-        weights: Array | None,
-        alpha: Array,
-        dot: Array | None,
-        bar: Array | None,
-    ) -> tuple[Array, Array, Array | None]:
-        """Sum with the softmax weights q_ij of few thresholds b_i, in plain lanes.
-
-        Returns sum_j q_ij dot_j, if there is `dot`; sum_j q_ij (b_i - x_j)/alpha; and
-        sum_i bar_i q_ij, if there is `bar`.
-        """
-        (_, lanes, few), n = thresholds.shape, x.shape[1]
-        sums = cupy.empty((1 if dot is None else 2, lanes, few, n))
+        block: Floats,
+        x: Entries,
+        weights: Floats | None,
+        alpha: Floats,
+        dot: Floats | None,
+        bar: Floats | None,
+    ) -> Products:
+        """Return sums with the softmax weights of few thresholds."""
+        (_, lanes, few), n = block.shape, x.shape[1]
+        kinds = 1 if dot is None else 2
+        sums = cupy.empty((kinds, lanes, few, n))
         x_bar = cupy.empty(x.shape)
         arrays = (or_nothing(a) for a in (weights, dot, bar))
         flags = weights is not None, dot is not None, bar is not None
-        SOFTMAX(x, thresholds, alpha, *arrays, n, lanes * few, few, *flags, x_bar, sums)
-        totals = self._sum(sums.reshape(-1, n)).reshape(-1, lanes, few)
-        return totals[-1], thresholds[9] + totals[0], None if bar is None else x_bar
+        SOFTMAX(x, block, alpha, *arrays, n, lanes * few, few, *flags, x_bar, sums)
+        totals = self._sum(sums.reshape(kinds * lanes * few, n)).reshape(kinds, lanes, few)
+        by_alpha = AnchoredThresholds(*block).centre + totals[0]
+        return Products(totals[-1], by_alpha, None if bar is None else x_bar)
 
-    def offsets(self, lo: Array, hi: Array, u: Array, x: Array, alpha: Array) -> Array:
+    def offsets(self, lo: Floats, hi: Floats, u: Floats, x: Floats, alpha: Floats) -> Floats:
         """(b - x)/alpha for one threshold a lane, or for as many as there are x."""
-        out = cupy.empty(x.shape)
+        out: Floats = cupy.empty(x.shape)
         OFFSETS(lo, hi, u, x, alpha, x.shape[1], u.shape[1] == 1, out)
         return out
 
-    def steps(self, origin: Array, x: Array, alpha: Array) -> Array:
+    def steps(self, origin: Floats, x: Floats, alpha: Floats) -> Floats:
         """(x - origin)/alpha for one origin a lane."""
-        out = cupy.empty(x.shape)
+        out: Floats = cupy.empty(x.shape)
         STEPS(origin, x, alpha, x.shape[1], out)
         return out
 
-    def cdf(self, t: Array) -> Array:
+    def cdf(self, t: Floats) -> Floats:
         """F(t)."""
-        return CDF(t)
+        out: Floats = CDF(t)
+        return out
 
-    def pdf(self, t: Array) -> Array:
+    def pdf(self, t: Floats) -> Floats:
         """f(t)."""
-        return PDF(t)
+        out: Floats = PDF(t)
+        return out
 
-    def logcdf_slope(self, t: Array) -> Array:
+    def logcdf_slope(self, t: Floats) -> Floats:
         """f(t)/F(t)."""
-        return LOGCDF_SLOPE(t)
+        out: Floats = LOGCDF_SLOPE(t)
+        return out
 
     def shares(
-        self,
-        nodes: tuple[Array, Array],
-        q: tuple[Array, Array],
-        density: Array,
-        x: Array,
-        t: Array,
-        alpha: Array,
-    ) -> Array:
-        """e^{-|t_i|}/sum_j c_j e^{-|t_j|} for one threshold a lane."""
-        out = cupy.empty(x.shape)
+        self, nodes: Pair, q: Pair, density: Floats, x: Floats, t: Floats, alpha: Floats
+    ) -> Floats:
+        """e^{-|t_i|}/sum_j c_j e^{-|t_j|} for one threshold a lane, from its neighbours."""
+        out: Floats = cupy.empty(x.shape)
         SHARES(*nodes, *q, density, x, t, alpha, x.shape[1], out)
         return out

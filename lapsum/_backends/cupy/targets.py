@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import cupy
 import numpy as np
 
-from .launch import Array, elementwise, or_nothing
+from ..types import Array, DType, Floats, Indices, Pair, Points, SourceLanes
+from .launch import elementwise, or_nothing
 from .order import Order
 from .scans import Scans
 
@@ -173,86 +172,53 @@ PULL_RANKS = elementwise(
 
 
 class Targets(Scans, Order):
-    """What is read between sorted sources, and what that gives back to them."""
+    """The kernels of `protocol.Targets`."""
 
-    def locate(
-        self,
-        x: Array,
-        count: Array,
-        alpha: Array,
-        lo: Array,
-        hi: Array | None,
-        u: Array | None,
-        key: Array,
-    ) -> Array:
-        """How many sources are <= each target (lo + hi)/2 + alpha u, or `lo`; 0 if it is NaN."""
-        index = cupy.empty(lo.shape, np.int64)
-        plain = u is None
-        ends = (lo, lo, lo) if plain else (lo, hi, u)
-        LOCATE(x, count, alpha, *ends, key, x.shape[1], lo.shape[1], plain, index)
-        return index
+    def locate(self, sources: SourceLanes, points: Points, key: Indices) -> Indices:
+        """How many sources are <= each point; 0 if it is NaN."""
+        s, shape = sources, points.lo.shape
+        below: Indices = cupy.empty(shape, np.int64)
+        ends, plain = _ends(points)
+        LOCATE(s.x, s.present, s.alpha, *ends, key, s.x.shape[1], shape[1], plain, below)
+        return below
 
-    def distances(
-        self,
-        x: Array,
-        count: Array,
-        alpha: Array,
-        lo: Array,
-        hi: Array | None,
-        u: Array | None,
-        key: Array,
-        index: Array,
-    ) -> tuple[Array, Array]:
-        """Distances over alpha of such targets to the sources left and right of them."""
-        left, right = cupy.empty((2, *lo.shape))
-        plain = u is None
-        ends = (lo, lo, lo) if plain else (lo, hi, u)
-        sizes = x.shape[1], lo.shape[1]
-        DISTANCES(x, count, alpha, *ends, key, index, *sizes, plain, left, right)
+    def distances(self, sources: SourceLanes, points: Points, key: Indices, below: Indices) -> Pair:
+        """Distances over alpha to the sources left and right, infinite for none; NaN for NaN."""
+        s, shape = sources, points.lo.shape
+        left, right = cupy.empty((2, *shape))
+        ends, plain = _ends(points)
+        inputs = s.x, s.present, s.alpha, *ends, key, below
+        DISTANCES(*inputs, s.x.shape[1], shape[1], plain, left, right)
         return left, right
 
-    def level(
-        self,
-        x: Array,
-        count: Array,
-        alpha: Array,
-        left: Array,
-        right: Array,
-        pairs: tuple[Array, Array] | None,
-        targets: Array,
-        key: Array,
-        index: Array,
-    ) -> Array:
-        """S at targets, NaN where they are, from the scans of the weights and how these add up."""
-        out = cupy.empty(targets.shape)
-        lanes = x, count, alpha, left, right, *((left, right) if pairs is None else pairs)
-        sizes = x.shape[1], targets.shape[1]
-        LEVEL(*lanes, targets, key, index, *sizes, pairs is None, out)
+    def level(self, sources: SourceLanes, targets: Floats, key: Indices, below: Indices) -> Floats:
+        """S at targets, NaN where they are."""
+        s = sources
+        out: Floats = cupy.empty(targets.shape)
+        lanes = s.x, s.present, s.alpha, s.left, s.right, *(s.pairs or (s.left, s.right))
+        sizes = s.x.shape[1], targets.shape[1]
+        LEVEL(*lanes, targets, key, below, *sizes, s.pairs is None, out)
         return out
 
     def gather(
-        self,
-        nodes: tuple[Array, Array],
-        key: Array,
-        at: tuple[Array, Array],
-        by: tuple[Array, Array],
-        lane: Array,
-    ) -> Array:
+        self, nodes: Pair, key: Indices, at: tuple[Indices, Indices], by: Pair, lane: Indices
+    ) -> Floats:
         """by[0] nodes[0][at[0]] + by[1] nodes[1][at[1]] at every target."""
-        steps = at[0].shape[1]
-        out = cupy.empty((len(key), steps))
-        GATHER(*nodes, key, *at, *by, lane, nodes[0].shape[1], steps, out)
+        (left, _), (before, _) = nodes, at
+        steps = before.shape[1]
+        out: Floats = cupy.empty((len(key), steps))
+        GATHER(*nodes, key, *at, *by, lane, left.shape[1], steps, out)
         return out
 
     def scatter(
         self,
-        values: Array,
-        at: tuple[Array, Array],
-        by: tuple[Array, Array],
-        lane: Array,
-        key: Array,
+        values: Floats,
+        at: tuple[Indices, Indices],
+        by: Pair,
+        lane: Indices,
+        key: Indices,
         shape: tuple[int, int],
-    ) -> tuple[Array, Array]:
+    ) -> Pair:
         """Apply the transpose of `gather`."""
         lanes, n = shape
         share = cupy.empty(2 * values.size)
@@ -267,48 +233,34 @@ class Targets(Scans, Order):
         left, right = sums[:, :-1]
         return left.reshape(shape), right.reshape(shape)
 
-    def ranks(
-        self,
-        x: Array,
-        gap: Array,
-        order: Array,
-        count: Array,
-        invalid: Array,
-        alpha: Array,
-        weights: Array | None,
-        pairs: tuple[Array, Array] | None,
-        left: Array,
-        right: Array,
-        dtype: Any,
-    ) -> Array:
-        """1/2 + S at the sources, absent ones too, in the caller's order; NaN if invalid."""
-        out = cupy.empty(gap.shape, dtype)
-        sums = *(pairs or (left, left)), left, right
-        inputs = x, order, count, invalid, alpha, or_nothing(weights), *sums
-        RANKS(*inputs, gap.shape[1], weights is not None, out)
+    def ranks(self, sources: SourceLanes, dtype: DType) -> Array:
+        """1/2 + S at the sources, absent ones too, in the caller's order; NaN if invalid.
+
+        They are rounded once, to whatever `dtype` is.
+        """
+        s = sources
+        out: Array = cupy.empty(s.gap.shape, dtype)
+        sums = *(s.pairs or (s.left, s.left)), s.left, s.right
+        inputs = s.x, s.order, s.present, s.invalid, s.alpha, or_nothing(s.weights), *sums
+        RANKS(*inputs, s.gap.shape[1], s.weights is not None, out)
         return out
 
-    def pull_ranks(
-        self,
-        x: Array,
-        gap: Array,
-        order: Array,
-        count: Array,
-        scans: tuple[Array, Array],
-        alpha: Array,
-        sign: float,
-        bar: Array,
-    ) -> tuple[Array, Array]:
-        """Cotangents of x and alpha for `bar`, finite, that of the ranks of lanes without weights.
-
-        Both are in the caller's order, and the ranks are those of sources sign x.
-        """
-        n = x.shape[1]
-        bar = self.sort(bar, order)
-        steps = cupy.empty((2, *x.shape))
-        STEPS_OF_RANKS(gap, bar, *scans, x.size, n, steps)
-        before, after = self._scan(gap, steps, None, None, both=True, apart=True)[0]
-        x_bar, flux = cupy.empty((2, *x.shape))
-        inputs = x, gap, order, bar, *scans, before, after, alpha
+    def ranks_vjp(self, sources: SourceLanes, sign: float, bar: Floats) -> Pair:
+        """Cotangents of x and alpha for `bar`, finite, that of ranks of lanes without weights."""
+        s, n, scans = sources, sources.x.shape[1], (sources.left, sources.right)
+        bar = self.to_order(bar, s.order)
+        steps = cupy.empty((2, *s.x.shape))
+        STEPS_OF_RANKS(s.gap, bar, *scans, s.x.size, n, steps)
+        (before, after), _ = self._scan(s.gap, steps, None, None, both=True, apart=True)
+        x_bar, flux = cupy.empty((2, *s.x.shape))
+        inputs = s.x, s.gap, s.order, bar, *scans, before, after, s.alpha
         PULL_RANKS(*inputs, sign, n, x_bar, flux)
-        return x_bar, -0.5 * self._sum(flux) / alpha
+        return x_bar, -0.5 * self._sum(flux) / s.alpha
+
+
+def _ends(points: Points) -> tuple[tuple[Floats, Floats, Floats], bool]:
+    """Return three arrays for points of any kind, and whether only the first is looked at."""
+    lo, hi, u = points
+    if hi is None or u is None:
+        return (lo, lo, lo), True
+    return (lo, hi, u), False

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import cupy
 import numpy as np
 
-from .launch import Array, elementwise, or_nothing
+from ..types import Array, DType, Floats, Indices, Pair, Roots, SourceLanes
+from .launch import elementwise, or_nothing
 from .scans import Scans
 
 SOLVE = elementwise(
@@ -118,116 +117,80 @@ PULL_SORTED = elementwise(
 
 
 class Thresholds(Scans):
-    """What solves for thresholds, and the sorted values, which are thresholds one level apart."""
+    """The kernels of `protocol.Thresholds`."""
 
-    def solve(
-        self,
-        gap: Array,
-        count: Array,
-        weights: Array | None,
-        pairs: tuple[Array, Array] | None,
-        left: Array,
-        right: Array,
-        levels: Array,
-        key: Array,
-        full: bool,
-        rows: int | None = None,
-    ) -> tuple[Array, Array, Array, Array | None]:
-        """Roots of S(b) = level: nodes below, side of the anchor, offset, factors if `full`."""
-        rows = rows or (6 if full else 0)
-        shape = levels.shape
-        index, side = cupy.empty(shape, np.int64), cupy.empty(shape, np.int8)
+    def solve(self, sources: SourceLanes, levels: Floats, key: Indices, full: bool) -> Roots:
+        """Roots of S(b) = level, with what derivatives need if `full`."""
+        below, side, u, factors = self._solve(sources, levels, key, 6 if full else 0)
+        return _roots(below, side, u, factors) if full else Roots(below, side, u)
+
+    def solve_steps(self, sources: SourceLanes, first: float, steps: int, full: bool) -> Roots:
+        """Return the same at the levels first, first + 1, ...; without `full`, their `kernel`."""
+        return _roots(*self._solve_steps(sources, first, steps, 6 if full else 2))
+
+    def _solve(
+        self, sources: SourceLanes, levels: Floats, key: Indices, rows: int
+    ) -> tuple[Indices, Array, Floats, Floats]:
+        """Return `below`, `side` and `u` of roots, and so many rows of factors (or one, empty)."""
+        s, shape = sources, levels.shape
+        below, side = cupy.empty(shape, np.int64), cupy.empty(shape, np.int8)
         u, factors = cupy.empty(shape), cupy.empty((max(rows, 1), *shape))
-        high, low = pairs or (or_nothing(None), or_nothing(None))
-        SOLVE(
-            gap,
-            count,
-            or_nothing(weights),
-            high,
-            low,
-            left,
-            right,
-            levels,
-            key,
-            gap.shape[1],
-            shape[1],
-            weights is not None,
-            rows,
-            index,
-            side,
-            u,
-            factors,
-        )
-        return index, side, u, factors if rows else None
+        high, low = s.pairs or (or_nothing(None), or_nothing(None))
+        lanes = s.gap, s.present, or_nothing(s.weights), high, low, s.left, s.right
+        sizes = s.gap.shape[1], shape[1], s.weights is not None, rows
+        SOLVE(*lanes, levels, key, *sizes, below, side, u, factors)
+        return below, side, u, factors
 
-    def solve_steps(
-        self,
-        gap: Array,
-        count: Array,
-        left: Array,
-        right: Array,
-        first: float,
-        steps: int,
-        rows: int,
-    ) -> Any:
-        """`solve` at the levels first, first + 1, ... of every lane, for unit weights."""
-        lanes = len(gap)
+    def _solve_steps(
+        self, sources: SourceLanes, first: float, steps: int, rows: int
+    ) -> tuple[Indices, Array, Floats, Floats]:
+        """Return the same at the levels first, first + 1, ... of every lane."""
+        lanes = len(sources.gap)
         levels = cupy.broadcast_to(cupy.arange(first, first + steps), (lanes, steps))
-        key = self.identity(lanes)
-        return self.solve(gap, count, None, None, left, right, levels, key, True, rows)
+        return self._solve(sources, levels, self.identity(lanes), rows)
 
-    def sorted_values(
-        self,
-        x: Array,
-        gap: Array,
-        count: Array,
-        left: Array,
-        right: Array,
-        alpha: Array,
-        first: float,
-        steps: int,
-        dtype: Any,
-    ) -> Array:
-        """Return the roots that `solve_steps` gives, rounded, but never descending.
-
-        NaN in lanes without sources.
-        """
-        out = cupy.empty((len(x), steps))
-        SORTED(x, gap, count, left, right, alpha, first, x.shape[1], steps, out)
-        return self._running_largest(out, dtype)
-
-    def anchors(self, x: Array, index: Array, side: Array, key: Array) -> tuple[Array, Array]:
-        """Return the two nodes that anchor each threshold."""
-        lo, hi = cupy.empty((2, *index.shape))
-        ANCHORS(x, index, side, key, x.shape[1], index.shape[1], lo, hi)
+    def anchors(self, x: Floats, roots: Roots, key: Indices) -> Pair:
+        """Return the two sources that anchor each root."""
+        shape = roots.below.shape
+        lo, hi = cupy.empty((2, *shape))
+        ANCHORS(x, roots.below, roots.side, key, x.shape[1], shape[1], lo, hi)
         return lo, hi
 
-    def thresholds(self, lo: Array, hi: Array, u: Array, alpha: Array, key: Array) -> Array:
+    def thresholds(self, lo: Floats, hi: Floats, u: Floats, alpha: Floats, key: Indices) -> Floats:
         """(lo + hi)/2 + alpha u, rounded."""
-        out = cupy.empty(u.shape)
+        out: Floats = cupy.empty(u.shape)
         THRESHOLDS(lo, hi, u, alpha, key, u.shape[1], out)
         return out
 
-    def pull_sorted(
-        self,
-        x: Array,
-        gap: Array,
-        order: Array,
-        count: Array,
-        scans: tuple[Array, Array],
-        first: float,
-        bar: Array,
-    ) -> tuple[Array, Array]:
+    def sorted_values(self, sources: SourceLanes, first: float, steps: int, dtype: DType) -> Array:
+        """Return the roots that `solve_steps` gives, rounded, but never descending."""
+        s = sources
+        out = cupy.empty((len(s.x), steps))
+        lanes = s.x, s.gap, s.present, s.left, s.right, s.alpha
+        SORTED(*lanes, first, s.x.shape[1], steps, out)
+        return self._running_largest(out, dtype)
+
+    def sorted_vjp(self, sources: SourceLanes, first: float, bar: Floats) -> Pair:
         """Cotangents of x, in the caller's order, and alpha for `bar`, that of `sorted_values`."""
-        n, key = x.shape[1], self.identity(len(x))
-        index, _, _, factors = self.solve_steps(gap, count, *scans, first, bar.shape[1], 6)
+        s, n, key = sources, sources.x.shape[1], self.identity(len(sources.x))
+        below, _, _, factors = self._solve_steps(s, first, bar.shape[1], 6)
         # Each threshold gives to its two neighbours, and two scans carry that on.  The thresholds
         # ascend: those that give to one node are side by side.
-        shares, breaks = self.times(factors[2:4], bar), self._breaks(index, key, bar.shape)
-        sums = self._scan(breaks, shares, None, None, both=True, apart=True)[0]
-        nodes = cupy.empty((2, *x.shape))
-        NEIGHBOURS(index, sums, x.size, n, bar.shape[1], nodes)
-        right, left = self._scan(gap, nodes, None, None, both=True, apart=True)[0]
-        x_bar, along = cupy.empty((2, *x.shape))
-        PULL_SORTED(x, gap, order, *scans, left, right, n, x_bar, along)
-        return x_bar, self._sum(along) + self._sum(self.times(bar, factors[5]))
+        _, softmax, (_, centre) = factors.reshape(3, 2, *bar.shape)
+        shares, breaks = self.times(softmax, bar), self._breaks(below, key, bar.shape)
+        sums, _ = self._scan(breaks, shares, None, None, both=True, apart=True)
+        nodes = cupy.empty((2, *s.x.shape))
+        NEIGHBOURS(below, sums, s.x.size, n, bar.shape[1], nodes)
+        (right, left), _ = self._scan(s.gap, nodes, None, None, both=True, apart=True)
+        x_bar, along = cupy.empty((2, *s.x.shape))
+        PULL_SORTED(s.x, s.gap, s.order, s.left, s.right, left, right, n, x_bar, along)
+        return x_bar, self._sum(along) + self._sum(self.times(bar, centre))
+
+
+def _roots(below: Indices, side: Array, u: Floats, factors: Floats) -> Roots:
+    """Return the roots with as many rows of factors as there are."""
+    left, right, *rest = factors
+    if not rest:
+        return Roots(below, side, u, (left, right))
+    q_left, q_right, density, centre = rest
+    return Roots(below, side, u, (left, right), (q_left, q_right), density, centre)

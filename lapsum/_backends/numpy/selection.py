@@ -6,14 +6,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ... import _kernels
-from ..types import Array, Entries, Flags, Floats, Pair, Products, Selected
+from ..types import NEAR, Array, Entries, Flags, Floats, Pair, Products, Selected
 from . import memory
 from .lanes import Lanes
 from .loops import PULL, PUSH, SELECT, SOFTMAX
 
 ROWS = 10  # of a block of `AnchoredThresholds`
 PLAIN, LOGARITHM = 1, 2  # what `select` fills in; 0 is nothing
-NEAR = 1e-12  # the least density alpha dS/db of a threshold whose softmax weights are quotients
 
 
 class Selection(Lanes):
