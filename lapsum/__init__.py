@@ -11,6 +11,7 @@ tends to the hard operator of the same name.
 `soft_topk`               to what extent each entry is among the k largest
 `log_soft_topk`           its logarithm
 `soft_quantile`           quantiles
+`soft_trimmed_mean`       the mean between two quantiles
 `soft_permutation`        the permutation matrix that sorts
 `soft_permute`            its product with an array, without the matrix
 `SoftPermutation`         the matrix as a linear operator
@@ -51,6 +52,7 @@ from ._operators.soft_quantile import soft_quantile
 from ._operators.soft_rank import soft_rank
 from ._operators.soft_sort import soft_sort
 from ._operators.soft_topk import soft_topk
+from ._operators.soft_trimmed_mean import soft_trimmed_mean
 
 __all__ = [
     "Linearization",
@@ -66,6 +68,7 @@ __all__ = [
     "soft_rank",
     "soft_sort",
     "soft_topk",
+    "soft_trimmed_mean",
     "vjp",
 ]
 

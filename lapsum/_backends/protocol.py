@@ -1,7 +1,7 @@
 """What a backend is: kernels by topic.
 
 Arrays are as `types` says.  `key` holds, for each lane, the lane of the sources that it belongs to.
-A new backend needs the names in `PRIMITIVES`; `portable.Portable` has the rest.
+What `portable.Portable` lacks of these is what a new backend must have: its primitives.
 """
 
 from __future__ import annotations
@@ -26,16 +26,6 @@ from .types import (
     Roots,
     Selected,
     SourceLanes,
-)
-
-PRIMITIVES = frozenset(
-    # conversions
-    "xp array_type on_host quiet holds identity numbers contiguous entries own finish freeze "
-    "linear_operator "
-    # order, and sums over it
-    "order to_order from_order sum_lanes decays scan scan_both moments cumulate totals "
-    # targets and thresholds
-    "locate gather scatter solve".split()
 )
 
 

@@ -92,6 +92,19 @@ def check_q(q: Array, name: str = "q") -> None:
         raise ValueError(f"`{name}` must lie strictly between 0 and 1, got {_first(q, bad)!r}")
 
 
+def check_trimming(low: Floats, high: Floats) -> None:
+    """Raise ValueError unless 0 <= low < high <= 1, one pair a lane, on the host."""
+    for name, level in (("low", low), ("high", high)):
+        bad = ~((level >= 0.0) & (level <= 1.0))
+        if bad.any():
+            raise ValueError(f"`{name}` must lie between 0 and 1, got {_first(level, bad)!r}")
+    bad = ~(low < high)
+    if bad.any():
+        raise ValueError(
+            f"`low` must be less than `high`, got {_first(low, bad)!r} and {_first(high, bad)!r}"
+        )
+
+
 def check_k(kernels: Kernels, given: Array, k: Floats, total: Floats | None, n: int) -> Floats:
     """Return the levels k, one a lane, infinite where they are the total weight.
 

@@ -47,51 +47,56 @@ class Node:
         self.pull = pull
         graph.nodes.append(self)
 
-    def _linear(self, value: Floats, factor: Floats, other: Node, other_factor: Floats) -> Node:
-        """Return a node whose derivatives in two others are factors, entry by entry."""
+    def _of_two(self, value: Floats, other: Node, factors: tuple[Floats, Floats]) -> Node:
+        """Return a node whose derivatives in this one and another are factors, entry by entry."""
         times = self.graph.kernels.times
 
         def push(dots: Sequence[Floats | None]) -> Floats:
-            factors = (factor, other_factor)
             parts = [times(d, f) for d, f in zip(dots, factors, strict=True) if d is not None]
-            return parts[0] + parts[1] if len(parts) > 1 else parts[0]
+            return parts[0] if len(parts) == 1 else parts[0] + parts[1]
 
         def pull(bar: Floats) -> Sequence[Floats]:
-            return times(bar, factor), times(bar, other_factor)
+            return [times(bar, factor) for factor in factors]
 
         return Node(self.graph, value, (self, other), push, pull)
 
-    def _constant(self, other: Node | Floats | float) -> Node:
-        return other if isinstance(other, Node) else self.graph.constant(other)
+    def __add__(self, other: Node) -> Node:
+        one = self.graph.one
+        return self._of_two(self.value + other.value, other, (one, one))
 
-    def __add__(self, other: Node | Floats | float) -> Node:
-        b, one = self._constant(other), self.graph.one
-        return self._linear(self.value + b.value, one, b, one)
+    def __sub__(self, other: Node) -> Node:
+        one = self.graph.one
+        return self._of_two(self.value - other.value, other, (one, -one))
 
-    def __sub__(self, other: Node | Floats | float) -> Node:
-        b, one = self._constant(other), self.graph.one
-        return self._linear(self.value - b.value, one, b, -one)
+    def __mul__(self, other: Node) -> Node:
+        product = self.graph.kernels.times(self.value, other.value)
+        return self._of_two(product, other, (other.value, self.value))
 
-    def __mul__(self, other: Node | Floats | float) -> Node:
-        b, times = self._constant(other), self.graph.kernels.times
-        return self._linear(times(self.value, b.value), b.value, b, self.value)
-
-    def __truediv__(self, other: Node | Floats | float) -> Node:
-        b = self._constant(other)
-        quotient = self.value / b.value
-        return self._linear(quotient, 1.0 / b.value, b, -quotient / b.value)
+    def __truediv__(self, other: Node) -> Node:
+        quotient = self.value / other.value
+        return self._of_two(quotient, other, (1.0 / other.value, -quotient / other.value))
 
     def sum(self) -> Node:
         """Return the sum of each lane."""
+        return self.mapped(
+            sum_in_lane(self.value)[:, None],
+            lambda dot: sum_in_lane(dot)[:, None],
+            lambda bar: bar + self.graph.zeros(self),
+        )
 
-        def push(dots: Sequence[Floats | None]) -> Floats:
+    def mapped(
+        self,
+        value: Floats,
+        push: Callable[[Floats], Floats],
+        pull: Callable[[Floats], Floats],
+    ) -> Node:
+        """Return a node that follows from this one alone, with its derivative and the transpose."""
+
+        def push_one(dots: Sequence[Floats | None]) -> Floats:
             (dot,) = dots
-            return sum_in_lane(self.graph.zeros(self) if dot is None else dot)[:, None]
+            return self.graph.zeros(self) if dot is None else push(dot)
 
-        def pull(bar: Floats) -> Sequence[Floats]:
-            return (bar + self.graph.zeros(self),)
-
-        return Node(self.graph, sum_in_lane(self.value)[:, None], (self,), push, pull)
+        return Node(self.graph, value, (self,), push_one, lambda bar: [pull(bar)])
 
 
 class Graph:
@@ -113,14 +118,17 @@ class Graph:
         self.rules: list[Rule] = []
         self.one = kernels.xp.ones((1, 1))
 
-    def constant(self, value: Floats | float) -> Node:
-        """Return a node that does not move."""
-        array = self.kernels.xp.full((1, 1), value) if isinstance(value, float) else value
-        return Node(self, array, (), lambda dots: self.kernels.xp.zeros((1, 1)), lambda bar: ())
+    def leaf(self, value: Floats) -> Node:
+        """Return a node that follows from nothing: an argument, or a constant."""
+        return Node(self, value, (), lambda dots: self.zeros_like(value), lambda bar: [])
+
+    def zeros_like(self, value: Floats) -> Floats:
+        """Return zeros of the shape of a value."""
+        return self.kernels.xp.zeros(value.shape)
 
     def zeros(self, node: Node) -> Floats:
         """Return zeros of the shape of a node."""
-        return self.kernels.xp.zeros(node.value.shape)
+        return self.zeros_like(node.value)
 
     def apply(
         self, operator: Callable[..., Any], arguments: Mapping[str, Node], **options: Any
@@ -192,26 +200,30 @@ class Composed(EntriesRule):
     def compose(self, graph: Graph, arguments: Mapping[str, Node]) -> Node:
         """Return the result, from the differentiable arguments by name.
 
-        Entries and weights are (lanes, n), all others (lanes, 1); infinite entries are zero there,
-        since their derivatives are.
+        Entries and weights, which are rescaled, are (lanes, n), all others (lanes, 1).
         """
 
+    def total_weight(self, graph: Graph, arguments: Mapping[str, Node]) -> Node:
+        """Return W, rescaled: the correctly rounded sum of the weights, or how many entries."""
+        if self.total is None:
+            return graph.leaf(self.kernels.xp.full((self.count, 1), float(self.n)))
+        weights = arguments["weights"]
+        return weights.mapped(
+            self.rescale(self.total)[:, None],
+            lambda dot: sum_in_lane(dot)[:, None],
+            lambda bar: bar + graph.zeros(weights),
+        )
+
     def _composed(self, linearize: bool) -> Floats:
-        kernels, lanes = self.kernels, self.lanes
-        self.graph = graph = Graph(kernels, self.workers, linearize)
-        self.arguments = {
-            name: Node(
-                graph,
-                lanes[name] if lanes[name].ndim == 2 else lanes[name][:, None],
-                (),
-                lambda dots: graph.one,
-                lambda bar: (),
-            )
-            for name in self.layouts
-        }
-        self.outcome = self.compose(graph, self.arguments)
+        graph = Graph(self.kernels, self.workers, linearize)
+        lanes = {name: self.kernels.contiguous(self.lanes[name]) for name in self.layouts}
+        if self.weights is not None:
+            lanes["weights"] = self.weights
+        arguments = {name: graph.leaf(_column(lanes[name])) for name in self.layouts}
+        self.graph, self.arguments = graph, arguments
+        self.outcome = self.compose(graph, arguments)
         for rule in graph.rules:
-            self.nan_lanes = either(self.nan_lanes, getattr(rule, "nan_lanes", None))
+            self.nan_lanes = either(self.nan_lanes, rule.nan_lanes)
         return self.outcome.value
 
     def value(self, out: Array | None = None) -> Array:
@@ -225,7 +237,10 @@ class Composed(EntriesRule):
 
     def careful_jvp(self, tangents: Tangents) -> Floats:
         """Return the tangent, in lanes of any kind."""
-        dots = {self.arguments[name]: _column(dot) for name, dot in tangents.items()}
+        dots = {}
+        for name, dot in tangents.items():
+            dot = self.rescale(dot) if name == "weights" else dot
+            dots[self.arguments[name]] = _column(dot)
         return self.graph.jvp(dots, self.outcome)
 
     def careful_vjp(self, bar: Floats, wrt: frozenset[str]) -> dict[str, Array]:
@@ -233,9 +248,10 @@ class Composed(EntriesRule):
         bars = self.graph.vjp(_column(bar), self.outcome)
         out: dict[str, Array] = {}
         for name in wrt:
-            node, lanes = self.arguments[name], self.lanes[name]
+            node = self.arguments[name]
             pulled = bars[node] if node in bars else self.graph.zeros(node)
-            out[name] = pulled if lanes.ndim == 2 else pulled[:, 0]
+            pulled = self.rescale(pulled) if name == "weights" else pulled
+            out[name] = pulled if self.lanes[name].ndim == 2 else pulled[:, 0]
         return out
 
 

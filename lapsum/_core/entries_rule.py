@@ -64,7 +64,7 @@ class EntriesRule(Rule):
         Correctly rounded sums of the weights, if there are any; on a device, NaN for weights that
         the host would refuse.
     nan_lanes : array of bool, shape (lanes,), or None
-        Lanes that hold a NaN, whose results are NaN; None for none.  Known with the value.
+        Lanes that are NaN since they hold one; None for none.  Known with the value.
     """
 
     total: Floats | None = None

@@ -108,6 +108,23 @@ class PerLane(Layout):
         return _reduced(lanes.reshape(self.batch), self.shape)
 
 
+class Reduced(Layout):
+    """One number a lane, where an axis was, which may be kept with length 1."""
+
+    def __init__(self, kernels: Kernels, batch: Shape, axis: int, keepdims: bool) -> None:
+        at = len(batch) + 1 + axis
+        shape = (*batch[:at], 1, *batch[at:]) if keepdims else batch
+        super().__init__(kernels, shape, batch)
+
+    def pack(self, array: Array) -> Floats:
+        """Return `array` as float64, (lanes,)."""
+        return self.kernels.contiguous(array.reshape(prod(self.batch)))
+
+    def unpack(self, lanes: Array) -> Array:
+        """Undo `pack`."""
+        return lanes.reshape(self.shape)
+
+
 class WholeInEveryLane(Layout):
     """The whole argument, raveled, as the same lane for every element of the batch."""
 

@@ -6,9 +6,9 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping
 
 from .._backends.protocol import Kernels
-from .._backends.types import Array, DType, Floats
+from .._backends.types import Array, DType, Flags, Floats
 from .checks import check_out
-from .layout import AlongAxis, Layout, PerLane
+from .layout import Layout
 
 LARGE = 2.0**900  # no sum of smaller values, or of their differences, overflows
 
@@ -42,7 +42,12 @@ class Rule(ABC):
     dtypes: dict[str, DType]
     lanes: dict[str, Array]
     dtype: DType
-    result: AlongAxis | PerLane
+    result: Layout
+
+    @property
+    def nan_lanes(self) -> Flags | None:
+        """Lanes of the result that are NaN since they hold one; None for none."""
+        return None
 
     @abstractmethod
     def value(self, out: Array | None = None) -> Array:
