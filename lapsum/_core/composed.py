@@ -84,6 +84,10 @@ class Node:
             lambda bar: bar + self.graph.zeros(self),
         )
 
+    def replaced(self, value: Floats) -> Node:
+        """Return a node with the derivatives of this one and another value."""
+        return self.mapped(value, lambda dot: dot, lambda bar: bar)
+
     def mapped(
         self,
         value: Floats,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from .._backends.types import Floats, any_in_lane, sum_in_lane
+from .._backends.types import Floats, all_in_lane, any_in_lane, sum_in_lane
 from .._core.call import evaluate, rule_of
 from .._core.checks import check_flag, check_trimming
 from .._core.composed import Composed, Graph, Node
@@ -42,9 +42,11 @@ def soft_trimmed_mean(
     ----------
     x : array_like
         The sample.
-    low, high : array_like
-        The levels between which entries count, ``0 <= low < high <= 1``; must broadcast to the
-        batch shape (the axes but `axis`).
+    low : array_like
+        The level from which on entries count, in [0, 1]; must broadcast to the batch shape (the
+        axes but `axis`).
+    high : array_like
+        The level up to which they do, in [0, 1] and greater than `low`; likewise.
     alpha : array_like
         Positive scale, in the units of `x`; must broadcast to the batch shape.
     weights : array_like, optional
@@ -93,9 +95,9 @@ def soft_trimmed_mean(
     Examples
     --------
     >>> import lapsum
-    >>> lapsum.soft_trimmed_mean([1.0, 2.0, 3.0, 4.0, 1000.0], 0.2, 0.8, 0.1).round(3)
+    >>> lapsum.soft_trimmed_mean([1.0, 2.0, 3.0, 4.0, 1000.0], 0.2, 0.8, 0.05).round(3)
     np.float64(3.0)
-    >>> lapsum.soft_trimmed_mean([1.0, 2.0, 3.0, 4.0, 1000.0], 0.0, 1.0, 0.1).round(3)
+    >>> lapsum.soft_trimmed_mean([1.0, 2.0, 3.0, 4.0, 1000.0], 0.0, 1.0, 0.05).round(3)
     np.float64(202.0)
     """
     return evaluate(
@@ -134,38 +136,58 @@ class SoftTrimmedMean(Composed):
             check_trimming(self.lanes["low"], self.lanes["high"])
 
     def compose(self, graph: Graph, arguments: Mapping[str, Node]) -> Node:
-        """Return the mean: an entry, and the mean distance of the others from it."""
-        x, low, high = (arguments[name] for name in ("x", "low", "high"))
-        xp, total = self.kernels.xp, self.total_weight(graph, arguments)
-        entries = {name: arguments[name] for name in ("x", "alpha", "weights") if name in arguments}
+        """Return the mean: an entry, and the mean distance of the others from it.
 
-        def up_to(level: Node) -> Node:
-            return graph.apply(soft_topk, {**entries, "k": level * total}, largest=False)
-
-        mass = up_to(high) - up_to(low)
-        if "weights" in arguments:
-            mass = mass * arguments["weights"]
-        origin = self._heaviest(x.value, mass.value)
-        # The sums on the way may overflow though the mean does not.
-        large = any_in_lane(xp.isfinite(x.value) & (xp.abs(x.value) > LARGE))[:, None]
-        unit = xp.where(large, 2.0**200, xp.ones(large.shape))
+        What a selection changes is counted from its own quantile: it keeps its sum, so any origin
+        will do, and there the large slopes meet tiny distances.
+        """
+        x, total = arguments["x"], self.total_weight(graph, arguments)
+        xp, weights = self.kernels.xp, arguments.get("weights")
         finite = xp.isfinite(x.value)
-        away = x.mapped(
-            xp.where(finite, x.value / unit - origin / unit, 0.0),
-            lambda dot: xp.where(finite, dot / unit, 0.0),
-            lambda bar: xp.where(finite, bar / unit, 0.0),
+        # The sums on the way may overflow, or underflow, though the mean does not.
+        large = any_in_lane(finite & (xp.abs(x.value) > LARGE))[:, None]
+        small = all_in_lane(~finite | (xp.abs(x.value) < 1.0 / LARGE))[:, None]
+        unit = xp.where(large, 2.0**200, xp.where(small, 2.0**-200, xp.ones(large.shape)))
+
+        def distance(origin: Floats) -> Node:
+            return x.mapped(
+                xp.where(finite, x.value / unit - origin / unit, 0.0),
+                lambda dot: xp.where(finite, dot / unit, 0.0),
+                lambda bar: xp.where(finite, bar / unit, 0.0),
+            )
+
+        def weighed(p: Node) -> Node:
+            return p if weights is None else p * weights
+
+        def rise(p: Node, k: Node) -> Node:
+            edge, kept = self._edge(x.value, p.value, weights), xp.isfinite(p.value)
+            moved = p if weights is None else p * graph.leaf(weights.value)
+            beyond = k
+            if weights is not None:
+                beyond = k - weighed(graph.leaf(xp.where(kept, p.value, 0.0))).sum()
+            moment = (moved * graph.leaf(distance(edge).value)).sum()
+            return moment + beyond * graph.leaf(edge / unit - origin / unit)
+
+        k_low, k_high = (arguments[name] * total for name in ("low", "high"))
+        entries = {name: arguments[name] for name in ("x", "alpha", "weights") if name in arguments}
+        p_low, p_high = (
+            graph.apply(soft_topk, {**entries, "k": k}, largest=False) for k in (k_low, k_high)
         )
-        empty = total.value == 0.0
-        whole = (high - low) * total
-        whole = whole.mapped(xp.where(empty, 1.0, whole.value), lambda dot: dot, lambda bar: bar)
-        mean = (away * mass).sum() / whole + graph.leaf(origin / unit)
+        mass = weighed(graph.leaf(p_high.value - p_low.value))
+        origin = self._heaviest(x.value, mass.value)
+        sum_of_distances = (distance(origin) * mass).sum()
+        rising = sum_of_distances + (rise(p_high, k_high) - rise(p_low, k_low))
+        whole, empty = k_high - k_low, total.value == 0.0
+        whole = whole.replaced(xp.where(empty, 1.0, whole.value))
+        mean = rising.replaced(sum_of_distances.value) / whole + graph.leaf(origin / unit)
         infinite = xp.where(xp.isinf(x.value), xp.sign(x.value), 0.0)
         pull = sum_in_lane(self.kernels.times(mass.value, infinite))[:, None]
-        value = mean.value * unit
-        value = xp.where(pull == 0.0, value, xp.copysign(xp.inf, pull))
-        return mean.mapped(
-            xp.where(empty, xp.nan, value), lambda dot: dot * unit, lambda bar: bar * unit
-        )
+        value = xp.where(pull == 0.0, mean.value * unit, xp.copysign(xp.inf, pull))
+
+        def back(dot: Floats) -> Floats:
+            return xp.where(empty, 0.0, dot * unit)
+
+        return mean.mapped(xp.where(empty, xp.nan, value), back, back)
 
     def _heaviest(self, x: Floats, mass: Floats) -> Floats:
         """Return the finite entry with the largest mass of each lane, 0 for none."""
@@ -174,3 +196,19 @@ class SoftTrimmedMean(Composed):
             return xp.zeros((self.count, 1))
         at = xp.argmax(xp.where(finite, mass, -1.0), axis=-1)[:, None]
         return xp.take_along_axis(xp.where(finite, x, 0.0), at, axis=-1)
+
+    def _edge(self, x: Floats, p: Floats, weights: Node | None) -> Floats:
+        """Return the finite entry next to where a selection ends, 0 for none."""
+        xp = self.kernels.xp
+        if not self.n:
+            return xp.zeros((self.count, 1))
+        there = xp.isfinite(x)
+        if weights is not None:
+            there = there & (weights.value > 0.0)
+        doubt = xp.where(there, xp.minimum(p, 1.0 - p), 0.0)
+        # Where none is in doubt it is the last that is chosen, or the first of all.
+        last = xp.where(there & (p >= 0.5), x, -xp.inf).max(axis=-1)[:, None]
+        first = xp.where(there, x, xp.inf).min(axis=-1)[:, None]
+        edge = xp.where(xp.isfinite(last), last, first)
+        edge = xp.where(any_in_lane(doubt > 0.0)[:, None], self._heaviest(x, doubt), edge)
+        return xp.where(xp.isfinite(edge), edge, 0.0)

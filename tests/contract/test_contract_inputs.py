@@ -147,6 +147,10 @@ def test_empty_batches_and_empty_axes(contract, options, weighted, rng):
     }
     if "k" in empty:
         empty["k"] = 0.0
+    if "k" in contract.positive:  # nothing can be chosen from nothing
+        with pytest.raises(ValueError, match="^`k` must be positive"):
+            contract.call(**empty, **options)
+        return
     lin = contract.linearize(**empty, **options)
     for bar, name in zip(lin.vjp(np.ones(lin.value.shape)), lin.parameters, strict=True):
         assert np.shape(bar) == np.shape(empty[name])

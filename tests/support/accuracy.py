@@ -103,11 +103,14 @@ def derivative_error(contract, regime, weights=""):
                 (tangent, exact[name], dot),
                 (bars[at], oracle._transposed(exact[name]), bar),
             ):
-                worst = max(worst, _product_error(got, matrix, np.ravel(v), scale_one))
+                least = np.abs(v).sum() if scale_one else 0.0
+                if name in contract.sums:
+                    least = np.abs(v).sum() * np.ptp(arguments[contract.data])
+                worst = max(worst, _product_error(got, matrix, np.ravel(v), least))
     return worst
 
 
-def _product_error(got, matrix, v, scale_one):
+def _product_error(got, matrix, v, least):
     with mp.workdps(60):
         v = [mpf(float(value)) for value in v]
         terms = [[a * b for a, b in zip(row, v, strict=True)] for row in matrix]
@@ -115,7 +118,7 @@ def _product_error(got, matrix, v, scale_one):
         # In a wide gap d/dk and d/dweights overflow, and then there is nothing to compare.
         kept = [i for i, size in enumerate(sums) if size < 1e300]
         scale = max((sums[i] for i in kept), default=mpf(0))
-        scale = scale + sum(map(abs, v)) if scale_one else scale
+        scale += mpf(float(least))
         floor = mpf("1e-290")  # below, intermediate results are denormal
         bound = 1e-12 * 2.0**52 * (scale + floor)
         return oracle.units(np.ravel(got)[kept], [sum(terms[i]) for i in kept], bound)

@@ -19,6 +19,8 @@ def call(name, rng, shape, weighted=False):
         lanes["w"] = rng.uniform(0, shape[-1] / 2, size=shape)
     if "k" in contract.scalars:
         lanes["k"] = shape[-1] / 3
+    if "low" in contract.scalars:
+        lanes.update({"low": 0.2, "high": 0.7})
     if name == "soft_quantile":
         lanes["q"] = [0.1, 0.5]
     if weighted:

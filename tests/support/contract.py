@@ -46,6 +46,9 @@ class Contract:
     moves : what a common shift is added to
     follows : whether output i belongs to entry i
     unbounded : whether outputs may be infinite
+    sums : names of parameters whose derivatives are sums of distances between entries, exact
+        beside these alone
+    positive : names of the arguments, beside alpha, that must be greater than zero
     exact : `exact(**arguments, digits)` in mpmath; the oracle's function of that name by default
     jacobian : `jacobian(**arguments)` in mpmath; the oracle's by default
     backend : where it is run
@@ -65,6 +68,8 @@ class Contract:
     moves: tuple[str, ...] = ("x",)
     follows: bool = False
     unbounded: bool = False
+    sums: tuple[str, ...] = ()
+    positive: tuple[str, ...] = ()
     exact: Callable[..., Any] | None = None
     jacobian: Callable[..., Any] | None = None
     backend: Host = BACKENDS[0]
