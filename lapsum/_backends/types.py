@@ -107,6 +107,9 @@ class AnchoredThresholds(NamedTuple):
     centre: Floats
 
 
+DENSITY, VALUE = (AnchoredThresholds._fields.index(name) for name in ("density", "value"))
+
+
 class Selected(NamedTuple):
     """What a selection found.
 
@@ -129,6 +132,18 @@ class Selected(NamedTuple):
     def thresholds(self) -> AnchoredThresholds:
         """The rows of the block."""
         return AnchoredThresholds(*self.block)
+
+    @property
+    def density(self) -> Floats:
+        """Its row of densities, which is asked for alone."""
+        row: Floats = self.block[DENSITY]
+        return row
+
+    @property
+    def value(self) -> Floats:
+        """Its row of rounded thresholds, likewise."""
+        row: Floats = self.block[VALUE]
+        return row
 
 
 class Products(NamedTuple):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import operator
 import os
 from collections.abc import Mapping
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
@@ -22,7 +22,9 @@ def real_array(kernels: Kernels, name: str, value: Any) -> Array:
 
     Numbers and sequences are NumPy's until they are laid out.
     """
-    if type(value) is float or type(value) is int:
+    if type(value) is float:
+        return np.asarray(value)
+    if type(value) is int:
         try:
             return np.asarray(float(value))
         except OverflowError:
@@ -65,16 +67,10 @@ def array_beside(kernels: Kernels, name: str, value: Any) -> Array:
     return real_array(kernels, name, value)
 
 
-class Arguments(NamedTuple):
-    """The array arguments of a call by name, and the dtypes that their cotangents have."""
-
-    kernels: Kernels
-    arrays: dict[str, Array]
-    dtypes: dict[str, DType]
-
-
-def arguments(workers: int | None, values: Mapping[str, Any], weights: Any = None) -> Arguments:
-    """Return the arguments of a call as arrays, with the kernels for them.
+def arguments(
+    workers: int | None, values: Mapping[str, Any], weights: Any = None
+) -> tuple[Kernels, dict[str, Array], dict[str, DType]]:
+    """Return the kernels, the arrays by name, and the dtypes that their cotangents have.
 
     Arrays are the caller's, and those of numbers and sequences NumPy's.
     """
@@ -91,7 +87,7 @@ def arguments(workers: int | None, values: Mapping[str, Any], weights: Any = Non
         else:
             arrays[name] = array = real_array(kernels, name, value)
             dtypes[name] = float_dtype(value, array)
-    return Arguments(kernels, arrays, dtypes)
+    return kernels, arrays, dtypes
 
 
 def float_dtype(value: Any, array: Array) -> DType:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from typing import Any
 
 import numpy as np
@@ -23,7 +24,7 @@ def rule_of(func: Callable[..., Any]) -> Callable[[type[Rule]], type[Rule]]:
     return register
 
 
-def quiet() -> np.errstate:
+def quiet() -> AbstractContextManager[object]:
     """Return a context in which NumPy neither warns nor raises for floating-point events."""
     return np.errstate(all="ignore")
 
@@ -36,11 +37,9 @@ def evaluate(
     **kwargs: Any,
 ) -> Any:
     """Return the value of the operator that `rule` belongs to, in `out` if that is given."""
-    with quiet():
-        call = rule(workers, *args, **kwargs)
-        there = call.out_lanes(out)
-        value = call.to_result(call.value(there))
-        value = call.kernels.finish(value, call.dtype)
+    call = rule(workers, *args, **kwargs)
+    there = call.out_lanes(out)
+    value = call.kernels.finish(call.to_result(call.quiet_value(there)), call.dtype)
     if out is None:
         return value
     if there is None:

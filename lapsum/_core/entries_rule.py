@@ -19,6 +19,7 @@ from .checks import check_alpha, check_k, check_out, check_q, check_total, check
 from .layout import (
     AlongAxis,
     Layout,
+    PerLane,
     WholeInEveryLane,
     batch_of,
     normalize_axis,
@@ -79,34 +80,41 @@ class EntriesRule(Rule):
         axis: int = -1,
     ) -> None:
         self.workers = workers
-        self.kernels, arrays, self.dtypes = arguments(workers, values, weights)
+        kernels, arrays, dtypes = arguments(workers, values, weights)
+        self.kernels, self.dtypes = kernels, dtypes
         x = arrays["x"]
-        self.dtype = self.dtypes["x"]
-        self.axis = normalize_axis(axis, x.ndim)
-        self.batch = batch_of("x", x.shape, self.axis)
-        self.result = self.entries = AlongAxis(self.kernels, x.shape, self.axis, self.batch)
-        self.layouts = {name: self._layout(name, array, x) for name, array in arrays.items()}
+        self.dtype = dtypes["x"]
+        self.axis = axis = normalize_axis(axis, x.ndim)
+        self.batch = batch = batch_of("x", x.shape, axis)
+        self.result = self.entries = AlongAxis(kernels, x.shape, axis, batch)
+        self.layouts = layouts = self._layouts(arrays)
         check_alpha(arrays["alpha"])
         if weights is not None:
             check_weights(arrays["weights"])
-        self.lanes = pack_all(self.kernels, self.layouts, arrays, entries=("x",))
+        self.lanes = lanes = pack_all(kernels, layouts, arrays, entries=("x",))
         if weights is not None:
-            self.total = self.kernels.totals(self.lanes["weights"])
+            self.total = kernels.totals(lanes["weights"])
             check_total(self.total)
         if "q" in arrays:
             check_q(arrays["q"])
         if "k" in arrays:
-            k = check_k(self.kernels, arrays["k"], self.lanes["k"], self.total, self.n)
-            self.lanes["k"] = k
+            lanes["k"] = check_k(kernels, arrays["k"], lanes["k"], self.total, x.shape[axis])
 
-    def _layout(self, name: str, array: Array, x: Array) -> Layout:
-        if name == "x":
-            return self.entries
-        if name == "weights":
-            return weights_layout(self.kernels, array, x.shape, self.axis, self.batch, "x")
-        if name == "q":
-            return WholeInEveryLane(self.kernels, array.shape, self.batch)
-        return scalar_layout(self.kernels, name, array, self.batch)
+    def _layouts(self, arrays: dict[str, Array]) -> dict[str, Layout]:
+        kernels, entries, batch = self.kernels, self.entries, self.batch
+        layouts: dict[str, Layout] = {"x": entries}
+        number = PerLane(kernels, (), batch)
+        for name, array in arrays.items():
+            if name == "weights":
+                shape = entries.shape
+                layouts[name] = weights_layout(kernels, array, shape, self.axis, batch, "x")
+            elif name == "q":
+                layouts[name] = WholeInEveryLane(kernels, array.shape, batch)
+            elif not array.shape:
+                layouts[name] = number
+            elif name != "x":
+                layouts[name] = scalar_layout(kernels, name, array, batch)
+        return layouts
 
     @property
     def n(self) -> int:
@@ -138,6 +146,8 @@ class EntriesRule(Rule):
         host that of the entries, on a device any.
         """
         kernels, x = self.kernels, self.lanes["x"]
+        if out is None and kernels.on_host:
+            return None
         fits = self.dtype == x.dtype or not kernels.on_host
         if out is None:
             new = fits and self.dtype != x.dtype
@@ -183,9 +193,9 @@ class EntriesRule(Rule):
     def vjp(self, bar: Array, wrt: frozenset[str]) -> dict[str, Array]:
         """Return the cotangents of the parameters: fused where that is right, else careful."""
         bars = self._joined_vjp(bar, wrt)
-        return {
-            name: with_nan(self.kernels, self.nan_lanes, bars[name]) for name in bars.keys() & wrt
-        }
+        if self.nan_lanes is None:
+            return bars
+        return {name: with_nan(self.kernels, self.nan_lanes, bars[name]) for name in wrt}
 
     def _joined_vjp(self, bar: Array, wrt: frozenset[str]) -> dict[str, Array]:
         fused = self.fused_vjp(bar, wrt)

@@ -27,7 +27,14 @@ class Layout(ABC):
         Shape of the argument.
     batch : tuple of int
         Shape with one element a lane.
+
+    Attributes
+    ----------
+    scalars : bool
+        Whether these are numbers that do not lie along an axis.
     """
+
+    scalars = False
 
     def __init__(self, kernels: Kernels, shape: Shape, batch: Shape) -> None:
         self.kernels = kernels
@@ -42,12 +49,22 @@ class Layout(ABC):
     def unpack(self, lanes: Array) -> Array:
         """Return the transpose of `pack`: lanes that share an element are added up."""
 
+    def pack_entries(self, array: Array) -> Entries:
+        """Return the same as `pack`, but float32 may stay as it is."""
+        return self.pack(array)
+
+    def spread(self, array: Array) -> tuple[Array, Shape]:
+        """Return numbers as a view with all of each lane, or one for all; and the lanes' shape."""
+        return array, array.shape
+
 
 class AlongAxis(Layout):
     """Lanes that lie along an axis of the argument, counted from the end."""
 
     def __init__(self, kernels: Kernels, shape: Shape, axis: int, batch: Shape) -> None:
-        super().__init__(kernels, shape, batch)
+        self.kernels = kernels
+        self.shape = shape
+        self.batch = batch
         self.axis = axis
         self.size = shape[axis]
         # The common case needs neither moving nor broadcasting.
@@ -88,24 +105,47 @@ class AlongAxis(Layout):
         return self.kernels.xp.moveaxis(_reduced(lanes, (*moved, self.size)), -1, self.axis)
 
 
-class PerLane(Layout):
+class Scalars(Layout):
+    """Numbers that do not lie along lanes."""
+
+    scalars = True
+
+    def pack(self, array: Array) -> Floats:
+        """Return `array` as float64 lanes."""
+        return self.kernels.numbers({"": self.spread(array)})[""]
+
+
+class PerLane(Scalars):
     """One number a lane."""
 
     def spread(self, array: Array) -> tuple[Array, Shape]:
-        """Return the numbers as a view with one for each lane, or one for all, and their shape."""
+        """Return a view with one for each lane, or one for all, and (lanes,)."""
         count = (prod(self.batch),)
-        if not array.ndim:
+        if not array.shape:
             return array, count
         xp = self.kernels.xp
         return xp.broadcast_to(xp.asarray(array), self.batch), count
 
-    def pack(self, array: Array) -> Floats:
-        """Return `array` as float64, (lanes,)."""
-        return self.kernels.numbers({"": self.spread(array)})[""]
-
     def unpack(self, lanes: Array) -> Array:
         """Return the transpose of `pack`."""
         return _reduced(lanes.reshape(self.batch), self.shape)
+
+
+class WholeInEveryLane(Scalars):
+    """The whole argument, raveled, as the same lane for every element of the batch."""
+
+    def spread(self, array: Array) -> tuple[Array, Shape]:
+        """Return a view with all numbers in each lane, or one for all, and the lanes' shape."""
+        shape = prod(self.batch), prod(self.shape)
+        if not array.shape:
+            return array, shape
+        xp = self.kernels.xp
+        return xp.broadcast_to(xp.asarray(array).reshape(-1), shape), shape
+
+    def unpack(self, lanes: Array) -> Array:
+        """Return the transpose of `pack`."""
+        total: Array = lanes.sum(axis=0)
+        return total.reshape(self.shape)
 
 
 class Reduced(Layout):
@@ -123,27 +163,6 @@ class Reduced(Layout):
     def unpack(self, lanes: Array) -> Array:
         """Undo `pack`."""
         return lanes.reshape(self.shape)
-
-
-class WholeInEveryLane(Layout):
-    """The whole argument, raveled, as the same lane for every element of the batch."""
-
-    def spread(self, array: Array) -> tuple[Array, Shape]:
-        """Return a view with all numbers in each lane, or one for all, and the lanes' shape."""
-        shape = prod(self.batch), prod(self.shape)
-        if not array.ndim:
-            return array, shape
-        xp = self.kernels.xp
-        return xp.broadcast_to(xp.asarray(array).reshape(-1), shape), shape
-
-    def pack(self, array: Array) -> Floats:
-        """Return `array` as float64 lanes."""
-        return self.kernels.numbers({"": self.spread(array)})[""]
-
-    def unpack(self, lanes: Array) -> Array:
-        """Return the transpose of `pack`."""
-        total: Array = lanes.sum(axis=0)
-        return total.reshape(self.shape)
 
 
 def _reduced(array: Array, shape: Shape) -> Array:
@@ -167,12 +186,11 @@ def pack_all(
     lanes: dict[str, Any] = {}
     scalars: dict[str, tuple[Array, Shape]] = {}
     for name, layout in layouts.items():
-        if isinstance(layout, PerLane | WholeInEveryLane):
-            scalars[name] = layout.spread(arrays[name])
-        elif isinstance(layout, AlongAxis) and name in entries:
-            lanes[name] = layout.pack_entries(arrays[name])
+        array = arrays[name]
+        if layout.scalars:
+            scalars[name] = layout.spread(array)
         else:
-            lanes[name] = layout.pack(arrays[name])
+            lanes[name] = layout.pack_entries(array) if name in entries else layout.pack(array)
     lanes.update(kernels.numbers(scalars))
     return lanes
 

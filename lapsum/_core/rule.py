@@ -53,6 +53,11 @@ class Rule(ABC):
     def value(self, out: Array | None = None) -> Array:
         """Return the lanes of the result, perhaps written to `out`; nothing is kept."""
 
+    def quiet_value(self, out: Array | None = None) -> Array:
+        """Return the same where nothing warns of floating-point events."""
+        with self.kernels.quiet():
+            return self.value(out)
+
     def linearize(self) -> Array:
         """Return `value()`, and keep what derivatives need, in memory of our own."""
         self.lanes = {name: self.kernels.own(lanes) for name, lanes in self.lanes.items()}

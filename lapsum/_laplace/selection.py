@@ -23,11 +23,11 @@ class Question(NamedTuple):
     """
 
     x: Entries
+    weights: Floats | None
     sign: float
-    alpha: Floats
     levels: Floats
     totals: Floats | None
-    weights: Floats | None
+    alpha: Floats
 
 
 class Selection:
@@ -108,14 +108,23 @@ def select_topk(
     With `copy`, the entries are copied as they are read, and kept.  Results are of the dtype of x,
     or in `out`, which is apart from x in memory; those of invalid lanes are NaN.
     """
-    q = question
-    selected = kernels.select_topk(
-        q.x, q.weights, q.sign, q.levels, q.totals, q.alpha, logarithm, copy, out
-    )
+    selected = kernels.select_topk(*question, logarithm, copy, out)
     if selected.unsolved is None:
-        return Selection(kernels, q, selected), _given(selected.p)
+        return Selection(kernels, question, selected), _given(selected.p)
     with kernels.quiet():
-        return _with_sorted(kernels, q, selected, _given(selected.p), logarithm)
+        return _with_sorted(kernels, question, selected, _given(selected.p), logarithm)
+
+
+def topk_values(
+    kernels: Kernels, question: Question, logarithm: bool, out: Entries | None
+) -> Entries:
+    """Return the results alone."""
+    selected = kernels.select_topk(*question, logarithm, False, out)
+    if selected.unsolved is None and selected.p is not None:
+        return selected.p
+    with kernels.quiet():
+        _, p = _with_sorted(kernels, question, selected, _given(selected.p), logarithm)
+    return p
 
 
 def _with_sorted(

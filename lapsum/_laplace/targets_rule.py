@@ -148,7 +148,7 @@ class TargetsRule(Rule):
         """Undo `to_order`, and perhaps round to float32 if that is the dtype."""
         if self.order is not None:
             lanes = self.kernels.from_order(lanes, self.order, dtype=dtype)
-        return lanes[:, 0] if isinstance(self.result, PerLane) else lanes
+        return lanes[:, 0] if self.result.scalars else lanes
 
     def to_result(self, lanes: Array) -> Array:
         """Return the lanes of a result in the caller's shape."""
@@ -166,7 +166,7 @@ class TargetsRule(Rule):
         """Undo `tangent_of_targets`, in double: they may yet be added up."""
         if self.order is not None:
             lanes = self.kernels.from_order(lanes, self.order)
-        return lanes[:, 0] if isinstance(self.layouts[self.target], PerLane) else lanes
+        return lanes[:, 0] if self.layouts[self.target].scalars else lanes
 
     def sum_targets(self, values: Floats) -> Floats:
         """Add up the values of all targets that share a lane of sources."""

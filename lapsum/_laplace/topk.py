@@ -68,7 +68,7 @@ class TopkDerivatives:
     @cached_property
     def density(self) -> Floats:
         """Alpha dS/db, (lanes, 1)."""
-        return self.b.thresholds.density[:, None]
+        return self.b.selected.density[:, None]
 
     @cached_property
     def probabilities(self) -> Floats:

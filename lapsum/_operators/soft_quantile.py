@@ -163,10 +163,10 @@ class SoftQuantile(EntriesRule):
         self.q = lanes["q"]
         if 0 < self.q.shape[1] <= MOST_SELECTED:
             weights = lanes.get("weights")
-            question = Question(lanes["x"], 1.0, lanes["alpha"], self.q, self.total, weights)
+            question = Question(lanes["x"], weights, 1.0, self.q, self.total, lanes["alpha"])
             self.selection = select_quantiles(kernels, question)
             self.nan_lanes = self.selection.invalid
-            return kernels.detached(self.selection.thresholds.value)
+            return kernels.detached(self.selection.selected.value)
         self.nan_lanes = self.sources.invalid
         return kernels.xp.where(self._empty(), kernels.xp.nan, self.solved.value())
 
@@ -223,7 +223,7 @@ class SoftQuantile(EntriesRule):
     def _rates(self, b: Selection) -> Floats:
         """Return db_i/dq_i."""
         alpha = self.lanes["alpha"][:, None]
-        return self.kernels.times(self.whole / b.thresholds.density, alpha)
+        return self.kernels.times(self.whole / b.selected.density, alpha)
 
     # ---------------------------------------------------------------- in order, whatever lanes hold
 

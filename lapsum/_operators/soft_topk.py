@@ -9,7 +9,7 @@ from .._core.call import evaluate, rule_of
 from .._core.checks import check_flag
 from .._core.entries_rule import EntriesRule, FusedCotangents, FusedTangent
 from .._core.rule import Tangents
-from .._laplace.selection import Question, select_topk
+from .._laplace.selection import Question, select_topk, topk_values
 from .._laplace.topk import TopkDerivatives
 
 if TYPE_CHECKING:
@@ -157,12 +157,13 @@ class SoftTopk(EntriesRule):
     def _question(self) -> Question:
         lanes = self.lanes
         weights = lanes.get("weights")
-        return Question(lanes["x"], self.sign, lanes["alpha"], lanes["k"], self.total, weights)
+        return Question(lanes["x"], weights, self.sign, lanes["k"], self.total, lanes["alpha"])
 
     def value(self, out: Array | None = None) -> Array:
         """Return the probabilities, or their logarithms."""
-        _, p = select_topk(self.kernels, self._question(), self.logarithm, False, out)
-        return p
+        return topk_values(self.kernels, self._question(), self.logarithm, out)
+
+    quiet_value = value  # what arithmetic there is is compiled, or quiet by itself
 
     def linearize(self) -> Array:
         """Return the same, and keep the threshold."""

@@ -48,7 +48,7 @@ def level(request):
 
 def selected(x, alpha, levels, totals=None, weights=None):
     """The selection of one level a lane, and the probabilities."""
-    question = Question(x, 1.0, alpha, levels, totals, weights)
+    question = Question(x, weights, 1.0, levels, totals, alpha)
     return select_topk(kernels, question, logarithm=False, copy=False, out=None)
 
 

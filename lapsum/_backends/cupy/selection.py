@@ -258,7 +258,7 @@ class Selection(Scans):
 
     def fused_lanes(self, selected: Selected) -> Flags:
         """Return which lanes have finite thresholds near to entries."""
-        lo_hi_u, density = selected.block[:3], selected.thresholds.density
+        lo_hi_u, density = selected.block[:3], selected.density
         lanes: Flags
         if density.ndim == 1:
             lanes = cupy.isfinite(lo_hi_u).all(axis=0) & (density > NEAR)

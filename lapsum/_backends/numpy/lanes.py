@@ -53,7 +53,9 @@ class Lanes(Threads):
 
     def entries(self, a: Array) -> Entries:
         """Return the same of an array whose reader takes float32 as it is."""
-        return np.ascontiguousarray(a) if a.dtype == FLOAT32 else self.contiguous(a)
+        if a.dtype is not FLOAT64 and a.dtype == FLOAT32:
+            return np.ascontiguousarray(a)
+        return self.contiguous(a)
 
     def own(self, a: Any) -> Any:
         """Return a copy of `a`, of the same dtype and in C order."""
@@ -61,8 +63,10 @@ class Lanes(Threads):
 
     def finish(self, a: Array, dtype: DType) -> Any:
         """Return `a` rounded once to `dtype`; 0-d results are scalars."""
-        a = a.astype(dtype, copy=False)
-        return a[()] if a.ndim == 0 else a
+        if a.dtype != dtype:
+            with self.quiet():
+                a = a.astype(dtype)
+        return a if a.shape else a[()]
 
     def freeze(self, a: Any) -> Any:
         """Return `a`, which nobody else holds, as a view that cannot be made writeable again."""

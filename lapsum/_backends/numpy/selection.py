@@ -62,8 +62,7 @@ class Selection(Lanes):
 
     def fused_lanes(self, selected: Selected) -> Flags:
         """Return which lanes were solved, all entries being finite, near to entries."""
-        density = selected.thresholds.density
-        near = density > NEAR
+        near = selected.density > NEAR
         solved: Flags = selected.state == 1
         return solved & (near if near.ndim == 1 else near.all(axis=-1))
 
