@@ -92,8 +92,10 @@ def check_q(q: Array, name: str = "q") -> None:
         raise ValueError(f"`{name}` must lie strictly between 0 and 1, got {_first(q, bad)!r}")
 
 
-def check_trimming(low: Floats, high: Floats) -> None:
+def check_trimming(kernels: Kernels, low: Floats, high: Floats) -> None:
     """Raise ValueError unless 0 <= low < high <= 1, one pair a lane, on the host."""
+    if not kernels.on_host:
+        return
     for name, level in (("low", low), ("high", high)):
         bad = ~((level >= 0.0) & (level <= 1.0))
         if bad.any():

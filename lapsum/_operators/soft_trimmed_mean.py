@@ -132,8 +132,7 @@ class SoftTrimmedMean(Composed):
         values = {"x": x, "low": low, "high": high, "alpha": alpha}
         super().__init__(workers, values, weights, axis)
         self.result = Reduced(self.kernels, self.batch, self.axis, check_flag("keepdims", keepdims))
-        if self.kernels.on_host:
-            check_trimming(self.lanes["low"], self.lanes["high"])
+        check_trimming(self.kernels, self.lanes["low"], self.lanes["high"])
 
     def compose(self, graph: Graph, arguments: Mapping[str, Node]) -> Node:
         """Return the mean: an entry, and the mean distance of the others from it.

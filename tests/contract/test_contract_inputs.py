@@ -5,6 +5,7 @@ import threading
 
 import numpy as np
 import pytest
+from backends import CAREFUL, HOST
 from contract import batch_of, every_case, every_host_case, lane_of, tangents_for
 
 
@@ -96,6 +97,30 @@ def test_small_floats_are_computed_in_double_and_rounded_once(
     for bar, name in zip(lin.vjp(np.ones(value.shape)), lin.parameters, strict=True):
         given_as = np.asarray(small[name]).dtype
         assert bar.dtype == given_as
+
+
+@every_host_case
+def test_fused_and_careful_kernels_agree_on_float32(contract, options, weighted, rng):
+    arguments = contract.random(rng, 200, weighted)
+    small = {
+        name: np.asarray(v, np.float32) if name in contract.lanes else v
+        for name, v in arguments.items()
+    }
+    fused, careful = (
+        contract.on(backend).linearize(**small, **options) for backend in (HOST, CAREFUL)
+    )
+    eps = np.finfo(np.float32).eps
+    scale = np.abs(fused.value).max()
+    np.testing.assert_allclose(fused.value, careful.value, rtol=eps, atol=1e-12 * scale)
+    bar = rng.normal(size=np.shape(fused.value)).astype(np.float32)
+    tangents = tangents_for(rng, small, fused.parameters)
+    pairs = [
+        (fused.jvp(*tangents), careful.jvp(*tangents)),
+        *zip(fused.vjp(bar), careful.vjp(bar), strict=True),
+    ]
+    for one, other in pairs:
+        assert one.dtype == other.dtype
+        np.testing.assert_allclose(one, other, rtol=0, atol=2 * eps * np.abs(other).max())
 
 
 @every_case

@@ -56,8 +56,10 @@ class Careful(Host):
             choose.host_kernels_of = before
 
 
-derived = {name: kernel for name, kernel in vars(Portable).items() if not name.startswith("_")}
-CarefulKernels = type("CarefulKernels", (Kernels,), derived)
+DERIVED = {name for name in dir(Portable) if not name.startswith("_")}
+CarefulKernels = type(
+    "CarefulKernels", (Kernels,), {name: getattr(Portable, name) for name in DERIVED}
+)
 
 
 class Double(Host):
@@ -132,7 +134,8 @@ class Matrix:
         return self._backend.call(lambda v: self._operator @ v, other)
 
 
-BACKENDS = (Host(), Careful(), Double(), Gpu())
+HOST, CAREFUL = Host(), Careful()
+BACKENDS = (HOST, CAREFUL, Double(), Gpu())
 DEVICES = BACKENDS[2:]
 EVERYWHERE = [pytest.param(b, id=b.name, marks=b.marks) for b in BACKENDS]
 # Those that need no device; the double only where there is a compiler.
