@@ -35,11 +35,14 @@ def evaluate(
     workers: int | None,
     out: Array | None = None,
     **kwargs: Any,
-) -> Any:
-    """Return the value of the operator that `rule` belongs to, in `out` if that is given."""
+) -> Array:
+    """Return the value of the operator that `rule` belongs to, in `out` if that is given.
+
+    Results of NumPy without dimensions are scalars.
+    """
     call = rule(workers, *args, **kwargs)
     there = call.out_lanes(out)
-    value = call.kernels.finish(call.to_result(call.quiet_value(there)), call.dtype)
+    value: Array = call.kernels.finish(call.to_result(call.quiet_value(there)), call.dtype)
     if out is None:
         return value
     if there is None:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 import operator
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -15,6 +16,8 @@ from .._backends.choose import array_kind
 from .._backends.numpy.lanes import check_levels
 from .._backends.protocol import Kernels
 from .._backends.types import Array, DType, Flags, Floats
+
+MOST_ALLOWED = 2.0**-6  # of a sum of weights in low precision
 
 
 def check_out(kernels: Kernels, out: Any, shape: tuple[int, ...], dtype: DType) -> None:
@@ -41,6 +44,30 @@ def check_flag(name: str, value: Any) -> bool:
     if number not in (0, 1):
         raise TypeError(f"`{name}` must be True or False, got {value!r}")
     return number == 1
+
+
+def _allowance(arrays: Mapping[str, Array], n: int) -> float:
+    """Return by which part of itself a sum of the weights may be too large.
+
+    Added up one by one, or divided by such a sum, it is n/2 roundings of their type at most.
+    """
+    k, weights = (_eps(arrays.get(name)) for name in ("k", "weights"))
+    return min(4.0 * k + (4.0 + 0.5 * n) * weights, MOST_ALLOWED)
+
+
+def _eps(array: Array | None) -> float:
+    if array is None:
+        return 0.0
+    return float(np.finfo(array.dtype).eps) if array.dtype.kind == "f" else 2.0**-52
+
+
+def _rounded_down(
+    kernels: Kernels, k: Floats, total: Floats | None, n: int, allowance: float
+) -> Floats:
+    """Return k, the total weight where it is hardly more."""
+    xp = kernels.xp
+    most = xp.full(k.shape, float(n)) if total is None else total
+    return xp.where((k > most) & (k <= most * (1.0 + allowance)), most, k)
 
 
 def _first(array: Array, bad: Flags) -> Any:
@@ -89,7 +116,11 @@ def check_q(q: Array, name: str = "q") -> None:
         return
     bad = ~((q > 0) & (q < 1))
     if bad.any():
-        raise ValueError(f"`{name}` must lie strictly between 0 and 1, got {_first(q, bad)!r}")
+        value = _first(q, bad)
+        ends = {0.0: "soft_sort(x, alpha)[0] is the soft minimum"}
+        ends[1.0] = "soft_sort(x, alpha)[-1] is the soft maximum"
+        hint = f"; {ends[value]}" if value in ends else ""
+        raise ValueError(f"`{name}` must lie strictly between 0 and 1, got {value!r}{hint}")
 
 
 def check_trimming(kernels: Kernels, low: Floats, high: Floats) -> None:
@@ -107,18 +138,30 @@ def check_trimming(kernels: Kernels, low: Floats, high: Floats) -> None:
         )
 
 
-def check_k(kernels: Kernels, given: Array, k: Floats, total: Floats | None, n: int) -> Floats:
+def check_k(
+    kernels: Kernels,
+    arrays: Mapping[str, Array],
+    k: Floats,
+    total: Floats | None,
+    n: int,
+) -> Floats:
     """Return the levels k, one a lane, infinite where they are the total weight.
 
-    That is `total`, or n without weights, and they may exceed it by a few roundings.  For a device
-    they are returned as they are, and only k that were `given` on the host, beside entries without
-    weights, are refused.
+    That is `total`, or n without weights, and they may exceed it by the roundings of a sum in the
+    precision of the given arrays.  For a device they are returned as they are, and only k that were
+    given on the host, beside entries without weights, are refused.
     """
     levels, bad = k, -1
     if kernels.on_host:
         levels, bad = check_levels(k, total, n)
-    elif total is None and not kernels.holds(given):
-        k = np.ravel(given).astype(float)
+        if bad >= 0:
+            k = _rounded_down(kernels, k, total, n, _allowance(arrays, n))
+            levels, bad = check_levels(k, total, n)
+    elif total is not None:
+        levels = _rounded_down(kernels, k, total, n, _allowance(arrays, n))
+    elif not kernels.holds(arrays["k"]):
+        k = np.ravel(arrays["k"]).astype(float)
+        k = np.where((k > n) & (k <= n * (1.0 + _allowance(arrays, n))), float(n), k)
         _, bad = check_levels(k, total, n)
     if bad >= 0:
         most = f"{n}, the number of entries"

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
 
 from .._backends.types import Array
 from .._core.call import evaluate, rule_of
@@ -12,9 +15,6 @@ from .._core.rule import Tangents
 from .._laplace.targets import Targets, targets_at
 from .._laplace.targets_rule import TargetsRule
 
-if TYPE_CHECKING:
-    from numpy.typing import ArrayLike, NDArray
-
 
 def lap_sum(
     x: ArrayLike,
@@ -22,10 +22,10 @@ def lap_sum(
     alpha: ArrayLike,
     *,
     weights: ArrayLike | None = None,
-    axis: int = -1,
+    axis: int | None = -1,
     workers: int | None = None,
     out: NDArray[Any] | None = None,
-) -> Any:
+) -> NDArray[Any] | np.floating[Any]:
     r"""Sum of the Laplace CDFs of sources, at targets.
 
     .. math:: & S(x_i) = \sum_j c_j F\Bigl(\frac{x_i - r_j}{\alpha}\Bigr), \\

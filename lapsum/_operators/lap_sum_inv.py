@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
 
 from .._backends.types import Array, Floats
 from .._core.call import evaluate, rule_of
@@ -12,9 +15,6 @@ from .._core.rule import Tangents
 from .._laplace.targets_rule import TargetsRule
 from .._laplace.thresholds import Thresholds, thresholds_at
 
-if TYPE_CHECKING:
-    from numpy.typing import ArrayLike
-
 
 def lap_sum_inv(
     w: ArrayLike,
@@ -22,9 +22,9 @@ def lap_sum_inv(
     alpha: ArrayLike,
     *,
     weights: ArrayLike | None = None,
-    axis: int = -1,
+    axis: int | None = -1,
     workers: int | None = None,
-) -> Any:
+) -> NDArray[Any] | np.floating[Any]:
     r"""Inverse of the Lap-Sum: where the sum of the sources' Laplace CDFs reaches a level.
 
     .. math:: & S^{-1}(w) = b \quad\text{with} \\
@@ -119,7 +119,7 @@ class LapSumInverse(TargetsRule):
         alpha: Any,
         *,
         weights: Any = None,
-        axis: int = -1,
+        axis: int | None = -1,
     ) -> None:
         super().__init__(workers, w, r, alpha, weights=weights, axis=axis)
 

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+from numpy.typing import ArrayLike, NDArray
 
 from .._core.call import evaluate, rule_of
 from .._laplace.topk import LogTopkDerivatives
 from .soft_topk import SoftTopk
-
-if TYPE_CHECKING:
-    from numpy.typing import ArrayLike, NDArray
 
 
 def log_soft_topk(
@@ -18,11 +17,11 @@ def log_soft_topk(
     alpha: ArrayLike,
     *,
     weights: ArrayLike | None = None,
-    axis: int = -1,
+    axis: int | None = -1,
     largest: bool = True,
     workers: int | None = None,
     out: NDArray[Any] | None = None,
-) -> Any:
+) -> NDArray[Any]:
     r"""Logarithm of soft top-k selection, computed as such.
 
     .. math:: & \log p_i = \log F\Bigl(\frac{b - x_i}{\alpha}\Bigr), \\

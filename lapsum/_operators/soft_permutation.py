@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+from numpy.typing import ArrayLike, NDArray
 
 from .._backends.types import Array, Floats
 from .._core.call import evaluate, rule_of
@@ -13,18 +15,15 @@ from .._core.rule import Tangents
 from .._laplace.sources import Sources
 from .._laplace.thresholds import Thresholds, integer_thresholds
 
-if TYPE_CHECKING:
-    from numpy.typing import ArrayLike
-
 
 def soft_permutation(
     x: ArrayLike,
     alpha: ArrayLike,
     *,
-    axis: int = -1,
+    axis: int | None = -1,
     descending: bool = False,
     workers: int | None = None,
-) -> Any:
+) -> NDArray[Any]:
     r"""Soft permutation matrix: to what extent each entry is at each position of the sorted order.
 
     .. math:: & P_{ij} = F\Bigl(\frac{b_i - x_j}{\alpha}\Bigr)
@@ -106,7 +105,7 @@ class PermutationMatrix(EntriesRule):
         x: Any,
         alpha: Any,
         *,
-        axis: int = -1,
+        axis: int | None = -1,
         descending: bool = False,
     ) -> None:
         super().__init__(workers, {"x": x, "alpha": alpha}, axis=axis)

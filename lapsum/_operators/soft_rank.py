@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+from numpy.typing import ArrayLike, NDArray
 
 from .._backends.types import Array, Floats, all_in_lane, sum_in_lane
 from .._core.call import evaluate, rule_of
@@ -13,20 +15,17 @@ from .._core.rule import LARGE, Tangents
 from .._laplace.sources import Sources
 from .._laplace.targets import Neighbours, Targets, targets_at
 
-if TYPE_CHECKING:
-    from numpy.typing import ArrayLike, NDArray
-
 
 def soft_rank(
     x: ArrayLike,
     alpha: ArrayLike,
     *,
     weights: ArrayLike | None = None,
-    axis: int = -1,
+    axis: int | None = -1,
     descending: bool = False,
     workers: int | None = None,
     out: NDArray[Any] | None = None,
-) -> Any:
+) -> NDArray[Any]:
     r"""Soft ranks: one half plus the Lap-Sum of all entries at each of them.
 
     .. math:: y_i = \frac12 + \sum_j c_j F\Bigl(\frac{x_i - x_j}{\alpha}\Bigr)
@@ -125,7 +124,7 @@ class SoftRank(EntriesRule):
         alpha: Any,
         *,
         weights: Any = None,
-        axis: int = -1,
+        axis: int | None = -1,
         descending: bool = False,
     ) -> None:
         super().__init__(workers, {"x": x, "alpha": alpha}, weights, axis)
@@ -138,7 +137,8 @@ class SoftRank(EntriesRule):
 
     def value(self, out: Array | None = None) -> Array:
         """Return the ranks."""
-        return self.kernels.ranks(self._sources(self.lanes["alpha"]).lanes, self.dtype)
+        y = self.kernels.ranks(self._sources(self.lanes["alpha"]).lanes, self.dtype)
+        return y if self.total is None else self.mute_absent(y)
 
     def linearize(self) -> Array:
         """Return the ranks, and keep the sorted sources."""
@@ -146,9 +146,11 @@ class SoftRank(EntriesRule):
         if self.total is not None:  # absent entries stay where they were given
             lanes["x"] = kernels.own(lanes["x"])
         self.sources = self._sources(kernels.own(lanes["alpha"]))
-        self.lanes = {}
         self.nan_lanes = self.sources.invalid
-        return kernels.ranks(self.sources.lanes, self.dtype)
+        y = kernels.ranks(self.sources.lanes, self.dtype)
+        y = y if self.total is None else self.mute_absent(y)
+        self.lanes = {}
+        return y
 
     @cached_property
     def at(self) -> Targets:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+from numpy.typing import ArrayLike, NDArray
 
 from .._backends.types import Array, Floats, all_in_lane, sum_in_lane
 from .._core.call import evaluate, rule_of
@@ -13,9 +15,6 @@ from .._core.rule import Tangents
 from .._laplace.sources import Sources
 from .._laplace.thresholds import Thresholds, thresholds_at_steps
 
-if TYPE_CHECKING:
-    from numpy.typing import ArrayLike, NDArray
-
 FIRST_LEVEL = 0.5  # of the positions' levels, which are one apart
 
 
@@ -23,11 +22,11 @@ def soft_sort(
     x: ArrayLike,
     alpha: ArrayLike,
     *,
-    axis: int = -1,
+    axis: int | None = -1,
     descending: bool = False,
     workers: int | None = None,
     out: NDArray[Any] | None = None,
-) -> Any:
+) -> NDArray[Any]:
     r"""Soft sorting: the inverse Lap-Sum at the half-integer levels.
 
     .. math:: & y_i = S^{-1}(i - \tfrac12), \quad i = 1, \dots, n, \\
@@ -108,7 +107,7 @@ class SoftSort(EntriesRule):
         x: Any,
         alpha: Any,
         *,
-        axis: int = -1,
+        axis: int | None = -1,
         descending: bool = False,
     ) -> None:
         super().__init__(workers, {"x": x, "alpha": alpha}, axis=axis)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+from numpy.typing import ArrayLike, NDArray
 
 from .._backends.types import Array, Floats, all_in_lane, sum_in_lane
 from .._core.call import evaluate, rule_of
@@ -12,9 +14,6 @@ from .._core.rule import Tangents
 from .._laplace.selection import Question, select_topk, topk_values
 from .._laplace.topk import TopkDerivatives
 
-if TYPE_CHECKING:
-    from numpy.typing import ArrayLike, NDArray
-
 
 def soft_topk(
     x: ArrayLike,
@@ -22,11 +21,11 @@ def soft_topk(
     alpha: ArrayLike,
     *,
     weights: ArrayLike | None = None,
-    axis: int = -1,
+    axis: int | None = -1,
     largest: bool = True,
     workers: int | None = None,
     out: NDArray[Any] | None = None,
-) -> Any:
+) -> NDArray[Any]:
     r"""Soft top-k selection: to what extent each entry is among the k largest.
 
     .. math:: & p_i = F\Bigl(\frac{b - x_i}{\alpha}\Bigr), \\
@@ -143,7 +142,7 @@ class SoftTopk(EntriesRule):
         alpha: Any,
         *,
         weights: Any = None,
-        axis: int = -1,
+        axis: int | None = -1,
         largest: bool = True,
     ) -> None:
         super().__init__(workers, {"x": x, "k": k, "alpha": alpha}, weights, axis)
@@ -161,7 +160,8 @@ class SoftTopk(EntriesRule):
 
     def value(self, out: Array | None = None) -> Array:
         """Return the probabilities, or their logarithms."""
-        return topk_values(self.kernels, self._question(), self.logarithm, out)
+        p = topk_values(self.kernels, self._question(), self.logarithm, out)
+        return p if self.total is None else self.mute_absent(p)
 
     quiet_value = value  # what arithmetic there is is compiled, or quiet by itself
 
@@ -173,6 +173,7 @@ class SoftTopk(EntriesRule):
             lanes["weights"] = kernels.own(lanes["weights"])
         self.b, p = select_topk(kernels, self._question(), self.logarithm, True, None)
         self.nan_lanes = self.b.invalid
+        p = p if self.total is None else self.mute_absent(p)
         self.alpha = kernels.own(lanes["alpha"])
         del lanes["x"], lanes["k"], lanes["alpha"]
         self.careful = self.derivatives(kernels, self.b, self.sign, self.alpha, self.weights, p)
@@ -180,7 +181,7 @@ class SoftTopk(EntriesRule):
 
     def from_result(self, array: Array) -> Array:
         """Undo `to_result`; float32 stays as it is where kernels read it."""
-        return self.entries.pack_entries(array) if self.total is None else self.entries.pack(array)
+        return self.result.pack_entries(array) if self.total is None else self.result.pack(array)
 
     def fused_jvp(self, tangents: Tangents) -> FusedTangent | None:
         """Return the tangent by three passes over the entries, where it is finite."""

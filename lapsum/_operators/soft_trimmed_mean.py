@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
 
 from .._backends.types import Floats, all_in_lane, any_in_lane, sum_in_lane
 from .._core.call import evaluate, rule_of
@@ -13,9 +16,6 @@ from .._core.layout import Reduced
 from .._core.rule import LARGE
 from .soft_topk import soft_topk
 
-if TYPE_CHECKING:
-    from numpy.typing import ArrayLike
-
 
 def soft_trimmed_mean(
     x: ArrayLike,
@@ -24,10 +24,10 @@ def soft_trimmed_mean(
     alpha: ArrayLike,
     *,
     weights: ArrayLike | None = None,
-    axis: int = -1,
+    axis: int | tuple[int, ...] | None = -1,
     keepdims: bool = False,
     workers: int | None = None,
-) -> Any:
+) -> NDArray[Any] | np.floating[Any]:
     r"""Soft trimmed mean: the weighted mean of the entries between two quantile levels.
 
     .. math:: & y = \frac{\sum_i c_i s_i x_i}{\sum_i c_i s_i}, \\
@@ -117,6 +117,8 @@ def soft_trimmed_mean(
 class SoftTrimmedMean(Composed):
     """The rule of `soft_trimmed_mean`."""
 
+    several_axes = True
+
     def __init__(
         self,
         workers: int | None,
@@ -126,12 +128,12 @@ class SoftTrimmedMean(Composed):
         alpha: Any,
         *,
         weights: Any = None,
-        axis: int = -1,
+        axis: int | tuple[int, ...] | None = -1,
         keepdims: bool = False,
     ) -> None:
         values = {"x": x, "low": low, "high": high, "alpha": alpha}
         super().__init__(workers, values, weights, axis)
-        self.result = Reduced(self.kernels, self.batch, self.axis, check_flag("keepdims", keepdims))
+        self.result = Reduced(self.entries, self.axes, check_flag("keepdims", keepdims))
         check_trimming(self.kernels, self.lanes["low"], self.lanes["high"])
 
     def compose(self, graph: Graph, arguments: Mapping[str, Node]) -> Node:
