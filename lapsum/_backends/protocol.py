@@ -6,7 +6,7 @@ What `portable.Portable` lacks of these is what a new backend must have: its pri
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from contextlib import AbstractContextManager
 from typing import Any, Protocol
 
@@ -27,6 +27,25 @@ from .types import (
     Selected,
     SourceLanes,
 )
+
+
+class LinearProducts(Protocol):
+    """A matrix that is known by its products."""
+
+    shape: tuple[int, int]
+    dtype: DType
+
+    def matvec(self, v: Array) -> Array:
+        """Return the product with a vector."""
+        ...
+
+    def rmatvec(self, v: Array) -> Array:
+        """Return the product of the transpose with a vector."""
+        ...
+
+    def toarray(self) -> Array:
+        """Return the matrix."""
+        ...
 
 
 class Lanes(Protocol):
@@ -82,13 +101,7 @@ class Lanes(Protocol):
         """Return `a`, which nobody else holds, so that no change of it reaches who gave it."""
         ...
 
-    def linear_operator(
-        self,
-        shape: tuple[int, int],
-        matvec: Callable[[Array], Array],
-        rmatvec: Callable[[Array], Array],
-        dtype: DType,
-    ) -> Any:
+    def linear_operator(self, products: LinearProducts) -> Any:
         """Return a LinearOperator of the library."""
         ...
 

@@ -14,6 +14,7 @@ from .._backends.protocol import Kernels
 from .._backends.types import Array, DType
 
 _FLOATS = (np.float16, np.float32, np.float64)
+EXACT = 2**53  # the largest integer up to which all are floats
 _FLOAT64: np.dtype[np.float64] = np.dtype(np.float64)
 
 
@@ -99,6 +100,36 @@ def float_dtype(value: Any, array: Array) -> DType:
         native: DType = np.dtype(array.dtype.newbyteorder("="))
         return native
     return _FLOAT64
+
+
+def float_type(name: str, dtype: Any) -> DType:
+    """Return a dtype that results may have: float16, float32 or float64."""
+    try:
+        result: DType = np.dtype(dtype)
+    except TypeError:
+        result = np.dtype(object)
+    if result.type not in _FLOATS:
+        raise TypeError(f"`{name}` must be float16, float32 or float64, got {dtype!r}")
+    return result.newbyteorder("=")
+
+
+def centred_integers(kernels: Kernels, x: Array, axes: tuple[int, ...]) -> Array:
+    """Return integers too large for floats as floats, from the middle of their lane.
+
+    Differences are exact up to 2**54 between the ends of a lane; beyond, they are rounded.
+    """
+    if x.dtype.kind not in "iu" or x.dtype.itemsize < 8 or not x.size:
+        return x
+    if x.max() <= EXACT and x.min() >= -EXACT:
+        return x
+    x = kernels.xp.asarray(x)  # a list beside arrays of a device was still on the host
+    low = x.min(axis=axes, keepdims=True)
+    # As unsigned numbers all distances are below 2**64.
+    away = x.astype(np.uint64) - low.astype(np.uint64)
+    middle = away.max(axis=axes, keepdims=True) // np.uint64(2)
+    above = away >= middle
+    size = kernels.xp.where(above, away - middle, middle - away)
+    return kernels.xp.where(above, 1.0, -1.0) * size.astype(np.float64)
 
 
 def worker_count(workers: Any) -> int:

@@ -87,7 +87,7 @@ def check_alpha(alpha: Array) -> None:
         if value == 0:
             hint = "; any tiny number gives the hard limit"
         elif value < 0:
-            hint = "; the order is chosen by a keyword, not by a sign"
+            hint = "; the order is chosen by `largest` or `descending`, not by a sign"
         raise ValueError(f"`alpha` must be positive and finite, got {value!r}{hint}")
 
 
@@ -167,5 +167,8 @@ def check_k(
         most = f"{n}, the number of entries"
         if total is not None:
             most = f"the total weight {total[bad].item()!r}"
-        raise ValueError(f"`k` must lie between 0 and {most}, got {k[bad].item()!r}")
+        hint, alpha = "", arrays["alpha"]
+        if type(alpha) is np.ndarray and alpha.size == 1 and alpha.item() in range(1, n + 1):
+            hint = "; the order is (x, k, alpha)"
+        raise ValueError(f"`k` must lie between 0 and {most}, got {k[bad].item()!r}{hint}")
     return levels

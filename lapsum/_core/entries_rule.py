@@ -103,6 +103,7 @@ class EntriesRule(Rule):
         check_alpha(arrays["alpha"])
         if weights is not None:
             check_weights(arrays["weights"])
+        arrays["x"] = self.entries_of(x)
         self.lanes = lanes = pack_all(kernels, layouts, arrays, entries=("x",))
         if weights is not None:
             self.total = kernels.totals(lanes["weights"])
@@ -111,6 +112,10 @@ class EntriesRule(Rule):
             check_q(arrays["q"])
         if "k" in arrays:
             lanes["k"] = check_k(kernels, arrays, lanes["k"], self.total, self.n)
+
+    def entries_of(self, x: Array) -> Array:
+        """Return the entries that stand for x."""
+        return x
 
     def _layouts(self, arrays: dict[str, Array]) -> dict[str, Layout]:
         kernels, entries, batch = self.kernels, self.entries, self.batch

@@ -9,13 +9,14 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from .._backends.types import Array, Floats
-from .._core.call import evaluate, rule_of
+from .._core.call import evaluate, operator, rule_of
 from .._core.layout import with_nan
 from .._core.rule import Tangents
 from .._laplace.targets_rule import TargetsRule
 from .._laplace.thresholds import Thresholds, thresholds_at
 
 
+@operator
 def lap_sum_inv(
     w: ArrayLike,
     r: ArrayLike,

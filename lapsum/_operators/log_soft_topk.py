@@ -6,11 +6,12 @@ from typing import Any
 
 from numpy.typing import ArrayLike, NDArray
 
-from .._core.call import evaluate, rule_of
+from .._core.call import evaluate, operator, rule_of
 from .._laplace.topk import LogTopkDerivatives
 from .soft_topk import SoftTopk
 
 
+@operator
 def log_soft_topk(
     x: ArrayLike,
     k: ArrayLike,

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from .._backends.types import Array, Flags, Floats, sum_in_lane
-from .._core.call import evaluate, rule_of
+from .._core.call import evaluate, operator, rule_of
 from .._core.checks import check_flag
 from .._core.entries_rule import EntriesRule, FusedCotangents, FusedTangent
 from .._core.layout import Reduced
@@ -21,6 +21,7 @@ from .._laplace.thresholds import Thresholds, thresholds_at
 MOST_SELECTED = 8  # from more levels on, one sort costs less than selecting each
 
 
+@operator
 def soft_quantile(
     x: ArrayLike,
     q: ArrayLike,

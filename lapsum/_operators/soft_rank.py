@@ -5,10 +5,11 @@ from __future__ import annotations
 from functools import cached_property
 from typing import Any
 
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike, DTypeLike, NDArray
 
 from .._backends.types import Array, Floats, all_in_lane, sum_in_lane
-from .._core.call import evaluate, rule_of
+from .._core.arguments import centred_integers, float_type
+from .._core.call import evaluate, operator, rule_of
 from .._core.checks import check_flag
 from .._core.entries_rule import EntriesRule, FusedCotangents, FusedTangent
 from .._core.rule import LARGE, Tangents
@@ -16,6 +17,7 @@ from .._laplace.sources import Sources
 from .._laplace.targets import Neighbours, Targets, targets_at
 
 
+@operator
 def soft_rank(
     x: ArrayLike,
     alpha: ArrayLike,
@@ -23,6 +25,7 @@ def soft_rank(
     weights: ArrayLike | None = None,
     axis: int | None = -1,
     descending: bool = False,
+    dtype: DTypeLike | None = None,
     workers: int | None = None,
     out: NDArray[Any] | None = None,
 ) -> NDArray[Any]:
@@ -46,6 +49,9 @@ def soft_rank(
         Axis along which to rank.
     descending : bool, optional
         Whether the largest entry has the smallest rank.
+    dtype : dtype, optional
+        Float type of the result, by default that of `x`: float16 has no ranks above 2048 one by
+        one.
     workers : int, optional
         Number of threads: one by default; negative numbers count from the CPUs, and 0 is a
         ValueError.
@@ -108,6 +114,7 @@ def soft_rank(
         weights=weights,
         axis=axis,
         descending=descending,
+        dtype=dtype,
         workers=workers,
         out=out,
     )
@@ -126,9 +133,16 @@ class SoftRank(EntriesRule):
         weights: Any = None,
         axis: int | None = -1,
         descending: bool = False,
+        dtype: DTypeLike | None = None,
     ) -> None:
         super().__init__(workers, {"x": x, "alpha": alpha}, weights, axis)
         self.sign = -1.0 if check_flag("descending", descending) else 1.0
+        if dtype is not None:
+            self.dtype = float_type("dtype", dtype)
+
+    def entries_of(self, x: Array) -> Array:
+        """Return large integers by their distances, exact before they become floats, from one."""
+        return centred_integers(self.kernels, x, self.axes)
 
     def _sources(self, alpha: Floats) -> Sources:
         lanes = self.lanes

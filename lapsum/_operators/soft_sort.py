@@ -8,7 +8,7 @@ from typing import Any
 from numpy.typing import ArrayLike, NDArray
 
 from .._backends.types import Array, Floats, all_in_lane, sum_in_lane
-from .._core.call import evaluate, rule_of
+from .._core.call import evaluate, operator, rule_of
 from .._core.checks import check_flag
 from .._core.entries_rule import EntriesRule, FusedCotangents
 from .._core.rule import Tangents
@@ -18,6 +18,7 @@ from .._laplace.thresholds import Thresholds, thresholds_at_steps
 FIRST_LEVEL = 0.5  # of the positions' levels, which are one apart
 
 
+@operator
 def soft_sort(
     x: ArrayLike,
     alpha: ArrayLike,

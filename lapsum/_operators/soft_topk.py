@@ -7,7 +7,7 @@ from typing import Any
 from numpy.typing import ArrayLike, NDArray
 
 from .._backends.types import Array, Floats, all_in_lane, sum_in_lane
-from .._core.call import evaluate, rule_of
+from .._core.call import evaluate, operator, rule_of
 from .._core.checks import check_flag
 from .._core.entries_rule import EntriesRule, FusedCotangents, FusedTangent
 from .._core.rule import Tangents
@@ -15,6 +15,7 @@ from .._laplace.selection import Question, select_topk, topk_values
 from .._laplace.topk import TopkDerivatives
 
 
+@operator
 def soft_topk(
     x: ArrayLike,
     k: ArrayLike,

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from .._backends.types import Floats, all_in_lane, any_in_lane, sum_in_lane
-from .._core.call import evaluate, rule_of
+from .._core.call import evaluate, operator, rule_of
 from .._core.checks import check_flag, check_trimming
 from .._core.composed import Composed, Graph, Node
 from .._core.layout import Reduced
@@ -17,6 +17,7 @@ from .._core.rule import LARGE
 from .soft_topk import soft_topk
 
 
+@operator
 def soft_trimmed_mean(
     x: ArrayLike,
     low: ArrayLike,
