@@ -130,6 +130,13 @@ class Lanes(Protocol):
         """
         ...
 
+    def mute(self, results: Array, weights: Floats) -> Flags | None:
+        """Make results of zero weight that are not finite 0, in place, and tell which; None: none.
+
+        For backends whose selection does not do so itself.
+        """
+        ...
+
     def levels(self, q: Floats, totals: Floats | None, n: int) -> Floats:
         """Return the levels q, (lanes, steps), of the totals; None for these is n.
 
@@ -256,6 +263,7 @@ class Targets(Protocol):
     def ranks(self, sources: SourceLanes, dtype: DType) -> Array:
         """1/2 + S at the sources, absent ones too, in the caller's order; NaN if invalid.
 
+        An absent NaN has the rank 0.
         It is float32 if `dtype` is; other dtypes are rounded to later.
         """
         ...
@@ -317,12 +325,15 @@ class Selection(Protocol):
         levels: Floats,
         totals: Floats | None,
         alpha: Floats,
+        allowance: float,
         logarithm: bool,
         copy: bool,
         out: Entries | None,
     ) -> Selected:
         """Solve one level a lane, infinite where it is the total; results at the entries.
 
+        On a device levels are not so yet: one that exceeds the total by up to `allowance` of it
+        counts as it.
         These are F((b - z)/alpha) or its logarithm, of the dtype of x or in the memory of `out`.
         With `copy`, x is copied as it is read.
         """

@@ -38,6 +38,7 @@ def real_array(kernels: Kernels, name: str, value: Any) -> Array:
     elif kernels.holds(value):
         array = value
     else:
+        _refuse_missing(name, value)
         try:
             array = np.asarray(value)
         except ValueError as error:
@@ -47,6 +48,21 @@ def real_array(kernels: Kernels, name: str, value: Any) -> Array:
             f"`{name}` must be real numbers of at most 64 bits, got {_described(value, array)}"
         )
     return array
+
+
+def _refuse_missing(name: str, value: Any) -> None:
+    """Raise TypeError for categories and for missing values of pandas, which are no numbers."""
+    dtype, isna = getattr(value, "dtype", None), getattr(value, "isna", None)
+    if dtype is None or isna is None or isinstance(dtype, np.dtype):
+        return
+    kind = f"{type(value).__name__} of dtype {dtype}"
+    if str(dtype) == "category":
+        raise TypeError(f"`{name}` must be real numbers, got {kind}; its codes are `.cat.codes`")
+    if isna().any():
+        raise TypeError(
+            f"`{name}` must be real numbers, got {kind} with missing values; fill them, and give "
+            "them no weight"
+        )
 
 
 def _described(value: Any, array: Array) -> str:
@@ -116,13 +132,13 @@ def float_type(name: str, dtype: Any) -> DType:
 def centred_integers(kernels: Kernels, x: Array, axes: tuple[int, ...]) -> Array:
     """Return integers too large for floats as floats, from the middle of their lane.
 
-    Differences are exact up to 2**54 between the ends of a lane; beyond, they are rounded.
+    Differences are exact up to 2**54 between the ends of a lane; beyond, they are rounded.  A
+    device is not asked how large they are.
     """
-    if x.dtype.kind not in "iu" or x.dtype.itemsize < 8 or not x.size:
+    if x.dtype.kind not in "iu" or x.dtype.itemsize < 8 or not x.size or not kernels.on_host:
         return x
     if x.max() <= EXACT and x.min() >= -EXACT:
         return x
-    x = kernels.xp.asarray(x)  # a list beside arrays of a device was still on the host
     low = x.min(axis=axes, keepdims=True)
     # As unsigned numbers all distances are below 2**64.
     away = x.astype(np.uint64) - low.astype(np.uint64)

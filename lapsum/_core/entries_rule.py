@@ -15,7 +15,15 @@ from typing import Any, NamedTuple
 
 from .._backends.types import Array, Flags, Floats
 from .arguments import arguments
-from .checks import check_alpha, check_k, check_out, check_q, check_total, check_weights
+from .checks import (
+    allowance_of,
+    check_alpha,
+    check_k,
+    check_out,
+    check_q,
+    check_total,
+    check_weights,
+)
 from .layout import (
     AlongAxes,
     AlongAxis,
@@ -66,10 +74,13 @@ class EntriesRule(Rule):
     total : array, shape (lanes,), or None
         Correctly rounded sums of the weights, if there are any; on a device, NaN for weights that
         the host would refuse.
+    allowance : float
+        By which part of itself k may exceed the total weight.
     nan_lanes : array of bool, shape (lanes,), or None
         Lanes that are NaN since they hold one; None for none.  Known with the value.
     muted : array of bool, shape (lanes, n), or None
-        Absent entries whose results were not finite, and are 0; None for none, likewise.
+        Absent entries whose results are not finite, so that they, and all their derivatives, are 0:
+        what adds nothing to a sum.  None for none, likewise.
     """
 
     total: Floats | None = None
@@ -111,7 +122,8 @@ class EntriesRule(Rule):
         if "q" in arrays:
             check_q(arrays["q"])
         if "k" in arrays:
-            lanes["k"] = check_k(kernels, arrays, lanes["k"], self.total, self.n)
+            self.allowance = allowance = allowance_of(arrays, self.n)
+            lanes["k"] = check_k(kernels, arrays, lanes["k"], self.total, self.n, allowance)
 
     def entries_of(self, x: Array) -> Array:
         """Return the entries that stand for x."""
@@ -174,20 +186,6 @@ class EntriesRule(Rule):
             return None
         place = self.result
         return place.view(out) if fits and isinstance(place, AlongAxis) else None
-
-    def mute_absent(self, results: Array) -> Array:
-        """Make results at absent entries 0, in place, where they are not finite.
-
-        Zero is what adds nothing to a sum, and so are all derivatives of these results.
-        """
-        kernels, weights = self.kernels, self.lanes.get("weights")
-        if weights is None or not kernels.maybe_any(weights == 0.0):
-            return results
-        muted: Flags = (weights == 0.0) & ~kernels.xp.isfinite(results)
-        if kernels.maybe_any(muted):
-            self.muted = muted
-            results[...] = kernels.xp.where(muted, 0.0, results)
-        return results
 
     def _without_muted(self, lanes: Array) -> Array:
         return lanes if self.muted is None else self.kernels.xp.where(self.muted, 0.0, lanes)

@@ -151,20 +151,19 @@ class SoftRank(EntriesRule):
 
     def value(self, out: Array | None = None) -> Array:
         """Return the ranks."""
-        y = self.kernels.ranks(self._sources(self.lanes["alpha"]).lanes, self.dtype)
-        return y if self.total is None else self.mute_absent(y)
+        return self.kernels.ranks(self._sources(self.lanes["alpha"]).lanes, self.dtype)
 
     def linearize(self) -> Array:
         """Return the ranks, and keep the sorted sources."""
         kernels, lanes = self.kernels, self.lanes
         if self.total is not None:  # absent entries stay where they were given
             lanes["x"] = kernels.own(lanes["x"])
+            muted = (lanes["weights"] == 0.0) & kernels.xp.isnan(lanes["x"])
+            self.muted = muted if kernels.maybe_any(muted) else None
         self.sources = self._sources(kernels.own(lanes["alpha"]))
         self.nan_lanes = self.sources.invalid
-        y = kernels.ranks(self.sources.lanes, self.dtype)
-        y = y if self.total is None else self.mute_absent(y)
         self.lanes = {}
-        return y
+        return kernels.ranks(self.sources.lanes, self.dtype)
 
     @cached_property
     def at(self) -> Targets:

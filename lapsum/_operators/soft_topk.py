@@ -157,12 +157,12 @@ class SoftTopk(EntriesRule):
     def _question(self) -> Question:
         lanes = self.lanes
         weights = lanes.get("weights")
-        return Question(lanes["x"], weights, self.sign, lanes["k"], self.total, lanes["alpha"])
+        alpha, allowance = lanes["alpha"], self.allowance
+        return Question(lanes["x"], weights, self.sign, lanes["k"], self.total, alpha, allowance)
 
     def value(self, out: Array | None = None) -> Array:
         """Return the probabilities, or their logarithms."""
-        p = topk_values(self.kernels, self._question(), self.logarithm, out)
-        return p if self.total is None else self.mute_absent(p)
+        return topk_values(self.kernels, self._question(), self.logarithm, out)
 
     quiet_value = value  # what arithmetic there is is compiled, or quiet by itself
 
@@ -174,7 +174,7 @@ class SoftTopk(EntriesRule):
             lanes["weights"] = kernels.own(lanes["weights"])
         self.b, p = select_topk(kernels, self._question(), self.logarithm, True, None)
         self.nan_lanes = self.b.invalid
-        p = p if self.total is None else self.mute_absent(p)
+        self.muted = self.b.muted
         self.alpha = kernels.own(lanes["alpha"])
         del lanes["x"], lanes["k"], lanes["alpha"]
         self.careful = self.derivatives(kernels, self.b, self.sign, self.alpha, self.weights, p)

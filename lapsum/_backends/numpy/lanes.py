@@ -128,11 +128,13 @@ class Lanes(Threads):
         return memory.empty((arrays, *shape))
 
 
-def check_levels(levels: Floats, totals: Floats | None, n: int) -> tuple[Floats, int]:
+def check_levels(
+    levels: Floats, totals: Floats | None, n: int, allowance: float
+) -> tuple[Floats, int]:
     """Return levels, infinite from the total on, and the first that is not in [0, total].
 
-    The latter is -1 if there is none; None for the totals is n.  Above the total, a few roundings
-    are allowed.
+    The latter is -1 if there is none; None for the totals is n.  Above the total, `allowance` of it
+    is allowed.
     """
     out = np.empty(len(levels))
-    return out, _kernels.check_levels(levels, totals, n, out)
+    return out, _kernels.check_levels(levels, totals, n, allowance, out)
