@@ -41,8 +41,8 @@ def soft_permutation(
     alpha : array_like
         Positive scale, in the units of `x`; must broadcast to the batch shape (the axes but
         `axis`).
-    axis : int, optional
-        Axis along which the entries lie.
+    axis : int or None, optional
+        Axis along which the entries lie; None for all of the raveled array.
     descending : bool, optional
         Whether the first position is that of the largest entry: the rows are reversed.
     workers : int, optional

@@ -61,8 +61,9 @@ def soft_permute(
     alpha : array_like
         Positive scale, in the units of `x`; must broadcast to the batch shape (the axes but
         `axis`).
-    axis : int, optional
-        Axis along which to order, of `values` (of `x` if that has more axes).
+    axis : int or None, optional
+        Axis along which to order, of `values` (of `x` if that has more axes); None for all of both
+        raveled arrays, and a flat result.
     descending : bool, optional
         Whether the value of the largest key comes first.
     transpose : bool, optional

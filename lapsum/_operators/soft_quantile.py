@@ -53,10 +53,10 @@ def soft_quantile(
         `axis`).
     weights : array_like, optional
         Non-negative frequency weights :math:`c_j`, of the shape of `x` or 1-D along `axis`.
-    axis : int, optional
-        Axis along which the quantiles are taken.
+    axis : int, tuple of int or None, optional
+        Axis or axes along which the quantiles are taken; None for all of them.
     keepdims : bool, optional
-        Whether `axis` stays in the result, with length 1.
+        Whether the axes stay in the result, with length 1.
     per_lane : bool, optional
         Whether `q` is one level for each lane: it must broadcast to the batch shape, which the
         result then has.

@@ -44,9 +44,10 @@ def soft_rank(
         `axis`).
     weights : array_like, optional
         Non-negative frequency weights :math:`c_j`, of the shape of `x` or 1-D along `axis`; an
-        entry of weight 2 counts as two equal entries, one of weight 0 for nothing.
-    axis : int, optional
-        Axis along which to rank.
+        entry of weight 2 counts as two equal entries, one of weight 0 for nothing: its own rank is
+        the one among the others, and 0 for a NaN.
+    axis : int or None, optional
+        Axis along which to rank; None for all of the raveled array, and a flat result.
     descending : bool, optional
         Whether the largest entry has the smallest rank.
     dtype : dtype, optional

@@ -42,8 +42,8 @@ def soft_sort(
     alpha : array_like
         Positive scale, in the units of `x`; must broadcast to the batch shape (the axes but
         `axis`).
-    axis : int, optional
-        Axis along which to sort.
+    axis : int or None, optional
+        Axis along which to sort; None for all of the raveled array, and a flat result.
     descending : bool, optional
         Whether the largest value comes first.
     workers : int, optional

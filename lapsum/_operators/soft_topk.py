@@ -46,10 +46,10 @@ def soft_topk(
         Positive scale, in the units of `x`; must broadcast to the batch shape.
     weights : array_like, optional
         Non-negative frequency weights :math:`c_j`, of the shape of `x` or 1-D along `axis`; an
-        entry of weight 2 counts as two equal entries, one of weight 0 for nothing (its own
-        output is still what the formula gives: multiply by the weights before you sum).
-    axis : int, optional
-        Axis along which to choose.
+        entry of weight 2 counts as two equal entries, one of weight 0 for nothing: its own output
+        is what the formula gives, and 0 where that is not finite.
+    axis : int or None, optional
+        Axis along which to choose; None for all of the raveled array, and a flat result.
     largest : bool, optional
         Whether to choose the largest entries or the smallest.
     workers : int, optional

@@ -52,10 +52,10 @@ def soft_trimmed_mean(
         Positive scale, in the units of `x`; must broadcast to the batch shape.
     weights : array_like, optional
         Non-negative frequency weights :math:`c_i`, of the shape of `x` or 1-D along `axis`.
-    axis : int, optional
-        Axis along which the mean is taken.
+    axis : int, tuple of int or None, optional
+        Axis or axes along which the mean is taken; None for all of them.
     keepdims : bool, optional
-        Whether `axis` stays in the result, with length 1.
+        Whether the axes stay in the result, with length 1.
     workers : int, optional
         Number of threads: one by default; negative numbers count from the CPUs, and 0 is a
         ValueError.
