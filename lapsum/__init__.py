@@ -41,6 +41,7 @@ except ImportError as error:  # the source folder, first on the path, has no com
             "there, and call `pytest` rather than `python -m pytest`"
         ) from error
 
+from . import _adapters  # noqa: F401  (the libraries are not imported with it)
 from ._core.linearize import Linearization, jvp, linearize, vjp
 from ._operators.lap_sum import lap_sum
 from ._operators.lap_sum_inv import lap_sum_inv

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from typing import Any
 
 import numpy as np
 
+from .._backends.choose import ForAdapter
 from .._backends.types import Array
 from .rule import Rule
 
@@ -19,6 +21,12 @@ def rule_of(func: Callable[..., Any]) -> Callable[[type[Rule]], type[Rule]]:
 
     def register(rule: type[Rule]) -> type[Rule]:
         RULES[func] = rule
+        rule.name = func.__name__
+        rule.positional = tuple(
+            name
+            for name, parameter in inspect.signature(func).parameters.items()
+            if parameter.kind is parameter.POSITIONAL_OR_KEYWORD
+        )
         return rule
 
     return register
@@ -37,7 +45,10 @@ def evaluate(
     **kwargs: Any,
 ) -> Any:
     """Return the value of the operator that `rule` belongs to, in `out` if that is given."""
-    call = rule(workers, *args, **kwargs)
+    try:
+        call = rule(workers, *args, **kwargs)
+    except ForAdapter as found:
+        return found.adapter().evaluate(rule, args, kwargs, workers, out)
     there = call.out_lanes(out)
     value = call.kernels.finish(call.to_result(call.quiet_value(there)), call.dtype)
     if out is None:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
+from typing import Any, ClassVar
 
 from .._backends.protocol import Kernels
 from .._backends.types import Array, DType, Flags, Floats
 from .checks import check_out
-from .layout import Layout
+from .layout import Layout, Shape
 
 LARGE = 2.0**900  # no sum of smaller values, or of their differences, overflows
 
@@ -23,6 +24,12 @@ class Rule(ABC):
 
     Attributes
     ----------
+    name : str
+        The operator's.
+    positional : tuple of str
+        Its positional parameters; these and `weights` are the differentiable ones.
+    along_axis : tuple of str
+        Those of them that lie along `axis`, which counts the axes of the last.
     kernels : Kernels
         The backend of the arrays.
     layouts : dict of str to Layout
@@ -37,12 +44,26 @@ class Rule(ABC):
         Where the lanes of the result go.
     """
 
+    name: ClassVar[str]
+    positional: ClassVar[tuple[str, ...]]
+    along_axis: ClassVar[tuple[str, ...]] = ("x",)
+
     kernels: Kernels
     layouts: dict[str, Layout]
     dtypes: dict[str, DType]
     lanes: dict[str, Array]
     dtype: DType
     result: Layout
+
+    @classmethod
+    def axes(cls, shapes: Mapping[str, Shape]) -> int:
+        """Return how many axes there are for `axis` to count, for arguments of these shapes."""
+        return len(shapes[cls.along_axis[-1]])
+
+    @classmethod
+    def result_shape(cls, shapes: Mapping[str, Shape], axis: int = -1, **options: Any) -> Shape:
+        """Return the shape of the result for arguments of these shapes, whose data nobody has."""
+        return shapes["x"]
 
     @property
     def nan_lanes(self) -> Flags | None:

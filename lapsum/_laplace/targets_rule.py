@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from functools import cached_property
 from math import prod
 from typing import Any
@@ -14,12 +15,14 @@ from .._core.checks import check_alpha, check_total, check_weights
 from .._core.layout import (
     AlongAxis,
     PerLane,
+    Shape,
     batch_of,
     joint_batch,
     key_of,
     normalize_axis,
     pack_all,
     scalar_layout,
+    shape_along_axis,
     weights_layout,
 )
 from .._core.rule import Rule
@@ -37,6 +40,7 @@ class TargetsRule(Rule):
     """
 
     target = "x"  # what the targets are called
+    along_axis = ("x", "r")
 
     def __init__(
         self,
@@ -86,6 +90,12 @@ class TargetsRule(Rule):
             at = len(batch) + 1 + axis
             shape = (*batch[:at], x_shape[x_axis], *batch[at:])
             self.result = AlongAxis(kernels, shape, axis, batch)
+
+    @classmethod
+    def result_shape(cls, shapes: Mapping[str, Shape], axis: int = -1, **options: Any) -> Shape:
+        """Return the shape of the result."""
+        axis = normalize_axis(axis, cls.axes(shapes), "r")
+        return shape_along_axis(shapes, (cls.target, "r"), axis)
 
     @cached_property
     def total_of_sources(self) -> Floats:

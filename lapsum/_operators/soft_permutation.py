@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from .._backends.types import Array, Floats
 from .._core.call import evaluate, rule_of
 from .._core.checks import check_flag
 from .._core.entries_rule import EntriesRule
-from .._core.layout import with_nan
+from .._core.layout import Shape, batch_of, normalize_axis, with_nan
 from .._core.rule import Tangents
 from .._laplace.sources import Sources
 from .._laplace.thresholds import Thresholds, integer_thresholds
@@ -111,6 +112,13 @@ class PermutationMatrix(EntriesRule):
     ) -> None:
         super().__init__(workers, {"x": x, "alpha": alpha}, axis=axis)
         self.descending = check_flag("descending", descending)
+
+    @classmethod
+    def result_shape(cls, shapes: Mapping[str, Shape], axis: int = -1, **options: Any) -> Shape:
+        """Return the shape of the result."""
+        x = shapes["x"]
+        axis = normalize_axis(axis, len(x))
+        return *batch_of("x", x, axis), x[axis], x[axis]
 
     def to_result(self, lanes: Array) -> Array:
         """Return the lanes of a result as batch shape + (n, n)."""

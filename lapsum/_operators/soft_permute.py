@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
@@ -14,12 +15,14 @@ from .._core.checks import check_alpha, check_flag
 from .._core.layout import (
     AlongAxis,
     PerLane,
+    Shape,
     batch_of,
     joint_batch,
     key_of,
     normalize_axis,
     pack_all,
     scalar_layout,
+    shape_along_axis,
     with_nan,
 )
 from .._core.rule import Rule, Tangents
@@ -140,6 +143,8 @@ def soft_permute(
 class SoftPermute(Rule):
     """The rule of `soft_permute`."""
 
+    along_axis = ("x", "values")
+
     def __init__(
         self,
         workers: int | None,
@@ -183,6 +188,17 @@ class SoftPermute(Rule):
         self.descending = check_flag("descending", descending)
         self.transpose = check_flag("transpose", transpose)
         self.lanes = pack_all(kernels, self.layouts, arrays, entries=("x",))
+
+    @classmethod
+    def axes(cls, shapes: Mapping[str, Shape]) -> int:
+        """Return how many axes there are for `axis` to count."""
+        return max(len(shapes["x"]), len(shapes["values"]))
+
+    @classmethod
+    def result_shape(cls, shapes: Mapping[str, Shape], axis: int = -1, **options: Any) -> Shape:
+        """Return the shape of the result."""
+        axis = normalize_axis(axis, cls.axes(shapes))
+        return shape_along_axis(shapes, cls.along_axis, axis)
 
     @cached_property
     def sources(self) -> Sources:

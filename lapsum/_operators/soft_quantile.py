@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
@@ -9,6 +10,7 @@ from .._backends.types import Array, Flags, Floats, sum_in_lane
 from .._core.call import evaluate, rule_of
 from .._core.checks import check_flag
 from .._core.entries_rule import EntriesRule, FusedCotangents, FusedTangent
+from .._core.layout import Shape, reduced_shape
 from .._core.rule import Tangents
 from .._laplace.selection import Question, Selection, select_quantiles
 from .._laplace.sources import Sources
@@ -130,6 +132,13 @@ class SoftQuantile(EntriesRule):
         q_shape = self.layouts["q"].shape
         self.shape = (*q_shape, *self.batch[:at], *kept, *self.batch[at:])
         self.q = self.lanes["q"]
+
+    @classmethod
+    def result_shape(
+        cls, shapes: Mapping[str, Shape], axis: int = -1, keepdims: bool = False, **options: Any
+    ) -> Shape:
+        """Return the shape of the result."""
+        return *shapes["q"], *reduced_shape(shapes["x"], axis, keepdims)
 
     def to_result(self, lanes: Array) -> Array:
         """Return the lanes of a result as q.shape + batch shape."""

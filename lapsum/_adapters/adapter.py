@@ -1,0 +1,200 @@
+"""What adapters share: a call without its arrays, its derivatives, and a batch axis in front."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from functools import lru_cache
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from .._backends.types import Array
+from .._core.arguments import worker_count
+from .._core.call import RULES, evaluate, quiet
+from .._core.layout import Shape, normalize_axis
+from .._core.rule import Rule
+
+FIRST_ORDER = (
+    "lapsum's derivatives are of first order: at a tie the Laplace CDF has no second derivative"
+)
+WHOLE = "q"  # the parameter that every lane has whole
+
+
+class Call(NamedTuple):
+    """A call of an operator, without its arrays.
+
+    Attributes
+    ----------
+    rule : type
+        The operator's rule.
+    names : tuple of str
+        The differentiable parameters that were given, in signature order.
+    options : dict
+        The others, but for `workers`.
+    workers : int or None
+    """
+
+    rule: type[Rule]
+    names: tuple[str, ...]
+    options: dict[str, Any]
+    workers: int | None
+
+    @property
+    def data(self) -> tuple[str, ...]:
+        """The parameters that lie along the axis and decide the dtype of the result."""
+        return self.rule.along_axis
+
+    def shape(self, shapes: Sequence[Shape]) -> Shape:
+        """Return the shape of the result for arguments of these shapes."""
+        return self.rule.result_shape(dict(zip(self.names, shapes, strict=True)), **self.options)
+
+    def arguments(self, arrays: Sequence[Any]) -> dict[str, Any]:
+        """Return the operator's arguments by name."""
+        return {**dict(zip(self.names, arrays, strict=True)), **self.options}
+
+    def value(self, arrays: Sequence[Any]) -> Any:
+        """Return the operator's value at NumPy arrays or numbers."""
+        return evaluate(self.rule, workers=self.workers, **self.arguments(arrays))
+
+    def encode(self) -> str:
+        """Return this as text, which compilers keep; it is made in ways that they follow."""
+        options = [f"{name}={int(value)}" for name, value in self.options.items()]
+        if self.workers is not None:
+            options.append(f"workers={int(self.workers)}")
+        return " ".join([self.rule.name, *self.names]) + "|" + " ".join(options)
+
+
+def call_of(
+    rule: type[Rule], args: tuple[Any, ...], kwargs: dict[str, Any], workers: int | None
+) -> tuple[Call, tuple[Any, ...]]:
+    """Return a call, and its arguments as they were given."""
+    options = dict(kwargs)
+    weights = options.pop("weights", None)
+    names, values = rule.positional, args
+    if weights is not None:
+        names, values = (*names, "weights"), (*values, weights)
+    return Call(rule, names, options, workers), values
+
+
+@lru_cache(maxsize=1024)
+def decode(text: str) -> Call:
+    """Undo `Call.encode`."""
+    names, _, rest = text.partition("|")
+    name, *given = names.split()
+    options: dict[str, Any] = {}
+    for item in rest.split():
+        option, _, value = item.partition("=")
+        options[option] = int(value)
+    workers = options.pop("workers", None)
+    for func, rule in RULES.items():
+        if func.__name__ == name and isinstance(rule, type):
+            return Call(rule, tuple(given), options, workers)
+    raise ValueError(f"lapsum has no operator {name!r}")
+
+
+class Linearized:
+    """The value of a call, and its derivative there.
+
+    Attributes
+    ----------
+    value : ndarray or scalar
+        In memory that nothing else uses.
+    """
+
+    def __init__(self, call: Call, arrays: Sequence[Any]) -> None:
+        workers = None if call.workers is None else worker_count(call.workers)
+        with quiet():
+            self.rule = rule = call.rule(workers, **call.arguments(arrays))  # type: ignore[call-arg]
+            lanes = rule.linearize()
+            self.value = rule.kernels.finish(rule.to_result(lanes), rule.dtype)
+            if isinstance(self.value, np.ndarray) and np.may_share_memory(self.value, lanes):
+                self.value = self.value.copy()
+
+    def jvp(self, tangents: Mapping[str, Array]) -> Any:
+        """Return the tangent of the value for those of some parameters."""
+        rule = self.rule
+        with quiet():
+            lanes = {name: rule.layouts[name].pack(dot) for name, dot in tangents.items()}
+            return rule.kernels.finish(rule.to_result(rule.jvp(lanes)), rule.dtype)
+
+    def vjp(self, bar: Array, wrt: Sequence[str]) -> list[Any]:
+        """Return the cotangents of some parameters."""
+        rule = self.rule
+        with quiet():
+            bars = rule.vjp(rule.from_result(bar), frozenset(wrt))
+            return [
+                rule.kernels.finish(rule.layouts[name].unpack(bars[name]), rule.dtypes[name])
+                for name in wrt
+            ]
+
+
+class Front(NamedTuple):
+    """How an argument with a new axis in front fits in: reshaped, then stretched.
+
+    `summed` are the axes over which a cotangent of the stretched argument is added up.
+    """
+
+    reshaped: Shape
+    stretched: Shape
+    summed: tuple[int, ...]
+
+
+class Batch(NamedTuple):
+    """A call for a batch of calls, one for each element of a new axis.
+
+    Attributes
+    ----------
+    call : Call
+    fronts : dict of str to Front
+        What becomes of each argument, which has the new axis in front.
+    result : tuple of int
+        The shape of its result, with the new axis at `at`, where another of length 1 may follow.
+    at : int
+    """
+
+    call: Call
+    fronts: dict[str, Front]
+    result: Shape
+    at: int
+
+
+def batched(call: Call, shapes: Mapping[str, Shape], size: int) -> Batch | None:
+    """Return one call for `size` of them, whose arguments have these shapes.
+
+    None if there is none: each has levels of its own, and an operator has the same for all lanes.
+    """
+    rule, options = call.rule, call.options
+    axes = rule.axes(shapes)
+    axis = normalize_axis(options.get("axis", -1), axes)
+    most = max(len(shapes[name]) for name in rule.along_axis)
+    fronts: dict[str, Front] = {}
+
+    def along(n: int) -> Shape:
+        shape = [size] + [1] * most
+        shape[axis] = n
+        return tuple(shape)
+
+    for name in (*rule.along_axis, *(name for name in call.names if name not in rule.along_axis)):
+        shape = shapes[name]
+        summed: tuple[int, ...] = ()
+        if name == "weights" and shape != shapes[rule.along_axis[-1]]:
+            reshaped, stretched = along(shape[-1]), fronts[rule.along_axis[-1]].stretched
+            summed = tuple(i for i in range(1, most + 1) if i != most + 1 + axis)
+        elif name == "weights":
+            reshaped = stretched = fronts[rule.along_axis[-1]].stretched
+        else:
+            if name not in rule.along_axis:
+                reshaped = (size, *(1,) * (most - 1 - len(shape)), *shape)
+            elif len(shape) < 2:  # along the axis, wherever that is; a number is one target there
+                reshaped = along(shape[0] if shape else 1)
+            else:
+                reshaped = (size, *(1,) * (most - len(shape)), *shape)
+            stretched = reshaped
+        fronts[name] = Front(reshaped, stretched, summed)
+    new = call._replace(options={**options, "axis": axis})
+    at = 0
+    if WHOLE in fronts:
+        fronts[WHOLE] = Front(shapes[WHOLE], shapes[WHOLE], ())
+        at = len(shapes[WHOLE])
+    result = new.shape([fronts[name].stretched for name in call.names])
+    return Batch(new, fronts, result, at)
