@@ -158,10 +158,10 @@ class Batch(NamedTuple):
     at: int
 
 
-def batched(call: Call, shapes: Mapping[str, Shape], size: int) -> Batch | None:
+def batched(call: Call, shapes: Mapping[str, Shape], size: int) -> Batch:
     """Return one call for `size` of them, whose arguments have these shapes.
 
-    None if there is none: each has levels of its own, and an operator has the same for all lanes.
+    All share the levels q, which have no axis in front.
     """
     rule, options = call.rule, call.options
     axes = rule.axes(shapes)

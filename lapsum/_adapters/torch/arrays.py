@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any
+import sys
+from collections.abc import Callable, Sequence
+from functools import wraps
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
@@ -26,6 +28,34 @@ _REAL = {
     torch.int64,
 }
 _SHARED = {torch.float64, torch.float32}
+
+
+Kind = TypeVar("Kind", bound=type)
+
+
+def untraced(cls: Kind) -> Kind:
+    """Keep torch.compile, where it falls back to eager frames, from tracing the methods of a class.
+
+    `torch.compiler.disable` does, and would import the compiler for those who never use it.
+    """
+
+    def wrapped(method: Callable[..., Any]) -> Callable[..., Any]:
+        disabled: list[Callable[..., Any]] = []
+
+        @wraps(method)
+        def run(*args: Any) -> Any:
+            if not disabled:
+                if "torch._dynamo" not in sys.modules:
+                    return method(*args)
+                disabled.append(torch.compiler.disable(method))
+            return disabled[0](*args)
+
+        return run
+
+    for name, method in list(vars(cls).items()):
+        if isinstance(method, staticmethod):
+            setattr(cls, name, staticmethod(wrapped(method.__func__)))
+    return cls
 
 
 def to_host(value: Any) -> Any:

@@ -12,11 +12,13 @@ from ..._backends.choose import refuse_mixtures
 from ..._core.rule import Rule
 from ..adapter import Call, Linearized, call_of
 from . import ops
-from .arrays import check, dtype_of, from_host, result_dtype, to_host
+from .arrays import check, dtype_of, from_host, result_dtype, to_host, untraced
 
 _PLAIN = (torch.Tensor, torch.nn.Parameter)
+NUMBERS = (int, float, torch.SymInt, torch.SymFloat)
 
 
+@untraced
 class Operator(Function):
     """An operator on plain tensors, whose Linearization waits for the derivative.
 
@@ -73,7 +75,7 @@ def as_tensors(values: Sequence[Any], device: torch.device) -> list[torch.Tensor
         v
         if isinstance(v, torch.Tensor)
         else torch.full((), v, dtype=torch.float64, device=device)
-        if isinstance(v, (int, float, torch.SymInt, torch.SymFloat))
+        if isinstance(v, NUMBERS)
         else torch.as_tensor(v, dtype=torch.float64, device=device)
         for v in values
     ]
@@ -84,17 +86,18 @@ def evaluate(
 ) -> torch.Tensor:
     """Return the value of an operator at tensors, and perhaps numbers."""
     call, values = call_of(rule, args, kwargs, workers)
-    plain, tensors = True, []
+    plain, numbers, tensors = True, True, []
     for name, value in zip(call.names, values, strict=True):
         if isinstance(value, torch.Tensor):
             check(name, value)
             tensors.append(value)
             plain = plain and type(value) in _PLAIN
-    if len(tensors) < len(values):
+        elif not isinstance(value, NUMBERS):
+            numbers = False
+    if not numbers:
         refuse_mixtures(dict(zip(call.names, values, strict=True)), torch.Tensor)
-    dynamo = torch.compiler.is_compiling()
     if (
-        dynamo
+        torch.compiler.is_compiling()
         or not plain
         or tensors[0].is_meta
         or torch._C._len_torch_dispatch_stack()

@@ -15,7 +15,7 @@ import torch
 from torch.autograd import Function
 
 from ..adapter import FIRST_ORDER, WHOLE, Batch, Call, Linearized, batched, decode
-from .arrays import check, dtype_of, from_host, result_dtype, to_host
+from .arrays import check, dtype_of, from_host, result_dtype, to_host, untraced
 
 Tensors = Sequence[torch.Tensor]
 Dims = Sequence[int | None]
@@ -26,9 +26,7 @@ _library.define("apply(Tensor[] arrays, str call) -> Tensor", tags=_TAGS)
 _library.define(
     "pushforward(Tensor[] dots, Tensor[] arrays, str call, str wrt) -> Tensor", tags=_TAGS
 )
-_library.define(
-    "pullback(Tensor bar, Tensor[] arrays, str call, str wrt) -> Tensor[]", tags=_TAGS
-)
+_library.define("pullback(Tensor bar, Tensor[] arrays, str call, str wrt) -> Tensor[]", tags=_TAGS)
 apply = torch.ops.lapsum.apply.default
 pushforward = torch.ops.lapsum.pushforward.default
 pullback = torch.ops.lapsum.pullback.default
@@ -149,6 +147,7 @@ def _refuse(needed: Sequence[Any]) -> None:
         raise NotImplementedError(FIRST_ORDER)
 
 
+@untraced
 class Apply(Function):
     """Any operator: (call, *arrays)."""
 
@@ -190,6 +189,7 @@ class Apply(Function):
         return mapped.from_result(apply(mapped.own(), mapped.text)), 0
 
 
+@untraced
 class Pushforward(Function):
     """Its tangent: (call, wrt, *tangents, *arrays)."""
 
@@ -236,6 +236,7 @@ class Pushforward(Function):
         return mapped.from_result(pushforward(dots, mapped.own(), mapped.text, wrt)), 0
 
 
+@untraced
 class Pullback(Function):
     """Its cotangents: (call, wrt, cotangent, *arrays)."""
 
