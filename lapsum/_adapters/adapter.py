@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from typing import Any, NamedTuple
@@ -28,16 +29,19 @@ class Call(NamedTuple):
     rule : type
         The operator's rule.
     names : tuple of str
-        The differentiable parameters that were given, in signature order.
+        The differentiable parameters that were given as arrays, in signature order.
     options : dict
         The others, but for `workers`.
     workers : int or None
+    constants : dict
+        Differentiable parameters that are numbers, or nested lists of numbers.
     """
 
     rule: type[Rule]
     names: tuple[str, ...]
     options: dict[str, Any]
     workers: int | None
+    constants: dict[str, Any] = {}  # noqa: RUF012  (nobody writes to it)
 
     @property
     def data(self) -> tuple[str, ...]:
@@ -46,11 +50,13 @@ class Call(NamedTuple):
 
     def shape(self, shapes: Sequence[Shape]) -> Shape:
         """Return the shape of the result for arguments of these shapes."""
-        return self.rule.result_shape(dict(zip(self.names, shapes, strict=True)), **self.options)
+        by_name = {name: np.shape(value) for name, value in self.constants.items()}
+        by_name.update(zip(self.names, shapes, strict=True))
+        return self.rule.result_shape(by_name, **self.options)
 
     def arguments(self, arrays: Sequence[Any]) -> dict[str, Any]:
         """Return the operator's arguments by name."""
-        return {**dict(zip(self.names, arrays, strict=True)), **self.options}
+        return {**self.constants, **dict(zip(self.names, arrays, strict=True)), **self.options}
 
     def value(self, arrays: Sequence[Any]) -> Any:
         """Return the operator's value at NumPy arrays or numbers."""
@@ -61,7 +67,8 @@ class Call(NamedTuple):
         options = [f"{name}={int(value)}" for name, value in self.options.items()]
         if self.workers is not None:
             options.append(f"workers={int(self.workers)}")
-        return " ".join([self.rule.name, *self.names]) + "|" + " ".join(options)
+        text = " ".join([self.rule.name, *self.names]) + "|" + " ".join(options)
+        return text + "|" + json.dumps(self.constants) if self.constants else text
 
 
 def call_of(
@@ -79,7 +86,7 @@ def call_of(
 @lru_cache(maxsize=1024)
 def decode(text: str) -> Call:
     """Undo `Call.encode`."""
-    names, _, rest = text.partition("|")
+    names, rest, *constants = text.split("|", 2)
     name, *given = names.split()
     options: dict[str, Any] = {}
     for item in rest.split():
@@ -88,7 +95,8 @@ def decode(text: str) -> Call:
     workers = options.pop("workers", None)
     for func, rule in RULES.items():
         if func.__name__ == name and isinstance(rule, type):
-            return Call(rule, tuple(given), options, workers)
+            found = Call(rule, tuple(given), options, workers)
+            return found._replace(constants=json.loads(constants[0])) if constants else found
     raise ValueError(f"lapsum has no operator {name!r}")
 
 

@@ -48,11 +48,13 @@ def evaluate(
     try:
         call = rule(workers, *args, **kwargs)
     except ForAdapter as found:
-        return found.adapter().evaluate(rule, args, kwargs, workers, out)
-    there = call.out_lanes(out)
-    value = call.kernels.finish(call.to_result(call.quiet_value(there)), call.dtype)
-    if out is None:
-        return value
-    if there is None:
-        out[...] = value
-    return out
+        adapter = found.adapter()
+    else:
+        there = call.out_lanes(out)
+        value = call.kernels.finish(call.to_result(call.quiet_value(there)), call.dtype)
+        if out is None:
+            return value
+        if there is None:
+            out[...] = value
+        return out
+    return adapter.evaluate(rule, args, kwargs, workers, out)
