@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import operator
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from typing import Any, NamedTuple
@@ -12,6 +13,7 @@ import numpy as np
 from .._backends.types import Array
 from .._core.arguments import worker_count
 from .._core.call import RULES, evaluate, quiet
+from .._core.checks import check_flag
 from .._core.layout import Shape, normalize_axis
 from .._core.rule import Rule
 
@@ -52,7 +54,8 @@ class Call(NamedTuple):
         """Return the shape of the result for arguments of these shapes."""
         by_name = {name: np.shape(value) for name, value in self.constants.items()}
         by_name.update(zip(self.names, shapes, strict=True))
-        return self.rule.result_shape(by_name, **self.options)
+        axis = normalize_axis(self.options.get("axis", -1), self.rule.axes(by_name), self.data[-1])
+        return self.rule.result_shape(by_name, **{**self.options, "axis": axis})
 
     def arguments(self, arrays: Sequence[Any]) -> dict[str, Any]:
         """Return the operator's arguments by name."""
@@ -75,12 +78,24 @@ def call_of(
     rule: type[Rule], args: tuple[Any, ...], kwargs: dict[str, Any], workers: int | None
 ) -> tuple[Call, tuple[Any, ...]]:
     """Return a call, and its arguments as they were given."""
-    options = dict(kwargs)
-    weights = options.pop("weights", None)
+    options = {name: _option(name, value) for name, value in kwargs.items() if name != "weights"}
+    weights = kwargs.get("weights")
     names, values = rule.positional, args
     if weights is not None:
         names, values = (*names, "weights"), (*values, weights)
     return Call(rule, names, options, workers), values
+
+
+def _option(name: str, value: Any) -> int:
+    """Return an option as a number, or raise as the operators do."""
+    if value is True or value is False or type(value) is int:
+        return value
+    if name != "axis":
+        return check_flag(name, value)
+    try:
+        return operator.index(value)
+    except TypeError:
+        return normalize_axis(value, 1)
 
 
 @lru_cache(maxsize=1024)
@@ -200,9 +215,8 @@ def batched(call: Call, shapes: Mapping[str, Shape], size: int) -> Batch:
             stretched = reshaped
         fronts[name] = Front(reshaped, stretched, summed)
     new = call._replace(options={**options, "axis": axis})
-    at = 0
     if WHOLE in fronts:
         fronts[WHOLE] = Front(shapes[WHOLE], shapes[WHOLE], ())
-        at = len(shapes[WHOLE])
+    at = len(shapes[WHOLE]) if WHOLE in shapes else 0
     result = new.shape([fronts[name].stretched for name in call.names])
     return Batch(new, fronts, result, at)

@@ -250,7 +250,7 @@ def broadcast(a: Shape, b: Shape) -> Shape:
 
 def reduced_shape(shape: Shape, axis: int, keepdims: bool) -> Shape:
     """Return a shape without `axis`, or with 1 there."""
-    at = normalize_axis(axis, len(shape)) + len(shape)
+    at = len(shape) + axis
     return (*shape[:at], *((1,) if keepdims else ()), *shape[at + 1 :])
 
 

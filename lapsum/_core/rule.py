@@ -61,8 +61,11 @@ class Rule(ABC):
         return len(shapes[cls.along_axis[-1]])
 
     @classmethod
-    def result_shape(cls, shapes: Mapping[str, Shape], axis: int = -1, **options: Any) -> Shape:
-        """Return the shape of the result for arguments of these shapes, whose data nobody has."""
+    def result_shape(cls, shapes: Mapping[str, Shape], axis: int, **options: Any) -> Shape:
+        """Return the shape of the result for arguments of these shapes, whose data nobody has.
+
+        `axis` counts from the end.
+        """
         return shapes["x"]
 
     @property

@@ -92,9 +92,8 @@ class TargetsRule(Rule):
             self.result = AlongAxis(kernels, shape, axis, batch)
 
     @classmethod
-    def result_shape(cls, shapes: Mapping[str, Shape], axis: int = -1, **options: Any) -> Shape:
+    def result_shape(cls, shapes: Mapping[str, Shape], axis: int, **options: Any) -> Shape:
         """Return the shape of the result."""
-        axis = normalize_axis(axis, cls.axes(shapes), "r")
         return shape_along_axis(shapes, (cls.target, "r"), axis)
 
     @cached_property

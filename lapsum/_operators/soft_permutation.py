@@ -9,7 +9,7 @@ from .._backends.types import Array, Floats
 from .._core.call import evaluate, rule_of
 from .._core.checks import check_flag
 from .._core.entries_rule import EntriesRule
-from .._core.layout import Shape, batch_of, normalize_axis, with_nan
+from .._core.layout import Shape, batch_of, with_nan
 from .._core.rule import Tangents
 from .._laplace.sources import Sources
 from .._laplace.thresholds import Thresholds, integer_thresholds
@@ -114,10 +114,9 @@ class PermutationMatrix(EntriesRule):
         self.descending = check_flag("descending", descending)
 
     @classmethod
-    def result_shape(cls, shapes: Mapping[str, Shape], axis: int = -1, **options: Any) -> Shape:
+    def result_shape(cls, shapes: Mapping[str, Shape], axis: int, **options: Any) -> Shape:
         """Return the shape of the result."""
         x = shapes["x"]
-        axis = normalize_axis(axis, len(x))
         return *batch_of("x", x, axis), x[axis], x[axis]
 
     def to_result(self, lanes: Array) -> Array:

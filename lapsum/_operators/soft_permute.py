@@ -195,9 +195,8 @@ class SoftPermute(Rule):
         return max(len(shapes["x"]), len(shapes["values"]))
 
     @classmethod
-    def result_shape(cls, shapes: Mapping[str, Shape], axis: int = -1, **options: Any) -> Shape:
+    def result_shape(cls, shapes: Mapping[str, Shape], axis: int, **options: Any) -> Shape:
         """Return the shape of the result."""
-        axis = normalize_axis(axis, cls.axes(shapes))
         return shape_along_axis(shapes, cls.along_axis, axis)
 
     @cached_property

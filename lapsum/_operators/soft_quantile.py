@@ -135,7 +135,7 @@ class SoftQuantile(EntriesRule):
 
     @classmethod
     def result_shape(
-        cls, shapes: Mapping[str, Shape], axis: int = -1, keepdims: bool = False, **options: Any
+        cls, shapes: Mapping[str, Shape], axis: int, keepdims: bool = False, **options: Any
     ) -> Shape:
         """Return the shape of the result."""
         return *shapes["q"], *reduced_shape(shapes["x"], axis, keepdims)

@@ -2,8 +2,12 @@
 
 import copy
 import gc
+import os
+import subprocess
+import sys
 import threading
 import weakref
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -13,6 +17,7 @@ import lapsum
 
 torch = pytest.importorskip("torch", reason="PyTorch is not installed (extra: torch)")
 
+import torch_rows  # noqa: E402
 from torch.fx.experimental.proxy_tensor import make_fx  # noqa: E402
 
 # PyTorch's own.
@@ -588,15 +593,20 @@ def test_threads(rng):
 
 
 @pytest.mark.parametrize("start", ["fork", "spawn"])
-@pytest.mark.filterwarnings("ignore:This process.*is multi-threaded")
 def test_data_loader(start):
-    from torch_rows import Rows
-
-    loader = torch.utils.data.DataLoader(
-        Rows(), batch_size=2, num_workers=1, multiprocessing_context=start
-    )
-    rows = torch.cat(list(loader))
-    assert torch.equal(rows, torch.stack([Rows()[i] for i in range(4)]))
+    """In another process, which no other library has started threads in."""
+    code = f"""
+import torch
+from torch_rows import Rows
+loader = torch.utils.data.DataLoader(
+    Rows(), batch_size=2, num_workers=1, multiprocessing_context={start!r}
+)
+assert torch.equal(torch.cat(list(loader)), torch.stack([Rows()[i] for i in range(4)]))
+"""
+    support = str(Path(torch_rows.__file__).parent)
+    path = os.pathsep.join([support, *filter(None, [os.environ.get("PYTHONPATH")])])
+    environment = {**os.environ, "PYTHONPATH": path}
+    subprocess.run([sys.executable, "-c", code], env=environment, check=True, timeout=120)
 
 
 def test_kept_losses_hold_little(rng):
@@ -624,8 +634,11 @@ def test_bad_values_name_the_argument():
         lapsum.soft_rank(torch.zeros(3, dtype=torch.complex64), 0.1)
     with pytest.raises(TypeError, match="`x` is a tensor of layout.*to_dense"):
         lapsum.soft_rank(torch.eye(3).to_sparse(), 0.1)
-    with pytest.raises(TypeError, match="`axis` must be one integer"):
-        lapsum.soft_rank(x, 0.1, axis=0.5)
+    for of in (lapsum.soft_rank, torch.func.vmap(lapsum.soft_rank, (0, None))):
+        with pytest.raises(TypeError, match="`axis` must be one integer"):
+            of(x.expand(2, 5), 0.1, axis=0.5)
+        with pytest.raises(TypeError, match="`descending` must be True or False"):
+            of(x.expand(2, 5), 0.1, descending="no")
     with pytest.raises(ValueError, match="`alpha` must be positive"):
         torch.func.vmap(lambda x: lapsum.soft_rank(x, -1.0))(torch.randn(2, 3))
 

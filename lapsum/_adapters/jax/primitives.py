@@ -268,7 +268,6 @@ def _batcher(p: Any, leading: Callable[[tuple[str, ...]], int]) -> Callable[...,
     def rule(args: Any, dims: Any, **params: Any) -> Any:
         call, wrt = decode(params["call"]), params.get("wrt", ())
         m = leading(wrt)
-        dims = [None if d is batching.not_mapped else d for d in dims]
         size = next(a.shape[d] for a, d in zip(args, dims, strict=True) if d is not None)
         args = [_front(a, d, size) for a, d in zip(args, dims, strict=True)]
         levels = call.names.index(WHOLE) if WHOLE in call.names else None
