@@ -1,10 +1,6 @@
 """Every operator on JAX's arrays: values, derivatives, transformations, compilation."""
 
-import os
 import threading
-
-# Before JAX is imported: two devices, for what is sharded.
-os.environ.setdefault("XLA_FLAGS", "--xla_force_host_platform_device_count=2")
 
 import numpy as np
 import pytest

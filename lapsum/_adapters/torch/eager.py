@@ -69,6 +69,18 @@ class Operator(Function):
         return ops._push_some(call.names, dots, arrays, call.encode())
 
 
+def check_devices(call: Call, values: Sequence[Any]) -> None:
+    """Raise TypeError unless all tensors are on one device."""
+    tensors = [(n, v) for n, v in zip(call.names, values, strict=True) if hasattr(v, "device")]
+    first, one = tensors[0]
+    for name, other in tensors:
+        if other.device != one.device:
+            raise TypeError(
+                f"`{name}` is a tensor on {other.device} beside `{first}` on {one.device}; all "
+                "tensors of a call must be on one device"
+            )
+
+
 def as_tensors(values: Sequence[Any], device: torch.device) -> list[torch.Tensor]:
     """Return all arguments as tensors."""
     return [
@@ -91,7 +103,7 @@ def evaluate(
         if isinstance(value, torch.Tensor):
             check(name, value)
             tensors.append(value)
-            plain = plain and type(value) in _PLAIN
+            plain = plain and type(value) in _PLAIN and value.is_cpu
         elif not isinstance(value, NUMBERS):
             numbers = False
     if not numbers:
@@ -99,12 +111,12 @@ def evaluate(
     if (
         torch.compiler.is_compiling()
         or not plain
-        or tensors[0].is_meta
         or torch._C._len_torch_dispatch_stack()
         or torch._C._are_functorch_transforms_active()
     ):
         if out is not None:
             raise TypeError("`out` must be None where tensors are traced or transformed")
+        check_devices(call, values)
         result: torch.Tensor = ops.apply(as_tensors(values, tensors[0].device), call.encode())
         return result
     graph = torch.is_grad_enabled() and any(tensor.requires_grad for tensor in tensors)
