@@ -121,17 +121,14 @@ class Linearized:
     Attributes
     ----------
     value : ndarray or scalar
-        In memory that nothing else uses.
+        Where the rule keeps its value, in memory that nobody may change.
     """
 
     def __init__(self, call: Call, arrays: Sequence[Any]) -> None:
         workers = None if call.workers is None else worker_count(call.workers)
         with quiet():
             self.rule = rule = call.rule(workers, **call.arguments(arrays))  # type: ignore[call-arg]
-            lanes = rule.linearize()
-            self.value = rule.kernels.finish(rule.to_result(lanes), rule.dtype)
-            if isinstance(self.value, np.ndarray) and np.may_share_memory(self.value, lanes):
-                self.value = self.value.copy()
+            self.value = rule.kernels.finish(rule.to_result(rule.linearize()), rule.dtype)
 
     def jvp(self, tangents: Mapping[str, Array]) -> Any:
         """Return the tangent of the value for those of some parameters."""

@@ -30,6 +30,8 @@ class Rule(ABC):
         Its positional parameters; these and `weights` are the differentiable ones.
     along_axis : tuple of str
         Those of them that lie along `axis`, which counts the axes of the last.
+    keeps_value : bool
+        Whether derivatives need what `linearize` returned, and its memory unchanged.
     kernels : Kernels
         The backend of the arrays.
     layouts : dict of str to Layout
@@ -47,6 +49,7 @@ class Rule(ABC):
     name: ClassVar[str]
     positional: ClassVar[tuple[str, ...]]
     along_axis: ClassVar[tuple[str, ...]] = ("x",)
+    keeps_value: ClassVar[bool] = False
 
     kernels: Kernels
     layouts: dict[str, Layout]

@@ -136,13 +136,19 @@ def test_the_memory_is_shared_on_the_way_in():
     assert to_host(x).__array_interface__["data"] == (x.data_ptr(), False)
 
 
-def test_results_are_one_s_own(rng):
-    """In-place arithmetic on a result spoils no derivative."""
-    func, tensors = operator("soft_topk", rng)
-    expected = torch.autograd.grad(func(*tensors).sum(dim=0)[0], tensors)
-    y = func(*tensors)
+def test_a_changed_result_spoils_no_derivative(rng):
+    """Where the result is needed a change is an error, as with torch.sigmoid."""
+    x, alpha = (torch.tensor(rng.normal(size=6) ** 2, requires_grad=True) for _ in range(2))
+    alpha = alpha[0]
+    y = lapsum.soft_topk(x, 2.0, alpha, weights=torch.ones(6))
+    y.mul_(2.0)
+    with pytest.raises(RuntimeError, match="modified by an inplace operation"):
+        y.sum().backward()
+    (expected,) = torch.autograd.grad(lapsum.soft_sort(x, 0.5)[0], x)
+    y = lapsum.soft_sort(x, 0.5)
     y.mul_(1.0).add_(3.0)
-    assert_all_close(torch.autograd.grad(y.sum(dim=0)[0], tensors), expected)
+    (found,) = torch.autograd.grad(y[0], x)
+    assert torch.equal(found, expected)
 
 
 def test_a_changed_argument_is_an_error(rng):

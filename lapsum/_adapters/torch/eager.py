@@ -31,12 +31,15 @@ class Operator(Function):
         ctx.call = call
         ctx.constants = [None if isinstance(v, torch.Tensor) else v for v in values]
         tensors = [v for v in values if isinstance(v, torch.Tensor)]
-        ctx.save_for_backward(*tensors)
-        ctx.save_for_forward(*tensors)
         ctx.set_materialize_grads(False)
         ctx.linearized = linearized = Linearized(call, [to_host(v) for v in values])
-        value, linearized.value = linearized.value, None
-        return from_host(value, result_dtype(call, values))
+        value = from_host(linearized.value, result_dtype(call, values))
+        linearized.value = None
+        ctx.save_for_forward(*tensors)
+        if call.rule.keeps_value:  # so that a change of it is noticed
+            tensors.append(value)
+        ctx.save_for_backward(*tensors)
+        return value
 
     @staticmethod
     def backward(ctx: Any, bar: torch.Tensor | None) -> tuple[Any, ...]:
