@@ -1,5 +1,7 @@
 """What adapters share, without their libraries: shapes without data, and a batch axis in front."""
 
+import itertools
+
 import numpy as np
 import pytest
 from calls import EVERY, call
@@ -141,11 +143,13 @@ def test_numbers_of_some_lanes(name, rng):
 
 def test_what_keeps_its_value_says_so(rng):
     """A change of the value changes no derivative, or `keeps_value` says that it may."""
-    for name in NAMES:
-        _, made, arrays = call_and_arrays(name, rng, {})
+    for name, shape in itertools.product(NAMES, [(4, 4), (1, 1)]):
+        _, made, arrays = call_and_arrays(name, rng, {}, shape=shape)
         one, other = (Linearized(made, list(arrays.values())) for _ in range(2))
         bar = rng.normal(size=np.shape(one.value))
         expected = other.vjp(bar, made.names)
+        assert not any(np.may_share_memory(found, bar) for found in expected)
+        assert not any(np.may_share_memory(one.value, a) for a in arrays.values())
         if made.rule.keeps_value:
             continue
         one.value[...] = 7.0
