@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 import operator
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -15,6 +16,8 @@ from .._backends.choose import array_kind
 from .._backends.numpy.lanes import check_levels
 from .._backends.protocol import Kernels
 from .._backends.types import Array, DType, Flags, Floats
+
+MOST_ALLOWED = 2.0**-6  # of a sum of weights in low precision
 
 
 def check_out(kernels: Kernels, out: Any, shape: tuple[int, ...], dtype: DType) -> None:
@@ -43,6 +46,22 @@ def check_flag(name: str, value: Any) -> bool:
     return number == 1
 
 
+def allowance_of(arrays: Mapping[str, Array], n: int) -> float:
+    """Return by which part of itself a sum of the weights may be too large.
+
+    Added up one by one, or divided by such a sum, it is n/2 roundings of their type at most.
+    """
+    allowance = 4.0 * _eps(arrays["k"])
+    if "weights" in arrays:
+        allowance += (4.0 + 0.5 * n) * _eps(arrays["weights"])
+    return min(allowance, MOST_ALLOWED)
+
+
+def _eps(array: Array) -> float:
+    single = array.dtype.kind == "f" and array.dtype.itemsize < 8
+    return float(np.finfo(array.dtype).eps) if single else 2.0**-52
+
+
 def _first(array: Array, bad: Flags) -> Any:
     return array[bad].flat[0].item()
 
@@ -60,7 +79,7 @@ def check_alpha(alpha: Array) -> None:
         if value == 0:
             hint = "; any tiny number gives the hard limit"
         elif value < 0:
-            hint = "; the order is chosen by a keyword, not by a sign"
+            hint = "; the order is chosen by `largest` or `descending`, not by a sign"
         raise ValueError(f"`alpha` must be positive and finite, got {value!r}{hint}")
 
 
@@ -89,7 +108,11 @@ def check_q(q: Array, name: str = "q") -> None:
         return
     bad = ~((q > 0) & (q < 1))
     if bad.any():
-        raise ValueError(f"`{name}` must lie strictly between 0 and 1, got {_first(q, bad)!r}")
+        value = _first(q, bad)
+        ends = {0.0: "soft_sort(x, alpha)[0] is the soft minimum"}
+        ends[1.0] = "soft_sort(x, alpha)[-1] is the soft maximum"
+        hint = f"; {ends[value]}" if value in ends else ""
+        raise ValueError(f"`{name}` must lie strictly between 0 and 1, got {value!r}{hint}")
 
 
 def check_trimming(kernels: Kernels, low: Floats, high: Floats) -> None:
@@ -107,22 +130,32 @@ def check_trimming(kernels: Kernels, low: Floats, high: Floats) -> None:
         )
 
 
-def check_k(kernels: Kernels, given: Array, k: Floats, total: Floats | None, n: int) -> Floats:
+def check_k(
+    kernels: Kernels,
+    arrays: Mapping[str, Array],
+    k: Floats,
+    total: Floats | None,
+    n: int,
+    allowance: float,
+) -> Floats:
     """Return the levels k, one a lane, infinite where they are the total weight.
 
-    That is `total`, or n without weights, and they may exceed it by a few roundings.  For a device
-    they are returned as they are, and only k that were `given` on the host, beside entries without
-    weights, are refused.
+    That is `total`, or n without weights, and they may exceed it by `allowance` of it.  For a
+    device they are returned as they are, and only k that were given on the host, beside entries
+    without weights, are refused.
     """
     levels, bad = k, -1
     if kernels.on_host:
-        levels, bad = check_levels(k, total, n)
-    elif total is None and not kernels.holds(given):
-        k = np.ravel(given).astype(float)
-        _, bad = check_levels(k, total, n)
+        levels, bad = check_levels(k, total, n, allowance)
+    elif total is None and not kernels.holds(arrays["k"]):
+        k = np.ravel(arrays["k"]).astype(float)
+        _, bad = check_levels(k, total, n, allowance)
     if bad >= 0:
         most = f"{n}, the number of entries"
         if total is not None:
             most = f"the total weight {total[bad].item()!r}"
-        raise ValueError(f"`k` must lie between 0 and {most}, got {k[bad].item()!r}")
+        hint, alpha = "", arrays["alpha"]
+        if type(alpha) is np.ndarray and alpha.size == 1 and alpha.item() in range(1, n + 1):
+            hint = "; the order is (x, k, alpha)"
+        raise ValueError(f"`k` must lie between 0 and {most}, got {k[bad].item()!r}{hint}")
     return levels

@@ -230,6 +230,18 @@ class Composed(EntriesRule):
             self.nan_lanes = either(self.nan_lanes, rule.nan_lanes)
         return self.outcome.value
 
+    def __getstate__(self) -> dict[str, Any]:
+        """Return all but the graph, which functions are in: it is composed again."""
+        state = self.__dict__.copy()
+        for name in ("graph", "arguments", "outcome"):
+            state.pop(name, None)
+        return state
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+        with self.kernels.quiet():
+            self._composed(linearize=True)
+
     def value(self, out: Array | None = None) -> Array:
         """Return the result."""
         return with_nan(self.kernels, self.nan_lanes, self._composed(linearize=False))

@@ -15,14 +15,24 @@ from typing import Any, NamedTuple
 
 from .._backends.types import Array, Flags, Floats
 from .arguments import arguments
-from .checks import check_alpha, check_k, check_out, check_q, check_total, check_weights
+from .checks import (
+    allowance_of,
+    check_alpha,
+    check_k,
+    check_out,
+    check_q,
+    check_total,
+    check_weights,
+)
 from .layout import (
+    AlongAxes,
     AlongAxis,
     Layout,
     PerLane,
     WholeInEveryLane,
     batch_of,
-    normalize_axis,
+    batch_without,
+    normalize_axes,
     pack_all,
     scalar_layout,
     weights_layout,
@@ -53,23 +63,29 @@ class EntriesRule(Rule):
     ----------
     workers : int or None
     values : mapping of str to array_like
-        "x", the entries, then the parameters that are not weights, in signature order.  All but
-        "q", which every lane has whole, are one number a lane.  The lanes of "k" are levels,
-        infinite where they are the total weight.
+        "x", the entries, then the parameters that are not weights, in signature order: one number
+        a lane, but for those that every lane has whole.  The lanes of "k" are levels, infinite
+        where they are the total weight.
     weights : array_like or None
-    axis : int
+    axis : int, None or tuple of int
 
     Attributes
     ----------
     total : array, shape (lanes,), or None
         Correctly rounded sums of the weights, if there are any; on a device, NaN for weights that
         the host would refuse.
+    allowance : float
+        By which part of itself k may exceed the total weight.
     nan_lanes : array of bool, shape (lanes,), or None
         Lanes that are NaN since they hold one; None for none.  Known with the value.
+    muted : array of bool, shape (lanes, n), or None
+        Absent entries whose results are not finite, so that they, and all their derivatives, are 0:
+        what adds nothing to a sum.  None for none, likewise.
     """
 
     total: Floats | None = None
     nan_lanes: Flags | None = None
+    muted: Flags | None = None
     entries: AlongAxis
 
     def __init__(
@@ -77,20 +93,26 @@ class EntriesRule(Rule):
         workers: int | None,
         values: Mapping[str, Any],
         weights: Any = None,
-        axis: int = -1,
+        axis: int | tuple[int, ...] | None = -1,
     ) -> None:
         self.workers = workers
         kernels, arrays, dtypes = arguments(workers, values, weights)
         self.kernels, self.dtypes = kernels, dtypes
         x = arrays["x"]
         self.dtype = dtypes["x"]
-        self.axis = axis = normalize_axis(axis, x.ndim)
-        self.batch = batch = batch_of("x", x.shape, axis)
-        self.result = self.entries = AlongAxis(kernels, x.shape, axis, batch)
+        self.axes = axes = normalize_axes(axis, x.shape, several=self.several_axes)
+        if len(axes) == 1:
+            self.batch = batch = batch_of("x", x.shape, axes[0])
+            self.result = self.entries = AlongAxis(kernels, x.shape, axes[0], batch)
+        else:
+            self.batch = batch = batch_without(x.shape, axes)
+            self.entries = AlongAxes(kernels, x.shape, axes, batch)
+            self.result = AlongAxis(kernels, (*batch, self.n), -1, batch)
         self.layouts = layouts = self._layouts(arrays)
         check_alpha(arrays["alpha"])
         if weights is not None:
             check_weights(arrays["weights"])
+        arrays["x"] = self.entries_of(x)
         self.lanes = lanes = pack_all(kernels, layouts, arrays, entries=("x",))
         if weights is not None:
             self.total = kernels.totals(lanes["weights"])
@@ -98,7 +120,12 @@ class EntriesRule(Rule):
         if "q" in arrays:
             check_q(arrays["q"])
         if "k" in arrays:
-            lanes["k"] = check_k(kernels, arrays["k"], lanes["k"], self.total, x.shape[axis])
+            self.allowance = allowance = allowance_of(arrays, self.n)
+            lanes["k"] = check_k(kernels, arrays, lanes["k"], self.total, self.n, allowance)
+
+    def entries_of(self, x: Array) -> Array:
+        """Return the entries that stand for x."""
+        return x
 
     def _layouts(self, arrays: dict[str, Array]) -> dict[str, Layout]:
         kernels, entries, batch = self.kernels, self.entries, self.batch
@@ -107,8 +134,8 @@ class EntriesRule(Rule):
         for name, array in arrays.items():
             if name == "weights":
                 shape = entries.shape
-                layouts[name] = weights_layout(kernels, array, shape, self.axis, batch, "x")
-            elif name == "q":
+                layouts[name] = weights_layout(kernels, array, shape, self.axes, batch, "x")
+            elif name in self.in_every_lane:
                 layouts[name] = WholeInEveryLane(kernels, array.shape, batch)
             elif not array.shape:
                 layouts[name] = number
@@ -155,7 +182,11 @@ class EntriesRule(Rule):
         check_out(kernels, out, self.result.shape, self.dtype)
         if any(kernels.xp.may_share_memory(out, lanes) for lanes in self.lanes.values()):
             return None
-        return self.entries.view(out) if fits else None
+        place = self.result
+        return place.view(out) if fits and isinstance(place, AlongAxis) else None
+
+    def _without_muted(self, lanes: Array) -> Array:
+        return lanes if self.muted is None else self.kernels.xp.where(self.muted, 0.0, lanes)
 
     # ------------------------------------------------------------------------------- derivatives
 
@@ -177,7 +208,8 @@ class EntriesRule(Rule):
 
     def jvp(self, tangents: Tangents) -> Array:
         """Return the tangent of the result: fused where that is right, else careful."""
-        return with_nan(self.kernels, self.nan_lanes, self._joined_jvp(tangents))
+        tangent = self._without_muted(self._joined_jvp(tangents))
+        return with_nan(self.kernels, self.nan_lanes, tangent)
 
     def _joined_jvp(self, tangents: Tangents) -> Array:
         fused = self.fused_jvp(tangents)
@@ -192,7 +224,7 @@ class EntriesRule(Rule):
 
     def vjp(self, bar: Array, wrt: frozenset[str]) -> dict[str, Array]:
         """Return the cotangents of the parameters: fused where that is right, else careful."""
-        bars = self._joined_vjp(bar, wrt)
+        bars = self._joined_vjp(self._without_muted(bar), wrt)
         if self.nan_lanes is None:
             return bars
         return {name: with_nan(self.kernels, self.nan_lanes, bars[name]) for name in wrt}

@@ -105,6 +105,32 @@ class AlongAxis(Layout):
         return self.kernels.xp.moveaxis(_reduced(lanes, (*moved, self.size)), -1, self.axis)
 
 
+class AlongAxes(AlongAxis):
+    """Lanes that lie along several axes, the last of them fastest; along all, the raveled array."""
+
+    def __init__(self, kernels: Kernels, shape: Shape, axes: Shape, batch: Shape) -> None:
+        self.kernels = kernels
+        self.shape = shape
+        self.batch = batch
+        self.axes = axes
+        self.ends = tuple(range(-len(axes), 0))
+        self.size = prod(shape[axis] for axis in axes)
+
+    def _lanes(self, array: Array, convert: Callable[[Array], Any]) -> Any:
+        xp = self.kernels.xp
+        array = xp.moveaxis(xp.asarray(array), self.axes, self.ends)
+        return convert(array.reshape(prod(self.batch), self.size))
+
+    def view(self, array: Array) -> Array | None:
+        """Return None: lanes of several axes are not looked for in place."""
+        return None
+
+    def unpack(self, lanes: Array) -> Array:
+        """Return the transpose of `pack`."""
+        along = tuple(self.shape[axis] for axis in self.axes)
+        return self.kernels.xp.moveaxis(lanes.reshape(*self.batch, *along), self.ends, self.axes)
+
+
 class Scalars(Layout):
     """Numbers that do not lie along lanes."""
 
@@ -149,12 +175,11 @@ class WholeInEveryLane(Scalars):
 
 
 class Reduced(Layout):
-    """One number a lane, where an axis was, which may be kept with length 1."""
+    """One number a lane, where axes were, which may be kept with length 1."""
 
-    def __init__(self, kernels: Kernels, batch: Shape, axis: int, keepdims: bool) -> None:
-        at = len(batch) + 1 + axis
-        shape = (*batch[:at], 1, *batch[at:]) if keepdims else batch
-        super().__init__(kernels, shape, batch)
+    def __init__(self, entries: AlongAxis, axes: Shape, keepdims: bool) -> None:
+        shape = kept_shape(entries.shape, axes) if keepdims else entries.batch
+        super().__init__(entries.kernels, shape, entries.batch)
 
     def pack(self, array: Array) -> Floats:
         """Return `array` as float64, (lanes,)."""
@@ -209,22 +234,56 @@ def key_of(kernels: Kernels, shape: Shape, batch: Shape) -> Indices:
     return kernels.xp.ascontiguousarray(kernels.xp.broadcast_to(own, batch).reshape(-1))
 
 
-def normalize_axis(axis: Any, ndim: int, name: str = "x") -> int:
-    """Return `axis` as a negative number, counted from the end."""
+def lanes_along(kernels: Kernels, shape: Shape, axes: Shape, batch: Shape) -> AlongAxis:
+    """Return the layout of an array whose lanes lie along one axis or several."""
+    if len(axes) == 1:
+        return AlongAxis(kernels, shape, axes[0], batch)
+    return AlongAxes(kernels, shape, axes, batch)
+
+
+def kept_shape(shape: Shape, axes: Shape) -> Shape:
+    """Return a shape with ones at axes that count from the end."""
+    return tuple(1 if i - len(shape) in axes else n for i, n in enumerate(shape))
+
+
+def normalize_axis(axis: Any, shape: Shape, name: str = "x") -> int:
+    """Return `axis` of an array of that shape as a negative number, counted from the end."""
+    ndim = len(shape)
     if type(axis) is int and -ndim <= axis < 0:
         return axis
-    if axis is None or isinstance(axis, tuple):
-        hint = "; ravel the array to work along all of it" if axis is None else ""
-        raise TypeError(f"`axis` must be one integer, got {axis!r}{hint}")
     try:
         index = operator.index(axis)
     except TypeError:
-        raise TypeError(f"`axis` must be one integer, got {axis!r}") from None
+        raise TypeError(f"`axis` must be an integer or None, got {axis!r}") from None
     if ndim == 0:
-        raise ValueError(f"`{name}` must have at least one dimension, got a 0-d array")
+        raise ValueError(
+            f"`{name}` must have at least one dimension, got a 0-d array; `axis=None` takes that"
+        )
     if not -ndim <= index < ndim:
-        raise np.exceptions.AxisError(index, ndim)
+        raise np.exceptions.AxisError(
+            f"`axis` {index} is out of bounds for `{name}` of shape {shape}"
+        )
     return index if index < 0 else index - ndim
+
+
+def normalize_axes(axis: Any, shape: Shape, name: str = "x", *, several: bool = False) -> Shape:
+    """Return the axes along which lanes lie, counted from the end; None is all of them."""
+    ndim = len(shape)
+    if type(axis) is int and -ndim <= axis < 0:
+        return (axis,)
+    if axis is None:
+        return tuple(range(-ndim, 0))
+    if several and isinstance(axis, tuple):
+        axes = tuple(normalize_axis(one, shape, name) for one in axis)
+        if len(set(axes)) < len(axes):
+            raise ValueError(f"`axis` names an axis twice, got {axis!r}")
+        return axes
+    return (normalize_axis(axis, shape, name),)
+
+
+def batch_without(shape: Shape, axes: Shape) -> Shape:
+    """Return the axes of `shape` without some that count from the end."""
+    return tuple(n for i, n in enumerate(shape) if i - len(shape) not in axes)
 
 
 def batch_of(name: str, shape: Shape, axis: int) -> Shape:
@@ -248,10 +307,10 @@ def broadcast(a: Shape, b: Shape) -> Shape:
     return a[:lead] + tuple(n if m == 1 else m for m, n in zip(a[lead:], b, strict=True))
 
 
-def reduced_shape(shape: Shape, axis: int, keepdims: bool) -> Shape:
-    """Return a shape without `axis`, or with 1 there."""
-    at = len(shape) + axis
-    return (*shape[:at], *((1,) if keepdims else ()), *shape[at + 1 :])
+def reduced_shape(shape: Shape, axes: Shape | None, keepdims: bool) -> Shape:
+    """Return a shape without some axes, None for all, or with 1 there."""
+    axes = tuple(range(-len(shape), 0)) if axes is None else axes
+    return kept_shape(shape, axes) if keepdims else batch_without(shape, axes)
 
 
 def shape_along_axis(shapes: Mapping[str, Shape], names: tuple[str, str], axis: int) -> Shape:
@@ -296,14 +355,15 @@ def scalar_layout(kernels: Kernels, name: str, array: Array, batch: Shape) -> Pe
 
 
 def weights_layout(
-    kernels: Kernels, array: Array, shape: Shape, axis: int, batch: Shape, of: str
+    kernels: Kernels, array: Array, shape: Shape, axes: Shape, batch: Shape, of: str
 ) -> AlongAxis:
-    """Return the layout of weights: of the shape of what they weigh, or 1-D along its axis."""
+    """Return the layout of weights: of the shape of what they weigh, or 1-D along its lanes."""
     if array.shape == shape:
-        return AlongAxis(kernels, shape, axis, batch)
-    if array.shape == (shape[axis],):
+        return lanes_along(kernels, shape, axes, batch)
+    n = prod(shape[axis] for axis in axes)
+    if array.shape == (n,):
         return AlongAxis(kernels, array.shape, -1, batch)
     raise ValueError(
         f"`weights` of shape {array.shape} must have the shape {shape} of `{of}`, or be 1-D of "
-        f"length {shape[axis]}"
+        f"length {n}"
     )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
+from math import prod
 from typing import Any, ClassVar
 
 from .._backends.protocol import Kernels
@@ -30,6 +31,10 @@ class Rule(ABC):
         Its positional parameters; these and `weights` are the differentiable ones.
     along_axis : tuple of str
         Those of them that lie along `axis`, which counts the axes of the last.
+    several_axes : bool
+        Whether `axis` may be a tuple.
+    in_every_lane : tuple of str
+        Parameters that each lane has whole.
     keeps_value : bool
         Whether derivatives need what `linearize` returned, and its memory unchanged.
     kernels : Kernels
@@ -50,6 +55,8 @@ class Rule(ABC):
     positional: ClassVar[tuple[str, ...]]
     along_axis: ClassVar[tuple[str, ...]] = ("x",)
     keeps_value: ClassVar[bool] = False
+    several_axes: ClassVar[bool] = False
+    in_every_lane: tuple[str, ...] = ()
 
     kernels: Kernels
     layouts: dict[str, Layout]
@@ -59,17 +66,17 @@ class Rule(ABC):
     result: Layout
 
     @classmethod
-    def axes(cls, shapes: Mapping[str, Shape]) -> int:
-        """Return how many axes there are for `axis` to count, for arguments of these shapes."""
-        return len(shapes[cls.along_axis[-1]])
+    def reference(cls, shapes: Mapping[str, Shape]) -> Shape:
+        """Return the one of these shapes of arguments whose axes `axis` counts."""
+        return shapes[cls.along_axis[-1]]
 
     @classmethod
-    def result_shape(cls, shapes: Mapping[str, Shape], axis: int, **options: Any) -> Shape:
+    def result_shape(cls, shapes: Mapping[str, Shape], axes: Shape | None, **options: Any) -> Shape:
         """Return the shape of the result for arguments of these shapes, whose data nobody has.
 
-        `axis` counts from the end.
+        `axes` are those along which lanes lie, counted from the end; None is the raveled array.
         """
-        return shapes["x"]
+        return (prod(shapes["x"]),) if axes is None else shapes["x"]
 
     @property
     def nan_lanes(self) -> Flags | None:

@@ -19,7 +19,8 @@ from .._core.layout import (
     batch_of,
     joint_batch,
     key_of,
-    normalize_axis,
+    lanes_along,
+    normalize_axes,
     pack_all,
     scalar_layout,
     shape_along_axis,
@@ -50,51 +51,61 @@ class TargetsRule(Rule):
         alpha: Any,
         *,
         weights: Any = None,
-        axis: int = -1,
+        axis: int | None = -1,
     ) -> None:
         given = {self.target: x, "r": r, "alpha": alpha}
         self.kernels, arrays, self.dtypes = kernels, arrays, _ = arguments(workers, given, weights)
         shapes = {name: array.shape for name, array in arrays.items()}
         x_shape, r_shape = shapes[self.target], shapes["r"]
         self.dtype = np.result_type(self.dtypes[self.target], self.dtypes["r"])
-        axis = normalize_axis(axis, len(r_shape), "r")
-        r_batch = batch_of("r", r_shape, axis)
-        x_axis = None if not x_shape else -1 if len(x_shape) == 1 else axis
-        x_batch = () if x_axis is None else batch_of(self.target, x_shape, x_axis)
+        axes = normalize_axes(axis, r_shape, "r")
+        r_batch: tuple[int, ...]
+        x_axes: tuple[int, ...]
+        x_batch: tuple[int, ...]
+        if axis is None:  # every target meets all sources, wherever it is
+            r_batch, x_axes, x_batch = (), tuple(range(-len(x_shape), 0)), ()
+        else:
+            r_batch = batch_of("r", r_shape, axes[0])
+            x_axes = () if not x_shape else (-1,) if len(x_shape) == 1 else axes
+            x_batch = batch_of(self.target, x_shape, x_axes[0]) if x_axes else ()
         batch = joint_batch(self.target, x_batch, "r", r_batch)
         scalar_layout(kernels, "alpha", arrays["alpha"], batch)
         # The sources are sorted and summed once for every alpha they meet, not for every target.
         sources = np.broadcast_shapes(r_batch, shapes["alpha"])
         self.layouts = {
             self.target: PerLane(kernels, x_shape, batch)
-            if x_axis is None
-            else AlongAxis(kernels, x_shape, x_axis, batch),
-            "r": AlongAxis(kernels, r_shape, axis, sources),
+            if not x_axes
+            else lanes_along(kernels, x_shape, x_axes, batch),
+            "r": lanes_along(kernels, r_shape, axes, sources),
             "alpha": PerLane(kernels, shapes["alpha"], sources),
         }
         if weights is not None:
             self.layouts["weights"] = weights_layout(
-                kernels, arrays["weights"], r_shape, axis, sources, "r"
+                kernels, arrays["weights"], r_shape, axes, sources, "r"
             )
             check_weights(arrays["weights"])
         check_alpha(arrays["alpha"])
         self.key = key_of(kernels, sources, batch)
         self.lanes = pack_all(kernels, self.layouts, arrays, entries=("r", self.target))
-        self.n = r_shape[axis]
+        self.n = prod(r_shape[at] for at in axes)
         self.count = prod(sources)
         if weights is not None:
             check_total(self.total_of_sources)
-        if x_axis is None:
+        if not x_axes:
             self.result = PerLane(kernels, batch, batch)
+        elif axis is None:
+            self.result = self.layouts[self.target]
         else:
-            at = len(batch) + 1 + axis
-            shape = (*batch[:at], x_shape[x_axis], *batch[at:])
-            self.result = AlongAxis(kernels, shape, axis, batch)
+            at = len(batch) + 1 + axes[0]
+            shape = (*batch[:at], x_shape[x_axes[0]], *batch[at:])
+            self.result = AlongAxis(kernels, shape, axes[0], batch)
 
     @classmethod
-    def result_shape(cls, shapes: Mapping[str, Shape], axis: int, **options: Any) -> Shape:
+    def result_shape(cls, shapes: Mapping[str, Shape], axes: Shape | None, **options: Any) -> Shape:
         """Return the shape of the result."""
-        return shape_along_axis(shapes, (cls.target, "r"), axis)
+        if axes is None:
+            return shapes[cls.target]
+        return shape_along_axis(shapes, (cls.target, "r"), axes[0])
 
     @cached_property
     def total_of_sources(self) -> Floats:

@@ -3,28 +3,29 @@
 from __future__ import annotations
 
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
 
 from .._backends.types import Array, Floats
-from .._core.call import evaluate, rule_of
+from .._core.call import evaluate, operator, rule_of
 from .._core.layout import with_nan
 from .._core.rule import Tangents
 from .._laplace.targets_rule import TargetsRule
 from .._laplace.thresholds import Thresholds, thresholds_at
 
-if TYPE_CHECKING:
-    from numpy.typing import ArrayLike
 
-
+@operator
 def lap_sum_inv(
     w: ArrayLike,
     r: ArrayLike,
     alpha: ArrayLike,
     *,
     weights: ArrayLike | None = None,
-    axis: int = -1,
+    axis: int | None = -1,
     workers: int | None = None,
-) -> Any:
+) -> NDArray[Any] | np.floating[Any]:
     r"""Inverse of the Lap-Sum: where the sum of the sources' Laplace CDFs reaches a level.
 
     .. math:: & S^{-1}(w) = b \quad\text{with} \\
@@ -45,8 +46,9 @@ def lap_sum_inv(
         `axis`).
     weights : array_like, optional
         Non-negative weights :math:`c_j`, of the shape of `r` or 1-D along `axis`; 1 by default.
-    axis : int, optional
-        Axis of `r` along which the sum is taken.
+    axis : int or None, optional
+        Axis of `r` along which the sum is taken; None for all of the raveled `r`, and a result of
+        the shape of the targets.
     workers : int, optional
         Number of threads: one by default; negative numbers count from the CPUs, and 0 is a
         ValueError.
@@ -120,7 +122,7 @@ class LapSumInverse(TargetsRule):
         alpha: Any,
         *,
         weights: Any = None,
-        axis: int = -1,
+        axis: int | None = -1,
     ) -> None:
         super().__init__(workers, w, r, alpha, weights=weights, axis=axis)
 

@@ -2,27 +2,27 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from .._core.call import evaluate, rule_of
+from numpy.typing import ArrayLike, NDArray
+
+from .._core.call import evaluate, operator, rule_of
 from .._laplace.topk import LogTopkDerivatives
 from .soft_topk import SoftTopk
 
-if TYPE_CHECKING:
-    from numpy.typing import ArrayLike, NDArray
 
-
+@operator
 def log_soft_topk(
     x: ArrayLike,
     k: ArrayLike,
     alpha: ArrayLike,
     *,
     weights: ArrayLike | None = None,
-    axis: int = -1,
+    axis: int | None = -1,
     largest: bool = True,
     workers: int | None = None,
     out: NDArray[Any] | None = None,
-) -> Any:
+) -> NDArray[Any]:
     r"""Logarithm of soft top-k selection, computed as such.
 
     .. math:: & \log p_i = \log F\Bigl(\frac{b - x_i}{\alpha}\Bigr), \\
@@ -41,9 +41,10 @@ def log_soft_topk(
         Positive scale, in the units of `x`; must broadcast to the batch shape.
     weights : array_like, optional
         Non-negative frequency weights :math:`c_j`, of the shape of `x` or 1-D along `axis`; an
-        entry of weight 0 counts for nothing, and has an output of its own.
-    axis : int, optional
-        Axis along which to choose.
+        entry of weight 0 counts for nothing: its own output is what the formula gives, and 0 where
+        that is not finite.
+    axis : int or None, optional
+        Axis along which to choose; None for all of the raveled array, and a flat result.
     largest : bool, optional
         Whether to choose the largest entries or the smallest.
     workers : int, optional

@@ -3,29 +3,30 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from math import prod
+from typing import Any
+
+from numpy.typing import ArrayLike, NDArray
 
 from .._backends.types import Array, Floats
-from .._core.call import evaluate, rule_of
+from .._core.call import evaluate, operator, rule_of
 from .._core.checks import check_flag
 from .._core.entries_rule import EntriesRule
-from .._core.layout import Shape, batch_of, with_nan
+from .._core.layout import Shape, reduced_shape, with_nan
 from .._core.rule import Tangents
 from .._laplace.sources import Sources
 from .._laplace.thresholds import Thresholds, integer_thresholds
 
-if TYPE_CHECKING:
-    from numpy.typing import ArrayLike
 
-
+@operator
 def soft_permutation(
     x: ArrayLike,
     alpha: ArrayLike,
     *,
-    axis: int = -1,
+    axis: int | None = -1,
     descending: bool = False,
     workers: int | None = None,
-) -> Any:
+) -> NDArray[Any]:
     r"""Soft permutation matrix: to what extent each entry is at each position of the sorted order.
 
     .. math:: & P_{ij} = F\Bigl(\frac{b_i - x_j}{\alpha}\Bigr)
@@ -42,8 +43,8 @@ def soft_permutation(
     alpha : array_like
         Positive scale, in the units of `x`; must broadcast to the batch shape (the axes but
         `axis`).
-    axis : int, optional
-        Axis along which the entries lie.
+    axis : int or None, optional
+        Axis along which the entries lie; None for all of the raveled array.
     descending : bool, optional
         Whether the first position is that of the largest entry: the rows are reversed.
     workers : int, optional
@@ -107,17 +108,18 @@ class PermutationMatrix(EntriesRule):
         x: Any,
         alpha: Any,
         *,
-        axis: int = -1,
+        axis: int | None = -1,
         descending: bool = False,
     ) -> None:
         super().__init__(workers, {"x": x, "alpha": alpha}, axis=axis)
         self.descending = check_flag("descending", descending)
 
     @classmethod
-    def result_shape(cls, shapes: Mapping[str, Shape], axis: int, **options: Any) -> Shape:
+    def result_shape(cls, shapes: Mapping[str, Shape], axes: Shape | None, **options: Any) -> Shape:
         """Return the shape of the result."""
         x = shapes["x"]
-        return *batch_of("x", x, axis), x[axis], x[axis]
+        n = prod(x) if axes is None else x[axes[0]]
+        return *reduced_shape(x, axes, False), n, n
 
     def to_result(self, lanes: Array) -> Array:
         """Return the lanes of a result as batch shape + (n, n)."""

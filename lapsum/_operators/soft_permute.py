@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from math import prod
+from typing import Any
 
 import numpy as np
+from numpy.typing import ArrayLike, NDArray
 
 from .._backends.types import Array, Flags, Floats, any_in_lane, sum_in_lane
 from .._core.arguments import arguments
-from .._core.call import evaluate, rule_of
+from .._core.call import evaluate, operator, rule_of
 from .._core.checks import check_alpha, check_flag
 from .._core.layout import (
     AlongAxis,
@@ -19,6 +21,8 @@ from .._core.layout import (
     batch_of,
     joint_batch,
     key_of,
+    lanes_along,
+    normalize_axes,
     normalize_axis,
     pack_all,
     scalar_layout,
@@ -29,21 +33,19 @@ from .._core.rule import Rule, Tangents
 from .._laplace.product import Product, reverse_if
 from .._laplace.sources import Sources
 
-if TYPE_CHECKING:
-    from numpy.typing import ArrayLike, NDArray
 
-
+@operator
 def soft_permute(
     x: ArrayLike,
     values: ArrayLike,
     alpha: ArrayLike,
     *,
-    axis: int = -1,
+    axis: int | None = -1,
     descending: bool = False,
     transpose: bool = False,
     workers: int | None = None,
     out: NDArray[Any] | None = None,
-) -> Any:
+) -> NDArray[Any]:
     r"""Order one thing by another: the soft permutation of the keys, times the values.
 
     .. math:: & y_i = \sum_j P_{ij} v_j = G(b_i) - G(b_{i-1}), \\
@@ -61,8 +63,9 @@ def soft_permute(
     alpha : array_like
         Positive scale, in the units of `x`; must broadcast to the batch shape (the axes but
         `axis`).
-    axis : int, optional
-        Axis along which to order, of `values` (of `x` if that has more axes).
+    axis : int or None, optional
+        Axis along which to order, of `values` (of `x` if that has more axes); None for all of both
+        raveled arrays, and a flat result.
     descending : bool, optional
         Whether the value of the largest key comes first.
     transpose : bool, optional
@@ -152,7 +155,7 @@ class SoftPermute(Rule):
         values: Any,
         alpha: Any,
         *,
-        axis: int = -1,
+        axis: int | None = -1,
         descending: bool = False,
         transpose: bool = False,
     ) -> None:
@@ -160,44 +163,57 @@ class SoftPermute(Rule):
         self.kernels, arrays, self.dtypes = kernels, arrays, _ = arguments(workers, given)
         self.dtype = np.result_type(self.dtypes["x"], self.dtypes["values"])
         shapes = {name: array.shape for name, array in arrays.items()}
-        for name in ("x", "values"):
-            normalize_axis(-1, len(shapes[name]), name)
-        axis = normalize_axis(axis, max(len(shapes["x"]), len(shapes["values"])))
-        axes = {name: -1 if len(shapes[name]) == 1 else axis for name in ("x", "values")}
-        batches = {name: batch_of(name, shapes[name], at) for name, at in axes.items()}
+        axes = {name: self._axes(name, shapes, axis) for name in ("x", "values")}
+        batches = {
+            name: batch_of(name, shapes[name], at[0]) if axis is not None else ()
+            for name, at in axes.items()
+        }
         batch = joint_batch("x", batches["x"], "values", batches["values"])
-        self.n = n = shapes["x"][axes["x"]]
-        if shapes["values"][axes["values"]] != n:
+        lengths = {name: prod(shapes[name][i] for i in at) for name, at in axes.items()}
+        self.n = n = lengths["x"]
+        if lengths["values"] != n:
             raise ValueError(
-                f"`values` of shape {shapes['values']} has length "
-                f"{shapes['values'][axes['values']]} along axis {axis}, and `x` has {n}; they must "
-                "be equal"
+                f"`values` of shape {shapes['values']} has length {lengths['values']} along axis "
+                f"{None if axis is None else axes['values'][0]}, and `x` has {n}; they must be "
+                "equal"
             )
         scalar_layout(kernels, "alpha", arrays["alpha"], batch)
         # Keys are ordered once for every alpha they meet, not for every lane of values.
         keys = np.broadcast_shapes(batches["x"], shapes["alpha"])
         self.layouts = {
-            "x": AlongAxis(kernels, shapes["x"], axes["x"], keys),
-            "values": AlongAxis(kernels, shapes["values"], axes["values"], batch),
+            "x": lanes_along(kernels, shapes["x"], axes["x"], keys),
+            "values": lanes_along(kernels, shapes["values"], axes["values"], batch),
             "alpha": PerLane(kernels, shapes["alpha"], keys),
         }
         check_alpha(arrays["alpha"])
-        at = len(batch) + 1 + axis
-        self.result = AlongAxis(kernels, (*batch[:at], n, *batch[at:]), axis, batch)
+        end = -1 if axis is None else min(axes["x"][0], axes["values"][0])
+        at = len(batch) + 1 + end
+        self.result = AlongAxis(kernels, (*batch[:at], n, *batch[at:]), end, batch)
         self.key = key_of(kernels, keys, batch)
         self.descending = check_flag("descending", descending)
         self.transpose = check_flag("transpose", transpose)
         self.lanes = pack_all(kernels, self.layouts, arrays, entries=("x",))
 
-    @classmethod
-    def axes(cls, shapes: Mapping[str, Shape]) -> int:
-        """Return how many axes there are for `axis` to count."""
-        return max(len(shapes["x"]), len(shapes["values"]))
+    @staticmethod
+    def _axes(name: str, shapes: Mapping[str, tuple[int, ...]], axis: Any) -> tuple[int, ...]:
+        """Return the axes of an array along which its lanes lie."""
+        if axis is None:
+            return normalize_axes(None, shapes[name])
+        normalize_axis(-1, shapes[name], name)
+        at = normalize_axis(axis, max(shapes["x"], shapes["values"], key=len))
+        return (-1,) if len(shapes[name]) == 1 else (at,)
 
     @classmethod
-    def result_shape(cls, shapes: Mapping[str, Shape], axis: int, **options: Any) -> Shape:
+    def reference(cls, shapes: Mapping[str, Shape]) -> Shape:
+        """Return the one of these shapes whose axes `axis` counts."""
+        return max(shapes["x"], shapes["values"], key=len)
+
+    @classmethod
+    def result_shape(cls, shapes: Mapping[str, Shape], axes: Shape | None, **options: Any) -> Shape:
         """Return the shape of the result."""
-        return shape_along_axis(shapes, cls.along_axis, axis)
+        if axes is None:
+            return (prod(shapes["x"]),)
+        return shape_along_axis(shapes, cls.along_axis, axes[0])
 
     @cached_property
     def sources(self) -> Sources:

@@ -4,34 +4,36 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
 
 from .._backends.types import Array, Flags, Floats, sum_in_lane
-from .._core.call import evaluate, rule_of
+from .._core.call import evaluate, operator, rule_of
 from .._core.checks import check_flag
 from .._core.entries_rule import EntriesRule, FusedCotangents, FusedTangent
-from .._core.layout import Shape, reduced_shape
+from .._core.layout import Reduced, Shape, reduced_shape
 from .._core.rule import Tangents
 from .._laplace.selection import Question, Selection, select_quantiles
 from .._laplace.sources import Sources
 from .._laplace.thresholds import Thresholds, thresholds_at
 
-if TYPE_CHECKING:
-    from numpy.typing import ArrayLike
-
 MOST_SELECTED = 8  # from more levels on, one sort costs less than selecting each
 
 
+@operator
 def soft_quantile(
     x: ArrayLike,
     q: ArrayLike,
     alpha: ArrayLike,
     *,
     weights: ArrayLike | None = None,
-    axis: int = -1,
+    axis: int | tuple[int, ...] | None = -1,
     keepdims: bool = False,
+    per_lane: bool = False,
     workers: int | None = None,
-) -> Any:
+) -> NDArray[Any] | np.floating[Any]:
     r"""Soft quantiles: the inverse Lap-Sum at fractions of the total weight.
 
     .. math:: & y = S^{-1}(q W), \\
@@ -45,16 +47,20 @@ def soft_quantile(
     x : array_like
         The sample.
     q : array_like
-        Probabilities, strictly between 0 and 1, of any shape.
+        Probabilities, strictly between 0 and 1, of any shape: all of them for every lane, unless
+        `per_lane`.
     alpha : array_like
         Positive scale, in the units of `x`; must broadcast to the batch shape (the axes but
         `axis`).
     weights : array_like, optional
         Non-negative frequency weights :math:`c_j`, of the shape of `x` or 1-D along `axis`.
-    axis : int, optional
-        Axis along which the quantiles are taken.
+    axis : int, tuple of int or None, optional
+        Axis or axes along which the quantiles are taken; None for all of them.
     keepdims : bool, optional
-        Whether `axis` stays in the result, with length 1.
+        Whether the axes stay in the result, with length 1.
+    per_lane : bool, optional
+        Whether `q` is one level for each lane: it must broadcast to the batch shape, which the
+        result then has.
     workers : int, optional
         Number of threads: one by default; negative numbers count from the CPUs, and 0 is a
         ValueError.
@@ -62,7 +68,7 @@ def soft_quantile(
     Returns
     -------
     ndarray or scalar
-        Of shape ``q.shape + batch shape``; float dtype of `x`.
+        Of shape ``q.shape + batch shape``, or of the batch shape if `per_lane`; float dtype of `x`.
 
     Raises
     ------
@@ -105,7 +111,15 @@ def soft_quantile(
     array([1.343, 6.704])
     """
     return evaluate(
-        SoftQuantile, x, q, alpha, weights=weights, axis=axis, keepdims=keepdims, workers=workers
+        SoftQuantile,
+        x,
+        q,
+        alpha,
+        weights=weights,
+        axis=axis,
+        keepdims=keepdims,
+        per_lane=per_lane,
+        workers=workers,
     )
 
 
@@ -113,6 +127,8 @@ def soft_quantile(
 class SoftQuantile(EntriesRule):
     """The rule of `soft_quantile`."""
 
+    several_axes = True
+    in_every_lane: tuple[str, ...] = ("q",)
     selection: Selection | None = None
 
     def __init__(
@@ -123,22 +139,29 @@ class SoftQuantile(EntriesRule):
         alpha: Any,
         *,
         weights: Any = None,
-        axis: int = -1,
+        axis: int | tuple[int, ...] | None = -1,
         keepdims: bool = False,
+        per_lane: bool = False,
     ) -> None:
+        self.per_lane = check_flag("per_lane", per_lane)
+        self.in_every_lane = () if self.per_lane else ("q",)
         super().__init__(workers, {"x": x, "q": q, "alpha": alpha}, weights, axis)
-        at = len(self.batch) + 1 + self.axis
-        kept = (1,) if check_flag("keepdims", keepdims) else ()
-        q_shape = self.layouts["q"].shape
-        self.shape = (*q_shape, *self.batch[:at], *kept, *self.batch[at:])
-        self.q = self.lanes["q"]
+        kept = Reduced(self.entries, self.axes, check_flag("keepdims", keepdims)).shape
+        self.shape = kept if self.per_lane else (*self.layouts["q"].shape, *kept)
+        self.q = self._levels(self.lanes["q"])
 
     @classmethod
     def result_shape(
-        cls, shapes: Mapping[str, Shape], axis: int, keepdims: bool = False, **options: Any
+        cls,
+        shapes: Mapping[str, Shape],
+        axes: Shape | None,
+        keepdims: bool = False,
+        per_lane: bool = False,
+        **options: Any,
     ) -> Shape:
         """Return the shape of the result."""
-        return *shapes["q"], *reduced_shape(shapes["x"], axis, keepdims)
+        kept = reduced_shape(shapes["x"], axes, keepdims)
+        return kept if per_lane else (*shapes["q"], *kept)
 
     def to_result(self, lanes: Array) -> Array:
         """Return the lanes of a result as q.shape + batch shape."""
@@ -148,6 +171,23 @@ class SoftQuantile(EntriesRule):
         """Undo `to_result`."""
         lanes, m = self.q.shape
         return self.kernels.contiguous(array.reshape(m, lanes).T)
+
+    def _levels(self, lanes: Floats) -> Floats:
+        """Return what belongs to the levels as (lanes, levels)."""
+        return lanes[:, None] if self.per_lane else lanes
+
+    def jvp(self, tangents: Tangents) -> Array:
+        """Return the tangent of the quantiles."""
+        if "q" in tangents:
+            tangents = {**tangents, "q": self._levels(tangents["q"])}
+        return super().jvp(tangents)
+
+    def vjp(self, bar: Array, wrt: frozenset[str]) -> dict[str, Array]:
+        """Return the cotangents of the sample, the levels, alpha and the weights."""
+        bars = super().vjp(bar, wrt)
+        if self.per_lane and "q" in bars:
+            bars["q"] = bars["q"][:, 0]
+        return bars
 
     @cached_property
     def whole(self) -> Floats | float:
@@ -169,7 +209,7 @@ class SoftQuantile(EntriesRule):
     def value(self, out: Array | None = None) -> Array:
         """Return the quantiles: by selection if they are few, else in order."""
         kernels, lanes = self.kernels, self.lanes
-        self.q = lanes["q"]
+        self.q = self._levels(lanes["q"])
         if 0 < self.q.shape[1] <= MOST_SELECTED:
             weights = lanes.get("weights")
             question = Question(lanes["x"], weights, 1.0, self.q, self.total, lanes["alpha"])

@@ -3,31 +3,31 @@
 from __future__ import annotations
 
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+from numpy.typing import ArrayLike, NDArray
 
 from .._backends.types import Array, Floats, all_in_lane, sum_in_lane
-from .._core.call import evaluate, rule_of
+from .._core.call import evaluate, operator, rule_of
 from .._core.checks import check_flag
 from .._core.entries_rule import EntriesRule, FusedCotangents
 from .._core.rule import Tangents
 from .._laplace.sources import Sources
 from .._laplace.thresholds import Thresholds, thresholds_at_steps
 
-if TYPE_CHECKING:
-    from numpy.typing import ArrayLike, NDArray
-
 FIRST_LEVEL = 0.5  # of the positions' levels, which are one apart
 
 
+@operator
 def soft_sort(
     x: ArrayLike,
     alpha: ArrayLike,
     *,
-    axis: int = -1,
+    axis: int | None = -1,
     descending: bool = False,
     workers: int | None = None,
     out: NDArray[Any] | None = None,
-) -> Any:
+) -> NDArray[Any]:
     r"""Soft sorting: the inverse Lap-Sum at the half-integer levels.
 
     .. math:: & y_i = S^{-1}(i - \tfrac12), \quad i = 1, \dots, n, \\
@@ -42,8 +42,8 @@ def soft_sort(
     alpha : array_like
         Positive scale, in the units of `x`; must broadcast to the batch shape (the axes but
         `axis`).
-    axis : int, optional
-        Axis along which to sort.
+    axis : int or None, optional
+        Axis along which to sort; None for all of the raveled array, and a flat result.
     descending : bool, optional
         Whether the largest value comes first.
     workers : int, optional
@@ -108,7 +108,7 @@ class SoftSort(EntriesRule):
         x: Any,
         alpha: Any,
         *,
-        axis: int = -1,
+        axis: int | None = -1,
         descending: bool = False,
     ) -> None:
         super().__init__(workers, {"x": x, "alpha": alpha}, axis=axis)

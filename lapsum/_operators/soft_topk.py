@@ -2,31 +2,31 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+from numpy.typing import ArrayLike, NDArray
 
 from .._backends.types import Array, Floats, all_in_lane, sum_in_lane
-from .._core.call import evaluate, rule_of
+from .._core.call import evaluate, operator, rule_of
 from .._core.checks import check_flag
 from .._core.entries_rule import EntriesRule, FusedCotangents, FusedTangent
 from .._core.rule import Tangents
 from .._laplace.selection import Question, select_topk, topk_values
 from .._laplace.topk import TopkDerivatives
 
-if TYPE_CHECKING:
-    from numpy.typing import ArrayLike, NDArray
 
-
+@operator
 def soft_topk(
     x: ArrayLike,
     k: ArrayLike,
     alpha: ArrayLike,
     *,
     weights: ArrayLike | None = None,
-    axis: int = -1,
+    axis: int | None = -1,
     largest: bool = True,
     workers: int | None = None,
     out: NDArray[Any] | None = None,
-) -> Any:
+) -> NDArray[Any]:
     r"""Soft top-k selection: to what extent each entry is among the k largest.
 
     .. math:: & p_i = F\Bigl(\frac{b - x_i}{\alpha}\Bigr), \\
@@ -46,10 +46,10 @@ def soft_topk(
         Positive scale, in the units of `x`; must broadcast to the batch shape.
     weights : array_like, optional
         Non-negative frequency weights :math:`c_j`, of the shape of `x` or 1-D along `axis`; an
-        entry of weight 2 counts as two equal entries, one of weight 0 for nothing (its own
-        output is still what the formula gives: multiply by the weights before you sum).
-    axis : int, optional
-        Axis along which to choose.
+        entry of weight 2 counts as two equal entries, one of weight 0 for nothing: its own output
+        is what the formula gives, and 0 where that is not finite.
+    axis : int or None, optional
+        Axis along which to choose; None for all of the raveled array, and a flat result.
     largest : bool, optional
         Whether to choose the largest entries or the smallest.
     workers : int, optional
@@ -144,7 +144,7 @@ class SoftTopk(EntriesRule):
         alpha: Any,
         *,
         weights: Any = None,
-        axis: int = -1,
+        axis: int | None = -1,
         largest: bool = True,
     ) -> None:
         super().__init__(workers, {"x": x, "k": k, "alpha": alpha}, weights, axis)
@@ -158,7 +158,8 @@ class SoftTopk(EntriesRule):
     def _question(self) -> Question:
         lanes = self.lanes
         weights = lanes.get("weights")
-        return Question(lanes["x"], weights, self.sign, lanes["k"], self.total, lanes["alpha"])
+        alpha, allowance = lanes["alpha"], self.allowance
+        return Question(lanes["x"], weights, self.sign, lanes["k"], self.total, alpha, allowance)
 
     def value(self, out: Array | None = None) -> Array:
         """Return the probabilities, or their logarithms."""
@@ -174,6 +175,7 @@ class SoftTopk(EntriesRule):
             lanes["weights"] = kernels.own(lanes["weights"])
         self.b, p = select_topk(kernels, self._question(), self.logarithm, True, None)
         self.nan_lanes = self.b.invalid
+        self.muted = self.b.muted
         self.alpha = kernels.own(lanes["alpha"])
         del lanes["x"], lanes["k"], lanes["alpha"]
         self.careful = self.derivatives(kernels, self.b, self.sign, self.alpha, self.weights, p)
@@ -181,7 +183,7 @@ class SoftTopk(EntriesRule):
 
     def from_result(self, array: Array) -> Array:
         """Undo `to_result`; float32 stays as it is where kernels read it."""
-        return self.entries.pack_entries(array) if self.total is None else self.entries.pack(array)
+        return self.result.pack_entries(array) if self.total is None else self.result.pack(array)
 
     def fused_jvp(self, tangents: Tangents) -> FusedTangent | None:
         """Return the tangent by three passes over the entries, where it is finite."""

@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
 
 from .._backends.types import Floats, all_in_lane, any_in_lane, sum_in_lane
-from .._core.call import evaluate, rule_of
+from .._core.call import evaluate, operator, rule_of
 from .._core.checks import check_flag, check_trimming
 from .._core.composed import Composed, Graph, Node
 from .._core.layout import Reduced, Shape, reduced_shape
 from .._core.rule import LARGE
 from .soft_topk import soft_topk
 
-if TYPE_CHECKING:
-    from numpy.typing import ArrayLike
 
-
+@operator
 def soft_trimmed_mean(
     x: ArrayLike,
     low: ArrayLike,
@@ -24,10 +25,10 @@ def soft_trimmed_mean(
     alpha: ArrayLike,
     *,
     weights: ArrayLike | None = None,
-    axis: int = -1,
+    axis: int | tuple[int, ...] | None = -1,
     keepdims: bool = False,
     workers: int | None = None,
-) -> Any:
+) -> NDArray[Any] | np.floating[Any]:
     r"""Soft trimmed mean: the weighted mean of the entries between two quantile levels.
 
     .. math:: & y = \frac{\sum_i c_i s_i x_i}{\sum_i c_i s_i}, \\
@@ -51,10 +52,10 @@ def soft_trimmed_mean(
         Positive scale, in the units of `x`; must broadcast to the batch shape.
     weights : array_like, optional
         Non-negative frequency weights :math:`c_i`, of the shape of `x` or 1-D along `axis`.
-    axis : int, optional
-        Axis along which the mean is taken.
+    axis : int, tuple of int or None, optional
+        Axis or axes along which the mean is taken; None for all of them.
     keepdims : bool, optional
-        Whether `axis` stays in the result, with length 1.
+        Whether the axes stay in the result, with length 1.
     workers : int, optional
         Number of threads: one by default; negative numbers count from the CPUs, and 0 is a
         ValueError.
@@ -117,6 +118,8 @@ def soft_trimmed_mean(
 class SoftTrimmedMean(Composed):
     """The rule of `soft_trimmed_mean`."""
 
+    several_axes = True
+
     def __init__(
         self,
         workers: int | None,
@@ -126,20 +129,20 @@ class SoftTrimmedMean(Composed):
         alpha: Any,
         *,
         weights: Any = None,
-        axis: int = -1,
+        axis: int | tuple[int, ...] | None = -1,
         keepdims: bool = False,
     ) -> None:
         values = {"x": x, "low": low, "high": high, "alpha": alpha}
         super().__init__(workers, values, weights, axis)
-        self.result = Reduced(self.kernels, self.batch, self.axis, check_flag("keepdims", keepdims))
+        self.result = Reduced(self.entries, self.axes, check_flag("keepdims", keepdims))
         check_trimming(self.kernels, self.lanes["low"], self.lanes["high"])
 
     @classmethod
     def result_shape(
-        cls, shapes: Mapping[str, Shape], axis: int, keepdims: bool = False, **options: Any
+        cls, shapes: Mapping[str, Shape], axes: Shape | None, keepdims: bool = False, **options: Any
     ) -> Shape:
         """Return the shape of the result."""
-        return reduced_shape(shapes["x"], axis, keepdims)
+        return reduced_shape(shapes["x"], axes, keepdims)
 
     def compose(self, graph: Graph, arguments: Mapping[str, Node]) -> Node:
         """Return the mean: an entry, and the mean distance of the others from it.

@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 from calls import EVERY, call
 
-from lapsum._adapters.adapter import WHOLE, Call, Linearized, batched, decode
+from lapsum._adapters.adapter import Call, Linearized, batched, decode
 from lapsum._core.call import RULES
 
 NAMES = sorted(EVERY)
-OPTIONS = [{}, {"axis": 0}, {"axis": 1}]
+OPTIONS = [{}, {"axis": 0}, {"axis": 1}, {"axis": None}]
 
 
 def call_and_arrays(name, rng, options, shape=(4, 4), weighted=True, **given):
@@ -41,14 +41,14 @@ def test_text_and_back(name, options, rng):
 def assert_is_a_loop(func, made, arrays, options, rng, size=3):
     """The one call's value, tangent and cotangents are those of the calls, to the bit."""
     several = {n: np.stack([(1 + 0.1 * i) * a for i in range(size)]) for n, a in arrays.items()}
-    if WHOLE in several:
-        several[WHOLE] = np.stack([arrays[WHOLE]] * size)
+    for name in made.whole:
+        several[name] = np.stack([arrays[name]] * size)
     batch = batched(made, {n: a.shape for n, a in arrays.items()}, size)
 
     def stretched(of):
         return [
             of[n][0]
-            if n == WHOLE
+            if n in made.whole
             else np.broadcast_to(of[n].reshape(batch.fronts[n].reshaped), batch.fronts[n].stretched)
             for n in made.names
         ]
@@ -65,7 +65,7 @@ def assert_is_a_loop(func, made, arrays, options, rng, size=3):
     bar = rng.normal(size=(size, *result))
     at, whole = batch.at, batch.result
     moved = np.moveaxis(bar.reshape(size, *whole[:at], *whole[at + 1 :]), 0, at)
-    wrt = [n for n in made.names if n != WHOLE]
+    wrt = [n for n in made.names if n not in made.whole]
     bars = one.vjp(moved.reshape(whole), wrt)
     each = [
         Linearized(made, [a[i] for a in several.values()]).vjp(bar[i], wrt) for i in range(size)
@@ -85,7 +85,7 @@ def test_a_batch_is_a_loop(name, options, rng):
 @pytest.mark.parametrize("name", [n for n in NAMES if EVERY[n].weighted])
 def test_weights_along_the_axis(name, rng):
     for options in OPTIONS:
-        weights = rng.uniform(1, 2, 4)
+        weights = rng.uniform(1, 2, 16 if options.get("axis", -1) is None else 4)
         func, made, arrays = call_and_arrays(name, rng, options, weights=weights)
         assert_is_a_loop(func, made, arrays, options, rng)
 
@@ -132,6 +132,31 @@ def test_keys_and_values(keys, values, axis, rng):
     given = {"x": rng.normal(size=keys), "values": rng.normal(size=values)}
     func, made, arrays = call_and_arrays("soft_permute", rng, options, **given)
     assert made.shape([a.shape for a in arrays.values()]) == np.shape(func(**arrays, **options))
+    assert_is_a_loop(func, made, arrays, options, rng)
+
+
+@pytest.mark.parametrize("keepdims", [False, True])
+@pytest.mark.parametrize("axis", [(0, 2), (-1, 0), (1,), None])
+def test_several_axes(axis, keepdims, rng):
+    options = {"axis": axis, "keepdims": keepdims}
+    for name, more in (
+        ("soft_quantile", {}),
+        ("soft_quantile", {"per_lane": True}),
+        ("soft_trimmed_mean", {}),
+    ):
+        given = {"q": 0.3} if more else {}
+        every = {**options, **more}
+        func, made, arrays = call_and_arrays(name, rng, every, shape=(2, 3, 4), **given)
+        expected = np.shape(func(**arrays, **every))
+        assert made.shape([a.shape for a in arrays.values()]) == expected
+        assert decode(made.encode()) == made
+        assert_is_a_loop(func, made, arrays, every, rng)
+
+
+def test_levels_of_each_lane(rng):
+    given = {"q": np.array([0.1, 0.3, 0.5, 0.7])}
+    options = {"per_lane": True}
+    func, made, arrays = call_and_arrays("soft_quantile", rng, options, **given)
     assert_is_a_loop(func, made, arrays, options, rng)
 
 

@@ -20,7 +20,7 @@ from jax.interpreters import ad, batching, mlir
 from ..._backends.choose import refuse_mixtures
 from ..._backends.types import Array
 from ..._core.rule import Rule
-from ..adapter import FIRST_ORDER, WHOLE, Batch, Call, Linearized, batched, call_of, decode
+from ..adapter import FIRST_ORDER, Batch, Call, Front, Linearized, batched, call_of, decode
 from . import ffi
 
 TARGET = "lapsum_host"
@@ -83,6 +83,8 @@ HAS_FFI = ffi.register(jax.ffi, TARGET, _run) if hasattr(jax, "ffi") else False
 
 def _dtype(call: Call, avals: Sequence[Any]) -> Any:
     """Return the dtype of the result: that of the data, where what is no float counts as float."""
+    if "dtype" in call.options:
+        return jax.dtypes.canonicalize_dtype(call.options["dtype"])
     data = [a.dtype for n, a in zip(call.names, avals, strict=True) if n in call.data]
     floats = (
         d if jnp.issubdtype(d, jnp.floating) else jax.dtypes.canonicalize_dtype(float) for d in data
@@ -254,12 +256,14 @@ def _front(array: Any, dim: int | None, size: int) -> Any:
     return jnp.moveaxis(array, dim, 0)
 
 
+def _fitted(array: Any, front: Front) -> Any:
+    return jnp.broadcast_to(array.reshape(front.reshaped), front.stretched)
+
+
 def _stretched(batch: Batch, names: Sequence[str], arrays: Sequence[Any]) -> list[Any]:
-    fronts = batch.fronts
-    return [
-        a[0] if n == WHOLE else jnp.broadcast_to(a.reshape(fronts[n].reshaped), fronts[n].stretched)
-        for n, a in zip(names, arrays, strict=True)
-    ]
+    fronts, whole = batch.fronts, batch.call.whole
+    both = zip(names, arrays, strict=True)
+    return [a[0] if n in whole else _fitted(a, fronts[n]) for n, a in both]
 
 
 def _batcher(p: Any, leading: Callable[[tuple[str, ...]], int]) -> Callable[..., Any]:
@@ -270,8 +274,9 @@ def _batcher(p: Any, leading: Callable[[tuple[str, ...]], int]) -> Callable[...,
         m = leading(wrt)
         size = next(a.shape[d] for a, d in zip(args, dims, strict=True) if d is not None)
         args = [_front(a, d, size) for a, d in zip(args, dims, strict=True)]
-        levels = call.names.index(WHOLE) if WHOLE in call.names else None
-        if levels is not None and (dims[m + levels] is not None or WHOLE in wrt):
+        of_arrays = zip(call.names, dims[m:], strict=True)
+        varying = (n for n, d in of_arrays if d is not None or n in wrt)
+        if any(n in call.whole for n in varying):
             # All lanes share the levels, so that each call has its own.
             found = jax.lax.map(lambda each: p.bind(*each, **params), tuple(args))
             return found, [0] * len(found) if p.multiple_results else 0

@@ -103,6 +103,9 @@ def dtype_of(tensor: torch.Tensor) -> torch.dtype:
 
 def result_dtype(call: Call, values: Sequence[Any]) -> torch.dtype:
     """Return the dtype of the result."""
+    if "dtype" in call.options:
+        asked: torch.dtype = getattr(torch, call.options["dtype"])
+        return asked
     result = None
     for name, value in zip(call.names, values, strict=True):
         if name in call.data:

@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from torch.autograd import Function
 
-from ..adapter import FIRST_ORDER, WHOLE, Batch, Call, Linearized, batched, decode
+from ..adapter import FIRST_ORDER, Batch, Call, Linearized, batched, decode
 from .arrays import check, dtype_of, from_host, result_dtype, to_host, untraced
 
 Tensors = Sequence[torch.Tensor]
@@ -103,10 +103,11 @@ class _Mapped:
 
     def stretched(self, names: Sequence[str], arrays: Tensors) -> list[torch.Tensor]:
         """Return arguments, or their tangents, which have the axis in front, as one call's."""
-        fronts = self.batch.fronts
+        fronts, whole = self.batch.fronts, self.call.whole
+        both = zip(names, arrays, strict=True)
         return [
-            a[0] if n == WHOLE else a.reshape(fronts[n].reshaped).expand(fronts[n].stretched)
-            for n, a in zip(names, arrays, strict=True)
+            a[0] if n in whole else a.reshape(fronts[n].reshaped).expand(fronts[n].stretched)
+            for n, a in both
         ]
 
     def own(self) -> list[torch.Tensor]:
@@ -182,8 +183,8 @@ class Apply(Function):
 
     @staticmethod
     def vmap(info: Any, in_dims: Dims, text: str, *arrays: torch.Tensor) -> Any:
-        size, dims, names = info.batch_size, in_dims[1:], decode(text).names
-        if any(n == WHOLE and d is not None for n, d in zip(names, dims, strict=True)):
+        size, dims = info.batch_size, in_dims[1:]
+        if _levels_vary(text, dims, ()):
             return torch.stack(_each(size, dims, arrays, lambda a: apply(a, text))), 0
         mapped = _Mapped(size, dims, text, arrays)
         return mapped.from_result(apply(mapped.own(), mapped.text)), 0
@@ -299,9 +300,11 @@ def _push_some(
 
 def _levels_vary(text: str, dims: Dims, wrt: Sequence[str]) -> bool:
     """Return whether the levels that all lanes share, or their derivatives, are mapped over."""
-    names = decode(text).names
-    at = names.index(WHOLE) if WHOLE in names else None
-    return at is not None and (dims[at] is not None or WHOLE in wrt)
+    call = decode(text)
+    return any(
+        n in call.whole and (d is not None or n in wrt)
+        for n, d in zip(call.names, dims, strict=True)
+    )
 
 
 # ------------------------------------------------------------------------------------ registration
