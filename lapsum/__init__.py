@@ -52,7 +52,7 @@ if find_spec(f"{__name__}._kernels") is None:
             "there, and call `pytest` rather than `python -m pytest`"
         )
 
-from . import _kernels  # noqa: F401  # a broken copy says so itself
+from . import _adapters, _kernels  # noqa: F401  # a broken copy says so itself
 from ._core.linearize import Linearization, jvp, linearize, vjp
 from ._operators.lap_sum import lap_sum
 from ._operators.lap_sum_inv import lap_sum_inv

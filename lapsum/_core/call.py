@@ -10,6 +10,7 @@ from typing import Any, TypeVar, cast
 
 import numpy as np
 
+from .._backends.choose import ForAdapter
 from .._backends.types import Array
 from .rule import Rule
 
@@ -64,6 +65,12 @@ def rule_of(func: Callable[..., Any]) -> Callable[[type[Rule]], type[Rule]]:
 
     def register(rule: type[Rule]) -> type[Rule]:
         RULES[func] = rule
+        rule.name = func.__name__
+        rule.positional = tuple(
+            name
+            for name, parameter in inspect.signature(func).parameters.items()
+            if parameter.kind is parameter.POSITIONAL_OR_KEYWORD
+        )
         return rule
 
     return register
@@ -85,11 +92,17 @@ def evaluate(
 
     Results of NumPy without dimensions are scalars.
     """
-    call = rule(workers, *args, **kwargs)
-    there = call.out_lanes(out)
-    value: Array = call.kernels.finish(call.to_result(call.quiet_value(there)), call.dtype)
-    if out is None:
-        return value
-    if there is None:
-        out[...] = value
-    return out
+    try:
+        call = rule(workers, *args, **kwargs)
+    except ForAdapter as found:
+        adapter = found.adapter()
+    else:
+        there = call.out_lanes(out)
+        value: Array = call.kernels.finish(call.to_result(call.quiet_value(there)), call.dtype)
+        if out is None:
+            return value
+        if there is None:
+            out[...] = value
+        return out
+    result: Array = adapter.evaluate(rule, args, kwargs, workers, out)
+    return result

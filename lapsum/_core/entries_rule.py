@@ -86,8 +86,6 @@ class EntriesRule(Rule):
     total: Floats | None = None
     nan_lanes: Flags | None = None
     muted: Flags | None = None
-    several_axes = False  # whether `axis` may be a tuple
-    in_every_lane: tuple[str, ...] = ()  # parameters that each lane has whole
     entries: AlongAxis
 
     def __init__(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from functools import cached_property
 from math import prod
 from typing import Any
@@ -14,6 +15,7 @@ from .._core.checks import check_alpha, check_total, check_weights
 from .._core.layout import (
     AlongAxis,
     PerLane,
+    Shape,
     batch_of,
     joint_batch,
     key_of,
@@ -21,6 +23,7 @@ from .._core.layout import (
     normalize_axes,
     pack_all,
     scalar_layout,
+    shape_along_axis,
     weights_layout,
 )
 from .._core.rule import Rule
@@ -38,6 +41,7 @@ class TargetsRule(Rule):
     """
 
     target = "x"  # what the targets are called
+    along_axis = ("x", "r")
 
     def __init__(
         self,
@@ -95,6 +99,13 @@ class TargetsRule(Rule):
             at = len(batch) + 1 + axes[0]
             shape = (*batch[:at], x_shape[x_axes[0]], *batch[at:])
             self.result = AlongAxis(kernels, shape, axes[0], batch)
+
+    @classmethod
+    def result_shape(cls, shapes: Mapping[str, Shape], axes: Shape | None, **options: Any) -> Shape:
+        """Return the shape of the result."""
+        if axes is None:
+            return shapes[cls.target]
+        return shape_along_axis(shapes, (cls.target, "r"), axes[0])
 
     @cached_property
     def total_of_sources(self) -> Floats:

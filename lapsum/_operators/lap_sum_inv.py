@@ -112,6 +112,7 @@ class LapSumInverse(TargetsRule):
     """The rule of `lap_sum_inv`, whose targets are levels."""
 
     target = "w"
+    along_axis = ("w", "r")
 
     def __init__(
         self,

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from math import prod
 from typing import Any
 
 from numpy.typing import ArrayLike, NDArray
@@ -10,7 +12,7 @@ from .._backends.types import Array, Floats
 from .._core.call import evaluate, operator, rule_of
 from .._core.checks import check_flag
 from .._core.entries_rule import EntriesRule
-from .._core.layout import with_nan
+from .._core.layout import Shape, reduced_shape, with_nan
 from .._core.rule import Tangents
 from .._laplace.sources import Sources
 from .._laplace.thresholds import Thresholds, integer_thresholds
@@ -111,6 +113,13 @@ class PermutationMatrix(EntriesRule):
     ) -> None:
         super().__init__(workers, {"x": x, "alpha": alpha}, axis=axis)
         self.descending = check_flag("descending", descending)
+
+    @classmethod
+    def result_shape(cls, shapes: Mapping[str, Shape], axes: Shape | None, **options: Any) -> Shape:
+        """Return the shape of the result."""
+        x = shapes["x"]
+        n = prod(x) if axes is None else x[axes[0]]
+        return *reduced_shape(x, axes, False), n, n
 
     def to_result(self, lanes: Array) -> Array:
         """Return the lanes of a result as batch shape + (n, n)."""

@@ -17,6 +17,7 @@ from .._core.checks import check_alpha, check_flag
 from .._core.layout import (
     AlongAxis,
     PerLane,
+    Shape,
     batch_of,
     joint_batch,
     key_of,
@@ -25,6 +26,7 @@ from .._core.layout import (
     normalize_axis,
     pack_all,
     scalar_layout,
+    shape_along_axis,
     with_nan,
 )
 from .._core.rule import Rule, Tangents
@@ -144,6 +146,8 @@ def soft_permute(
 class SoftPermute(Rule):
     """The rule of `soft_permute`."""
 
+    along_axis = ("x", "values")
+
     def __init__(
         self,
         workers: int | None,
@@ -198,6 +202,18 @@ class SoftPermute(Rule):
         normalize_axis(-1, shapes[name], name)
         at = normalize_axis(axis, max(shapes["x"], shapes["values"], key=len))
         return (-1,) if len(shapes[name]) == 1 else (at,)
+
+    @classmethod
+    def reference(cls, shapes: Mapping[str, Shape]) -> Shape:
+        """Return the one of these shapes whose axes `axis` counts."""
+        return max(shapes["x"], shapes["values"], key=len)
+
+    @classmethod
+    def result_shape(cls, shapes: Mapping[str, Shape], axes: Shape | None, **options: Any) -> Shape:
+        """Return the shape of the result."""
+        if axes is None:
+            return (prod(shapes["x"]),)
+        return shape_along_axis(shapes, cls.along_axis, axes[0])
 
     @cached_property
     def sources(self) -> Sources:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from functools import cached_property
 from typing import Any
 
@@ -12,7 +13,7 @@ from .._backends.types import Array, Flags, Floats, sum_in_lane
 from .._core.call import evaluate, operator, rule_of
 from .._core.checks import check_flag
 from .._core.entries_rule import EntriesRule, FusedCotangents, FusedTangent
-from .._core.layout import Reduced
+from .._core.layout import Reduced, Shape, reduced_shape
 from .._core.rule import Tangents
 from .._laplace.selection import Question, Selection, select_quantiles
 from .._laplace.sources import Sources
@@ -127,6 +128,7 @@ class SoftQuantile(EntriesRule):
     """The rule of `soft_quantile`."""
 
     several_axes = True
+    in_every_lane: tuple[str, ...] = ("q",)
     selection: Selection | None = None
 
     def __init__(
@@ -147,6 +149,19 @@ class SoftQuantile(EntriesRule):
         kept = Reduced(self.entries, self.axes, check_flag("keepdims", keepdims)).shape
         self.shape = kept if self.per_lane else (*self.layouts["q"].shape, *kept)
         self.q = self._levels(self.lanes["q"])
+
+    @classmethod
+    def result_shape(
+        cls,
+        shapes: Mapping[str, Shape],
+        axes: Shape | None,
+        keepdims: bool = False,
+        per_lane: bool = False,
+        **options: Any,
+    ) -> Shape:
+        """Return the shape of the result."""
+        kept = reduced_shape(shapes["x"], axes, keepdims)
+        return kept if per_lane else (*shapes["q"], *kept)
 
     def to_result(self, lanes: Array) -> Array:
         """Return the lanes of a result as q.shape + batch shape."""

@@ -133,6 +133,7 @@ class SoftTopk(EntriesRule):
     """The rule of `soft_topk`, and of its logarithm."""
 
     logarithm = False
+    keeps_value = True
     derivatives = TopkDerivatives
 
     def __init__(
