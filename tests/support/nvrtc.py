@@ -58,6 +58,10 @@ def _arguments(function: Any, x: Any, rng: np.random.Generator) -> dict[str, Any
     return {p: some[p] for p in wanted if p in some}
 
 
+# A level for each lane: one number broadcasts with the batch.
+_LEVEL: dict[str, dict[str, Any]] = {"per_lane": {"q": 0.25}}
+
+
 def _calls(cupy: Any) -> Iterator[tuple[Any, dict[str, Any]]]:
     """Yield every operator with a rule, in every way that may need another kernel."""
     import lapsum
@@ -77,7 +81,7 @@ def _calls(cupy: Any) -> Iterator[tuple[Any, dict[str, Any]]]:
             yield function, given
             yield function, given | {"alpha": cupy.full(LANES, 0.5, dtype)}
             for switch in switches:
-                yield function, given | {switch: True}
+                yield function, given | {switch: True} | _LEVEL.get(switch, {})
             if "weights" in parameters:
                 yield function, given | {"weights": weights}
             if "k" in parameters:  # a threshold far from all entries
