@@ -48,6 +48,8 @@ def _arguments(function: Any, x: Any, rng: np.random.Generator) -> dict[str, Any
         "r": x,
         "k": np.asarray(n / 3),
         "q": np.asarray([0.25, 0.5]),
+        "low": np.asarray(0.2),
+        "high": np.asarray(0.7),
         "values": rng.normal(size=x.shape).astype(x.dtype),
     }
     wanted = [p for p, at in signature(function).parameters.items() if at.default is at.empty]
