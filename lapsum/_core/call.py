@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from typing import Any
 
@@ -11,7 +11,9 @@ import numpy as np
 from .._backends.types import Array
 from .rule import Rule
 
-RULES: dict[Any, Callable[..., Rule]] = {}
+LAPLACE = "laplace"
+
+RULES: dict[Any, type[Rule]] = {}
 
 
 def rule_of(func: Callable[..., Any]) -> Callable[[type[Rule]], type[Rule]]:
@@ -24,20 +26,32 @@ def rule_of(func: Callable[..., Any]) -> Callable[[type[Rule]], type[Rule]]:
     return register
 
 
+def call_of(
+    rule: type[Rule], workers: int | None, args: Sequence[Any], kwargs: dict[str, Any]
+) -> Rule:
+    """Return the call of a rule, or of its general rule if `density` is not the Laplace one."""
+    if rule.general is not None and "density" in kwargs:
+        density = kwargs["density"]
+        if not (isinstance(density, str) and density == LAPLACE):
+            return rule.general(workers, *args, **kwargs)
+        del kwargs["density"]
+    return rule(workers, *args, **kwargs)
+
+
 def quiet() -> AbstractContextManager[object]:
     """Return a context in which NumPy neither warns nor raises for floating-point events."""
     return np.errstate(all="ignore")
 
 
 def evaluate(
-    rule: Callable[..., Rule],
+    rule: type[Rule],
     *args: Any,
     workers: int | None,
     out: Array | None = None,
     **kwargs: Any,
 ) -> Any:
     """Return the value of the operator that `rule` belongs to, in `out` if that is given."""
-    call = rule(workers, *args, **kwargs)
+    call = call_of(rule, workers, args, kwargs)
     there = call.out_lanes(out)
     value = call.kernels.finish(call.to_result(call.quiet_value(there)), call.dtype)
     if out is None:

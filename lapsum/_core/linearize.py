@@ -12,7 +12,7 @@ import numpy as np
 
 from .._backends.types import Array
 from .arguments import array_beside
-from .call import RULES, quiet
+from .call import RULES, call_of, quiet
 from .rule import Rule
 
 _signature = cache(inspect.signature)
@@ -228,7 +228,7 @@ def linearize(func: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Lineari
     workers = kwargs.pop("workers", None)
     with quiet():
         try:
-            call = rule(workers, *args, **kwargs)
+            call = call_of(rule, workers, args, kwargs)
         except TypeError:
             wrong = _unbound(func, args, kwargs)
             if wrong is None:

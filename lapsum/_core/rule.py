@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from typing import ClassVar
 
 from .._backends.protocol import Kernels
 from .._backends.types import Array, DType, Flags, Floats
@@ -23,6 +24,8 @@ class Rule(ABC):
 
     Attributes
     ----------
+    general : callable or None
+        The rule for any other density, which takes `density` besides, if there is one.
     kernels : Kernels
         The backend of the arrays.
     layouts : dict of str to Layout
@@ -37,6 +40,7 @@ class Rule(ABC):
         Where the lanes of the result go.
     """
 
+    general: ClassVar[Callable[..., Rule] | None] = None
     kernels: Kernels
     layouts: dict[str, Layout]
     dtypes: dict[str, DType]

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from .._core.call import evaluate, rule_of
+from .._general.topk import GeneralLogTopk
 from .._laplace.topk import LogTopkDerivatives
 from .soft_topk import SoftTopk
 
@@ -20,6 +21,7 @@ def log_soft_topk(
     weights: ArrayLike | None = None,
     axis: int = -1,
     largest: bool = True,
+    density: Any = "laplace",
     workers: int | None = None,
     out: NDArray[Any] | None = None,
 ) -> Any:
@@ -46,6 +48,10 @@ def log_soft_topk(
         Axis along which to choose.
     largest : bool, optional
         Whether to choose the largest entries or the smallest.
+    density : str or object, optional
+        Density whose CDF F is: "laplace" (the default), "logistic", "normal", "cauchy", a
+        `StudentT`, a `Density`, or a frozen distribution of ``scipy.stats`` that is symmetric about
+        zero.
     workers : int, optional
         Number of threads: one by default; negative numbers count from the CPUs, and 0 is a
         ValueError.
@@ -98,6 +104,7 @@ def log_soft_topk(
         weights=weights,
         axis=axis,
         largest=largest,
+        density=density,
         workers=workers,
         out=out,
     )
@@ -106,6 +113,8 @@ def log_soft_topk(
 @rule_of(log_soft_topk)
 class LogSoftTopk(SoftTopk):
     """The rule of `log_soft_topk`."""
+
+    general = GeneralLogTopk
 
     logarithm = True
     derivatives = LogTopkDerivatives

@@ -10,6 +10,7 @@ from .._core.call import evaluate, rule_of
 from .._core.checks import check_flag
 from .._core.entries_rule import EntriesRule, FusedCotangents, FusedTangent
 from .._core.rule import Tangents
+from .._general.sorts import GeneralQuantile
 from .._laplace.selection import Question, Selection, select_quantiles
 from .._laplace.sources import Sources
 from .._laplace.thresholds import Thresholds, thresholds_at
@@ -28,6 +29,7 @@ def soft_quantile(
     weights: ArrayLike | None = None,
     axis: int = -1,
     keepdims: bool = False,
+    density: Any = "laplace",
     workers: int | None = None,
 ) -> Any:
     r"""Soft quantiles: the inverse Lap-Sum at fractions of the total weight.
@@ -53,6 +55,10 @@ def soft_quantile(
         Axis along which the quantiles are taken.
     keepdims : bool, optional
         Whether `axis` stays in the result, with length 1.
+    density : str or object, optional
+        Density whose CDF F is: "laplace" (the default), "logistic", "normal", "cauchy", a
+        `StudentT`, a `Density`, or a frozen distribution of ``scipy.stats`` that is symmetric about
+        zero.
     workers : int, optional
         Number of threads: one by default; negative numbers count from the CPUs, and 0 is a
         ValueError.
@@ -103,13 +109,23 @@ def soft_quantile(
     array([1.343, 6.704])
     """
     return evaluate(
-        SoftQuantile, x, q, alpha, weights=weights, axis=axis, keepdims=keepdims, workers=workers
+        SoftQuantile,
+        x,
+        q,
+        alpha,
+        weights=weights,
+        axis=axis,
+        keepdims=keepdims,
+        density=density,
+        workers=workers,
     )
 
 
 @rule_of(soft_quantile)
 class SoftQuantile(EntriesRule):
     """The rule of `soft_quantile`."""
+
+    general = GeneralQuantile
 
     selection: Selection | None = None
 

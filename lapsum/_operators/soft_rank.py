@@ -10,6 +10,7 @@ from .._core.call import evaluate, rule_of
 from .._core.checks import check_flag
 from .._core.entries_rule import EntriesRule, FusedCotangents, FusedTangent
 from .._core.rule import LARGE, Tangents
+from .._general.ranks import GeneralRank
 from .._laplace.sources import Sources
 from .._laplace.targets import Neighbours, Targets, targets_at
 
@@ -24,6 +25,7 @@ def soft_rank(
     weights: ArrayLike | None = None,
     axis: int = -1,
     descending: bool = False,
+    density: Any = "laplace",
     workers: int | None = None,
     out: NDArray[Any] | None = None,
 ) -> Any:
@@ -47,6 +49,10 @@ def soft_rank(
         Axis along which to rank.
     descending : bool, optional
         Whether the largest entry has the smallest rank.
+    density : str or object, optional
+        Density whose CDF F is: "laplace" (the default), "logistic", "normal", "cauchy", a
+        `StudentT`, a `Density`, or a frozen distribution of ``scipy.stats`` that is symmetric about
+        zero.
     workers : int, optional
         Number of threads: one by default; negative numbers count from the CPUs, and 0 is a
         ValueError.
@@ -109,6 +115,7 @@ def soft_rank(
         weights=weights,
         axis=axis,
         descending=descending,
+        density=density,
         workers=workers,
         out=out,
     )
@@ -117,6 +124,8 @@ def soft_rank(
 @rule_of(soft_rank)
 class SoftRank(EntriesRule):
     """The rule of `soft_rank`."""
+
+    general = GeneralRank
 
     def __init__(
         self,

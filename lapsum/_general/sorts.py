@@ -1,0 +1,178 @@
+"""Soft sorting and soft quantiles, for any density."""
+
+from __future__ import annotations
+
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+
+from .._backends.types import Array, Floats, sum_in_lane
+from .._core.checks import check_flag
+from .._core.layout import with_nan
+from .._core.rule import Tangents
+from .roots import Thresholds, thresholds_at
+from .rules import GeneralEntries, column, times
+
+
+class GeneralSort(GeneralEntries):
+    """The rule of `soft_sort`."""
+
+    def __init__(
+        self,
+        workers: int | None,
+        x: Any,
+        alpha: Any,
+        *,
+        axis: int = -1,
+        descending: bool = False,
+        density: Any,
+    ) -> None:
+        super().__init__(workers, {"x": x, "alpha": alpha}, axis=axis, density=density)
+        self.descending = check_flag("descending", descending)
+
+    @cached_property
+    def b(self) -> Thresholds:
+        """The thresholds at the half-integer levels."""
+        levels = np.broadcast_to(np.arange(self.n) + 0.5, self.x.shape)
+        return thresholds_at(self.sources, levels)
+
+    def _reverse_if_descending(self, lanes: Floats) -> Floats:
+        return self.kernels.contiguous(lanes[:, ::-1]) if self.descending else lanes
+
+    def value(self, out: Array | None = None) -> Array:
+        """Return the sorted values."""
+        # Each is solved for by itself; rounding must not bring two of them out of order.
+        y = self.b.value()
+        y = np.maximum.accumulate(y, axis=-1) if self.n else y
+        return self._reverse_if_descending(with_nan(self.kernels, self.sources.invalid, y))
+
+    def careful_jvp(self, tangents: Tangents) -> Floats:
+        """Return the tangent, in lanes of any kind."""
+        out = np.zeros(self.x.shape)
+        if "x" in tangents:
+            out = out + self.b.average(self.sources.tangent(tangents["x"]))
+        if "alpha" in tangents:
+            out = out + times(self.b.by_alpha(), column(tangents["alpha"]))
+        return self._reverse_if_descending(out)
+
+    def careful_vjp(self, bar: Floats, wrt: frozenset[str]) -> dict[str, Array]:
+        """Return the cotangents, in lanes of any kind."""
+        bar = self._reverse_if_descending(bar)
+        bars: dict[str, Array] = {}
+        if "x" in wrt:
+            bars["x"] = self.sources.cotangent(self.b.average_transpose(bar))
+        if "alpha" in wrt:
+            bars["alpha"] = sum_in_lane(times(bar, self.b.by_alpha()))
+        return bars
+
+
+class GeneralQuantile(GeneralEntries):
+    """The rule of `soft_quantile`."""
+
+    def __init__(
+        self,
+        workers: int | None,
+        x: Any,
+        q: Any,
+        alpha: Any,
+        *,
+        weights: Any = None,
+        axis: int = -1,
+        keepdims: bool = False,
+        density: Any,
+    ) -> None:
+        values = {"x": x, "q": q, "alpha": alpha}
+        super().__init__(workers, values, weights, axis, density=density)
+        at = len(self.batch) + 1 + self.axis
+        kept = (1,) if check_flag("keepdims", keepdims) else ()
+        q_shape = self.layouts["q"].shape
+        self.shape = (*q_shape, *self.batch[:at], *kept, *self.batch[at:])
+        self.steps = self.lanes["q"].shape
+
+    def to_result(self, lanes: Array) -> Array:
+        """Return the lanes of a result as q.shape + batch shape."""
+        return lanes.T.reshape(self.shape)
+
+    def from_result(self, array: Array) -> Array:
+        """Undo `to_result`."""
+        lanes, m = self.steps
+        return self.kernels.contiguous(array.reshape(m, lanes).T)
+
+    @cached_property
+    def whole(self) -> Floats | float:
+        """The total weights, rescaled."""
+        return float(self.n) if self.total is None else column(self.rescale(self.total))
+
+    @cached_property
+    def b(self) -> Thresholds:
+        """The thresholds at the levels q W."""
+        levels = self.kernels.levels(self.lanes["q"], self.total, self.n)
+        return thresholds_at(self.sources, self.rescale(levels))
+
+    def value(self, out: Array | None = None) -> Array:
+        """Return the quantiles."""
+        y = np.where(self._empty(), np.nan, self.b.value())
+        return with_nan(self.kernels, self.sources.invalid, y)
+
+    def _empty(self) -> Array:
+        """Return which lanes have no entries."""
+        return column(~self.sources.present.any(axis=-1))
+
+    def _rates(self) -> Floats:
+        """Return db/dw."""
+        rates = column(self.sources.alpha) / self.b.density
+        return np.where(self.b.solved, rates, 0.0)
+
+    def _falling(self, weights_dot: Floats) -> Floats:
+        """Return sum_j (F(t_ij) - q_i) c_dot_j, infinite entries included."""
+        s, f, q = self.sources, self.density, self.lanes["q"]
+        dot = np.where(np.isnan(s.given), 0.0, s.to_order(weights_dot))
+        ends = np.where(s.given == -np.inf, 1.0, 0.0)
+
+        def term(t: Floats, lanes: slice, rows: slice) -> Floats:
+            finite = np.isfinite(s.given[lanes])[:, None, :]
+            share = np.where(finite, f.at(t), ends[lanes][:, None, :])
+            return (share - q[lanes, rows][:, :, None]) * dot[lanes][:, None, :]
+
+        return s.rows(self.b.points, term)
+
+    def _falling_transpose(self, bar: Floats) -> Floats:
+        s, f, q = self.sources, self.density, self.lanes["q"]
+        ends = np.where(s.given == -np.inf, 1.0, 0.0)
+
+        def term(t: Floats, lanes: slice, rows: slice) -> Floats:
+            finite = np.isfinite(s.given[lanes, rows])[:, :, None]
+            share = np.where(finite, f.at(t), ends[lanes, rows][:, :, None])
+            return times(
+                share - q[lanes][:, None, :], np.broadcast_to(bar[lanes][:, None, :], share.shape)
+            )
+
+        return s.from_order(np.where(np.isnan(s.given), 0.0, s.columns(self.b.points, term)))
+
+    def careful_jvp(self, tangents: Tangents) -> Floats:
+        """Return the tangent, in lanes of any kind."""
+        out = np.zeros(self.steps)
+        if "q" in tangents:
+            out = out + times(self._rates(), tangents["q"] * self.whole)
+        if "weights" in tangents:
+            out = out - times(self._rates(), self._falling(self.rescale(tangents["weights"])))
+        if "x" in tangents:
+            out = out + self.b.average(self.sources.tangent(tangents["x"]))
+        if "alpha" in tangents:
+            out = out + times(self.b.by_alpha(), column(tangents["alpha"]))
+        return np.where(self._empty(), 0.0, out)
+
+    def careful_vjp(self, bar: Floats, wrt: frozenset[str]) -> dict[str, Array]:
+        """Return the cotangents, in lanes of any kind."""
+        bar = np.where(self._empty(), 0.0, bar)
+        bars: dict[str, Array] = {}
+        if "x" in wrt:
+            bars["x"] = self.sources.cotangent(self.b.average_transpose(bar))
+        if "q" in wrt:
+            bars["q"] = times(self._rates(), bar * self.whole)
+        if "alpha" in wrt:
+            bars["alpha"] = sum_in_lane(times(bar, self.b.by_alpha()))
+        if "weights" in wrt:
+            bars["weights"] = self.rescale(-self._falling_transpose(times(self._rates(), bar)))
+        return bars

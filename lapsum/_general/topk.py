@@ -1,0 +1,220 @@
+"""Soft top-k and its logarithm, for any density."""
+
+from __future__ import annotations
+
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+
+from .._backends.types import Array, Flags, Floats, Points, sum_in_lane
+from .._core.checks import check_flag
+from .._core.layout import with_nan
+from .._core.rule import Tangents
+from .rules import GeneralEntries, column, times
+from .roots import Thresholds, thresholds_at
+from .sums import offsets
+
+
+class GeneralTopk(GeneralEntries):
+    """The rule of `soft_topk`, in the caller's order of the entries.
+
+    In each lane p_i = F(t_i) with t_i = (b - z_i)/alpha, and dp_i = f(t_i) dt_i.
+    """
+
+    logarithm = False
+
+    def __init__(
+        self,
+        workers: int | None,
+        x: Any,
+        k: Any,
+        alpha: Any,
+        *,
+        weights: Any = None,
+        axis: int = -1,
+        largest: bool = True,
+        density: Any,
+    ) -> None:
+        # The largest are the smallest of -x, at the level k: W - k is never formed.
+        sign = -1.0 if check_flag("largest", largest) else 1.0
+        values = {"x": x, "k": k, "alpha": alpha}
+        super().__init__(workers, values, weights, axis, density=density, sign=sign)
+
+    @cached_property
+    def b(self) -> Thresholds:
+        """The threshold of each lane."""
+        return thresholds_at(self.sources, column(self.level))
+
+    @cached_property
+    def level(self) -> Floats:
+        """The levels, infinite for the total weight."""
+        return self.rescale(self.lanes["k"])
+
+    @cached_property
+    def weight(self) -> Floats:
+        """The weights of the entries, ones without any."""
+        return np.ones(self.x.shape) if self.weights is None else self.weights
+
+    @cached_property
+    def finite(self) -> Flags:
+        """Which entries are finite, in lanes that hold no NaN."""
+        return np.isfinite(self.x)
+
+    @cached_property
+    def t(self) -> Floats:
+        """(b - z)/alpha; for infinite entries any number."""
+        z = np.where(self.finite, self.x, 0.0)
+        return offsets(self.b.points, z, column(self.sources.alpha))
+
+    @cached_property
+    def chosen(self) -> Floats:
+        """The probabilities."""
+        s, level = self.sources, column(self.level)
+        low, high = column(s.low), column(s.high)
+        whole = column(s.before[0][:, -1])
+        # Of the entries at infinity all have the same, and 0 or 1 unless b is there too.
+        at_low = np.where(low > 0.0, np.clip(level / low, 0.0, 1.0), 0.0)
+        at_high = np.where(high > 0.0, np.clip((level - low - whole) / high, 0.0, 1.0), 0.0)
+        p = self.density.at(self.t)
+        p = np.where(self.x == -np.inf, at_low, np.where(self.x == np.inf, at_high, p))
+        empty = (low + whole + high) == 0.0
+        return np.where(empty | self.ignored, 0.0, p)
+
+    @cached_property
+    def ignored(self) -> Flags:
+        """Which entries have neither weight nor a finite value."""
+        return (self.weight == 0.0) & ~self.finite
+
+    def value(self, out: Array | None = None) -> Array:
+        """Return the probabilities, or their logarithms."""
+        p = self.chosen
+        if self.logarithm:
+            far = self.finite & np.isfinite(self.t) & column(self.sources.count > 0)
+            p = np.where(far, self.density.log_at(self.t) + 0.0, np.log(p))
+            p = np.where(self.ignored, 0.0, p)
+        return with_nan(self.kernels, self.sources.invalid, p)
+
+    # --------------------------------------------------------------------------------- derivatives
+
+    @cached_property
+    def end(self) -> Floats:
+        """-1 where k is 0, 1 where it is the total weight, 0 between: (lanes, 1)."""
+        total = float(self.n) if self.total is None else self.rescale(self.total)
+        level = self.level
+        at = np.where(level == 0.0, -1.0, np.where(level >= total, 1.0, 0.0))
+        return column(at)
+
+    @cached_property
+    def share(self) -> Floats:
+        """f(t_i)/sum_j c_j f(t_j), or its limit: the derivative of p in k."""
+        s, finite = self.sources, self.finite
+        z = np.where(finite, self.x, 0.0)
+        inner = self.b.shares(z[:, None, :], slice(None), slice(None), 2)[:, 0]
+        out = np.where(self.b.solved, inner, 0.0)
+        # At the ends the nearest entries come first, as fast as f falls.
+        first, last = s.first[:, None], (s.first + s.count - 1)[:, None]
+        if self.n:
+            nearest = np.take_along_axis(
+                s.x, np.clip(np.where(self.end < 0.0, first, last), 0, self.n - 1), axis=1
+            )
+            away = np.maximum(-self.end * ((z - nearest) / column(s.alpha)), 0.0)
+            falls = np.exp(-times(np.full(away.shape, self.density.decay), away))
+            falls = np.where(finite, falls, 0.0)
+            sums = column(sum_in_lane(np.where(finite, self.weight * falls, 0.0)))
+            out = np.where((self.end != 0.0) & (sums > 0.0), falls / sums, out)
+        # Between entries at one infinity each has an equal part.
+        for infinity, weight in ((-np.inf, s.low), (np.inf, s.high)):
+            beyond = ~self.b.solved & (self.b.points.u == infinity) & (column(weight) > 0.0)
+            inner_level = column(self.level) < column(s.low) if infinity < 0.0 else ~beyond
+            here = beyond & (inner_level if infinity < 0.0 else self._above())
+            equal = np.where(self.x == infinity, 1.0 / column(weight), 0.0)
+            out = np.where(here, equal, out)
+        return np.where(self.ignored, 0.0, out)
+
+    def _above(self) -> Flags:
+        """Return in which lanes the level is above the weight of all entries below inf."""
+        s = self.sources
+        flags: Flags = column(self.level > s.low + s.before[0][:, -1])
+        return flags
+
+    @cached_property
+    def slope(self) -> Floats:
+        """f(t_i), divided by p_i for the logarithm; 0 for infinite entries."""
+        f = self.density
+        ends = np.where(self.t < 0.0, f.decay, 0.0) if self.logarithm else np.zeros(self.t.shape)
+        near = f.log_slope_at(self.t) if self.logarithm else f.pdf_at(self.t)
+        near = np.where(np.isfinite(self.t), near, ends)
+        return np.where(self.finite & column(self.sources.count > 0), near, 0.0)
+
+    @cached_property
+    def by_level(self) -> Floats:
+        """The derivative of the result in k."""
+        if not self.logarithm:
+            return self.share
+        density = np.where(self.b.solved, self.b.density, np.inf)
+        inner = self.slope / density
+        ends = np.where(self.share == 0.0, 0.0, self.share / self.chosen)
+        return np.where(self.b.solved, inner, ends)
+
+    @cached_property
+    def q(self) -> Floats:
+        """The shares of finite entries times their weights, which add up to one."""
+        return np.where(self.finite, self.weight * self.share, 0.0)
+
+    @cached_property
+    def along_alpha(self) -> Floats:
+        """alpha dt_i/dalpha = sum_j q_j t_j - t_i, without the offset of b that both contain."""
+        lo, hi, _ = self.b.points
+        z = np.where(self.finite, self.x, 0.0)
+        t = offsets(Points(lo, hi, np.zeros(lo.shape)), z, column(self.sources.alpha))
+        origin = np.where(self.b.solved, 0.0, 1.0)
+        if self.n:  # at the ends, from the nearest entry
+            place = np.where(self.end < 0.0, self.sources.first[:, None], self.n - 1)
+            nearest = np.take_along_axis(self.sources.x, place.clip(0, self.n - 1), axis=1)
+            t = np.where(origin == 0.0, t, (nearest - z) / column(self.sources.alpha))
+        t = np.where(self.finite, t, 0.0)
+        return column(sum_in_lane(times(self.q, t))) - t
+
+    def careful_jvp(self, tangents: Tangents) -> Floats:
+        """Return the tangent, in lanes of any kind."""
+        alpha = column(self.sources.alpha)
+        out = np.zeros(self.x.shape)
+        if "x" in tangents:
+            dot = np.where(self.finite, self.sign * tangents["x"], 0.0)
+            b_dot = column(sum_in_lane(times(self.q, dot)))
+            out = out + times(self.slope, b_dot - dot) / alpha
+        if "alpha" in tangents:
+            along = times(self.slope, self.along_alpha) / alpha
+            out = out + times(along, column(tangents["alpha"]))
+        level_dot = np.zeros((len(out), 1))
+        if "k" in tangents:
+            level_dot = level_dot + column(self.rescale(tangents["k"]))
+        if "weights" in tangents:
+            moved = times(self.chosen, self.rescale(tangents["weights"]))
+            level_dot = level_dot - column(sum_in_lane(moved))
+        return np.where(self.ignored, 0.0, out + times(self.by_level, level_dot))
+
+    def careful_vjp(self, bar: Floats, wrt: frozenset[str]) -> dict[str, Array]:
+        """Return the cotangents, in lanes of any kind."""
+        alpha = self.sources.alpha
+        bar = np.where(self.ignored, 0.0, bar)
+        flow = times(bar, self.slope)
+        bars: dict[str, Array] = {}
+        if "x" in wrt:
+            x_bar = times(self.q, column(sum_in_lane(flow))) - flow
+            bars["x"] = np.where(self.finite, self.sign * x_bar / column(alpha), 0.0)
+        if "alpha" in wrt:
+            bars["alpha"] = sum_in_lane(times(flow, self.along_alpha)) / alpha
+        level_bar = sum_in_lane(times(bar, self.by_level))
+        if "k" in wrt:
+            bars["k"] = self.rescale(level_bar)
+        if "weights" in wrt:
+            bars["weights"] = self.rescale(-times(self.chosen, column(level_bar)))
+        return bars
+
+
+class GeneralLogTopk(GeneralTopk):
+    """The rule of `log_soft_topk`."""
+
+    logarithm = True
