@@ -101,7 +101,8 @@ class EvenDensity(ABC):
     def between(self, t0: Floats, t1: Floats, width: Floats) -> Floats:
         """F(t1) - F(t0), with width = t1 - t0 >= 0 known better than the difference."""
         near = np.minimum(np.abs(t0), np.abs(t1))
-        beyond = -self.tail(near) * np.expm1(self.log_tail_ratio(near, width))
+        tail = self.tail(near)
+        beyond = np.where(tail == 0.0, 0.0, -tail * np.expm1(self.log_tail_ratio(near, width)))
         across = self.centre(np.maximum(t1, 0.0)) + self.centre(np.maximum(-t0, 0.0))
         return np.where((t0 < 0.0) & (t1 > 0.0), across, np.where(width > 0.0, beyond, 0.0))
 
@@ -456,6 +457,16 @@ class Density(EvenDensity):
         """Log f(t)."""
         with np.errstate(all="ignore"):
             return np.log(self.even_pdf(t))
+
+    def log_tail_ratio(self, t: Floats, step: Floats) -> Floats:
+        """Log T(t + step)/T(t), of which nothing is known where both underflow."""
+        ratio = super().log_tail_ratio(t, step)
+        return np.where(np.isnan(ratio), np.where(step == 0.0, 0.0, -np.inf), ratio)
+
+    def log_pdf_ratio(self, t: Floats, step: Floats) -> Floats:
+        """Log f(t + step)/f(t), likewise."""
+        ratio = super().log_pdf_ratio(t, step)
+        return np.where(np.isnan(ratio), np.where(step == 0.0, 0.0, -np.inf), ratio)
 
     def hazard(self, t: Floats) -> Floats:
         """f(t)/T(t), or its limit where both underflow."""

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import cached_property
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -13,9 +14,22 @@ from .._core.layout import with_nan
 from .._core.permute_rule import PermuteRule
 from .._core.rule import Tangents
 from .densities import EvenDensity
-from .roots import FAR, thresholds_at
+from .roots import FAR, Thresholds, over, thresholds_at
 from .rules import GeneralEntries, column, density_for, times
 from .sums import Sources, blocks, offsets
+
+
+Flow = Callable[[slice, slice, slice], Floats]
+
+
+class Motion(NamedTuple):
+    """Tangents of sources, and for each threshold their mean over alpha, less that of the nearest.
+
+    The mean is taken with the weights c_j f((b - x_j)/alpha): it is how the threshold moves.
+    """
+
+    dot: Floats
+    mean: Floats
 
 
 class Permutation:
@@ -85,62 +99,83 @@ class Permutation:
             return np.ascontiguousarray(self.matrix(lanes, every, rows).swapaxes(1, 2))
         return self.matrix(lanes, rows, every)
 
-    # ------------------------------------------- derivatives, of products with lanes of any number
+    # ----------------------- derivatives of sum_ij h_i v_j F(t_ij), for thresholds b in any lanes
 
-    def kernel_rows(self, values: Floats, key: Indices | None) -> Floats:
-        """sum_j f(t_ij) v_j for every threshold, over finite sources."""
-        s, f = self.sources, self.density
+    @cached_property
+    def at_x(self) -> Motion:
+        """What the sources themselves would be as a tangent: minus alpha times that in alpha."""
+        return Motion(self.sources.x, -self.b.along)
 
-        def term(t: Floats, lanes: slice, rows: slice) -> Floats:
-            source = lanes if key is None else key[lanes]
-            return f.pdf_at(t) * (s.c[source] * values[lanes])[:, None, :]
+    def motion(self, x_dot: Floats) -> Motion:
+        """Return how the sources move, and their means."""
+        return Motion(x_dot, self.b.differences(x_dot) / column(self.sources.alpha))
 
-        return s.rows(self._points(key), term, key)
+    def _flow(self, b: Thresholds, motion: Motion, axis: int) -> Flow:
+        """Return a function that has dt_ij for a block: (b_dot_i - x_dot_j)/alpha."""
+        s, origin, mean = self.sources, b.at_nearest(motion.dot), b.of_sources(motion.mean)
 
-    def kernel_columns(self, values: Floats, key: Indices | None) -> Floats:
-        """sum_i f(t_ij) w_i for every source, 0 for those that are not finite."""
-        s, f = self.sources, self.density
+        def flow(lanes: slice, rows: slice, columns: slice) -> Floats:
+            source: Any = lanes if b.key is None else b.key[lanes]
+            dot = np.expand_dims(motion.dot[source][:, columns], 3 - axis)
+            near, base = (np.expand_dims(a[lanes][:, rows], axis) for a in (origin, mean))
+            return base - over(dot, near, s.alpha[source][:, None, None])
 
-        def term(t: Floats, lanes: slice, rows: slice) -> Floats:
-            return f.pdf_at(t) * values[lanes][:, None, :]
+        return flow
 
-        source: Any = slice(None) if key is None else key
-        return s.c[source] * s.columns(self._points(key), term, key)
-
-    def along_alpha(self, values: Floats, key: Indices | None) -> Floats:
-        """sum_j f(t_ij) v_j (sum_k q_ik t_ik - t_ij) for every threshold."""
-        s, f = self.sources, self.density
-        mean = self.b.by_alpha()
-
-        def term(t: Floats, lanes: slice, rows: slice) -> Floats:
-            source: Any = lanes if key is None else key[lanes]
-            kernel = f.pdf_at(t)
-            away = np.where(kernel == 0.0, 0.0, mean[source][:, rows, None] - t)
-            return kernel * away * (s.c[source] * values[lanes])[:, None, :]
-
-        return s.rows(self._points(key), term, key)
-
-    def along_alpha_columns(self, values: Floats, key: Indices | None) -> Floats:
-        """The transpose of `along_alpha`."""
-        s, f = self.sources, self.density
-        mean = self.b.by_alpha()
+    def rows(self, b: Thresholds, values: Floats, motion: Motion) -> Floats:
+        """sum_j v_j f(t_ij) dt_ij for every threshold."""
+        s, f, every = self.sources, self.density, slice(None)
+        flow = self._flow(b, motion, 2)
+        weight = b.of_sources(s.c) * values
 
         def term(t: Floats, lanes: slice, rows: slice) -> Floats:
-            source: Any = lanes if key is None else key[lanes]
-            kernel = f.pdf_at(t)
-            away = np.where(kernel == 0.0, 0.0, mean[source][:, None, :] - t)
-            return kernel * away * values[lanes][:, None, :]
+            return times(f.pdf_at(t) * weight[lanes][:, None, :], flow(lanes, rows, every))
 
-        source: Any = slice(None) if key is None else key
-        return s.c[source] * s.columns(self._points(key), term, key)
+        return s.rows(b.points, term, b.key)
 
-    def _points(self, key: Indices | None) -> Points:
-        if key is None:
-            return self.b.points
-        lo, hi, u = (None if a is None else a[key] for a in self.b.points)
-        if lo is None:
-            raise TypeError("thresholds are anchored")
-        return Points(lo, hi, u)
+    def columns(self, b: Thresholds, h: Floats, motion: Motion) -> Floats:
+        """sum_i h_i f(t_ij) dt_ij for every source, 0 for those that are not finite."""
+        s, f, every = self.sources, self.density, slice(None)
+        flow = self._flow(b, motion, 1)
+
+        def term(t: Floats, lanes: slice, rows: slice) -> Floats:
+            return times(f.pdf_at(t) * h[lanes][:, None, :], flow(lanes, every, rows))
+
+        return b.of_sources(s.c) * s.columns(b.points, term, b.key)
+
+    def pull(self, b: Thresholds, values: Floats, h: Floats) -> Floats:
+        """Return alpha times the cotangents of the sources, for every lane of values.
+
+        Each threshold gives all sources together nothing, and the nearest what the others lack.
+        """
+        s, f = self.sources, self.density
+        weight = b.of_sources(s.c) * values
+
+        def kernel(t: Floats, lanes: slice, rows: slice) -> Floats:
+            return f.pdf_at(t) * weight[lanes][:, None, :]
+
+        b_bar = times(h, s.rows(b.points, kernel, b.key))
+        place = np.arange(s.shape[1])
+
+        def pulled(t: Floats, lanes: slice, rows: slice) -> Floats:
+            source: Any = lanes if b.key is None else b.key[lanes]
+            q = s.c[source][:, None, :] * b.shares(s.x[source][:, None, :], t, lanes, rows, 2)
+            own = times(h[lanes, rows][:, :, None], kernel(t, lanes, rows))
+            nearest = place == b.nearest[lanes, rows][:, :, None]
+            return np.where(nearest, 0.0, times(q, b_bar[lanes, rows][:, :, None]) - own)
+
+        def pulled_columns(t: Floats, lanes: slice, rows: slice) -> Floats:
+            source: Any = lanes if b.key is None else b.key[lanes]
+            x, c = s.x[source][:, rows, None], s.c[source][:, rows, None]
+            q = c * b.shares(x, t, lanes, slice(None), 1)
+            own = times(h[lanes][:, None, :], f.pdf_at(t) * weight[lanes, rows][:, :, None])
+            nearest = place[rows, None] == b.nearest[lanes][:, None, :]
+            return np.where(nearest, 0.0, times(q, b_bar[lanes][:, None, :]) - own)
+
+        out = s.columns(b.points, pulled_columns, b.key)
+        rest = np.where(b.solved, s.rows(b.points, pulled, b.key), 0.0)
+        np.subtract.at(out, (np.arange(len(out))[:, None], b.nearest), rest)
+        return out
 
 
 class GeneralPermutationMatrix(GeneralEntries):
@@ -189,43 +224,56 @@ class GeneralPermutationMatrix(GeneralEntries):
             matrices[lanes, rows] = self.permutation.matrix(lanes, rows, every)
         return with_nan(self.kernels, s.invalid, self._from_order(matrices))
 
-    def _kernel(self) -> tuple[Floats, Floats]:
-        """Return f(t_ij), 0 for infinite entries, and t_ij: (lanes, thresholds, sources)."""
+    def _kernel(self) -> Floats:
+        """Return f(t_ij), 0 for infinite entries: (lanes, thresholds, sources)."""
         s, b = self.sources, self.permutation.b
         points = Points(*(a[:, :, None] for a in b.points))  # type: ignore[index]
         t = offsets(points, s.x[:, None, :], s.alpha[:, None, None])
-        return s.c[:, None, :] * self.density.pdf_at(t), t
+        return s.c[:, None, :] * self.density.pdf_at(t)
+
+    def _flow(self, motion: Motion) -> Floats:
+        """Return dt_ij."""
+        s, b = self.sources, self.permutation.b
+        near = b.at_nearest(motion.dot)[:, :, None]
+        alpha = s.alpha[:, None, None]
+        return motion.mean[:, :, None] - over(motion.dot[:, None, :], near, alpha)
 
     def careful_jvp(self, tangents: Tangents) -> Floats:
         """Return the tangent, in lanes of any kind."""
-        s, b = self.sources, self.permutation.b
-        kernel, t = self._kernel()
+        s, p = self.sources, self.permutation
+        kernel = self._kernel()
         change = np.zeros(kernel.shape)
         if "x" in tangents:
-            x_dot = s.tangent(tangents["x"])
-            change = change + kernel * (b.average(x_dot)[:, :, None] - x_dot[:, None, :])
+            change = change + times(kernel, self._flow(p.motion(s.tangent(tangents["x"]))))
         if "alpha" in tangents:
-            away = np.where(kernel == 0.0, 0.0, b.by_alpha()[:, :, None] - t)
-            change = change + kernel * away * tangents["alpha"][:, None, None]
+            along = -times(kernel, self._flow(p.at_x)) / s.alpha[:, None, None]
+            change = change + along * tangents["alpha"][:, None, None]
         none = np.zeros((self.count, min(self.n, 1), self.n))
-        rows = np.concatenate([none, change / s.alpha[:, None, None], none], axis=1)
+        rows = np.concatenate([none, change, none], axis=1)
         return self._from_order((rows[:, 1:] - rows[:, :-1])[:, : self.n])
 
     def careful_vjp(self, bar: Floats, wrt: frozenset[str]) -> dict[str, Array]:
         """Return the cotangents, in lanes of any kind."""
-        s, b = self.sources, self.permutation.b
+        s, p, b = self.sources, self.permutation, self.permutation.b
         lanes, n = self.count, self.n
         key = np.repeat(np.arange(lanes), n)
         bar = s.to_order(bar.reshape(lanes * n, n), key).reshape(lanes, n, n)
-        kernel, t = self._kernel()
-        flow = times(kernel, bar[:, :-1] - bar[:, 1:])
+        flow = times(self._kernel(), bar[:, :-1] - bar[:, 1:])
         bars: dict[str, Array] = {}
         if "x" in wrt:
-            x_bar = b.average_transpose(flow.sum(axis=2)) - flow.sum(axis=1)
-            bars["x"] = s.cotangent(x_bar / column(s.alpha))
+            every = slice(None)
+            points = Points(*(a[:, :, None] for a in b.points))  # type: ignore[index]
+            x = s.x[:, None, :]
+            t = offsets(points, x, s.alpha[:, None, None])
+            q = s.c[:, None, :] * b.shares(x, t, every, every, 2)
+            pulled = times(q, flow.sum(axis=2, keepdims=True)) - flow
+            # Each threshold gives all nothing, and the nearest what the others lack.
+            nearest = np.arange(n) == b.nearest[:, :, None]
+            rest = -np.where(nearest, 0.0, pulled).sum(axis=2, keepdims=True)
+            pulled = np.where(nearest & b.solved[:, :, None], rest, pulled)
+            bars["x"] = s.cotangent(pulled.sum(axis=1) / column(s.alpha))
         if "alpha" in wrt:
-            away = np.where(kernel == 0.0, 0.0, b.by_alpha()[:, :, None] - t)
-            bars["alpha"] = times(flow, away).sum(axis=(1, 2)) / s.alpha
+            bars["alpha"] = -times(flow, self._flow(p.at_x)).sum(axis=(1, 2)) / s.alpha
         return bars
 
 
@@ -269,50 +317,44 @@ class GeneralPermute(PermuteRule):
             return s.from_order(self.product.multiply(self._reverse(lanes), key, True), key)
         return self._reverse(self.product.multiply(s.to_order(lanes, key), key, False))
 
+    @cached_property
+    def b(self) -> Thresholds:
+        """The thresholds of the keys, for every lane of values."""
+        return self.product.b.for_lanes(self.key)
+
     def jvp_of_permutation(self, x_dot: Floats | None, alpha_dot: Floats | None) -> Floats:
         """Return the tangent due to that of the permutation."""
-        s, product, key = self.sources, self.product, self.key
-        x_dot = None if x_dot is None else s.tangent(x_dot)
-        alpha = column(s.alpha[key])
+        s, product, key, b = self.sources, self.product, self.key, self.b
         if self.transpose:
-            h = _fall(self._reverse(self.finite_values))
+            along, values = product.columns, _fall(self._reverse(self.finite_values))
             out = np.zeros(self.values.shape)
-            if x_dot is not None:
-                b_dot = product.b.average(x_dot)[key]
-                out = out + product.kernel_columns(h * b_dot, key)
-                out = out - x_dot[key] * product.kernel_columns(h, key)
-            if alpha_dot is not None:
-                out = out + product.along_alpha_columns(h, key) * column(alpha_dot[key])
-            return s.from_order(out / alpha, key)
-        values = s.to_order(self.finite_values, key)
-        rows = np.zeros((len(values), product.b.left.shape[1]))
+        else:
+            along, values = product.rows, s.to_order(self.finite_values, key)
+            out = np.zeros(b.left.shape)
         if x_dot is not None:
-            b_dot = product.b.average(x_dot)[key]
-            rows = rows + b_dot * product.kernel_rows(values, key)
-            rows = rows - product.kernel_rows(values * x_dot[key], key)
+            out = out + along(b, values, product.motion(s.tangent(x_dot)))
         if alpha_dot is not None:
-            rows = rows + product.along_alpha(values, key) * column(alpha_dot[key])
-        none = np.zeros((len(rows), 1))
-        change = np.diff(np.concatenate([none, rows, none], axis=1), axis=1)[:, : self.n]
-        return self._reverse(change / alpha)
+            out = out - along(b, values, product.at_x) * column((alpha_dot / s.alpha)[key])
+        if self.transpose:
+            return s.from_order(out, key)
+        none = np.zeros((len(out), 1))
+        change = np.diff(np.concatenate([none, out, none], axis=1), axis=1)[:, : self.n]
+        return self._reverse(change)
 
     def vjp_of_permutation(
         self, entries: Floats, positions: Floats, wrt: frozenset[str]
     ) -> dict[str, Floats]:
-        """Return the cotangents of keys and alpha, for both sides of the product."""
-        s, product, key = self.sources, self.product, self.key
+        """Return the cotangents of keys and alpha."""
+        s, product, key, b = self.sources, self.product, self.key, self.b
         values = s.to_order(entries, key)
         h = _fall(self._reverse(positions))
         lanes = s.shape[0]
         bars: dict[str, Floats] = {}
         if "x" in wrt:
-            b_bar = h * product.kernel_rows(values, key)
-            b_bar = self.kernels.sum_lanes(b_bar, key, lanes)
-            own = self.kernels.sum_lanes(values * product.kernel_columns(h, key), key, lanes)
-            x_bar = product.b.average_transpose(b_bar) - own
-            bars["x"] = s.cotangent(x_bar / column(s.alpha))
+            pulled = self.kernels.sum_lanes(product.pull(b, values, h), key, lanes)
+            bars["x"] = s.cotangent(pulled / column(s.alpha))
         if "alpha" in wrt:
-            along = sum_in_lane(h * product.along_alpha(values, key))
+            along = -sum_in_lane(times(h, product.rows(b, values, product.at_x)))
             bars["alpha"] = self.kernels.sum_lanes(along, key, lanes) / s.alpha
         return bars
 

@@ -16,7 +16,12 @@ from .._backends import formulas
 from .._backends.types import Flags, Floats, Indices, Points, sum_in_lane
 from .sums import Sources, blocks
 
+PARTS = (
+    *("left", "right", "t_left", "t_right", "by_left", "by_right", "density"),
+    *("nearest", "along", "by_alpha"),
+)
 FAR = 1e150  # distances beyond are as good as this one, and its square is a float
+ROWS = 13  # numbers that are known of a threshold: the fields of `Thresholds`
 STEPS = 128  # of Newton's method, or halvings: many more than are ever taken
 
 
@@ -26,10 +31,13 @@ class Thresholds:
 
     Attributes
     ----------
+    sources : Sources
+    key : array of int, or None
+        The lane of the sources of each lane.
     points : Points
         Infinite `u` for thresholds at infinity, NaN for none.
     left, right : arrays
-        The sources next to b.
+        The sources next to b, infinite for none.
     t_left, t_right : arrays
         Their distances from b over alpha.
     by_left, by_right : arrays
@@ -37,6 +45,12 @@ class Thresholds:
         neighbour on its side.
     density : array
         sum_j c_j f((b - x_j)/alpha).
+    nearest : array of int
+        The neighbour on the side with the larger part of that sum; what many things differ from.
+    along : array
+        The mean of (x_nearest - x_j)/alpha with the weights c_j f((b - x_j)/alpha).
+    by_alpha : array
+        db/dalpha, which is the mean of (b - x_j)/alpha.
     """
 
     sources: Sources
@@ -49,14 +63,20 @@ class Thresholds:
     by_left: Floats
     by_right: Floats
     density: Floats
+    nearest: Indices
+    along: Floats
+    by_alpha: Floats
+
+    def of_sources(self, a: Floats) -> Floats:
+        """Return what belongs to lanes of sources for lanes of thresholds."""
+        return a if self.key is None else a[self.key]
 
     def value(self) -> Floats:
         """Return the thresholds, rounded."""
         lo, hi, u = self.points
         if hi is None or u is None:
             raise TypeError("thresholds are anchored")
-        alpha = self.sources.alpha if self.key is None else self.sources.alpha[self.key]
-        return formulas.threshold(np, lo, hi, u, alpha[:, None])
+        return formulas.threshold(np, lo, hi, u, self.of_sources(self.sources.alpha)[:, None])
 
     @property
     def solved(self) -> Flags:
@@ -64,39 +84,47 @@ class Thresholds:
         flags: Flags = np.isfinite(self.points.u)  # type: ignore[arg-type]
         return flags
 
-    def shares(self, x: Floats, lanes: slice, rows: slice, axis: int) -> Floats:
-        """f((b_i - x_j)/alpha)/sum_k c_k f((b_i - x_k)/alpha), with thresholds along an axis."""
+    def shares(self, x: Floats, t: Floats, lanes: slice, rows: slice, axis: int) -> Floats:
+        """f(t_ij)/sum_k c_k f(t_ik) for t_ij = (b_i - x_j)/alpha, with thresholds along an axis."""
+        names = ("left", "right", "t_left", "t_right", "by_left", "by_right")
         left, right, t_left, t_right, by_left, by_right = (
-            np.expand_dims(a[lanes, rows], axis)
-            for a in (
-                self.left,
-                self.right,
-                self.t_left,
-                self.t_right,
-                self.by_left,
-                self.by_right,
-            )
+            np.expand_dims(getattr(self, name)[lanes, rows], axis) for name in names
         )
-        source = lanes if self.key is None else self.key[lanes]
-        alpha = self.sources.alpha[source][:, None, None]
-        before = x <= left
-        step = np.where(before, left - x, x - right) / alpha
-        t = np.where(before, t_left, t_right)
+        alpha = self.sources.alpha[lanes if self.key is None else self.key[lanes]][:, None, None]
+        before, after = x <= left, x >= right
         # Only entries of zero weight lie between the two.
-        step = np.maximum(np.clip(step, -FAR, FAR), -t)
-        ratio = np.exp(self.sources.density.log_pdf_ratio(t, step))
-        return np.where(before, by_left, by_right) * ratio
+        inside = ~(before | after)
+        on_left = before | (inside & (by_left > 0.0) & ((t > 0.0) | (by_right == 0.0)))
+        near, by = np.where(on_left, t_left, t_right), np.where(on_left, by_left, by_right)
+        step = over(np.where(before, left, x), np.where(before, x, right), alpha)
+        step = np.where(inside, np.abs(t) - near, step)
+        step = np.where(by == 0.0, FAR, np.clip(step, -near, FAR))
+        ratio = np.exp(self.sources.density.log_pdf_ratio(near, step))
+        return np.where(by == 0.0, 0.0, by * ratio)
 
-    def average(self, values: Floats) -> Floats:
-        """sum_j q_ij v_j, with q_ij = c_j f_ij/sum_k c_k f_ik, for values in order."""
-        s = self.sources
+    def at_nearest(self, values: Floats) -> Floats:
+        """Return what belongs to the nearest source of each threshold."""
+        n = self.sources.shape[1]
+        if not n:
+            return np.zeros(self.left.shape)
+        return np.take_along_axis(self.of_sources(values), self.nearest, axis=1)
+
+    def differences(self, values: Floats) -> Floats:
+        """sum_j q_ij (v_j - v_nearest) with q_ij = c_j f_ij/sum_k c_k f_ik, for values in order."""
+        s, origin = self.sources, self.at_nearest(values)
 
         def term(t: Floats, lanes: slice, rows: slice) -> Floats:
             source = lanes if self.key is None else self.key[lanes]
-            q = s.c[source][:, None, :] * self.shares(s.x[source][:, None, :], lanes, rows, 2)
-            return q * values[source][:, None, :]
+            q = s.c[source][:, None, :] * self.shares(s.x[source][:, None, :], t, lanes, rows, 2)
+            apart = values[source][:, None, :] - origin[lanes, rows][:, :, None]
+            return np.where(q == 0.0, 0.0, q * apart)
 
         return s.rows(self.points, term, self.key)
+
+    def average(self, values: Floats) -> Floats:
+        """sum_j q_ij v_j."""
+        found = self.at_nearest(values) + self.differences(values)
+        return np.where(self.solved, found, 0.0)
 
     def average_transpose(self, bar: Floats) -> Floats:
         """sum_i q_ij w_i, for every source of each lane of thresholds."""
@@ -105,33 +133,42 @@ class Thresholds:
         def term(t: Floats, lanes: slice, rows: slice) -> Floats:
             source = lanes if self.key is None else self.key[lanes]
             x, c = s.x[source][:, rows, None], s.c[source][:, rows, None]
-            q = c * self.shares(x, lanes, slice(None), 1)
-            return q * bar[lanes][:, None, :]
+            q = c * self.shares(x, t, lanes, slice(None), 1)
+            return np.where(q == 0.0, 0.0, q * bar[lanes][:, None, :])
 
         return s.columns(self.points, term, self.key)
 
-    def deviations(self) -> Floats:
-        """sum_j q_ij (b_i - x_j)/alpha less u_i, which is exact where b is in a wide gap."""
-        s = self.sources
-        lo, hi, u = self.points
-        middle = Points(lo, hi, np.where(self.solved, 0.0, 0.0))
+    def for_lanes(self, key: Indices) -> Thresholds:
+        """Return the thresholds of the sources that lanes belong to, one lane after another."""
+        if self.key is None and len(key) == len(self.left) and (key == np.arange(len(key))).all():
+            return self
+        parts = {name: getattr(self, name)[key] for name in PARTS}
+        points = Points(*(None if a is None else a[key] for a in self.points))  # type: ignore[arg-type]
+        return Thresholds(self.sources, key, points, **parts)
 
-        def term(t: Floats, lanes: slice, rows: slice) -> Floats:
-            source = lanes if self.key is None else self.key[lanes]
-            q = s.c[source][:, None, :] * self.shares(s.x[source][:, None, :], lanes, rows, 2)
-            return np.where(q == 0.0, 0.0, q * t)
+    def cdf_apart(self, x: Floats, given: Floats, lanes: slice, rows: slice, axis: int) -> Floats:
+        """F(t_ij) - F(t_i,nearest), where t is infinite for infinite sources, as given."""
+        s, f = self.sources, self.sources.density
+        near = self.at_nearest(s.x)
+        origin = np.where(near <= self.left, self.t_left, -self.t_right)
+        near, origin = (np.expand_dims(a[lanes, rows], axis) for a in (near, origin))
+        source = lanes if self.key is None else self.key[lanes]
+        step = over(near, x, s.alpha[source][:, None, None])
+        step = np.clip(np.where(np.isfinite(given), step, -given), -FAR, FAR)
+        t = origin + step
+        apart = f.between(np.minimum(origin, t), np.maximum(origin, t), np.abs(step))
+        return np.copysign(apart, step)
 
-        return s.rows(middle, term, self.key)
+    def rates(self) -> Floats:
+        """Return db/dlevel, 0 for thresholds at infinity."""
+        rates = self.of_sources(self.sources.alpha)[:, None] / self.density
+        return np.where(self.solved, rates, 0.0)
 
-    def by_alpha(self) -> Floats:
-        """db/dalpha = sum_j q_ij (b_i - x_j)/alpha."""
-        return np.where(self.solved, self.deviations() + np.where(self.solved, self._u(), 0.0), 0.0)
 
-    def _u(self) -> Floats:
-        u = self.points.u
-        if u is None:
-            raise TypeError("thresholds are anchored")
-        return u
+def over(a: Floats, b: Floats, alpha: Floats) -> Floats:
+    """(a - b)/alpha, where the difference may overflow."""
+    out = (a - b) / alpha
+    return formulas.step(np, b, a, alpha) if np.isinf(out).any() else out
 
 
 def thresholds_at(sources: Sources, levels: Floats, key: Indices | None = None) -> Thresholds:
@@ -148,15 +185,18 @@ def thresholds_at(sources: Sources, levels: Floats, key: Indices | None = None) 
     lanes, m = levels.shape
     lane = np.arange(lanes) if key is None else key
     places = _places(sources, levels, key) if 4 * m >= sources.shape[1] > 0 else None
-    out = np.zeros((10, lanes, m))
+    out = np.zeros((ROWS, lanes, m))
     for a, b in blocks(lanes, m, sources.shape[1]):
         part = levels[a, b]
         at = np.repeat(lane[a], part.shape[1])
         start = None if places is None else places[a, b].reshape(-1)
         found = _Problems(sources, at, part.reshape(-1)).solve(start)
-        out[:, a, b] = found.reshape(10, *part.shape)
+        out[:, a, b] = found.reshape(ROWS, *part.shape)
     lo, hi, u, *rest = out
-    return Thresholds(sources, key, Points(lo, hi, u), *rest[:7])
+    *rest, nearest, along, by_alpha = rest
+    return Thresholds(
+        sources, key, Points(lo, hi, u), *rest, nearest.astype(np.intp), along, by_alpha
+    )
 
 
 def _places(s: Sources, levels: Floats, key: Indices | None) -> Indices:
@@ -195,7 +235,7 @@ class _Problems:
 
     def solve(self, start: Indices | None) -> Floats:
         """Return the rows of `Thresholds`, for a first guess of where they are."""
-        out = np.zeros((10, len(self.level)))
+        out = np.zeros((ROWS, len(self.level)))
         out[2] = np.where(self.level <= 0.0, -np.inf, np.inf)
         nothing = (self.count == 0) & (self.level == 0.0) & (self.s.high[self.lane] > 0.0)
         nothing &= self.s.low[self.lane] > 0.0
@@ -303,10 +343,13 @@ class _Problems:
             active = active[~done]
             if not len(active):
                 break
-        every = np.arange(len(u))
-        t_left, t_right = distances(u, every)
-        by_left, by_right, density = sums.shares(every, t_left, t_right, middle)
-        return np.stack([lo, hi, u, left, right, t_left, t_right, by_left, by_right, density])
+        t_left, t_right = distances(u, np.arange(len(u)))
+        found = sums.finish(t_left, t_right, middle, d > 0.0, gap, u)
+        nearest = np.where(found.pop(), place - 1, place).clip(0, n - 1)
+        by_left, by_right, density, along, by_alpha = found
+        left, right = np.where(has_left, left, -np.inf), np.where(has_right, right, np.inf)
+        rows = lo, hi, u, left, right, t_left, t_right, by_left, by_right, density
+        return np.stack([*rows, nearest, along, by_alpha])
 
     def _bracket(
         self,
@@ -371,16 +414,23 @@ class _GapSums:
         x = s.x[lane]
         self.before = np.arange(s.shape[1]) < place[:, None]
         self.c = s.c[lane]
-        step = np.where(self.before, left[:, None] - x, x - right[:, None]) / alpha[:, None]
-        self.step = np.clip(step, 0.0, FAR)
+        apart = np.where(self.before, left[:, None], x), np.where(self.before, x, right[:, None])
+        self.step = np.clip(over(*apart, alpha[:, None]), 0.0, FAR)
 
     def _sums(
-        self, logs: str, some: Indices, t_left: Floats, t_right: Floats
+        self,
+        logs: str,
+        some: Indices,
+        t_left: Floats,
+        t_right: Floats,
+        values: Floats | None = None,
     ) -> tuple[Floats, Floats]:
         """Return both sums of ratios, from the name of the function that has their logarithms."""
         before = self.before[some]
         t = np.where(before, t_left[:, None], t_right[:, None])
         ratios = self.c[some] * np.exp(getattr(self.density, logs)(t, self.step[some]))
+        if values is not None:
+            ratios = np.where(ratios == 0.0, 0.0, ratios * values)
         return (
             sum_in_lane(np.where(before, ratios, 0.0)),
             sum_in_lane(np.where(before, 0.0, ratios)),
@@ -411,14 +461,21 @@ class _GapSums:
         part_right = np.where(down, np.exp(log_right) / beyond_right, 1.0)
         return residual, hazard_left * part_left + hazard_right * part_right
 
-    def shares(
-        self, some: Indices, t_left: Floats, t_right: Floats, middle: Flags
-    ) -> tuple[Floats, Floats, Floats]:
-        """Return `by_left`, `by_right` and `density` of `Thresholds`."""
-        f = self.density
-        pdfs_left, pdfs_right = self._sums("log_pdf_ratio", some, t_left, t_right)
-        tails_left, tails_right = self._sums("log_tail_ratio", some, t_left, t_right)
-        has_left, has_right = self.has_left[some], self.has_right[some]
+    def finish(
+        self,
+        t_left: Floats,
+        t_right: Floats,
+        middle: Flags,
+        up: Flags,
+        gap: Floats,
+        u: Floats,
+    ) -> list[Floats]:
+        """Return the last rows of `Thresholds`, and whether the left side has the larger part."""
+        f, every = self.density, np.arange(len(u))
+        pdfs_left, pdfs_right = self._sums("log_pdf_ratio", every, t_left, t_right)
+        tails_left, tails_right = self._sums("log_tail_ratio", every, t_left, t_right)
+        steps_left, steps_right = self._sums("log_pdf_ratio", every, t_left, t_right, self.step)
+        has_left, has_right = self.has_left, self.has_right
         # In the middle of a gap both tails are equal, to more digits than t tells.
         even_left = f.hazard(t_left) * (pdfs_left / tails_left)
         even_right = f.hazard(t_right) * (pdfs_right / tails_right)
@@ -428,8 +485,18 @@ class _GapSums:
         mass_left = np.where(middle, even_left, np.exp(log_left - top))
         mass_right = np.where(middle, even_right, np.exp(log_right - top))
         total = mass_left + mass_right
-        by_left = np.where(has_left, mass_left / total / pdfs_left, 0.0)
-        by_right = np.where(has_right, mass_right / total / pdfs_right, 0.0)
+        part_left, part_right = mass_left / total, mass_right / total
+        by_left = np.where(has_left, part_left / pdfs_left, 0.0)
+        by_right = np.where(has_right, part_right / pdfs_right, 0.0)
         density = np.where(has_left, f.even_pdf(t_left) * pdfs_left, 0.0)
         density = density + np.where(has_right, f.even_pdf(t_right) * pdfs_right, 0.0)
-        return by_left, by_right, density
+        apart = by_left * steps_left - by_right * steps_right
+        far_left, far_right = (
+            np.where(part == 0.0, 0.0, part * (2.0 * gap)) for part in (part_left, part_right)
+        )
+        on_left = mass_left > mass_right
+        along = np.where(on_left, -far_right, far_left) + apart
+        uneven = (mass_left - mass_right) / total
+        from_middle = np.where(uneven == 0.0, 0.0, uneven * gap)
+        by_alpha = np.where(middle, from_middle, np.where(up, far_left, -far_right)) + u + apart
+        return [by_left, by_right, density, along, by_alpha, on_left]

@@ -53,7 +53,7 @@ class GeneralSort(GeneralEntries):
         if "x" in tangents:
             out = out + self.b.average(self.sources.tangent(tangents["x"]))
         if "alpha" in tangents:
-            out = out + times(self.b.by_alpha(), column(tangents["alpha"]))
+            out = out + times(self.b.by_alpha, column(tangents["alpha"]))
         return self._reverse_if_descending(out)
 
     def careful_vjp(self, bar: Floats, wrt: frozenset[str]) -> dict[str, Array]:
@@ -63,7 +63,7 @@ class GeneralSort(GeneralEntries):
         if "x" in wrt:
             bars["x"] = self.sources.cotangent(self.b.average_transpose(bar))
         if "alpha" in wrt:
-            bars["alpha"] = sum_in_lane(times(bar, self.b.by_alpha()))
+            bars["alpha"] = sum_in_lane(times(bar, self.b.by_alpha))
         return bars
 
 
@@ -119,34 +119,40 @@ class GeneralQuantile(GeneralEntries):
         """Return which lanes have no entries."""
         return column(~self.sources.present.any(axis=-1))
 
-    def _rates(self) -> Floats:
-        """Return db/dw."""
-        rates = column(self.sources.alpha) / self.b.density
-        return np.where(self.b.solved, rates, 0.0)
+    # S(b) = q W says what q - F_nearest is: the mean of the F_j - F_nearest.  For large alpha these
+    # are small, and q - F_j would be a small difference of rounded numbers.
 
-    def _falling(self, weights_dot: Floats) -> Floats:
-        """Return sum_j (F(t_ij) - q_i) c_dot_j, infinite entries included."""
-        s, f, q = self.sources, self.density, self.lanes["q"]
-        dot = np.where(np.isnan(s.given), 0.0, s.to_order(weights_dot))
-        ends = np.where(s.given == -np.inf, 1.0, 0.0)
+    @cached_property
+    def _mean(self) -> Floats:
+        """sum_j c_j (F(t_ij) - F(t_i,nearest))/W."""
+        s = self.sources
 
         def term(t: Floats, lanes: slice, rows: slice) -> Floats:
-            finite = np.isfinite(s.given[lanes])[:, None, :]
-            share = np.where(finite, f.at(t), ends[lanes][:, None, :])
-            return (share - q[lanes, rows][:, :, None]) * dot[lanes][:, None, :]
+            x, given, weight = (a[lanes][:, None, :] for a in (s.x, s.given, s.weight))
+            apart = self.b.cdf_apart(x, given, lanes, rows, 2)
+            return np.where(weight == 0.0, 0.0, weight * apart)
+
+        return s.rows(self.b.points, term) / self.whole
+
+    def _rising(self, weights_dot: Floats) -> Floats:
+        """sum_j (q_i - F(t_ij)) c_dot_j, infinite entries included."""
+        s = self.sources
+        dot = np.where(np.isnan(s.given), 0.0, s.to_order(weights_dot))
+
+        def term(t: Floats, lanes: slice, rows: slice) -> Floats:
+            x, given = s.x[lanes][:, None, :], s.given[lanes][:, None, :]
+            apart = self.b.cdf_apart(x, given, lanes, rows, 2)
+            return (self._mean[lanes, rows][:, :, None] - apart) * dot[lanes][:, None, :]
 
         return s.rows(self.b.points, term)
 
-    def _falling_transpose(self, bar: Floats) -> Floats:
-        s, f, q = self.sources, self.density, self.lanes["q"]
-        ends = np.where(s.given == -np.inf, 1.0, 0.0)
+    def _rising_transpose(self, bar: Floats) -> Floats:
+        s = self.sources
 
         def term(t: Floats, lanes: slice, rows: slice) -> Floats:
-            finite = np.isfinite(s.given[lanes, rows])[:, :, None]
-            share = np.where(finite, f.at(t), ends[lanes, rows][:, :, None])
-            return times(
-                share - q[lanes][:, None, :], np.broadcast_to(bar[lanes][:, None, :], share.shape)
-            )
+            x, given = s.x[lanes, rows][:, :, None], s.given[lanes, rows][:, :, None]
+            apart = self.b.cdf_apart(x, given, lanes, slice(None), 1)
+            return times(bar[lanes][:, None, :], self._mean[lanes][:, None, :] - apart)
 
         return s.from_order(np.where(np.isnan(s.given), 0.0, s.columns(self.b.points, term)))
 
@@ -154,13 +160,13 @@ class GeneralQuantile(GeneralEntries):
         """Return the tangent, in lanes of any kind."""
         out = np.zeros(self.steps)
         if "q" in tangents:
-            out = out + times(self._rates(), tangents["q"] * self.whole)
+            out = out + times(self.b.rates(), tangents["q"] * self.whole)
         if "weights" in tangents:
-            out = out - times(self._rates(), self._falling(self.rescale(tangents["weights"])))
+            out = out + times(self.b.rates(), self._rising(self.rescale(tangents["weights"])))
         if "x" in tangents:
             out = out + self.b.average(self.sources.tangent(tangents["x"]))
         if "alpha" in tangents:
-            out = out + times(self.b.by_alpha(), column(tangents["alpha"]))
+            out = out + times(self.b.by_alpha, column(tangents["alpha"]))
         return np.where(self._empty(), 0.0, out)
 
     def careful_vjp(self, bar: Floats, wrt: frozenset[str]) -> dict[str, Array]:
@@ -170,9 +176,9 @@ class GeneralQuantile(GeneralEntries):
         if "x" in wrt:
             bars["x"] = self.sources.cotangent(self.b.average_transpose(bar))
         if "q" in wrt:
-            bars["q"] = times(self._rates(), bar * self.whole)
+            bars["q"] = times(self.b.rates(), bar * self.whole)
         if "alpha" in wrt:
-            bars["alpha"] = sum_in_lane(times(bar, self.b.by_alpha()))
+            bars["alpha"] = sum_in_lane(times(bar, self.b.by_alpha))
         if "weights" in wrt:
-            bars["weights"] = self.rescale(-self._falling_transpose(times(self._rates(), bar)))
+            bars["weights"] = self.rescale(self._rising_transpose(times(self.b.rates(), bar)))
         return bars

@@ -7,12 +7,12 @@ from typing import Any
 
 import numpy as np
 
-from .._backends.types import Array, Flags, Floats, Points, sum_in_lane
+from .._backends.types import Array, Flags, Floats, Indices, sum_in_lane
 from .._core.checks import check_flag
 from .._core.layout import with_nan
 from .._core.rule import Tangents
 from .rules import GeneralEntries, column, times
-from .roots import Thresholds, thresholds_at
+from .roots import Thresholds, over, thresholds_at
 from .sums import offsets
 
 
@@ -110,7 +110,8 @@ class GeneralTopk(GeneralEntries):
         """f(t_i)/sum_j c_j f(t_j), or its limit: the derivative of p in k."""
         s, finite = self.sources, self.finite
         z = np.where(finite, self.x, 0.0)
-        inner = self.b.shares(z[:, None, :], slice(None), slice(None), 2)[:, 0]
+        every = slice(None)
+        inner = self.b.shares(z[:, None, :], self.t[:, None, :], every, every, 2)[:, 0]
         out = np.where(self.b.solved, inner, 0.0)
         # At the ends the nearest entries come first, as fast as f falls.
         first, last = s.first[:, None], (s.first + s.count - 1)[:, None]
@@ -153,7 +154,7 @@ class GeneralTopk(GeneralEntries):
         if not self.logarithm:
             return self.share
         density = np.where(self.b.solved, self.b.density, np.inf)
-        inner = self.slope / density
+        inner = np.where(self.t > 0.0, self.share / self.chosen, self.slope / density)
         ends = np.where(self.share == 0.0, 0.0, self.share / self.chosen)
         return np.where(self.b.solved, inner, ends)
 
@@ -163,27 +164,32 @@ class GeneralTopk(GeneralEntries):
         return np.where(self.finite, self.weight * self.share, 0.0)
 
     @cached_property
+    def nearest(self) -> Indices:
+        """The entry with the largest part of q: what the others differ from, (lanes, 1)."""
+        found: Indices = np.argmax(self.q, axis=1)[:, None]
+        return found
+
+    def _differences(self, values: Floats) -> Floats:
+        """sum_j q_j (v_j - v_i), where nothing cancels if one of the q_j is nearly all of them."""
+        apart = values - np.take_along_axis(values, self.nearest, axis=1)
+        return column(sum_in_lane(times(self.q, apart))) - apart
+
+    @cached_property
     def along_alpha(self) -> Floats:
-        """alpha dt_i/dalpha = sum_j q_j t_j - t_i, without the offset of b that both contain."""
-        lo, hi, _ = self.b.points
+        """alpha dt_i/dalpha = sum_j q_j t_j - t_i."""
         z = np.where(self.finite, self.x, 0.0)
-        t = offsets(Points(lo, hi, np.zeros(lo.shape)), z, column(self.sources.alpha))
-        origin = np.where(self.b.solved, 0.0, 1.0)
-        if self.n:  # at the ends, from the nearest entry
-            place = np.where(self.end < 0.0, self.sources.first[:, None], self.n - 1)
-            nearest = np.take_along_axis(self.sources.x, place.clip(0, self.n - 1), axis=1)
-            t = np.where(origin == 0.0, t, (nearest - z) / column(self.sources.alpha))
-        t = np.where(self.finite, t, 0.0)
-        return column(sum_in_lane(times(self.q, t))) - t
+        alpha = column(self.sources.alpha)
+        return self._differences(over(np.take_along_axis(z, self.nearest, axis=1), z, alpha))
 
     def careful_jvp(self, tangents: Tangents) -> Floats:
         """Return the tangent, in lanes of any kind."""
         alpha = column(self.sources.alpha)
         out = np.zeros(self.x.shape)
+        if not self.n:
+            return out
         if "x" in tangents:
             dot = np.where(self.finite, self.sign * tangents["x"], 0.0)
-            b_dot = column(sum_in_lane(times(self.q, dot)))
-            out = out + times(self.slope, b_dot - dot) / alpha
+            out = out + times(self.slope, self._differences(dot)) / alpha
         if "alpha" in tangents:
             along = times(self.slope, self.along_alpha) / alpha
             out = out + times(along, column(tangents["alpha"]))
@@ -201,8 +207,14 @@ class GeneralTopk(GeneralEntries):
         bar = np.where(self.ignored, 0.0, bar)
         flow = times(bar, self.slope)
         bars: dict[str, Array] = {}
+        if not self.n:
+            return {name: np.zeros(self.lanes[name].shape) for name in wrt}
         if "x" in wrt:
             x_bar = times(self.q, column(sum_in_lane(flow))) - flow
+            # They add up to zero; what is nearly all of q is a difference, got from the others.
+            others = np.where(np.arange(self.n) == self.nearest, 0.0, x_bar)
+            there = (np.arange(self.n) == self.nearest) & self.q.any(axis=1, keepdims=True)
+            x_bar = np.where(there, -column(sum_in_lane(others)), x_bar)
             bars["x"] = np.where(self.finite, self.sign * x_bar / column(alpha), 0.0)
         if "alpha" in wrt:
             bars["alpha"] = sum_in_lane(times(flow, self.along_alpha)) / alpha
