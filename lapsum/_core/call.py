@@ -13,7 +13,7 @@ from .rule import Rule
 
 LAPLACE = "laplace"
 
-RULES: dict[Any, type[Rule]] = {}
+RULES: dict[Any, Callable[..., Rule]] = {}
 
 
 def rule_of(func: Callable[..., Any]) -> Callable[[type[Rule]], type[Rule]]:
@@ -27,13 +27,15 @@ def rule_of(func: Callable[..., Any]) -> Callable[[type[Rule]], type[Rule]]:
 
 
 def call_of(
-    rule: type[Rule], workers: int | None, args: Sequence[Any], kwargs: dict[str, Any]
+    rule: Callable[..., Rule], workers: int | None, args: Sequence[Any], kwargs: dict[str, Any]
 ) -> Rule:
     """Return the call of a rule, or of its general rule if `density` is not the Laplace one."""
-    if rule.general is not None and "density" in kwargs:
+    general = getattr(rule, "general", None)
+    if general is not None and "density" in kwargs:
         density = kwargs["density"]
         if not (isinstance(density, str) and density == LAPLACE):
-            return rule.general(workers, *args, **kwargs)
+            other: Rule = general(workers, *args, **kwargs)
+            return other
         del kwargs["density"]
     return rule(workers, *args, **kwargs)
 
@@ -44,7 +46,7 @@ def quiet() -> AbstractContextManager[object]:
 
 
 def evaluate(
-    rule: type[Rule],
+    rule: Callable[..., Rule],
     *args: Any,
     workers: int | None,
     out: Array | None = None,

@@ -1,4 +1,4 @@
-"""What products with soft permutations share: shapes, lanes, NaN, and what is linear in the values."""
+"""What products with soft permutations share: shapes, lanes, and what is linear in the values."""
 
 from __future__ import annotations
 

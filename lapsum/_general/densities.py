@@ -1,8 +1,8 @@
 """Even densities: what the operators need to know of each.
 
-With the tail T(t) = F(-t) for t >= 0 nothing is lost by cancellation: F is T on the left, and 1 - T,
-at least one half, on the right.  Far from all entries T and f underflow, so their logarithms and
-the ratios to another point have formulas of their own.
+With the tail T(t) = F(-t) for t >= 0 nothing is lost by cancellation: F is T on the left, and
+1 - T, at least one half, on the right.  Far from all entries T and f underflow, so their logarithms
+and the ratios to another point have formulas of their own.
 """
 
 from __future__ import annotations
@@ -76,7 +76,7 @@ class EvenDensity(ABC):
         """Log f(t + step)/f(t); `step` may be negative down to -t."""
         return self.logpdf(t + step) - self.logpdf(t)
 
-    # ------------------------------------------------------------------- on the whole line, from these
+    # --------------------------------------------------------------- on the whole line, from these
 
     def at(self, t: Floats) -> Floats:
         """F(t) for any t."""
@@ -198,8 +198,8 @@ class Normal(EvenDensity):
     def log_tail_ratio(self, t: Floats, step: Floats) -> Floats:
         """Log T(t + step)/T(t)."""
         erfcx = _special().erfcx
-        bend = erfcx((t + step) * math.sqrt(0.5)) / erfcx(t * math.sqrt(0.5))
-        return np.log(bend) + self.log_pdf_ratio(t, step)
+        bend: Floats = np.log(erfcx((t + step) * math.sqrt(0.5)) / erfcx(t * math.sqrt(0.5)))
+        return bend + self.log_pdf_ratio(t, step)
 
     def log_pdf_ratio(self, t: Floats, step: Floats) -> Floats:
         """Log f(t + step)/f(t)."""
@@ -243,8 +243,10 @@ class Cauchy(EvenDensity):
     def log_tail_ratio(self, t: Floats, step: Floats) -> Floats:
         """Log T(t + step)/T(t)."""
         # arctan2(1, t) - arctan2(1, t + step) is the angle between the two directions.
-        angle = np.arctan2(step, 1.0 + t * (t + step))
-        return np.log1p(-angle / np.arctan2(1.0, t))
+        near = np.arctan2(1.0, t)
+        part = np.arctan2(step, 1.0 + t * (t + step)) / near
+        far = np.log(np.arctan2(1.0, t + step) / near)
+        return np.where(part < 0.5, np.log1p(-np.minimum(part, 0.5)), far)
 
     def log_pdf_ratio(self, t: Floats, step: Floats) -> Floats:
         """Log f(t + step)/f(t)."""
@@ -393,7 +395,8 @@ class Density(EvenDensity):
 
     def _array(self, function: Callable[[Any], Any], t: Any) -> Floats:
         with np.errstate(all="ignore"):
-            return np.asarray(function(t), dtype=np.float64)
+            out: Floats = np.asarray(function(t), dtype=np.float64)
+        return out
 
     def _check(self) -> None:
         """Raise unless a few values are those of an even density."""
@@ -466,7 +469,8 @@ class Density(EvenDensity):
     def log_pdf_ratio(self, t: Floats, step: Floats) -> Floats:
         """Log f(t + step)/f(t), likewise."""
         ratio = super().log_pdf_ratio(t, step)
-        return np.where(np.isnan(ratio), np.where(step == 0.0, 0.0, -np.inf), ratio)
+        far = np.where(step == 0.0, 0.0, -self.decay * step)
+        return np.where(np.isnan(ratio), far, ratio)
 
     def hazard(self, t: Floats) -> Floats:
         """f(t)/T(t), or its limit where both underflow."""

@@ -18,7 +18,6 @@ from .roots import FAR, Thresholds, over, thresholds_at
 from .rules import GeneralEntries, column, density_for, times
 from .sums import Sources, blocks, offsets
 
-
 Flow = Callable[[slice, slice, slice], Floats]
 
 
@@ -133,13 +132,13 @@ class Permutation:
 
         return s.rows(b.points, term, b.key)
 
-    def columns(self, b: Thresholds, h: Floats, motion: Motion) -> Floats:
-        """sum_i h_i f(t_ij) dt_ij for every source, 0 for those that are not finite."""
+    def columns(self, b: Thresholds, values: Floats, motion: Motion) -> Floats:
+        """sum_i v_i f(t_ij) dt_ij for every source, 0 for those that are not finite."""
         s, f, every = self.sources, self.density, slice(None)
         flow = self._flow(b, motion, 1)
 
         def term(t: Floats, lanes: slice, rows: slice) -> Floats:
-            return times(f.pdf_at(t) * h[lanes][:, None, :], flow(lanes, every, rows))
+            return times(f.pdf_at(t) * values[lanes][:, None, :], flow(lanes, every, rows))
 
         return b.of_sources(s.c) * s.columns(b.points, term, b.key)
 

@@ -10,7 +10,8 @@ from .._backends.types import Array, Flags, Floats, sum_in_lane
 from .._core.checks import check_flag
 from .._core.layout import with_nan
 from .._core.rule import Tangents
-from .rules import GeneralEntries, column
+from .rules import GeneralEntries, column, times
+from .sums import cdf_at
 
 
 class GeneralRank(GeneralEntries):
@@ -33,18 +34,26 @@ class GeneralRank(GeneralEntries):
 
     def value(self, out: Array | None = None) -> Array:
         """Return the ranks."""
+        s = self.sources
+        ranks = np.where(self._ranked, 0.5 + self._sum_of_cdfs(s.weight), 0.0)
+        return with_nan(self.kernels, s.invalid, s.from_order(ranks))
+
+    @property
+    def _ranked(self) -> Flags:
+        """Which entries have a rank: all but absent ones without a finite value."""
+        flags: Flags = self.sources.present | np.isfinite(self.sources.given)
+        return flags
+
+    def _sum_of_cdfs(self, values: Floats, transpose: bool = False) -> Floats:
+        """sum_j F(t_ij) v_j, or sum_i F(t_ij) v_i."""
         s, f = self.sources, self.density
+        sign = -1.0 if transpose else 1.0  # F(t_ij) = F(-t_ji)
 
         def term(t: Floats, lanes: slice, rows: slice) -> Floats:
-            return s.c[lanes][:, None, :] * f.at(t)
+            point, source = s.given[lanes, rows][:, :, None], s.given[lanes][:, None, :]
+            return cdf_at(f, sign * t, sign * point, sign * source) * values[lanes][:, None, :]
 
-        low, high = column(s.low), column(s.high)
-        ranks = 0.5 + (low + s.rows(self.entries_as_points, term))
-        ranks = np.where(s.given == -np.inf, 0.5 + 0.5 * low, ranks)
-        whole = column(s.before[0][:, -1])
-        ranks = np.where(s.given == np.inf, 0.5 + ((low + whole) + 0.5 * high), ranks)
-        absent = ~s.present & ~np.isfinite(s.given)
-        return with_nan(self.kernels, s.invalid, s.from_order(np.where(absent, 0.0, ranks)))
+        return s.rows(self.entries_as_points, term)
 
     def careful_jvp(self, tangents: Tangents) -> Floats:
         """Return the tangent, in lanes of any kind."""
@@ -63,7 +72,8 @@ class GeneralRank(GeneralEntries):
             out = out - self._moments() / column(s.alpha) * column(tangents["alpha"])
         out = np.where(moving, out, 0.0)
         if "weights" in tangents:
-            out = out + self._by_weights(tangents["weights"])
+            dot = np.where(self._ranked, s.to_order(tangents["weights"]), 0.0)
+            out = out + np.where(self._ranked, self._sum_of_cdfs(dot), 0.0)
         return s.from_order(out)
 
     def _moments(self) -> Floats:
@@ -73,35 +83,6 @@ class GeneralRank(GeneralEntries):
         def term(t: Floats, lanes: slice, rows: slice) -> Floats:
             near = f.pdf_at(t)
             return s.c[lanes][:, None, :] * np.where(near == 0.0, 0.0, near * t)
-
-        return s.rows(self.entries_as_points, term)
-
-    def _by_weights(self, weights_dot: Floats) -> Floats:
-        """sum_j F(t_ij) c_dot_j, infinite entries included."""
-        s = self.sources
-        dot = s.to_order(weights_dot)
-        dot = np.where(np.isnan(s.given), 0.0, dot)
-        moving = np.where(np.isfinite(s.given), dot, 0.0)
-
-        at_low, at_high = self._ends()
-        low, high = (column(sum_in_lane(np.where(end, dot, 0.0))) for end in (at_low, at_high))
-        whole = column(sum_in_lane(moving))
-        out = low + self._all_pairs(moving)
-        out = np.where(at_low, 0.5 * low, np.where(at_high, low + whole + 0.5 * high, out))
-        return np.where(at_low | at_high | np.isfinite(s.given), out, 0.0)
-
-    def _ends(self) -> tuple[Flags, Flags]:
-        """Return which entries are at -inf and at inf."""
-        s = self.sources
-        return s.present & (s.given == -np.inf), s.present & (s.given == np.inf)
-
-    def _all_pairs(self, values: Floats, transpose: bool = False) -> Floats:
-        """sum_j F(t_ij) v_j for finite entries, those of zero weight included, or the transpose."""
-        s, f = self.sources, self.density
-        back = -1.0 if transpose else 1.0
-
-        def term(t: Floats, lanes: slice, rows: slice) -> Floats:
-            return values[lanes][:, None, :] * f.at(back * t)
 
         return s.rows(self.entries_as_points, term)
 
@@ -116,18 +97,13 @@ class GeneralRank(GeneralEntries):
             def along_x(t: Floats, lanes: slice, rows: slice) -> Floats:
                 c, ours = s.c[lanes], moving[lanes]
                 flow = c[:, None, :] * ours[:, rows, None] - c[:, rows, None] * ours[:, None, :]
-                return f.pdf_at(t) * flow
+                return times(f.pdf_at(t), flow)
 
             x_bar = s.rows(self.entries_as_points, along_x) / column(s.alpha)
             bars["x"] = s.cotangent(self.sign * x_bar)
         if "alpha" in wrt:
             bars["alpha"] = -sum_in_lane(moving * self._moments()) / s.alpha
         if "weights" in wrt:
-            at_low, at_high = self._ends()
-            low, high = (column(sum_in_lane(np.where(end, bar, 0.0))) for end in (at_low, at_high))
-            out = high + self._all_pairs(moving, transpose=True)
-            above = column(sum_in_lane(moving)) + high
-            out = np.where(at_low, above + 0.5 * low, np.where(at_high, 0.5 * high, out))
-            known = at_low | at_high | np.isfinite(s.given)
-            bars["weights"] = s.from_order(np.where(known, out, 0.0))
+            sums = self._sum_of_cdfs(np.where(self._ranked, bar, 0.0), transpose=True)
+            bars["weights"] = s.from_order(np.where(self._ranked, sums, 0.0))
         return bars

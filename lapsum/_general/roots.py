@@ -123,8 +123,8 @@ class Thresholds:
 
     def average(self, values: Floats) -> Floats:
         """sum_j q_ij v_j."""
-        found = self.at_nearest(values) + self.differences(values)
-        return np.where(self.solved, found, 0.0)
+        some = self.by_left + self.by_right > 0.0
+        return np.where(some, self.at_nearest(values) + self.differences(values), 0.0)
 
     def average_transpose(self, bar: Floats) -> Floats:
         """sum_i q_ij w_i, for every source of each lane of thresholds."""
@@ -160,13 +160,13 @@ class Thresholds:
         return np.copysign(apart, step)
 
     def rates(self) -> Floats:
-        """Return db/dlevel, 0 for thresholds at infinity."""
+        """Return db/dlevel, 0 for thresholds that no level moves."""
         rates = self.of_sources(self.sources.alpha)[:, None] / self.density
-        return np.where(self.solved, rates, 0.0)
+        return np.where(self.by_left + self.by_right > 0.0, rates, 0.0)
 
 
 def over(a: Floats, b: Floats, alpha: Floats) -> Floats:
-    """(a - b)/alpha, where the difference may overflow."""
+    """Return (a - b)/alpha, where the difference may overflow."""
     out = (a - b) / alpha
     return formulas.step(np, b, a, alpha) if np.isinf(out).any() else out
 
@@ -193,10 +193,9 @@ def thresholds_at(sources: Sources, levels: Floats, key: Indices | None = None) 
         found = _Problems(sources, at, part.reshape(-1)).solve(start)
         out[:, a, b] = found.reshape(ROWS, *part.shape)
     lo, hi, u, *rest = out
-    *rest, nearest, along, by_alpha = rest
-    return Thresholds(
-        sources, key, Points(lo, hi, u), *rest, nearest.astype(np.intp), along, by_alpha
-    )
+    numbers = dict(zip(PARTS, rest, strict=True))
+    nearest: Indices = numbers.pop("nearest").astype(np.intp)
+    return Thresholds(sources, key, Points(lo, hi, u), nearest=nearest, **numbers)
 
 
 def _places(s: Sources, levels: Floats, key: Indices | None) -> Indices:
@@ -228,33 +227,49 @@ class _Problems:
         self.lane = lane
         self.level = levels - s.low[lane]
         n = s.shape[1]
-        whole = s.before[0][lane, n], s.before[1][lane, n]
-        self.short = (self.level - whole[0]) - whole[1]  # of the finite weight: negative inside
         self.first, self.count = s.first[lane], s.count[lane]
-        self.inside = (self.level > 0.0) & (self.short < 0.0) & (self.count > 0)
+        # Of the weight of all finite sources: negative inside.
+        self.short = (self.level - s.before[0][lane, n]) - s.before[1][lane, n]
 
     def solve(self, start: Indices | None) -> Floats:
         """Return the rows of `Thresholds`, for a first guess of where they are."""
-        out = np.zeros((ROWS, len(self.level)))
+        s, lane, some = self.s, self.lane, self.count > 0
+        low, high = s.low[lane], s.high[lane]
+        out = np.zeros((ROWS, len(lane)))
         out[2] = np.where(self.level <= 0.0, -np.inf, np.inf)
-        nothing = (self.count == 0) & (self.level == 0.0) & (self.s.high[self.lane] > 0.0)
-        nothing &= self.s.low[self.lane] > 0.0
-        out[2] = np.where(np.isnan(self.level) | nothing, np.nan, out[2])
-        if self.inside.any():
-            kept = np.flatnonzero(self.inside)
-            some = _Problems.__new__(_Problems)
-            some.s = self.s
-            for name in ("lane", "level", "short", "first", "count"):
-                setattr(some, name, getattr(self, name)[kept])
-            guess = some._guess() if start is None else start[kept]
-            out[:, kept] = some._solve(guess)
+        apart = ~some & (self.level == 0.0) & (low > 0.0) & (high > 0.0)
+        out[2] = np.where(np.isnan(self.level) | apart, np.nan, out[2])
+        inside = np.flatnonzero(some & (self.level > 0.0) & (self.short < 0.0))
+        if len(inside):
+            kept = _Problems(s, lane[inside], self.level[inside] + low[inside])
+            kept.level, kept.short = self.level[inside], self.short[inside]
+            out[:, inside] = kept._solve(kept._guess() if start is None else start[inside])
+        first = some & (self.level == 0.0) & (low == 0.0)
+        ends = np.flatnonzero(first | (some & (self.short >= 0.0) & (high == 0.0)))
+        if len(ends):
+            out[:, ends] = self._at_ends(ends, first[ends])
         return out
+
+    def _at_ends(self, ends: Indices, first: Flags) -> Floats:
+        """Return the same for levels at which the threshold tends to infinity."""
+        s, lane = self.s, self.lane[ends]
+        begin = s.first[lane]
+        place = np.where(first, begin, begin + s.count[lane])
+        left, right = s.x[lane, np.maximum(place - 1, 0)], s.x[lane, begin]
+        alpha, far = s.alpha[lane], np.full(len(ends), FAR)
+        sums = _GapSums(s, lane, place, left, right, alpha, ~first, first)
+        found = sums.finish(far, far, np.zeros(len(ends), bool), first, far, 0.0 * far)
+        by_left, by_right, _, along, _, _ = found
+        nearest = np.where(first, begin, place - 1)
+        zero, u = 0.0 * far, np.where(first, -np.inf, np.inf)
+        left, right = np.where(first, -np.inf, left), np.where(first, right, np.inf)
+        rows = zero, zero, u, left, right, far, far, by_left, by_right, zero
+        return np.stack([*rows, nearest, along, u])
 
     def _guess(self) -> Indices:
         """Return how many sources are left of the threshold if alpha is small."""
         before = self.s.before[0][self.lane]
-        found: Indices = (before[:, 1:] < self.level[:, None]).sum(axis=-1)
-        return found
+        return (before[:, 1:] < self.level[:, None]).sum(axis=-1).astype(np.intp)
 
     # ---------------------------------------------------------------------------- which gap it is
 
@@ -446,19 +461,19 @@ class _GapSums:
         has_left, has_right = self.has_left[some], self.has_right[some]
         hazard_left = np.where(has_left, f.hazard(t_left) * (pdfs_left / tails_left), 0.0)
         hazard_right = np.where(has_right, f.hazard(t_right) * (pdfs_right / tails_right), 0.0)
-        log_left = np.where(has_left, f.logtail(t_left) + np.log(tails_left), -np.inf)
-        log_right = np.where(has_right, f.logtail(t_right) + np.log(tails_right), -np.inf)
+        log_left, log_right = f.logtail(t_left), f.logtail(t_right)
+        left = np.where(has_left, np.exp(log_left) * tails_left, 0.0)
+        right = np.where(has_right, np.exp(log_right) * tails_right, 0.0)
+        beyond_left, beyond_right = np.abs(d) + left, np.abs(d) + right
+        # Between them, in the middle of a gap, only what u changes.
         near = np.minimum(t_left, t_right)
-        ahead = -np.copysign(f.log_tail_ratio(near, np.minimum(2.0 * np.abs(u), FAR)), u)
-        even = np.where(u == 0.0, 0.0, np.where(u > 0.0, np.abs(ahead), -np.abs(ahead)))
-        even = even + np.log(tails_right / tails_left)
-        beyond_left = np.abs(d) + np.exp(log_left)
-        beyond_right = np.abs(d) + np.exp(log_right)
+        ahead = np.abs(f.log_tail_ratio(near, np.minimum(2.0 * np.abs(u), FAR)))
+        even = np.where(u == 0.0, 0.0, np.copysign(ahead, u)) + np.log(tails_right / tails_left)
         up, down = d > 0.0, d < 0.0
-        residual = np.where(up, log_right - np.log(beyond_left), even)
-        residual = np.where(down, np.log(beyond_right) - log_left, residual)
-        part_left = np.where(up, np.exp(log_left) / beyond_left, 1.0)
-        part_right = np.where(down, np.exp(log_right) / beyond_right, 1.0)
+        residual = np.where(up, log_right + np.log(tails_right / beyond_left), even)
+        residual = np.where(down, np.log(beyond_right / tails_left) - log_left, residual)
+        part_left = np.where(up, left / beyond_left, 1.0)
+        part_right = np.where(down, right / beyond_right, 1.0)
         return residual, hazard_left * part_left + hazard_right * part_right
 
     def finish(

@@ -117,7 +117,7 @@ class GeneralQuantile(GeneralEntries):
 
     def _empty(self) -> Array:
         """Return which lanes have no entries."""
-        return column(~self.sources.present.any(axis=-1))
+        return column(self.sources.present.sum(axis=-1) == 0)
 
     # S(b) = q W says what q - F_nearest is: the mean of the F_j - F_nearest.  For large alpha these
     # are small, and q - F_j would be a small difference of rounded numbers.

@@ -8,7 +8,7 @@ import numpy as np
 
 from .._backends import formulas
 from .._backends.protocol import Kernels
-from .._backends.types import Entries, Flags, Floats, Indices, Points, sum_in_lane
+from .._backends.types import Entries, Floats, Indices, Points, sum_in_lane
 from .densities import EvenDensity
 
 BLOCK = 2**16  # pairs of a point and a source that are looked at together
@@ -151,8 +151,9 @@ class Sources:
 
     def rows(self, points: Points, term: Term, key: Indices | None = None) -> Floats:
         """Add up, for every point, a term over the sources: (lanes, points)."""
-        out = np.zeros(points.lo.shape)
-        for lanes, rows in blocks(*out.shape, self.shape[1]):
+        lanes_of_points, m = points.lo.shape
+        out = np.zeros((lanes_of_points, m))
+        for lanes, rows in blocks(lanes_of_points, m, self.shape[1]):
             source = lanes if key is None else key[lanes]
             part = _part(points, lanes, rows, 2)
             t = offsets(part, self.x[source][:, None, :], self.alpha[source][:, None, None])
@@ -164,7 +165,7 @@ class Sources:
         lanes_of_points, m = points.lo.shape
         out = np.zeros((lanes_of_points, self.shape[1]))
         every = slice(None)
-        for lanes, rows in blocks(*out.shape, m):
+        for lanes, rows in blocks(lanes_of_points, self.shape[1], m):
             source = lanes if key is None else key[lanes]
             part = _part(points, lanes, every, 1)
             x = self.x[source][:, rows, None]
@@ -173,6 +174,10 @@ class Sources:
         return out
 
 
-def nan_to_zero(values: Floats, flags: Flags | None) -> Floats:
-    """Return values, zero in the lanes with a flag."""
-    return values if flags is None else np.where(flags[:, None], 0.0, values)
+def cdf_at(density: EvenDensity, t: Floats, point: Floats, source: Floats) -> Floats:
+    """F(t) for t = (point - source)/alpha; infinities are far away, and equal ones tied."""
+    out = density.at(t)
+    finite = np.isfinite(point) & np.isfinite(source)
+    if finite.all():
+        return out
+    return np.where(finite, out, 0.5 * (point > source) + 0.5 * (point >= source))

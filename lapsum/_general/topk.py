@@ -11,8 +11,8 @@ from .._backends.types import Array, Flags, Floats, Indices, sum_in_lane
 from .._core.checks import check_flag
 from .._core.layout import with_nan
 from .._core.rule import Tangents
-from .rules import GeneralEntries, column, times
 from .roots import Thresholds, over, thresholds_at
+from .rules import GeneralEntries, column, times
 from .sums import offsets
 
 
@@ -59,7 +59,8 @@ class GeneralTopk(GeneralEntries):
     @cached_property
     def finite(self) -> Flags:
         """Which entries are finite, in lanes that hold no NaN."""
-        return np.isfinite(self.x)
+        flags: Flags = np.isfinite(self.x)
+        return flags
 
     @cached_property
     def t(self) -> Floats:
@@ -84,13 +85,15 @@ class GeneralTopk(GeneralEntries):
     @cached_property
     def ignored(self) -> Flags:
         """Which entries have neither weight nor a finite value."""
-        return (self.weight == 0.0) & ~self.finite
+        flags: Flags = (self.weight == 0.0) & ~self.finite
+        return flags
 
     def value(self, out: Array | None = None) -> Array:
         """Return the probabilities, or their logarithms."""
         p = self.chosen
         if self.logarithm:
-            far = self.finite & np.isfinite(self.t) & column(self.sources.count > 0)
+            some = (self.sources.count > 0)[:, None]
+            far = self.finite & np.isfinite(self.t) & some
             p = np.where(far, self.density.log_at(self.t) + 0.0, np.log(p))
             p = np.where(self.ignored, 0.0, p)
         return with_nan(self.kernels, self.sources.invalid, p)
@@ -98,46 +101,17 @@ class GeneralTopk(GeneralEntries):
     # --------------------------------------------------------------------------------- derivatives
 
     @cached_property
-    def end(self) -> Floats:
-        """-1 where k is 0, 1 where it is the total weight, 0 between: (lanes, 1)."""
-        total = float(self.n) if self.total is None else self.rescale(self.total)
-        level = self.level
-        at = np.where(level == 0.0, -1.0, np.where(level >= total, 1.0, 0.0))
-        return column(at)
-
-    @cached_property
     def share(self) -> Floats:
         """f(t_i)/sum_j c_j f(t_j), or its limit: the derivative of p in k."""
-        s, finite = self.sources, self.finite
-        z = np.where(finite, self.x, 0.0)
-        every = slice(None)
+        s, every = self.sources, slice(None)
+        z = np.where(self.finite, self.x, 0.0)
         inner = self.b.shares(z[:, None, :], self.t[:, None, :], every, every, 2)[:, 0]
-        out = np.where(self.b.solved, inner, 0.0)
-        # At the ends the nearest entries come first, as fast as f falls.
-        first, last = s.first[:, None], (s.first + s.count - 1)[:, None]
-        if self.n:
-            nearest = np.take_along_axis(
-                s.x, np.clip(np.where(self.end < 0.0, first, last), 0, self.n - 1), axis=1
-            )
-            away = np.maximum(-self.end * ((z - nearest) / column(s.alpha)), 0.0)
-            falls = np.exp(-times(np.full(away.shape, self.density.decay), away))
-            falls = np.where(finite, falls, 0.0)
-            sums = column(sum_in_lane(np.where(finite, self.weight * falls, 0.0)))
-            out = np.where((self.end != 0.0) & (sums > 0.0), falls / sums, out)
-        # Between entries at one infinity each has an equal part.
-        for infinity, weight in ((-np.inf, s.low), (np.inf, s.high)):
-            beyond = ~self.b.solved & (self.b.points.u == infinity) & (column(weight) > 0.0)
-            inner_level = column(self.level) < column(s.low) if infinity < 0.0 else ~beyond
-            here = beyond & (inner_level if infinity < 0.0 else self._above())
-            equal = np.where(self.x == infinity, 1.0 / column(weight), 0.0)
-            out = np.where(here, equal, out)
+        out = np.where(self.finite, inner, 0.0)
+        # With the level between entries at one infinity each of them has an equal part.
+        level, whole = column(self.level), column(s.low + s.before[0][:, -1])
+        out = np.where((self.x == -np.inf) & (level < column(s.low)), 1.0 / column(s.low), out)
+        out = np.where((self.x == np.inf) & (level > whole), 1.0 / column(s.high), out)
         return np.where(self.ignored, 0.0, out)
-
-    def _above(self) -> Flags:
-        """Return in which lanes the level is above the weight of all entries below inf."""
-        s = self.sources
-        flags: Flags = column(self.level > s.low + s.before[0][:, -1])
-        return flags
 
     @cached_property
     def slope(self) -> Floats:
@@ -146,17 +120,18 @@ class GeneralTopk(GeneralEntries):
         ends = np.where(self.t < 0.0, f.decay, 0.0) if self.logarithm else np.zeros(self.t.shape)
         near = f.log_slope_at(self.t) if self.logarithm else f.pdf_at(self.t)
         near = np.where(np.isfinite(self.t), near, ends)
-        return np.where(self.finite & column(self.sources.count > 0), near, 0.0)
+        return np.where(self.finite & (self.sources.count > 0)[:, None], near, 0.0)
 
     @cached_property
     def by_level(self) -> Floats:
         """The derivative of the result in k."""
         if not self.logarithm:
             return self.share
-        density = np.where(self.b.solved, self.b.density, np.inf)
-        inner = np.where(self.t > 0.0, self.share / self.chosen, self.slope / density)
-        ends = np.where(self.share == 0.0, 0.0, self.share / self.chosen)
-        return np.where(self.b.solved, inner, ends)
+        left = np.where(self.b.density == 0.0, np.inf, self.slope / self.b.density)
+        by_level = np.where(self.t > 0.0, self.share / self.chosen, left)
+        infinite = np.where(self.share == 0.0, 0.0, self.share / self.chosen)
+        moved = self.b.by_left + self.b.by_right > 0.0
+        return np.where(self.finite & moved & ~self.ignored, by_level, infinite)
 
     @cached_property
     def q(self) -> Floats:
@@ -176,7 +151,7 @@ class GeneralTopk(GeneralEntries):
 
     @cached_property
     def along_alpha(self) -> Floats:
-        """alpha dt_i/dalpha = sum_j q_j t_j - t_i."""
+        """Alpha dt_i/dalpha = sum_j q_j t_j - t_i."""
         z = np.where(self.finite, self.x, 0.0)
         alpha = column(self.sources.alpha)
         return self._differences(over(np.take_along_axis(z, self.nearest, axis=1), z, alpha))
