@@ -26,6 +26,7 @@ from .types import (
     Roots,
     Selected,
     SourceLanes,
+    Table,
 )
 
 ROWS = 10  # of a block of `AnchoredThresholds`
@@ -312,6 +313,12 @@ class Portable:
         out = xp.where(has_left & (x <= left), from_left, out)
         out = xp.where(xp.isnan(x), xp.nan, out)
         return xp.where(has_left | has_right, out, 0.0)
+
+    def tree_sums(
+        self: Kernels, table: Table, x: Floats, low: Floats | None, values: Floats, alpha: Floats
+    ) -> Pair | None:
+        """Return None: there is no such kernel."""
+        return None
 
     # ------------------------------------------------------------------------------- permutations
 

@@ -33,12 +33,15 @@ class EvenDensity(ABC):
     strip : float or None
         Distance of the nearest complex singularity of F from the real line, infinite for none;
         None if it is not known.
+    scale : float
+        How wide it is, in order of magnitude.
     decay : float
         Limit of -f'/f: how fast f falls in the end.
     """
 
     strip: float | None = None
     decay: float
+    scale: float = 1.0
 
     @abstractmethod
     def tail(self, t: Floats) -> Floats:
@@ -313,8 +316,9 @@ class StudentT(EvenDensity):
 
     def logpdf(self, t: Floats) -> Floats:
         """Log f(t)."""
-        root = math.sqrt(self.df)
-        return self._log_constant() - (self.df + 1.0) * np.log(np.hypot(1.0, t / root))
+        part = np.minimum(t, 1e150) / math.sqrt(self.df)
+        near, far = np.log1p(part * part), 2.0 * np.log(np.maximum(t, 1.0) / math.sqrt(self.df))
+        return self._log_constant() - 0.5 * (self.df + 1.0) * np.where(part < 1e9, near, far)
 
     def hazard(self, t: Floats) -> Floats:
         """f(t)/T(t)."""
@@ -390,6 +394,7 @@ class Density(EvenDensity):
         self.cdf, self.pdf, self.logcdf, self.ppf = cdf, pdf, logcdf, ppf
         self.strip = None if strip is None else float(strip)
         with np.errstate(all="ignore"):
+            self.scale = self._scale()
             self._check()
             self.decay = self._decay()
 
@@ -415,9 +420,8 @@ class Density(EvenDensity):
         if not np.allclose(slope[1:], f[1:], rtol=1e-3):
             raise ValueError("`density` must have a pdf that is the derivative of its cdf")
 
-    @property
-    def scale(self) -> float:
-        """A power of two of the size of the upper decile."""
+    def _scale(self) -> float:
+        """Return a power of two of the size of the upper decile."""
         t = 1.0
         for factor in (2.0, 0.5):
             for _ in range(200):

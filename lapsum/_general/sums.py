@@ -76,6 +76,8 @@ class Sources:
     x, c : arrays, shape (lanes, n)
         The same with those that are not finite moved to the ends of those that are, and the weights
         of the alive ones, zero for others.
+    weighted : bool
+        Whether there are weights.
     first, count : arrays of int, shape (lanes,)
         Where the finite ones begin, and how many they are.
     before : two arrays, shape (lanes, n + 1)
@@ -100,7 +102,7 @@ class Sources:
         self.given, self.order, self.invalid = ordered.x.copy(), ordered.order, ordered.invalid
         self.shape = lanes, n = self.given.shape
         present = np.arange(n) < ordered.present[:, None]
-        self.present = present
+        self.present, self.weighted = present, weights is not None
         self.alive = alive = present & np.isfinite(self.given)
         weight = np.ones((lanes, n)) if ordered.weights is None else ordered.weights.copy()
         self.c = np.where(alive, weight, 0.0)

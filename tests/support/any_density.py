@@ -215,12 +215,12 @@ def jacobian(name, operator, parameters):
 def bound(name, operator):
     """How far off each output may be, over eps."""
 
-    def scales(values, density=None, **arguments):
+    def scales(exact, /, density=None, **arguments):
         cond = EXACT[name][2]
         with mp.workdps(DIGITS):
             alpha = mpf(float(arguments["alpha"]))
             if operator == "soft_rank":
-                return [64 * abs(y) for y in values]
+                return [64 * abs(y) for y in exact]
             sources = arguments.get("r", arguments.get("x"))
             lane = Lane(name, sources, alpha, arguments.get("weights"))
             if operator in ("soft_topk", "log_soft_topk"):
@@ -229,24 +229,23 @@ def bound(name, operator):
                 t = lane.distances(lane.solve(mpf(float(arguments["k"]))))
                 scale = [8 * cond(d) for d in t]
                 if operator == "soft_topk":
-                    return [s * abs(y) for s, y in zip(scale, values, strict=True)]
+                    return [s * abs(y) for s, y in zip(scale, exact, strict=True)]
                 # That of p, and one rounding of its logarithm.
-                return [s + 8 * abs(y) for s, y in zip(scale, values, strict=True)]
+                return [s + 8 * abs(y) for s, y in zip(scale, exact, strict=True)]
             if operator == "cdf_sum":
                 targets = oracle._flat(arguments["x"])
                 return [
                     16 * abs(y) * cond(min(lane.distances(b)))
-                    for y, b in zip(values, targets, strict=True)
+                    for y, b in zip(exact, targets, strict=True)
                 ]
             if operator in ("soft_sort", "soft_quantile", "cdf_sum_inv"):
-                return [16 * (abs(y) + alpha) * cond(min(lane.distances(y))) for y in values]
-            matrix = _matrix_scales(name, lane, values, arguments, operator)
-            return matrix
+                return [16 * (abs(y) + alpha) * cond(min(lane.distances(y))) for y in exact]
+            return _matrix_scales(name, lane, arguments, operator)
 
     return scales
 
 
-def _matrix_scales(name, lane, values, arguments, operator):
+def _matrix_scales(name, lane, arguments, operator):
     n = len(lane.x)
     cond, alpha = lane.cond, lane.alpha
     P = soft_permutation(name, lane.x, alpha)
