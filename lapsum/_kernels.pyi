@@ -530,6 +530,7 @@ def tree_sums(
     unit: float,
     reach: float,
     kind: int,
+    bits: int,
     x: _Floats,
     low: _Floats | None,
     v: _Floats,

@@ -102,7 +102,7 @@ cdef extern from "general/tree.h" nogil:
         const double *table
         ptrdiff_t panels
         double unit, reach
-        int kind
+        int kind, bits
 
     enum:
         LAP_DEGREE

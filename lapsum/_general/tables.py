@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from weakref import WeakKeyDictionary
 
 import numpy as np
 from numpy.polynomial import chebyshev, polynomial
-from numpy.typing import NDArray
 
 from .._backends.protocol import Kernels
 from .._backends.types import Floats, Pair, Table
 from .densities import EvenDensity
 
 CDF, EVEN, ODD = range(3)  # the kinds of kernels: F(t), f(t), t f(t)
-DEGREE, PANELS = 8, 16  # of the polynomials; and how many make an octave of 1 + t/unit
+DEGREE = 8  # of the polynomials
 NEGLIGIBLE = 2.0**-70  # of what is summed; there the table ends
 MOST_OCTAVES = 1000
-GOOD = 1e-14  # no table errs more, relative to the largest value, else there is none
+# Relative to the values, but where these are faint, tables err no more; or if need be, than fair.
+GOOD, FAIR = 1e-14, 1e-12
+FAINT = 1e-7
+REACH = 1.5  # of densities without singularities nearby, in scales
 
 LONG = 1000  # shorter lanes are summed directly
 MOST = 1e200  # of the points over alpha, and of alpha: beyond, products overflow
@@ -38,7 +41,7 @@ def _tabulate(density: EvenDensity, kind: int) -> Table | None:
     if strip is None:
         return None
     # F of a normal density grows away from the real line, though it has no singularity.
-    reach = strip if strip <= 4.0 * scale else 2.5 * scale
+    reach = strip if strip <= 4.0 * scale else REACH * scale
     unit = 1.0 / min(scale, reach)
 
     def function(t: Floats) -> Floats:
@@ -50,22 +53,32 @@ def _tabulate(density: EvenDensity, kind: int) -> Table | None:
         ends = (2.0 ** np.arange(MOST_OCTAVES + 1) - 1.0) / unit
         small = np.abs(function(ends)) * max(1.0, unit) < NEGLIGIBLE
         octaves = int(np.argmax(small[1:])) + 1 if small[1:].any() else MOST_OCTAVES
-        nodes = np.cos(np.pi * (np.arange(DEGREE + 1) + 0.5) / (DEGREE + 1))
-        starts = np.ldexp(1.0 + np.arange(PANELS) / PANELS, np.arange(octaves)[:, None])
-        widths = np.ldexp(1.0 / PANELS, np.arange(octaves))[:, None, None]
+        for bits, good in ((4, GOOD), (5, GOOD), (6, GOOD), (6, FAIR)):
+            coefficients, error, size = _fitted(function, unit, octaves, bits)
+            if (error <= good * (size + FAINT * size.max())).all():
+                return Table(coefficients, unit, reach, kind, bits)
+    return None
 
-        def at(s: NDArray[np.float64]) -> Floats:
-            z = (starts[:, :, None] - 1.0) + widths * s
-            return function(z.reshape(-1, len(s)) / unit)
 
-        fitted = chebyshev.chebfit(nodes, at(0.5 * (nodes + 1.0)).T, DEGREE)
-        coefficients = np.ascontiguousarray((_monomials().T @ fitted).T)
-        coefficients[0, 0] = function(np.zeros(1))[0]
-        check = np.linspace(0.0, 1.0, 7)[1:-1]
-        found = polynomial.polyval(check, coefficients.T)
-        wanted = at(check)
-        error = np.abs(found - wanted).max() / np.abs(wanted).max()
-    return Table(coefficients, unit, reach, kind) if error < GOOD else None
+def _fitted(
+    function: Callable[[Floats], Floats], unit: float, octaves: int, bits: int
+) -> tuple[Floats, Floats, Floats]:
+    """Return the polynomials on all panels, and their errors at some points beside the values."""
+    panels = 2**bits
+    starts = np.ldexp(1.0 + np.arange(panels) / panels, np.arange(octaves)[:, None])[:, :, None]
+    widths = np.ldexp(1.0 / panels, np.arange(octaves))[:, None, None]
+
+    def at(s: Floats) -> Floats:
+        z = (starts - 1.0) + widths * s
+        return function(z.reshape(-1, len(s)) / unit)
+
+    nodes = np.cos(np.pi * (np.arange(DEGREE + 1) + 0.5) / (DEGREE + 1))
+    fitted = chebyshev.chebfit(nodes, at(0.5 * (nodes + 1.0)).T, DEGREE)
+    coefficients = np.ascontiguousarray((_monomials().T @ fitted).T)
+    coefficients[0, 0] = function(np.zeros(1))[0]
+    check = np.linspace(0.0, 1.0, 7)[1:-1]
+    values = at(check)
+    return coefficients, np.abs(polynomial.polyval(check, coefficients.T) - values), np.abs(values)
 
 
 def _monomials() -> Floats:

@@ -10,7 +10,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define P 20
+#define P 22
 #define RATIO 5.6
 #define FEW P          /* boxes of so few points are not halved, nor replaced by nodes */
 #define MANY 1024      /* larger ones are halved even if the kernel is smooth: short sums err less */
@@ -41,13 +41,13 @@ static inline double lap_lookup(const lap_kernel *kernel, double t) {
     double z = 1.0 + kernel->unit * t;
     uint64_t bits;
     memcpy(&bits, &z, 8);
-    ptrdiff_t panel = (ptrdiff_t)(bits >> 48) - (1023 << 4);
+    ptrdiff_t panel = (ptrdiff_t)(bits >> (52 - kernel->bits)) - ((ptrdiff_t)1023 << kernel->bits);
     if (panel >= kernel->panels)
         return 0.0;
-    bits = (bits & 0x0000ffffffffffffULL) | 0x3ff0000000000000ULL;
+    bits = (bits & (0x000fffffffffffffULL >> kernel->bits)) | 0x3ff0000000000000ULL;
     double s;
     memcpy(&s, &bits, 8);
-    s = (s - 1.0) * 16.0;
+    s = (s - 1.0) * (double)(1 << kernel->bits);
     const double *c = kernel->table + panel * (LAP_DEGREE + 1);
     double s2 = s * s, s4 = s2 * s2;
     double a = c[0] + c[1] * s, b = c[2] + c[3] * s, d = c[4] + c[5] * s, e = c[6] + c[7] * s;
@@ -230,7 +230,7 @@ static void lap_interact(lap_tree *tree, ptrdiff_t target, ptrdiff_t source) {
     const lap_kernel *kernel = tree->kernel;
     int right = a->lo > b->hi, apart = right || b->lo > a->hi;
     double gap = right ? a->lo - b->hi : b->lo - a->hi;
-    if (apart && kernel->unit * gap * tree->scale >= ldexp(1.0, (int)(kernel->panels / 16))) {
+    if (apart && kernel->unit * gap * tree->scale >= ldexp(1.0, (int)(kernel->panels >> kernel->bits))) {
         if (right && kernel->kind == LAP_CDF)
             a->steps += b->weight;
         return;
@@ -350,7 +350,8 @@ int lap_tree_sums(const lap_kernel *kernel, ptrdiff_t n, const double *x, const 
     for (int k = 0; k < P; k++) {
         tree.place[k] = cos(HALF_PI * (2 * k + 1) / P);
         for (int m = 0; m < P; m++)
-            tree.cheb[k][m] = cos(m * HALF_PI * (2 * k + 1) / P);
+            /* The argument as a fraction of a whole turn, of which only the rest counts. */
+            tree.cheb[k][m] = cos(HALF_PI * (m * (2 * k + 1) % (4 * P)) / P);
     }
     tree.room = 64;
     tree.boxes = malloc(tree.room * sizeof *tree.boxes);

@@ -6,7 +6,7 @@
 
 enum { LAP_CDF, LAP_EVEN, LAP_ODD };
 
-/* A kernel of |t|: with z = 1 + unit |t|, sixteen panels an octave of z, and on each a polynomial of
+/* A kernel of |t|: with z = 1 + unit |t|, 2^bits panels an octave of z, and on each a polynomial of
    LAP_DEGREE in the place s in [0, 1) within the panel, the constant first; past the last, zero.
    LAP_CDF: the table is T, the kernel F(t) = T(-t) for t <= 0 and 1 - T(t) above.  LAP_EVEN and
    LAP_ODD: the table is the kernel for t >= 0.  `reach` is how far from the real line it is smooth. */
@@ -16,7 +16,7 @@ typedef struct {
     const double *table;
     ptrdiff_t panels;
     double unit, reach;
-    int kind;
+    int kind, bits;
 } lap_kernel;
 
 /* sums[i] + steps[i] = sum_j v[j] K((x[i] + low[i] - x[j] - low[j])/alpha) for x in ascending order.

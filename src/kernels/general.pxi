@@ -7,6 +7,7 @@ def tree_sums(
     const double[:, ::1] table,         # IN  of the kernel, as `lap_kernel` says
     double unit, double reach,          # IN
     int kind,                           # IN  0 for F, 1 for even kernels, 2 for odd ones
+    int bits,                           # IN  2^bits panels an octave
     const double[:, ::1] x,             # IN  points in ascending order
     const double[:, ::1] low,           # IN  what they lack, or None
     const double[:, ::1] v,             # IN  values at the points
@@ -18,7 +19,8 @@ def tree_sums(
     cdef Py_ssize_t l, n = x.shape[1]
     cdef lap_kernel kernel
     cdef bint failed = False
-    kernel.panels, kernel.unit, kernel.reach, kernel.kind = table.shape[0], unit, reach, kind
+    kernel.panels, kernel.unit, kernel.reach = table.shape[0], unit, reach
+    kernel.kind, kernel.bits = kind, bits
     if n == 0:
         return
     kernel.table = &table[0, 0]

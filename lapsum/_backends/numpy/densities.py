@@ -20,6 +20,6 @@ class Densities(Lanes):
         The second holds the whole steps of a CDF, exact where values are whole numbers.
         """
         sums, steps = np.empty(x.shape), np.empty(x.shape)
-        kernel = table.coefficients, table.unit, table.reach, table.kind
+        kernel = table.coefficients, table.unit, table.reach, table.kind, table.bits
         self._run(_kernels.tree_sums, x.shape, *kernel, x, low, values, alpha, sums, steps)
         return sums, steps
