@@ -10,6 +10,7 @@ import numpy as np
 
 from .._backends.protocol import Kernels
 from .._backends.types import Array, Floats, Points
+from .._core.checks import check_on_host
 from .._core.entries_rule import EntriesRule
 from .densities import EvenDensity, density_of
 from .sums import Sources
@@ -18,11 +19,7 @@ from .sums import Sources
 def density_for(kernels: Kernels, value: Any) -> EvenDensity:
     """Return the density that an argument asks for, if there are kernels for it."""
     density = density_of(value)
-    if not kernels.on_host:
-        raise TypeError(
-            f"`density` other than 'laplace' is for NumPy's arrays, got it beside those of "
-            f"{kernels.array_type.__module__.partition('.')[0]}"
-        )
+    check_on_host(kernels, "`density` other than 'laplace'")
     return density
 
 

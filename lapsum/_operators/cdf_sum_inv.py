@@ -10,9 +10,6 @@ from .._core.call import evaluate, operator, rule_of
 from .._general.targets import GeneralCdfSumInverse
 from .lap_sum_inv import LapSumInverse
 
-if TYPE_CHECKING:
-    from numpy.typing import ArrayLike
-
 
 @operator
 def cdf_sum_inv(
