@@ -18,6 +18,7 @@ from .types import (
     Floats,
     Indices,
     Intervals,
+    LogisticTopk,
     Namespace,
     Ordered,
     Pair,
@@ -317,6 +318,12 @@ class Portable:
     def tree_sums(
         self: Kernels, table: Table, x: Floats, low: Floats | None, values: Floats, alpha: Floats
     ) -> Pair | None:
+        """Return None: there is no such kernel."""
+        return None
+
+    def logistic_topk(
+        self: Kernels, x: Floats, sign: float, levels: Floats, alpha: Floats
+    ) -> LogisticTopk | None:
         """Return None: there is no such kernel."""
         return None
 
