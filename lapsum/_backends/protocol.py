@@ -489,7 +489,7 @@ class Densities(Protocol):
     def logistic_topk(
         self, x: Floats, sign: float, levels: Floats, alpha: Floats
     ) -> LogisticTopk | None:
-        """Select from sign x in the lanes where that takes a few passes, None for no such kernel."""
+        """Select from sign x where a few passes over a lane will do; None for no such kernel."""
         ...
 
 

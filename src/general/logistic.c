@@ -8,8 +8,9 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define BLOCK 512
+#define WIDE 16
 #define SAMPLE 1024
+#define LARGE_SAMPLE 32768
 #define PASSES 40
 #define LEAST_DENSITY 1e-8 /* below, b is in a gap whose two sides need more care */
 
@@ -19,49 +20,6 @@ typedef struct {
     ptrdiff_t n;
     double sign, k, rate, anchor, u, low, high; /* low <= u <= high */
 } lap_lane_of;
-
-typedef struct {
-    double left, right, slope_left, slope_right, below;
-} lap_sides;
-
-/* t = (anchor - z)/alpha + u and e^-|t| for one block. */
-static void lap_block(const lap_lane_of *lane, const double *x, ptrdiff_t size, double *t,
-                      double *e) {
-    double anchor = lane->anchor, sign = lane->sign, rate = lane->rate, u = lane->u;
-    for (ptrdiff_t i = 0; i < size; i++)
-        t[i] = (anchor - sign * x[i]) * rate + u;
-    for (ptrdiff_t i = 0; i < size; i++)
-        e[i] = -fabs(t[i]);
-    lane->table->exp(e, size, e);
-}
-
-static lap_sides lap_pass(const lap_lane_of *lane) {
-    lap_sides total = {0.0, 0.0, 0.0, 0.0, 0.0};
-    for (ptrdiff_t begin = 0; begin < lane->n; begin += BLOCK) {
-        ptrdiff_t size = lane->n - begin < BLOCK ? lane->n - begin : BLOCK;
-        double t[BLOCK], e[BLOCK];
-        double left[4] = {0.0}, right[4] = {0.0}, rise[4] = {0.0}, fall[4] = {0.0}, below[4] = {0.0};
-        lap_block(lane, lane->x + begin, size, t, e);
-        for (ptrdiff_t i = size; i & 3; i++)
-            t[i] = 0.0, e[i] = 0.0;
-        for (ptrdiff_t i = 0; i < size; i += 4)
-            for (int q = 0; q < 4; q++) {
-                double whole = 1.0 / (1.0 + e[i + q]), tail = e[i + q] * whole, f = tail * whole;
-                double on_left = t[i + q] > 0.0 ? 1.0 : 0.0;
-                left[q] += on_left * tail;
-                right[q] += tail - on_left * tail;
-                rise[q] += on_left * f;
-                fall[q] += f - on_left * f;
-                below[q] += on_left;
-            }
-        total.left += (left[0] + left[2]) + (left[1] + left[3]);
-        total.right += (right[0] + right[2]) + (right[1] + right[3]);
-        total.slope_left += (rise[0] + rise[2]) + (rise[1] + rise[3]);
-        total.slope_right += (fall[0] + fall[2]) + (fall[1] + fall[3]);
-        total.below += (below[0] + below[2]) + (below[1] + below[3]);
-    }
-    return total;
-}
 
 static int lap_ascending(const void *a, const void *b) {
     double x = *(const double *)a, y = *(const double *)b;
@@ -84,15 +42,11 @@ static void lap_anchor(lap_lane_of *lane, const double *x, ptrdiff_t size, doubl
 /* Newton's method in the lane until steps are below `enough`; returns whether they came to be. */
 static int lap_newton(lap_lane_of *lane, double enough) {
     for (int pass = 0; pass < PASSES; pass++) {
-        lap_sides s = lap_pass(lane);
-        double d = lane->k - s.below, more, less, slope;
-        if (d >= 0.0) {
-            more = s.right, less = d + s.left;
-            slope = s.slope_right / more + s.slope_left / less;
-        } else {
-            more = s.right - d, less = s.left;
-            slope = s.slope_right / more + s.slope_left / less;
-        }
+        double s[5]; /* tails left and right, their slopes, and how many are left */
+        lane->table->logistic_sums(lane->x, lane->n, lane->sign, lane->anchor, lane->rate, lane->u, s);
+        double d = lane->k - s[4];
+        double more = d >= 0.0 ? s[1] : s[1] - d, less = d >= 0.0 ? d + s[0] : s[0];
+        double slope = s[3] / more + s[2] / less;
         if (!(more > DBL_MIN && less > DBL_MIN))
             return 0;
         double residual = log(more / less), step = -residual / slope;
@@ -111,18 +65,42 @@ static int lap_newton(lap_lane_of *lane, double enough) {
     return 0;
 }
 
+/* Start from the threshold of a sample, at the same share of its entries. */
+static void lap_start(lap_lane_of *lane, const double *sample, ptrdiff_t size, double sign,
+                      double enough) {
+    lap_lane_of part = *lane;
+    part.x = sample, part.n = size, part.sign = sign, part.k = lane->k * size / lane->n;
+    if (!lap_newton(&part, enough))
+        return;
+    lap_anchor(&part, sample, size, sign);
+    double shift = (lane->anchor - part.anchor) * lane->rate;
+    lane->low += shift, lane->high += shift;
+    lane->anchor = part.anchor, lane->u = fmin(fmax(part.u, lane->low), lane->high);
+}
+
 int lap_logistic_topk(const lap_table *table, const double *x, ptrdiff_t n, double sign, double k,
                       double alpha, double *p, double *slopes, double *density) {
     if (!(k > 0.0 && k < (double)n && alpha > LAP_SMALLEST && alpha < LAP_LARGEST))
         return 0;
-    double least = x[0], most = x[0], nothing = 0.0;
-    for (ptrdiff_t i = 0; i < n; i++) {
-        least = x[i] < least ? x[i] : least;
-        most = x[i] > most ? x[i] : most;
-        nothing += 0.0 * x[i];
+    double ends[2][WIDE]; /* several of each, so that none waits for the last */
+    for (int q = 0; q < WIDE; q++)
+        ends[0][q] = ends[1][q] = x[q < n ? q : 0];
+    for (ptrdiff_t i = 0; i + WIDE <= n; i += WIDE)
+        for (int q = 0; q < WIDE; q++) {
+            ends[0][q] = x[i + q] < ends[0][q] ? x[i + q] : ends[0][q];
+            ends[1][q] = x[i + q] > ends[1][q] ? x[i + q] : ends[1][q];
+        }
+    double least = x[0], most = x[0];
+    for (int q = 0; q < WIDE; q++) {
+        least = fmin(least, ends[0][q]);
+        most = fmax(most, ends[1][q]);
+    }
+    for (ptrdiff_t i = n / WIDE * WIDE; i < n; i++) {
+        least = fmin(least, x[i]);
+        most = fmax(most, x[i]);
     }
     double rate = 1.0 / alpha;
-    if (nothing != 0.0 || !((most - least) * rate < 1e300))
+    if (!((most - least) * rate < 1e300))
         return 0;
     if (sign < 0.0) {
         double lowest = -most;
@@ -143,40 +121,25 @@ int lap_logistic_topk(const lap_table *table, const double *x, ptrdiff_t n, doub
     lane.low -= slack + 1e-12 * fabs(lane.low), lane.high += slack + 1e-12 * fabs(lane.high);
     if (!(lane.low <= 0.0 && lane.high >= 0.0))
         lane.u = 0.5 * lane.low + 0.5 * lane.high;
-    if (n > SAMPLE) {
-        lap_lane_of part = lane;
-        part.x = sample, part.n = size, part.sign = 1.0, part.k = level;
-        if (lap_newton(&part, 1e-3)) {
-            lap_anchor(&part, sample, size, 1.0);
-            double shift = (lane.anchor - part.anchor) * rate;
-            lane.low += shift, lane.high += shift;
-            lane.anchor = part.anchor, lane.u = fmin(fmax(part.u, lane.low), lane.high);
+    if (n > SAMPLE)
+        lap_start(&lane, sample, size, 1.0, 1e-2);
+    if (n > 4 * LARGE_SAMPLE) {
+        double *larger = malloc(LARGE_SAMPLE * sizeof *larger);
+        if (larger) {
+            for (ptrdiff_t i = 0; i < LARGE_SAMPLE; i++)
+                larger[i] = sign * x[(ptrdiff_t)((double)i * n / LARGE_SAMPLE)];
+            lap_start(&lane, larger, LARGE_SAMPLE, 1.0, 1e-3);
+            free(larger);
         }
     }
-    if (!lap_newton(&lane, n > SAMPLE ? 1e-5 : 1e-9))
+    if (!lap_newton(&lane, 1e-9))
         return 0;
-    if (fabs(lane.u) > 1.0) {
+    if (fabs(lane.u) > 1.0) { /* so far from the anchor t is less exact than it can be */
         lap_anchor(&lane, x, n, sign);
         lane.low = lane.u - 1.0, lane.high = lane.u + 1.0;
         if (!lap_newton(&lane, 1e-9))
             return 0;
-    } else if (n > SAMPLE && !lap_newton(&lane, 1e-9)) {
-        return 0;
     }
-    double total = 0.0;
-    for (ptrdiff_t begin = 0; begin < n; begin += BLOCK) {
-        ptrdiff_t part = n - begin < BLOCK ? n - begin : BLOCK;
-        double t[BLOCK], e[BLOCK], sum = 0.0;
-        lap_block(&lane, x + begin, part, t, e);
-        for (ptrdiff_t i = 0; i < part; i++) {
-            double whole = 1.0 / (1.0 + e[i]), tail = e[i] * whole;
-            p[begin + i] = t[i] > 0.0 ? whole : tail;
-            slopes[begin + i] = tail * whole;
-        }
-        for (ptrdiff_t i = 0; i < part; i++)
-            sum += slopes[begin + i];
-        total += sum;
-    }
-    *density = total;
-    return total >= LEAST_DENSITY;
+    *density = table->logistic_entries(x, n, sign, lane.anchor, rate, lane.u, p, slopes);
+    return *density >= LEAST_DENSITY;
 }

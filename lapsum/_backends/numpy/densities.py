@@ -28,7 +28,7 @@ class Densities(Lanes):
         self, x: Floats, sign: float, levels: Floats, alpha: Floats
     ) -> LogisticTopk | None:
         """Select from sign x in the lanes where that takes a few passes."""
-        p, slopes = np.empty(x.shape), np.empty(x.shape)
+        p, (slopes,) = np.empty(x.shape), self._block(1, x.shape)
         density, solved = np.empty(len(x)), np.empty(len(x), np.int8)
         results = p, slopes, density, solved
         self._run(_kernels.logistic_topk, x.shape, x, sign, levels, alpha, *results)
