@@ -542,3 +542,15 @@ def tree_sums(
     start: int,
     stop: int,
 ) -> None: ...
+def logistic_topk(
+    x: _Floats,
+    sign: float,
+    level: _Floats,
+    alpha: _Floats,
+    p: _Floats,
+    slopes: _Floats,
+    density: _Floats,
+    solved: NDArray[np.int8],
+    start: int,
+    stop: int,
+) -> None: ...

@@ -110,6 +110,10 @@ cdef extern from "general/tree.h" nogil:
     int lap_tree_sums(const lap_kernel*, ptrdiff_t, const double*, const double*, const double*,
                       double, double*, double*)
 
+cdef extern from "general/logistic.h" nogil:
+    int lap_logistic_topk(const lap_table*, const double*, ptrdiff_t, double, double, double,
+                          double*, double*, double*)
+
 cdef extern from "lanes/search.h" nogil:
     ctypedef void (*lap_task)(void*, ptrdiff_t) noexcept nogil
 

@@ -19,6 +19,7 @@ from .types import (
     Flags,
     Floats,
     Indices,
+    LogisticTopk,
     Namespace,
     Ordered,
     Pair,
@@ -200,6 +201,12 @@ class Portable(PortableSelection, PortablePermutation):
     def tree_sums(
         self: Kernels, table: Table, x: Floats, low: Floats | None, values: Floats, alpha: Floats
     ) -> Pair | None:
+        """Return None: there is no such kernel."""
+        return None
+
+    def logistic_topk(
+        self: Kernels, x: Floats, sign: float, levels: Floats, alpha: Floats
+    ) -> LogisticTopk | None:
         """Return None: there is no such kernel."""
         return None
 

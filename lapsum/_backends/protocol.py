@@ -18,6 +18,7 @@ from .types import (
     Floats,
     Indices,
     Intervals,
+    LogisticTopk,
     Namespace,
     Ordered,
     Pair,
@@ -507,6 +508,12 @@ class Densities(Protocol):
         The second holds the whole steps of a CDF, exact where values are whole numbers.  None if
         the backend has no such kernel.
         """
+        ...
+
+    def logistic_topk(
+        self, x: Floats, sign: float, levels: Floats, alpha: Floats
+    ) -> LogisticTopk | None:
+        """Select from sign x where a few passes over a lane will do; None for no such kernel."""
         ...
 
 

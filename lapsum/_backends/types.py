@@ -175,6 +175,18 @@ class Table(NamedTuple):
     bits: int
 
 
+class LogisticTopk(NamedTuple):
+    """Top-k of lanes by the logistic density: F and f at (b - x_i)/alpha, and the sums of f.
+
+    They are right in the lanes that are `solved`, (lanes,).
+    """
+
+    p: Floats
+    slopes: Floats
+    density: Floats
+    solved: Flags
+
+
 class Intervals(NamedTuple):
     """The n intervals between the thresholds at the levels 1, 2, ..., n - 1.
 

@@ -22,7 +22,6 @@ FAINT = 1e-7
 REACH = 1.5  # of densities without singularities nearby, in scales
 
 LONG = 1000  # shorter lanes are summed directly
-MOST = 1e200  # of the points over alpha, and of alpha: beyond, products overflow
 
 
 _tables: WeakKeyDictionary[EvenDensity, dict[int, Table | None]] = WeakKeyDictionary()
@@ -104,17 +103,22 @@ def tree_sums(
 ) -> Pair | None:
     """Return `kernels.tree_sums` for points in any order, None where sums are taken directly.
 
-    They are over short lanes, over points or scales near the ends of what floats can hold, and for
-    densities of which too little is known.
+    They are for densities of which too little is known, and for values of f in short lanes: all of
+    them may be small there, and no table is exact relative to them.
     """
-    if x.shape[1] < LONG or density.strip is None:
-        return None
-    if not (np.abs(x).max() < MOST and alpha.min() > 1.0 / MOST and alpha.max() < MOST):
+    if density.strip is None or not x.size or (kind != CDF and x.shape[1] < LONG):
         return None
     table = table_of(density, kind)
     if table is None:
         return None
     values = kernels.contiguous(values)
+    # Near the ends of what floats can hold, differences or 1/alpha would overflow.
+    largest = np.abs(x).max(axis=1)
+    factor = np.where(largest > 2.0**1000, 2.0**-60, 1.0)
+    factor = np.where((alpha < 2.0**-1000) & (largest < 2.0**900), 2.0**60, factor)
+    if (factor != 1.0).any():
+        x, alpha = x * factor[:, None], alpha * factor
+        low = None if low is None else low * factor[:, None]
     if (x[:, 1:] >= x[:, :-1]).all():
         return kernels.tree_sums(table, x, low, values, alpha)
     order = np.argsort(x, axis=1, kind="stable")

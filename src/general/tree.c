@@ -5,6 +5,7 @@
    RATIO^-P, where RATIO is the sum of half axes of the ellipse through it. */
 #include "tree.h"
 
+#include <float.h>
 #include <math.h>
 #include <stdint.h>
 #include <stdlib.h>
@@ -33,8 +34,8 @@ typedef struct {
     lap_box *boxes;
     ptrdiff_t count, room, with_nodes;
     double *weights, *values; /* at the nodes: of the sources, of the sum */
-    double place[P], cheb[P][P];
     int failed;
+    double place[P], cheb[P][P]; /* last, since small sums do without */
 } lap_tree;
 
 static inline double lap_lookup(const lap_kernel *kernel, double t) {
@@ -342,11 +343,18 @@ static void lap_scatter(lap_tree *tree) {
 
 int lap_tree_sums(const lap_kernel *kernel, ptrdiff_t n, const double *x, const double *low,
                   const double *v, double alpha, double *sums, double *steps) {
-    lap_tree tree = {kernel, x, low, v, alpha, 1.0 / alpha, sums, steps};
+    lap_tree tree;
+    memset(&tree, 0, offsetof(lap_tree, place));
+    tree.kernel = kernel, tree.x = x, tree.low = low, tree.v = v;
+    tree.alpha = alpha, tree.scale = fmin(1.0 / alpha, DBL_MAX);
+    tree.sums = sums, tree.steps = steps;
     memset(sums, 0, n * sizeof *sums);
     memset(steps, 0, n * sizeof *steps);
-    if (!n)
+    if (n <= FEW) {
+        for (ptrdiff_t i = 0; i < n; i++)
+            sums[i] = lap_row(&tree, x[i], low ? low[i] : 0.0, x, low, v, n, 0);
         return 0;
+    }
     for (int k = 0; k < P; k++) {
         tree.place[k] = cos(HALF_PI * (2 * k + 1) / P);
         for (int m = 0; m < P; m++)

@@ -32,3 +32,22 @@ def tree_sums(
             ) != 0
     if failed:
         raise MemoryError
+
+
+def logistic_topk(
+    const double[:, ::1] x,             # IN
+    double sign,                        # IN
+    const double[::1] level,            # IN
+    const double[::1] alpha,            # IN
+    double[:, ::1] p,                   # OUT F((b - sign x)/alpha)
+    double[:, ::1] slopes,              # OUT f there
+    double[::1] density,                # OUT their sum
+    char[::1] solved,                   # OUT whether these are right
+    Py_ssize_t start, Py_ssize_t stop,
+):
+    cdef Py_ssize_t l, n = x.shape[1]
+    with nogil:
+        for l in range(start, stop):
+            solved[l] = n > 0 and lap_logistic_topk(
+                _table, &x[l, 0], n, sign, level[l], alpha[l], &p[l, 0], &slopes[l, 0], &density[l]
+            )

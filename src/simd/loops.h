@@ -126,6 +126,13 @@ typedef struct {
     void (*softmax)(const void *x, int single, const double *c, const double *dot, ptrdiff_t n,
                     const lap_anchored *b, double alpha, double bar, int first, double *running,
                     void *x_bar, lap_pulled *sums);
+    /* For t = (anchor - sign x) rate + u and the logistic F: the sums of the tails F(-|t|) where
+     * t > 0 and elsewhere, those of f there, and how many t > 0. */
+    void (*logistic_sums)(const double *x, ptrdiff_t n, double sign, double anchor, double rate,
+                          double u, double sums[5]);
+    /* F(t) and f(t), the sum of which is returned. */
+    double (*logistic_entries)(const double *x, ptrdiff_t n, double sign, double anchor,
+                               double rate, double u, double *p, double *slopes);
 } lap_table;
 
 /* The table of a level, or NULL if the processor or this build lacks it; "" is the best there is. */

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from ... import _kernels
-from ..types import Floats, Pair, Table
+from ..types import Floats, LogisticTopk, Pair, Table
 from .lanes import Lanes
 
 
@@ -23,3 +23,13 @@ class Densities(Lanes):
         kernel = table.coefficients, table.unit, table.reach, table.kind, table.bits
         self._run(_kernels.tree_sums, x.shape, *kernel, x, low, values, alpha, sums, steps)
         return sums, steps
+
+    def logistic_topk(
+        self, x: Floats, sign: float, levels: Floats, alpha: Floats
+    ) -> LogisticTopk | None:
+        """Select from sign x in the lanes where that takes a few passes."""
+        p, (slopes,) = np.empty(x.shape), self._block(1, x.shape)
+        density, solved = np.empty(len(x)), np.empty(len(x), np.int8)
+        results = p, slopes, density, solved
+        self._run(_kernels.logistic_topk, x.shape, x, sign, levels, alpha, *results)
+        return LogisticTopk(p, slopes, density, solved != 0)
