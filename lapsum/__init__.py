@@ -18,6 +18,7 @@ tends to the hard operator of the same name.
 `linearize`               value, jvp, vjp and Jacobian of an operator at a point
 `Linearization`           what `linearize` returns
 `jvp`, `vjp`              the two in one call
+`lapsum.ot`               ranks, sorts and top-k by entropic optimal transport
 ========================  ===============================================================
 
 Arrays are NumPy's, or CuPy's on a GPU; what goes in comes out.
@@ -74,6 +75,10 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
+    if name == "ot":  # imported when it is asked for
+        from importlib import import_module
+
+        return import_module(".ot", __name__)
     if name == "__version__":
         from importlib.metadata import version
 

@@ -64,9 +64,6 @@ cdef extern from "ot/plan.h" nogil:
         ptrdiff_t n, m
         double rate
 
-    enum:
-        LAP_NO_MEMORY
-
     ctypedef struct lap_transport:
         int (*solve)(const lap_plan*, double*, ptrdiff_t*) noexcept nogil
         int (*products)(const lap_plan*, const double*, const double*, double*, double*, double*,
@@ -74,8 +71,8 @@ cdef extern from "ot/plan.h" nogil:
         int (*pull)(const lap_plan*, const lap_plan*, const double*, const double*, const double*,
                     double*, double*, double*, double*, double*, double*) noexcept nogil
         int (*push)(const lap_plan*, const lap_plan*, const double*, const double*, const double*,
-                    const double*, const double*, const double*, const double*, const double*,
-                    double*, const double*, const double*, double*) noexcept nogil
+                    const double*, const double*, const double*, double*, const double*,
+                    const double*, double*) noexcept nogil
 
 cdef extern from "simd/loops.h" nogil:
     ctypedef struct lap_pair:

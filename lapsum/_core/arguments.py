@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from .._backends.choose import kernels_for
+from .._backends.choose import full_name, kernels_for
 from .._backends.protocol import Kernels
 from .._backends.types import Array, DType
 
@@ -87,6 +87,20 @@ def arguments(
         else:
             arrays[name] = array = real_array(kernels, name, value)
             dtypes[name] = float_dtype(value, array)
+    return kernels, arrays, dtypes
+
+
+def host_arguments(
+    module: str, workers: int | None, values: Mapping[str, Any]
+) -> tuple[Kernels, dict[str, Array], dict[str, DType]]:
+    """Return the same for a module whose kernels are for NumPy arrays alone."""
+    kernels, arrays, dtypes = arguments(workers, values)
+    if not kernels.on_host:
+        name, value = next((name, a) for name, a in values.items() if kernels.holds(a))
+        raise TypeError(
+            f"`{name}` is an array of type {full_name(type(value))}, for which {module} has no "
+            "kernels; convert it to a numpy.ndarray first"
+        )
     return kernels, arrays, dtypes
 
 

@@ -173,8 +173,6 @@ def transport_push(
     const double[::1] y_dot,            # IN
     const double[::1] a_dot,            # IN
     const double[::1] b_dot,            # IN
-    const double[::1] nodes_x_dot,      # IN
-    const double[::1] nodes_a_dot,      # IN
     const double[::1] s,                # IN  one a column, or None
     const double[::1] over_columns,     # IN  sum_j Pi_ij s_j, or None
     double[::1] over_columns_dot,       # OUT or None
@@ -184,16 +182,16 @@ def transport_push(
     int[::1] status,                    # OUT
     Py_ssize_t start, Py_ssize_t stop,
 ):
-    cdef Py_ssize_t l, i, j, k
+    cdef Py_ssize_t l, i, j
     cdef lap_plan p, q
     with nogil:
         for l in range(start, stop):
-            i, j, k = rows[l], columns[l], nodes[l]
+            i, j = rows[l], columns[l]
             p = _plan(x, a, y, b, edge, shift, rate, rows, columns, l)
             q = _plan(nodes_x, nodes_a, y, b, edge, shift, rate, nodes, columns, l)
             status[l] = _table.transport.push(
                 &p, &q, _from(x_dot, i), _from(y_dot, j), _from(a_dot, i), _from(b_dot, j),
-                _from(nodes_x_dot, k), _from(nodes_a_dot, k), _from(s, j), _from(over_columns, i),
+                _from(s, j), _from(over_columns, i),
                 _into(over_columns_dot, i), _from(v, i), _from(over_rows, j),
                 _into(over_rows_dot, j),
             )

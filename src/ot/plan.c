@@ -670,9 +670,8 @@ static int charges(const lap_plan *p, const double *x_dot, const double *y_dot,
 
 static int NAME(push)(const lap_plan *p, const lap_plan *nodes, const double *x_dot,
                       const double *y_dot, const double *a_dot, const double *b_dot,
-                      const double *nodes_x_dot, const double *nodes_a_dot, const double *s,
-                      const double *rows, double *rows_dot, const double *v, const double *columns,
-                      double *columns_dot)
+                      const double *s, const double *rows, double *rows_dot, const double *v,
+                      const double *columns, double *columns_dot)
 {
     tiling t;
     ptrdiff_t k, i, j, m = p->m;
@@ -683,7 +682,7 @@ static int NAME(push)(const lap_plan *p, const lap_plan *nodes, const double *x_
         sums[j] = 0.0;
     }
     if (status == LAP_DONE)
-        status = charges(nodes, nodes_x_dot, y_dot, nodes_a_dot, h);
+        status = charges(p, x_dot, y_dot, a_dot, h);
     if (status == LAP_DONE)
         status = equations(nodes, h);
     if (status != LAP_DONE) {

@@ -57,8 +57,7 @@ typedef struct {
      * rows_i = sum_j Pi_ij s_j and of columns_j = sum_i a_i Pi_ij v_i / sum_i a_i Pi_ij, given
      * these values. */
     int (*push)(const lap_plan *plan, const lap_plan *nodes, const double *x_dot,
-                const double *y_dot, const double *a_dot, const double *b_dot,
-                const double *nodes_x_dot, const double *nodes_a_dot, const double *s,
+                const double *y_dot, const double *a_dot, const double *b_dot, const double *s,
                 const double *rows, double *rows_dot, const double *v, const double *columns,
                 double *columns_dot);
 } lap_transport;
