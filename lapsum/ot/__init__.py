@@ -4,6 +4,15 @@ The sample is transported to ascending targets at the least squared distance, up
 strength epsilon; as epsilon tends to zero, this sorts.
 """
 
+from .permute import sinkhorn_permute
+from .plan import SinkhornPlan
+from .quantile import sinkhorn_quantile
 from .ranks import sinkhorn_rank, sinkhorn_sort
 
-__all__ = ["sinkhorn_rank", "sinkhorn_sort"]
+__all__ = [
+    "SinkhornPlan",
+    "sinkhorn_permute",
+    "sinkhorn_quantile",
+    "sinkhorn_rank",
+    "sinkhorn_sort",
+]

@@ -342,16 +342,8 @@ class SinkhornSort(SinkhornRule):
         )
 
     def carried(self) -> Floats:
-        """Return the finite entries."""
-        return np.where(np.isfinite(self.x), self.x, 0.0)
-
-    def outcome(self) -> Floats:
-        """Return the means, infinite where infinite entries have a share."""
-        infinite = np.where(np.isinf(self.x), np.sign(self.x), 0.0)
-        if not infinite.any():
-            return self.mean_of_source
-        pull = self.mean(self.coupling.sort(infinite))
-        return np.where(pull == 0.0, self.mean_of_source, np.copysign(np.inf, pull))
+        """Return the entries."""
+        return self.x
 
     def carried_push(self, tangents: Tangents, b_dot: Floats | None) -> Floats | None:
         """Return the tangent of the entries."""

@@ -54,6 +54,7 @@ class SinkhornRule(Rule):
     """
 
     at_entries: bool
+    targets_given: bool
 
     def __init__(
         self,
@@ -108,6 +109,7 @@ class SinkhornRule(Rule):
         shape = arrays["x"].shape
         layouts: dict[str, Layout] = {}
         self.m = self.n
+        self.targets_given = "targets" in arrays or "target_weights" in arrays
         for name in ("targets", "target_weights"):
             if name in arrays:
                 layouts[name] = self._target_layout(name, arrays[name].shape, shape)
@@ -202,7 +204,10 @@ class SinkhornRule(Rule):
 
     @abstractmethod
     def carried(self) -> Floats:
-        """Return what is averaged: values of targets, or of entries in the caller's order."""
+        """Return what is averaged: values of targets, or of entries in the caller's order.
+
+        None is NaN; infinite ones are the limit of large ones, in which nothing has a derivative.
+        """
 
     @abstractmethod
     def carried_push(self, tangents: Tangents, b_dot: Floats | None) -> Floats | None:
@@ -213,9 +218,16 @@ class SinkhornRule(Rule):
         """Add the cotangents of parameters; return that of the shares of targets, None for zero."""
 
     @cached_property
+    def values(self) -> Floats:
+        """What is averaged."""
+        return self.carried()
+
+    @cached_property
     def source(self) -> Floats:
-        """What is averaged, in the order of the plan."""
-        values = self.carried()
+        """The same, with infinities as zeros, in the order of the plan."""
+        return self._source(np.where(np.isfinite(self.values), self.values, 0.0))
+
+    def _source(self, values: Floats) -> Floats:
         return values if self.at_entries else self.coupling.sort(values)
 
     def mean(self, source: Floats) -> Floats:
@@ -237,8 +249,12 @@ class SinkhornRule(Rule):
         return with_nan(self.kernels, self.nan_lanes, lanes)
 
     def outcome(self) -> Floats:
-        """Return the result, from the mean."""
-        return self.mean_of_source
+        """Return the result, from the mean: infinite where infinite values have a share."""
+        infinite = np.where(np.isinf(self.values), np.sign(self.values), 0.0)
+        if not infinite.any():
+            return self.mean_of_source
+        share = self.mean(self._source(infinite))
+        return np.where(share == 0.0, self.mean_of_source, np.copysign(np.inf, share))
 
     def value(self, out: Array | None = None) -> Array:
         """Return the result."""

@@ -84,6 +84,38 @@ class Coupling:
         mean = self._mean(values, not self.entries_are_rows).reshape(self.shape_of_targets)
         return _level(mean, self.first_of_ties[1])
 
+    def matrix(self) -> Floats:
+        """Return the plan, each row divided by its weight: (lanes, n, m), in the caller's order."""
+        lanes, n = self.shape_of_entries
+        m = self.shape_of_targets[1]
+        if self.empty:
+            return np.zeros((lanes, n, m))
+        matrix = self.kernels.matrix(self.plan)
+        if not self.entries_are_rows:
+            weights = self.plan.rows.weights.reshape(self.shape_of_targets)
+            shares = self.plan.columns.weights.reshape(self.shape_of_entries)
+            matrix = np.swapaxes(matrix * weights[:, :, None], 1, 2) / shares[:, :, None]
+        out = np.empty_like(matrix)
+        np.put_along_axis(out, self.order[:, :, None], matrix, axis=1)
+        return out
+
+    def potentials(self) -> tuple[Floats, Floats]:
+        """Return f, of the entries in ascending order, and g, up to a constant between them."""
+        p, epsilon = self.plan, self.epsilon[:, None]
+        shapes = self.shape_of_entries, self.shape_of_targets
+        if self.empty:
+            return np.zeros(shapes[0]), np.zeros(shapes[1])
+        rows, columns = shapes if self.entries_are_rows else shapes[::-1]
+        x, y = p.rows.at.reshape(rows), p.columns.at.reshape(columns)
+        edge, shift = p.edge.reshape(columns)[:, :-1], p.shift.reshape(columns)[:, :-1]
+        steps = np.diff(y, axis=-1) * (y[:, 1:] + y[:, :-1] - 2.0 * edge) + epsilon * shift
+        g = np.concatenate([np.zeros((len(y), 1)), np.cumsum(steps, axis=-1)], axis=-1)
+        logs, top = self.kernels.row_sums(p)
+        at = top.reshape(rows)
+        cost = (x - np.take_along_axis(y, at, axis=-1)) ** 2
+        f = cost - np.take_along_axis(g, at, axis=-1) - epsilon * logs.reshape(rows)
+        return (f, g) if self.entries_are_rows else (g, f)
+
     def _mean(self, values: Floats, at_rows: bool) -> Floats:
         flat = np.ascontiguousarray(values).reshape(-1)
         if at_rows:

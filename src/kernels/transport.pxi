@@ -117,6 +117,50 @@ def transport_products(
             )
 
 
+def transport_matrix(
+    const double[::1] x,                # IN  n rows in each lane
+    const double[::1] a,                # IN
+    const double[::1] y,                # IN  and m columns
+    const double[::1] b,                # IN
+    const double[::1] edge,             # IN
+    double[::1] shift,                  # IN
+    const double[::1] rate,             # IN
+    const Py_ssize_t[::1] rows,         # IN
+    const Py_ssize_t[::1] columns,      # IN
+    double[:, :, ::1] out,              # OUT (lanes, n, m): Pi
+    int[::1] status,                    # OUT
+    Py_ssize_t start, Py_ssize_t stop,
+):
+    cdef Py_ssize_t l
+    cdef lap_plan p
+    with nogil:
+        for l in range(start, stop):
+            p = _plan(x, a, y, b, edge, shift, rate, rows, columns, l)
+            status[l] = _table.transport.matrix(&p, &out[l, 0, 0])
+
+
+def transport_equations(
+    const double[::1] x,                # IN  nodes
+    const double[::1] a,                # IN
+    const double[::1] y,                # IN
+    const double[::1] b,                # IN
+    const double[::1] edge,             # IN
+    double[::1] shift,                  # IN
+    const double[::1] rate,             # IN
+    const Py_ssize_t[::1] nodes,        # IN
+    const Py_ssize_t[::1] columns,      # IN
+    double[::1] z,                      # INOUT the right side, then the solution
+    int[::1] status,                    # OUT
+    Py_ssize_t start, Py_ssize_t stop,
+):
+    cdef Py_ssize_t l
+    cdef lap_plan p
+    with nogil:
+        for l in range(start, stop):
+            p = _plan(x, a, y, b, edge, shift, rate, nodes, columns, l)
+            status[l] = _table.transport.equations(&p, _into(z, columns[l]))
+
+
 def transport_pull(
     const double[::1] x,                # IN  rows
     const double[::1] a,                # IN

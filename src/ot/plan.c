@@ -517,8 +517,25 @@ static int NAME(products)(const lap_plan *p, const double *s, const double *v, d
     return status;
 }
 
-/* Solves the equations of the plan for a right side, in its place. */
-static int equations(const lap_plan *p, double *z)
+static int NAME(matrix)(const lap_plan *p, double *out)
+{
+    tiling t;
+    ptrdiff_t k, i;
+    int status = open_tiling(&t, p);
+    if (status == LAP_DONE)
+        memset(out, 0, p->n * p->m * sizeof(double));
+    for (k = 0; status == LAP_DONE && k < t.count; k++) {
+        const tile *one = &t.tiles[k];
+        fill(&t, one);
+        for (i = one->start; i < one->stop; i++)
+            memcpy(out + i * p->m + one->lo, t.rows + (i - one->start) * t.stride,
+                   (one->hi - one->lo) * sizeof(double));
+    }
+    close_tiling(&t);
+    return status;
+}
+
+static int NAME(equations)(const lap_plan *p, double *z)
 {
     laplacian h = {0};
     tiling t;
@@ -594,7 +611,7 @@ static int NAME(pull)(const lap_plan *p, const lap_plan *nodes, const double *r,
         }
     }
     if (status == LAP_DONE)
-        status = equations(nodes, lambda);
+        status = NAME(equations)(nodes, lambda);
     if (status == LAP_DONE)
         for (j = 0; j < m; j++)
             all[j] = lambda[j] + (d ? d[j] : 0.0);
@@ -684,7 +701,7 @@ static int NAME(push)(const lap_plan *p, const lap_plan *nodes, const double *x_
     if (status == LAP_DONE)
         status = charges(p, x_dot, y_dot, a_dot, h);
     if (status == LAP_DONE)
-        status = equations(nodes, h);
+        status = NAME(equations)(nodes, h);
     if (status != LAP_DONE) {
         free(h);
         return status;
@@ -728,5 +745,5 @@ static int NAME(push)(const lap_plan *p, const lap_plan *nodes, const double *x_
 }
 
 const lap_transport NAME(lap_transport) = {
-    NAME(solve), NAME(products), NAME(pull), NAME(push),
+    NAME(solve), NAME(products), NAME(matrix), NAME(equations), NAME(pull), NAME(push),
 };

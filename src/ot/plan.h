@@ -46,6 +46,10 @@ typedef struct {
      * log_sums_i = log sum_j b_j e^{E_ij - E_i,top_i}.  Each may be NULL, with its input. */
     int (*products)(const lap_plan *plan, const double *s, const double *v, double *rows,
                     double *column_sums, double *columns, double *log_sums, ptrdiff_t *top);
+    /* Pi itself, n rows of m. */
+    int (*matrix)(const lap_plan *plan, double *out);
+    /* Solves (diag(P^T 1) - P^T diag(1/a) P) z = z, for a right side that adds up to zero. */
+    int (*equations)(const lap_plan *plan, double *z);
     /* Cotangents, of what depends on the plan by K_ij = r_i c_j + a_i d_j: that of rate times the
      * cost at i, j is Pi_ij (K_ij + a_i lambda_j - mean of these over row i), with lambda such that
      * it adds up to zero in every column.  means: over the rows of lambda + d, and of c;

@@ -129,6 +129,24 @@ class Transport(Threads):
         _check(status)
         return logs, top
 
+    def matrix(self, plan: Plan) -> Floats:
+        """Return the plan with each row divided by its weight: (lanes, rows, columns)."""
+        lanes = len(plan.rate)
+        shape = _most(plan.rows.starts), _most(plan.columns.starts)
+        out, status = np.empty((lanes, *shape)), np.zeros(lanes, np.int32)
+        inputs = self._plan(plan, plan.rows)
+        self._run(_kernels.transport_matrix, self._work(plan), *inputs, out, status)
+        _check(status)
+        return out
+
+    def equations(self, plan: Plan, right: Floats) -> Floats:
+        """Return z with (diag(b) - P.T @ diag(1/a) @ P) @ z = right, which adds up to zero."""
+        z, status = right.copy(), np.zeros(len(plan.rate), np.int32)
+        inputs = self._plan(plan, plan.nodes)
+        self._run(_kernels.transport_equations, self._work(plan), *inputs, z, status)
+        _check(status)
+        return z
+
     def pull(self, plan: Plan, r: Floats, c: Floats, d: Floats | None) -> Pulled:
         """Return cotangents of what depends on a plan by r_i c_j + a_i d_j."""
         rows, nodes, columns = plan.rows, plan.nodes, plan.columns
