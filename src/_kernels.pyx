@@ -53,7 +53,7 @@ cdef extern from "simd/scan.h" nogil:
     lap_two lap_total(lap_two, lap_two)
     void lap_scan_two(lap_two, lap_two, lap_two*, lap_two*)
 
-cdef extern from "ot/plan.h" nogil:
+cdef extern from "transport/plan.h" nogil:
     ctypedef struct lap_plan:
         const double *x
         const double *a

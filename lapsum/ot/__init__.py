@@ -8,6 +8,7 @@ from .permute import sinkhorn_permute
 from .plan import SinkhornPlan
 from .quantile import sinkhorn_quantile
 from .ranks import sinkhorn_rank, sinkhorn_sort
+from .topk import soft_topk, soft_topk_sorted
 
 __all__ = [
     "SinkhornPlan",
@@ -15,4 +16,6 @@ __all__ = [
     "sinkhorn_quantile",
     "sinkhorn_rank",
     "sinkhorn_sort",
+    "soft_topk",
+    "soft_topk_sorted",
 ]

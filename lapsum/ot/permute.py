@@ -37,8 +37,8 @@ def sinkhorn_permute(
        y_i = \frac{1}{a_i} \sum_j P_{ij} v_j
 
     with the plan P and the shares a and b as in `sinkhorn_rank`.  As epsilon tends to zero, for as
-    many targets of equal weight as entries, this is ``values[np.argsort(x)]``; transposed, values of
-    the targets are given to the entries of their rank, which is quantile normalisation.
+    many targets of equal weight as entries, this is ``values[np.argsort(x)]``; transposed, each
+    entry is given the value of its rank, which is quantile normalisation.
 
     Parameters
     ----------
@@ -91,8 +91,8 @@ def sinkhorn_permute(
     Notes
     -----
     Solution, cost and derivatives are those of `sinkhorn_rank`.  Tied keys count the same.  A NaN
-    among the keys or the values, of non-zero weight, makes its lane NaN.  Infinite ones are the limit
-    of large ones, as in `sinkhorn_sort`.
+    among the keys or the values, of non-zero weight, makes its lane NaN.  Infinite ones are the
+    limit of large ones, as in `sinkhorn_sort`.
 
     References
     ----------
@@ -179,8 +179,8 @@ class SinkhornPermute(SinkhornRule):
         if fits and batch_of(name, shape, self.axis) == self.batch:
             return AlongAxis(self.kernels, shape, self.axis, self.batch)
         raise ValueError(
-            f"`values` of shape {shape} must have length {length} along axis {self.axis}, and be 1-D "
-            "or have the other axes of `x`"
+            f"`values` of shape {shape} must have length {length} along axis {self.axis}, and be "
+            "1-D or have the other axes of `x`"
         )
 
     @property

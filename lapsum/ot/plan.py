@@ -46,8 +46,8 @@ class SinkhornPlan:
     points : tuple of ndarray
         The squashed entries z and the targets y.
     potentials : tuple of ndarray
-        f and g, of which a constant can be added to one and subtracted from the other; here the mean
-        of g is zero.
+        f and g, of which a constant can be added to one and subtracted from the other; here the
+        mean of g is zero.
     T, H : SinkhornPlan
         The transpose, which is the adjoint.
 
@@ -67,8 +67,8 @@ class SinkhornPlan:
     Notes
     -----
     The plan is solved for once, and a product costs as much as one evaluation of it, without the
-    matrix, which `toarray` alone forms.  The potentials are as large as the squared distances, and so
-    are their errors over rounding; products are made without them.
+    matrix, which `toarray` alone forms.  The potentials are as large as the squared distances, and
+    so are their errors over rounding; products are made without them.
 
     References
     ----------
@@ -82,7 +82,7 @@ class SinkhornPlan:
     >>> (P @ np.ones(3)).round(3)
     array([0.333, 0.333, 0.333])
     >>> (3.0 * (P.T @ np.array([3.0, 1.0, 2.0]))).round(2)
-    array([1.08, 2.  , 2.92])
+    array([1.06, 2.  , 2.94])
     """
 
     __array_ufunc__ = None  # so that `array @ P` is ours
@@ -196,7 +196,7 @@ class SinkhornPlan:
 
     def toarray(self) -> Floats:
         """Return the matrix."""
-        matrix = self._coupling.matrix()[0] * self._a[:, None]
+        matrix: Floats = self._coupling.matrix()[0] * self._a[:, None]
         return matrix.T if self._transposed else matrix
 
     def _operand(self, v: Any) -> Array:

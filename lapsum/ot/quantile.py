@@ -59,8 +59,8 @@ def sinkhorn_quantile(
     q : array_like
         Levels strictly between 0 and 1, of any shape, the same for every lane.
     epsilon : array_like
-        Positive strength of the entropy, in units of the squared distance of the outer targets; must
-        broadcast to the batch shape (the axes but `axis`).
+        Positive strength of the entropy, in units of the squared distance of the outer targets;
+        must broadcast to the batch shape (the axes but `axis`).
     weights : array_like, optional
         Non-negative weights of the entries, of the shape of `x` or 1-D along `axis`.
     squash : {"logistic", None}, optional
@@ -95,8 +95,8 @@ def sinkhorn_quantile(
     Notes
     -----
     O(n) for each level after a sort; else as `sinkhorn_sort`.  The derivative in q is that in the
-    shares of the targets, with the right one where two branches of w meet.  n counts entries of zero
-    weight, too.
+    shares of the targets, that of the wide target where two branches of w meet.  n counts entries
+    of zero weight, too.
 
     References
     ----------
@@ -109,7 +109,7 @@ def sinkhorn_quantile(
     >>> lapsum.ot.sinkhorn_quantile([1.0, 2.0, 4.0, 8.0, 16.0], 0.5, 1e-3).round(3)
     np.float64(4.0)
     >>> lapsum.ot.sinkhorn_quantile([1.0, 2.0, 4.0, 8.0, 16.0], [0.3, 0.5], 0.1).round(3)
-    array([2.453, 4.564])
+    array([2.748, 4.076])
     """
     return evaluate(
         SinkhornQuantile,
@@ -164,12 +164,14 @@ class SinkhornQuantile(Rule):
         self.lanes = pack_all(kernels, self.layouts, arrays, entries=())
         self.levels = prod(arrays["q"].shape)
         self.q = np.ascontiguousarray(np.broadcast_to(arrays["q"].reshape(-1, 1), self.shape))
-        sort = {"x": self.lanes["x"], "epsilon": self.lanes["epsilon"]}
-        if weights is not None:
-            sort["weights"] = self.lanes["weights"]
+        of_levels = {
+            name: self._for_every_level(self.lanes[name]) for name in values if name != "q"
+        }
         self.sort = SinkhornSort(
             workers,
-            **{name: self._for_every_level(lanes) for name, lanes in sort.items()},
+            of_levels["x"],
+            of_levels["epsilon"],
+            weights=of_levels.get("weights"),
             target_weights=self._shares(),
             squash=squash,
         )
@@ -181,7 +183,8 @@ class SinkhornQuantile(Rule):
 
     def _for_every_level(self, lanes: Floats) -> Floats:
         every = np.broadcast_to(lanes, (self.levels, *lanes.shape))
-        return np.ascontiguousarray(every).reshape(-1, *lanes.shape[1:])
+        flat: Floats = np.ascontiguousarray(every).reshape(-1, *lanes.shape[1:])
+        return flat
 
     def _shares(self) -> Floats:
         """Return the weights of the three targets."""
@@ -200,17 +203,17 @@ class SinkhornQuantile(Rule):
 
     def value(self, out: Array | None = None) -> Array:
         """Return the quantiles."""
-        return self.sort.value()[:, 1].reshape(self.shape)
+        value: Array = self.sort.value()[:, 1]
+        return value.reshape(self.shape)
 
     def jvp(self, tangents: Tangents) -> Array:
         """Return the tangent of the quantiles."""
-        dots = {
-            name: self._for_every_level(dot) for name, dot in tangents.items() if name != "q"
-        }
+        dots = {name: self._for_every_level(dot) for name, dot in tangents.items() if name != "q"}
         if "q" in tangents:
             q_dot = np.ascontiguousarray(tangents["q"].T).reshape(-1, 1)
             dots["target_weights"] = q_dot * self.shares_by_q
-        return self.sort.jvp(dots)[:, 1].reshape(self.shape)
+        tangent: Array = self.sort.jvp(dots)[:, 1]
+        return tangent.reshape(self.shape)
 
     def vjp(self, bar: Array, wrt: frozenset[str]) -> dict[str, Array]:
         """Return the cotangents of the parameters."""

@@ -104,8 +104,8 @@ def sinkhorn_rank(
        + \dot W \sum_j \Pi_{ij} s_j .
 
     Those through mean and std are included, and taken as zero where std is.  Tied entries get
-    identical ranks.  A NaN makes its lane NaN.  Infinite entries are the limit of large ones, beside
-    which finite ones are tied if they are squashed.  An entry of zero weight is ranked and
+    identical ranks.  A NaN makes its lane NaN.  Infinite entries are the limit of large ones,
+    beside which finite ones are tied if they are squashed.  An entry of zero weight is ranked and
     influences no other.
 
     References
@@ -280,8 +280,8 @@ def sinkhorn_sort(
     Solution, cost and derivatives are those of `sinkhorn_rank`, with
     :math:`\dot S_j = \sum_i (P_{ij}/b_j)^{\textstyle\cdot} x_i + \sum_i (P_{ij}/b_j) \dot x_i`.  A
     target of zero weight influences nothing, and gets the limit of a small weight.  A NaN of
-    non-zero weight makes its lane NaN, and so do entries of which none has weight.  Infinite entries
-    are the limit of large ones, so that every target with a share of them is infinite.
+    non-zero weight makes its lane NaN, and so do entries of which none has weight.  Infinite
+    entries are the limit of large ones, so that every target with a share of them is infinite.
 
     References
     ----------

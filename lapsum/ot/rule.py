@@ -74,9 +74,7 @@ class SinkhornRule(Rule):
         optional = {"weights": weights, "targets": targets, "target_weights": target_weights}
         given = {name: value for name, value in optional.items() if value is not None}
         values = {"x": x, **more, "epsilon": epsilon, **given}
-        self.kernels, arrays, self.dtypes = host_arguments(
-            "lapsum.ot", workers, values
-        )
+        self.kernels, arrays, self.dtypes = host_arguments("lapsum.ot", workers, values)
         self.transport = Transport(1 if workers is None else worker_count(workers))
         x = arrays["x"]
         self.dtype = np.result_type(*(self.dtypes[name] for name in ("x", *more)))
@@ -149,7 +147,8 @@ class SinkhornRule(Rule):
 
     def _length(self) -> int:
         """Return how long the result is along the axis."""
-        return self.n if self.at_entries else self.m
+        length: int = self.n if self.at_entries else self.m
+        return length
 
     def _weighed(self, name: str, size: int) -> Weighed:
         lanes = prod(self.batch)
@@ -171,7 +170,8 @@ class SinkhornRule(Rule):
         """Entries that are not finite and have no weight."""
         if "weights" not in self.lanes:
             return np.zeros(self.lanes["x"].shape, bool)
-        return (self.lanes["weights"] == 0.0) & ~np.isfinite(self.lanes["x"])
+        absent: Flags = (self.lanes["weights"] == 0.0) & ~np.isfinite(self.lanes["x"])
+        return absent
 
     @cached_property
     def x(self) -> Floats:

@@ -143,5 +143,5 @@ def _first_of_ties(x: Floats) -> Indices | None:
 
 
 def _level(values: Floats, first: Indices | None) -> Floats:
-    """Return values of which those of ties are those of the first: they differ in rounding alone."""
+    """Return values, those of ties as that of the first: they differ in rounding alone."""
     return values if first is None else np.take_along_axis(values, first, axis=-1)

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from .._backends.types import Floats, all_in_lane, any_in_lane, sum_in_lane
+from .._backends.types import Flags, Floats, any_in_lane, sum_in_lane
 
 FAR = 1e300  # stands for an infinite entry that is not squashed
 _FARTHEST = 1e100  # standard deviations, beyond which an entry of no weight is moved back
@@ -25,7 +25,7 @@ class Squash(ABC):
     """
 
     z: Floats
-    moving: np.ndarray[Any, np.dtype[np.bool_]]
+    moving: Flags
 
     @abstractmethod
     def push(self, x_dot: Floats | None, a_dot: Floats | None) -> Floats | None:
@@ -121,8 +121,3 @@ def evenly_spaced(m: int, lanes: int) -> Floats:
     """Return m targets from 0 to 1, in the middle for one, for each lane."""
     targets = np.linspace(0.0, 1.0, m) if m > 1 else np.full(m, 0.5)
     return np.ascontiguousarray(np.broadcast_to(targets, (lanes, m)))
-
-
-def finite_lanes(lanes: Floats) -> np.ndarray[Any, np.dtype[np.bool_]]:
-    """Return which lanes are all finite."""
-    return all_in_lane(np.isfinite(lanes))

@@ -1,4 +1,4 @@
-# Plans of optimal transport between measures on a line, see ot/plan.h.
+# Plans of optimal transport between measures on a line, see transport/plan.h.
 #
 # Lanes may differ in length: lane l of an array has the elements from[l] to from[l + 1], with
 # `at` = (rows, nodes, columns) the three kinds of `from`.  Nodes stand for rows where sums over

@@ -9,7 +9,7 @@
 #ifndef LAPSUM_LOOPS_H
 #define LAPSUM_LOOPS_H
 
-#include "ot/plan.h"
+#include "transport/plan.h"
 
 #include <stddef.h>
 #include <stdint.h>

@@ -41,7 +41,7 @@ class Plan(NamedTuple):
 
 
 class Pulled(NamedTuple):
-    """Cotangents, see `src/ot/plan.h`."""
+    """Cotangents, see `src/transport/plan.h`."""
 
     lambda_: Floats
     mean_lambda: Floats
@@ -83,7 +83,7 @@ class Transport(Threads):
     def products(
         self, plan: Plan, s: Floats | None = None, v: Floats | None = None
     ) -> tuple[Floats | None, Floats | None]:
-        """Return the means of s over the columns in each row, and of v over the rows in each column.
+        """Return means: of s over the columns of each row, and of v over the rows of each column.
 
         Without s or v the result is None.
         """
@@ -120,7 +120,7 @@ class Transport(Threads):
         return sums
 
     def row_sums(self, plan: Plan) -> tuple[Floats, Indices]:
-        """Return log sum_j b_j e^{E_ij}, relative to the exponent of a column of each row; which."""
+        """Return log sum_j b_j e^{E_ij - E_ic}, for a column c of each row; and which that is."""
         logs, top = np.empty(len(plan.rows.at)), np.empty(len(plan.rows.at), np.intp)
         status = np.zeros(len(plan.rate), np.int32)
         inputs = self._plan(plan, plan.rows)
@@ -149,7 +149,7 @@ class Transport(Threads):
 
     def pull(self, plan: Plan, r: Floats, c: Floats, d: Floats | None) -> Pulled:
         """Return cotangents of what depends on a plan by r_i c_j + a_i d_j."""
-        rows, nodes, columns = plan.rows, plan.nodes, plan.columns
+        rows, columns = plan.rows, plan.columns
         n, m = len(rows.at), len(columns.at)
         pulled = Pulled(*(np.empty(size) for size in (m, n, n, n, m, m)))
         status = np.zeros(len(plan.rate), np.int32)

@@ -1,5 +1,5 @@
 /* One level of the loops declared in plan.h: LAP_LEVEL names it, compiler flags make it. */
-#include "ot/plan.h"
+#include "transport/plan.h"
 #include "simd/vector.h"
 
 #include <stdlib.h>
@@ -362,7 +362,7 @@ static void substitute(const laplacian *h, double *z)
 }
 
 /* Flows across a level that rounding of columns near one in size may have made count for nothing. */
-#define ROUNDING 0x1p-50
+#define ROUNDING 0x1p-52
 
 /* b - P^T 1, with the Laplacian and the tiles of the plan; the largest flow across a level. */
 static int evaluate(const lap_plan *p, tiling *t, laplacian *h, double *residual, double *error)
