@@ -203,8 +203,8 @@ class SinkhornQuantile(Rule):
 
     def value(self, out: Array | None = None) -> Array:
         """Return the quantiles."""
-        value: Array = self.sort.value()[:, 1]
-        return value.reshape(self.shape)
+        quantiles: Array = self.sort.value()[:, 1]
+        return quantiles.reshape(self.shape)
 
     def jvp(self, tangents: Tangents) -> Array:
         """Return the tangent of the quantiles."""

@@ -18,7 +18,7 @@ typedef struct {
     ptrdiff_t start, stop; /* rows */
     ptrdiff_t lo, hi;      /* columns */
     ptrdiff_t middle, top; /* the row in the middle, and its largest column */
-    double least;          /* what no exponent of a row exceeds, relative to this column */
+    double spread;         /* the most that exponents of two rows differ, relative to this column */
 } tile;
 
 /* Tiles of a plan, and memory for the plan in one of them: a row after `stride` doubles, filled up
@@ -38,12 +38,25 @@ static inline double rise(const lap_plan *p, ptrdiff_t j, double x)
     return (gap > 0.0 ? t * gap : 0.0) + p->shift[j];
 }
 
+/* The column with the largest E at x, from j on; of tied columns the first that is met. */
 static ptrdiff_t largest(const lap_plan *p, double x, ptrdiff_t j)
 {
-    while (j + 1 < p->m && rise(p, j, x) > 0.0)
-        j++;
-    while (j > 0 && rise(p, j - 1, x) < 0.0)
-        j--;
+    for (;;) {
+        ptrdiff_t next = j + 1;
+        while (next + 1 < p->m && p->y[next] == p->y[j])
+            next++;
+        if (next >= p->m || !(rise(p, next - 1, x) > 0.0))
+            break;
+        j = next;
+    }
+    for (;;) {
+        ptrdiff_t next = j - 1;
+        while (next > 0 && p->y[next] == p->y[j])
+            next--;
+        if (next < 0 || !(rise(p, next, x) < 0.0))
+            break;
+        j = next;
+    }
     return j;
 }
 
@@ -128,9 +141,9 @@ static int open_tiling(tiling *t, const lap_plan *p)
         one.middle = i + (one.stop - i) / 2;
         one.top = largest(p, p->x[one.middle], first);
         if (p->x[one.stop - 1] == p->x[i])
-            one.least = 0.0;
+            one.spread = 0.0;
         else
-            one.least = (p->x[one.stop - 1] - p->x[i]) * across;
+            one.spread = (p->x[one.stop - 1] - p->x[i]) * across;
         if (t->count == most) {
             tile *more = realloc(t->tiles, 2 * most * sizeof(tile));
             if (!more)
@@ -158,19 +171,22 @@ static void fill(tiling *t, const tile *one)
     const lap_plan *p = t->plan;
     const double middle = p->x[one->middle];
     const ptrdiff_t width = one->hi - one->lo, top = one->top - one->lo;
-    double e = 0.0;
+    double e = 0.0, most = 0.0;
     ptrdiff_t i, j;
-    t->base[top] = -one->least;
+    t->base[top] = 0.0;
     for (j = top + 1; j < width; j++) {
-        e += rise(p, one->lo + j - 1, middle);
-        t->base[j] = e - one->least;
+        t->base[j] = e += rise(p, one->lo + j - 1, middle);
+        most = e > most ? e : most;
     }
     for (e = 0.0, j = top - 1; j >= 0; j--) {
-        e -= rise(p, one->lo + j, middle);
-        t->base[j] = e - one->least;
+        t->base[j] = e -= rise(p, one->lo + j, middle);
+        most = e > most ? e : most;
     }
-    for (j = 0; j < width; j++)
+    most += one->spread;
+    for (j = 0; j < width; j++) {
+        t->base[j] -= most;
         t->step[j] = p->y[one->lo + j] - p->y[one->top];
+    }
     for (; j < t->stride; j++)
         t->base[j] = t->step[j] = 0.0;
     for (i = one->start; i < one->stop; i++) {
@@ -190,7 +206,7 @@ static void fill(tiling *t, const tile *one)
         scale = v_all(1.0 / sum);
         for (j = 0; j < width; j += LANES)
             v_store(row + j, v_load(row + j) * scale);
-        t->log_sums[i - one->start] = log(sum) + one->least;
+        t->log_sums[i - one->start] = log(sum) + most;
     }
 }
 
@@ -333,7 +349,8 @@ static void factor(laplacian *h)
     }
 }
 
-/* Solves for z, in the place of the right side, which adds up to zero. */
+/* Solves for z, in the place of the flows: the right side, which adds up to zero, summed up to each
+ * column.  Where columns are held together weakly, little flows, and what does keeps its digits. */
 static void substitute(const laplacian *h, double *z)
 {
     ptrdiff_t k, j;
@@ -342,8 +359,11 @@ static void substitute(const laplacian *h, double *z)
         const ptrdiff_t width = h->band < h->m - 1 - k ? h->band : h->m - 1 - k;
         if (h->pivots[k] > 0.0) {
             const double by = z[k] / h->pivots[k];
-            for (j = 0; j < width; j++)
-                z[k + 1 + j] += by * edges[j];
+            double beyond = 0.0;
+            for (j = width - 1; j >= 0; j--) {
+                z[k + 1 + j] -= by * beyond;
+                beyond += edges[j];
+            }
         }
     }
     z[h->m - 1] = 0.0;
@@ -361,19 +381,32 @@ static void substitute(const laplacian *h, double *z)
     }
 }
 
+/* The right side summed up to each column, in its place. */
+static void sum_up(double *z, ptrdiff_t m)
+{
+    double sum = 0.0, lost = 0.0;
+    ptrdiff_t j;
+    for (j = 0; j < m; j++) {
+        const double part = z[j] - lost, next = sum + part;
+        lost = (next - sum) - part;
+        z[j] = sum = next;
+    }
+}
+
 /* Flows across a level that rounding of columns near one in size may have made count for nothing. */
 #define ROUNDING 0x1p-52
 
-/* b - P^T 1, with the Laplacian and the tiles of the plan; the largest flow across a level. */
-static int evaluate(const lap_plan *p, tiling *t, laplacian *h, double *residual, double *error)
+/* b - P^T 1, summed up to each column, with the Laplacian and the tiles of the plan; the largest of
+ * these flows. */
+static int evaluate(const lap_plan *p, tiling *t, laplacian *h, double *flow, double *error)
 {
-    double flow = 0.0, before = 0.0, lost = 0.0, most = 0.0, level = 0.0, rounding;
+    double most = 0.0, level = 0.0, all;
     ptrdiff_t k, i, j;
     int status = open_tiling(t, p);
     if (status != LAP_DONE || (status = open_laplacian(h, p->m, t->width - 1)) != LAP_DONE)
         return status;
     for (j = 0; j < p->m; j++)
-        residual[j] = 0.0;
+        flow[j] = 0.0;
     for (k = 0; k < t->count; k++) {
         const tile *one = &t->tiles[k];
         double *sums = t->scratch;
@@ -383,24 +416,22 @@ static int evaluate(const lap_plan *p, tiling *t, laplacian *h, double *residual
         for (i = one->start; i < one->stop; i++)
             add(sums, p->a[i], t->rows + (i - one->start) * t->stride, one->hi - one->lo);
         for (j = one->lo; j < one->hi; j++)
-            residual[j] += sums[j - one->lo];
+            flow[j] += sums[j - one->lo];
     }
     *error = 0.0;
     for (j = 0; j < p->m; j++) {
-        const double part = (p->b[j] - residual[j]) - lost, sum = flow + part;
-        lost = (sum - flow) - part;
-        residual[j] = flow = sum;
+        flow[j] = p->b[j] - flow[j];
         most = p->b[j] > most ? p->b[j] : most;
     }
-    rounding = ROUNDING * most * sqrt((double)p->m);
+    sum_up(flow, p->m);
+    all = flow[p->m - 1];
     for (j = 0; j < p->m; j++) {
         /* The weights of both sides add up to one but for rounding, which is shared by all. */
-        double kept = residual[j] - (level += p->b[j]) * flow;
-        kept = j + 1 == p->m || fabs(kept) <= rounding ? 0.0 : kept;
-        residual[j] = kept - before;
-        before = kept;
-        if (!(fabs(kept) <= *error))
-            *error = fabs(kept);
+        flow[j] -= (level += p->b[j]) * all;
+        if (j + 1 == p->m || fabs(flow[j]) <= ROUNDING * most * sqrt((double)p->m))
+            flow[j] = 0.0;
+        if (!(fabs(flow[j]) <= *error))
+            *error = fabs(flow[j]);
     }
     return *error == *error ? LAP_DONE : LAP_NOT_REACHED;
 }
@@ -426,15 +457,15 @@ static int NAME(solve)(const lap_plan *p, double *error, ptrdiff_t *evaluations)
     const ptrdiff_t m = p->m;
     laplacian h = {0};
     tiling t;
-    double *residual = malloc(3 * m * sizeof(double)), *step, *from, before = INFINITY;
+    double *flow = malloc(3 * m * sizeof(double)), *step, *from, before = INFINITY;
     int status, steps = 0;
     *error = INFINITY;
     *evaluations = 0;
-    if (!residual)
+    if (!flow)
         return LAP_NO_MEMORY;
-    step = residual + m;
+    step = flow + m;
     from = step + m;
-    status = evaluate(p, &t, &h, residual, error);
+    status = evaluate(p, &t, &h, flow, error);
     ++*evaluations;
     while (status == LAP_DONE && *error > 0.0) {
         double slope = 0.0, size, by = 1.0, now;
@@ -446,11 +477,11 @@ static int NAME(solve)(const lap_plan *p, double *error, ptrdiff_t *evaluations)
             status = LAP_NOT_REACHED;
             break;
         }
-        memcpy(step, residual, m * sizeof(double));
+        memcpy(step, flow, m * sizeof(double));
         factor(&h);
         substitute(&h, step);
-        for (j = 0; j < m; j++)
-            slope += residual[j] * step[j];
+        for (j = 0; j + 1 < m; j++)
+            slope += flow[j] * (step[j] - step[j + 1]);
         size = reach(&t, step);
         if (size > 25.0)
             by = 25.0 / size;
@@ -460,14 +491,14 @@ static int NAME(solve)(const lap_plan *p, double *error, ptrdiff_t *evaluations)
             for (j = 0; j + 1 < m; j++)
                 p->shift[j] = from[j] + by * (step[j + 1] - step[j]);
             close_tiling(&t);
-            status = evaluate(p, &t, &h, residual, error);
+            status = evaluate(p, &t, &h, flow, error);
             ++*evaluations;
             if (status != LAP_DONE)
                 break;
             /* The dual is concave: along the step its slope falls from `slope`, and may end at a
              * value as negative without harm. */
-            for (now = 0.0, j = 0; j < m; j++)
-                now += residual[j] * step[j];
+            for (now = 0.0, j = 0; j + 1 < m; j++)
+                now += flow[j] * (step[j] - step[j + 1]);
             if (now >= -0.5 * slope || before < 1e-9 || *evaluations >= LAP_MOST_EVALUATIONS)
                 break;
             by *= slope / (slope - now) > 0.1 ? slope / (slope - now) : 0.1;
@@ -477,7 +508,7 @@ static int NAME(solve)(const lap_plan *p, double *error, ptrdiff_t *evaluations)
     }
     close_tiling(&t);
     close_laplacian(&h);
-    free(residual);
+    free(flow);
     return status;
 }
 
@@ -549,6 +580,7 @@ static int NAME(equations)(const lap_plan *p, double *z)
             add_edges(&h, &t, &t.tiles[k]);
         }
         factor(&h);
+        sum_up(z, p->m);
         substitute(&h, z);
     }
     close_laplacian(&h);
