@@ -18,6 +18,7 @@ from typing import NamedTuple
 import numpy as np
 
 from .._backends.types import Floats, sum_in_lane
+from .._core.rule import LARGE
 from .sinkhorn import Coupling
 
 
@@ -56,19 +57,23 @@ def pull(coupling: Coupling, at_entries: bool, values: Floats, mean: Floats, bar
         return Bars(entries, entries, targets, targets, nothing, np.zeros(len(c.epsilon)))
     rows, columns = shapes if c.entries_are_rows else shapes[::-1]
     a = c.plan.rows.weights.reshape(rows)
+    unit = np.ones((1, 1))
     if at_entries == c.entries_are_rows:
         found = c.kernels.pull(c.plan, _flat(-bar), _flat(values), None)
         a_bar, values_bar = -found.mean_lambda.reshape(rows), -found.column_sums.reshape(columns)
     else:
-        centre = values[:, values.shape[1] // 2, None]  # a common offset changes nothing
+        # A common offset changes nothing; differences of large values would overflow.
+        unit = np.where(np.abs(values).max(axis=-1) > LARGE, 2.0**200, 1.0)[:, None]
+        values, mean = values / unit, mean / unit
+        centre = values[:, values.shape[1] // 2, None]
         values, mean = values - centre, mean - centre
         by = -bar / c.plan.columns.weights.reshape(columns)
         found = c.kernels.pull(c.plan, _flat(a * values), _flat(by), _flat(-by * mean))
         mean_by = found.mean_c.reshape(rows)
         a_bar = -found.mean_lambda.reshape(rows) - values * mean_by
         values_bar = -a * mean_by
-    x_bar, y_bar = found.x_bar.reshape(rows), found.y_bar.reshape(columns)
-    b_bar = found.lambda_.reshape(columns)
+    x_bar, y_bar = unit * found.x_bar.reshape(rows), unit * found.y_bar.reshape(columns)
+    a_bar, b_bar = unit * a_bar, unit * found.lambda_.reshape(columns)
     if not c.entries_are_rows:
         x_bar, a_bar, y_bar, b_bar = y_bar, b_bar, x_bar, a_bar
     away = np.where(x_bar == 0.0, 0.0, c.entries - _middle(c))

@@ -96,7 +96,7 @@ class Logistic(Squash):
     def pull(self, z_bar: Floats) -> tuple[Floats, Floats | None]:
         """Return the cotangents of x and of the weights."""
         a, u = self.a, self.u
-        u_bar = self.slope * z_bar
+        u_bar = np.where((self.slope == 0.0) | (z_bar == 0.0), 0.0, self.slope * z_bar)
         total, along = (sum_in_lane(w)[:, None] for w in (u_bar, u_bar * u))
         x_bar = np.ldexp((u_bar - a * total - a * u * along) / self.std, -1 - self.exponent)
         a_bar = -total * u - 0.5 * along * u * u

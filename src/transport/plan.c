@@ -134,7 +134,7 @@ static int open_tiling(tiling *t, const lap_plan *p)
             last = largest(p, x, first);
             one.hi = rightmost(p, x, last, cut);
             across = (p->y[one.hi - 1] - p->y[one.lo]) * p->rate;
-            if (x == p->x[i] || (x - p->x[i]) * across <= 2.0 * SPREAD)
+            if (one.stop == i + 1 || x == p->x[i] || (x - p->x[i]) * across <= 2.0 * SPREAD)
                 break;
             one.stop = i + (one.stop - i + 1) / 2;
         }
@@ -619,9 +619,9 @@ static int NAME(pull)(const lap_plan *p, const lap_plan *nodes, const double *r,
 {
     tiling t;
     ptrdiff_t k, i, j, m = p->m;
-    double *all, *sums, *other;
+    double *all, *sums, *sizes, *other;
     int status = open_tiling(&t, p);
-    all = malloc((2 * m + 4 * LANES) * sizeof(double));
+    all = malloc((3 * m + 4 * LANES) * sizeof(double));
     if (!all)
         status = LAP_NO_MEMORY;
     for (j = 0; j < m; j++)
@@ -648,6 +648,7 @@ static int NAME(pull)(const lap_plan *p, const lap_plan *nodes, const double *r,
         for (j = 0; j < m; j++)
             all[j] = lambda[j] + (d ? d[j] : 0.0);
     sums = all ? all + m : NULL;
+    sizes = all ? sums + m : NULL;
     for (k = 0; status == LAP_DONE && k < t.count; k++) {
         const tile *one = &t.tiles[k];
         const ptrdiff_t lo = one->lo, width = one->hi - lo;
@@ -657,13 +658,22 @@ static int NAME(pull)(const lap_plan *p, const lap_plan *nodes, const double *r,
         for (j = 0; j < width; j++)
             sums[j] = 0.0;
         for (i = one->start; i < one->stop; i++) {
-            double *row = t.rows + (i - one->start) * t.stride, x = 0.0, away;
+            double *row = t.rows + (i - one->start) * t.stride, x = 0.0, size = 0.0, away;
             add(column_sums + lo, r[i], row, width);
             mean_lambda[i] = centred(row, all + lo, all[one->top], width, t.scratch);
             mean_c[i] = centred(row, c + lo, c[one->top], width, other);
             away = p->x[i] == middle ? 0.0 : p->x[i] - middle;
             for (j = 0; j < width; j++) {
-                const double bar = row[j] * (p->a[i] * t.scratch[j] + r[i] * other[j]);
+                t.scratch[j] *= p->a[i];
+                other[j] *= r[i];
+                sizes[j] = fabs(t.scratch[j]) + fabs(other[j]);
+            }
+            size = dot(row, sizes, width);
+            for (j = 0; j < width; j++) {
+                /* Both are nearly opposite where a level divides a row: what rounding may have made
+                 * is nothing, since the rate may be large. */
+                const double part = t.scratch[j] + other[j];
+                const double bar = fabs(part) > 0x1p-47 * (size + sizes[j]) ? row[j] * part : 0.0;
                 row[j] = bar;
                 sums[j] += bar;
                 y_bar[lo + j] -= p->rate * product(bar, away);
