@@ -113,7 +113,7 @@ def soft_topk(
     --------
     >>> import lapsum
     >>> lapsum.ot.soft_topk([3.0, 1.0, 2.0], 1, 0.2).round(3)
-    array([1., 0., 0.])
+    array([0.993, 0.   , 0.007])
     >>> lapsum.ot.soft_topk([3.0, 1.0, 2.0], 1, 2.0).round(3)
     array([0.549, 0.141, 0.309])
     """

@@ -436,16 +436,22 @@ static int evaluate(const lap_plan *p, tiling *t, laplacian *h, double *flow, do
     return *error == *error ? LAP_DONE : LAP_NOT_REACHED;
 }
 
-/* The most that a step changes one exponent of a row against another. */
+/* A step that changes an exponent of a row by more than FAR is held back: no shift by more than
+ * NEAR. */
+#define FAR 25.0
+#define NEAR 6.0
+
+/* The most that steps of the shifts change one exponent of a row against another. */
 static double reach(const tiling *t, const double *step)
 {
     double most = 0.0;
     ptrdiff_t k, j;
     for (k = 0; k < t->count; k++) {
-        double up = -INFINITY, down = INFINITY;
-        for (j = t->tiles[k].lo; j < t->tiles[k].hi; j++) {
-            up = step[j] > up ? step[j] : up;
-            down = step[j] < down ? step[j] : down;
+        double sum = 0.0, up = 0.0, down = 0.0;
+        for (j = t->tiles[k].lo; j + 1 < t->tiles[k].hi; j++) {
+            sum += step[j];
+            up = sum > up ? sum : up;
+            down = sum < down ? sum : down;
         }
         most = up - down > most ? up - down : most;
     }
@@ -468,7 +474,7 @@ static int NAME(solve)(const lap_plan *p, double *error, ptrdiff_t *evaluations)
     status = evaluate(p, &t, &h, flow, error);
     ++*evaluations;
     while (status == LAP_DONE && *error > 0.0) {
-        double slope = 0.0, size, by = 1.0, now;
+        double slope = 0.0, by = 1.0, now;
         ptrdiff_t j;
         /* After the quadratic phase what is left is rounding. */
         if (before < 1e-8 && *error < 1e-12 && *error > 0.1 * before)
@@ -481,15 +487,27 @@ static int NAME(solve)(const lap_plan *p, double *error, ptrdiff_t *evaluations)
         factor(&h);
         substitute(&h, step);
         for (j = 0; j + 1 < m; j++)
-            slope += flow[j] * (step[j] - step[j + 1]);
-        size = reach(&t, step);
-        if (size > 25.0)
-            by = 25.0 / size;
+            step[j] = step[j + 1] - step[j]; /* of the shifts */
+        /* Where weights far apart share a row the dual has plateaus, from which Newton steps lead
+         * too far; others must not wait for them. */
+        if (reach(&t, step) > FAR) {
+            memcpy(from, step, m * sizeof(double));
+            for (j = 0; j + 1 < m; j++)
+                step[j] = step[j] > NEAR ? NEAR : step[j] < -NEAR ? -NEAR : step[j];
+            for (j = 0; j + 1 < m; j++)
+                slope -= flow[j] * step[j];
+            if (!(slope > 0.0)) {
+                memcpy(step, from, m * sizeof(double));
+                by = FAR / reach(&t, step);
+            }
+        }
+        for (slope = 0.0, j = 0; j + 1 < m; j++)
+            slope -= flow[j] * step[j];
         before = *error;
         memcpy(from, p->shift, (m - 1) * sizeof(double));
         for (;;) {
             for (j = 0; j + 1 < m; j++)
-                p->shift[j] = from[j] + by * (step[j + 1] - step[j]);
+                p->shift[j] = from[j] + by * step[j];
             close_tiling(&t);
             status = evaluate(p, &t, &h, flow, error);
             ++*evaluations;
@@ -498,7 +516,7 @@ static int NAME(solve)(const lap_plan *p, double *error, ptrdiff_t *evaluations)
             /* The dual is concave: along the step its slope falls from `slope`, and may end at a
              * value as negative without harm. */
             for (now = 0.0, j = 0; j + 1 < m; j++)
-                now += flow[j] * (step[j] - step[j + 1]);
+                now -= flow[j] * step[j];
             if (now >= -0.5 * slope || before < 1e-9 || *evaluations >= LAP_MOST_EVALUATIONS)
                 break;
             by *= slope / (slope - now) > 0.1 ? slope / (slope - now) : 0.1;
