@@ -20,6 +20,7 @@ tends to the hard operator of the same name.
 `linearize`               value, jvp, vjp and Jacobian of an operator at a point
 `Linearization`           what `linearize` returns
 `jvp`, `vjp`              the two in one call
+`lapsum.ot`               ranks, sorts and top-k by entropic optimal transport
 ========================  ===============================================================
 
 The operators whose name does not say Laplace take ``density=``: any even density in its place.
@@ -101,6 +102,10 @@ def __dir__() -> list[str]:
 
 
 def __getattr__(name: str) -> Any:
+    if name == "ot":  # imported when it is asked for
+        from importlib import import_module
+
+        return import_module(".ot", __name__)
     if name == "__version__":
         from importlib.metadata import version
 

@@ -53,6 +53,29 @@ cdef extern from "simd/scan.h" nogil:
     lap_two lap_total(lap_two, lap_two)
     void lap_scan_two(lap_two, lap_two, lap_two*, lap_two*)
 
+cdef extern from "transport/plan.h" nogil:
+    ctypedef struct lap_plan:
+        const double *x
+        const double *a
+        const double *y
+        const double *b
+        const double *edge
+        double *shift
+        ptrdiff_t n, m
+        double rate
+
+    ctypedef struct lap_transport:
+        int (*solve)(const lap_plan*, double*, ptrdiff_t*) noexcept nogil
+        int (*products)(const lap_plan*, const double*, const double*, double*, double*, double*,
+                        double*, ptrdiff_t*) noexcept nogil
+        int (*matrix)(const lap_plan*, double*) noexcept nogil
+        int (*equations)(const lap_plan*, double*) noexcept nogil
+        int (*pull)(const lap_plan*, const lap_plan*, const double*, const double*, const double*,
+                    double*, double*, double*, double*, double*, double*) noexcept nogil
+        int (*push)(const lap_plan*, const lap_plan*, const double*, const double*, const double*,
+                    const double*, const double*, const double*, double*, const double*,
+                    const double*, double*) noexcept nogil
+
 cdef extern from "simd/loops.h" nogil:
     ctypedef struct lap_pair:
         double high, low
@@ -93,6 +116,7 @@ cdef extern from "simd/loops.h" nogil:
                         double*) noexcept nogil
         void (*widths)(const double*, const double*, const double*, ptrdiff_t, double,
                        double*) noexcept nogil
+        const lap_transport *transport
 
     const lap_table *lap_find_table(const char*)
     const char *lap_vendor()
@@ -207,3 +231,4 @@ include "kernels/entries.pxi"
 include "kernels/permutation.pxi"
 include "kernels/product.pxi"
 include "kernels/general.pxi"
+include "kernels/transport.pxi"

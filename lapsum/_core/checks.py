@@ -66,7 +66,7 @@ def _first(array: Array, bad: Flags) -> Any:
     return array[bad].flat[0].item()
 
 
-def check_alpha(alpha: Array) -> None:
+def check_alpha(alpha: Array, name: str = "alpha") -> None:
     """Raise ValueError unless every alpha on the host is positive and finite."""
     if type(alpha) is not np.ndarray:
         return
@@ -80,10 +80,10 @@ def check_alpha(alpha: Array) -> None:
             hint = "; any tiny number gives the hard limit"
         elif value < 0:
             hint = "; the order is chosen by `largest` or `descending`, not by a sign"
-        raise ValueError(f"`alpha` must be positive and finite, got {value!r}{hint}")
+        raise ValueError(f"`{name}` must be positive and finite, got {value!r}{hint}")
 
 
-def check_weights(weights: Array) -> None:
+def check_weights(weights: Array, name: str = "weights") -> None:
     """Raise ValueError unless every weight on the host is non-negative and finite."""
     if type(weights) is not np.ndarray or not weights.size:
         return
@@ -91,13 +91,24 @@ def check_weights(weights: Array) -> None:
         return
     bad = ~((weights >= 0) & np.isfinite(weights))
     if bad.any():
-        raise ValueError(f"`weights` must be non-negative and finite, got {_first(weights, bad)!r}")
+        raise ValueError(f"`{name}` must be non-negative and finite, got {_first(weights, bad)!r}")
 
 
-def check_total(total: Floats) -> None:
+def check_total(total: Floats, name: str = "weights") -> None:
     """Raise ValueError if weights on the host add up to more than the largest float."""
     if type(total) is np.ndarray and not np.isfinite(total).all():
-        raise ValueError("`weights` must have a finite sum, got one that overflows")
+        raise ValueError(f"`{name}` must have a finite sum, got one that overflows")
+
+
+def check_targets(targets: Floats) -> None:
+    """Raise ValueError unless lanes of targets are finite and ascending."""
+    bad = ~np.isfinite(targets)
+    if bad.any():
+        raise ValueError(f"`targets` must be finite, got {_first(targets, bad)!r}")
+    bad = targets[:, 1:] < targets[:, :-1]
+    if bad.any():
+        before, after = _first(targets[:, :-1], bad), _first(targets[:, 1:], bad)
+        raise ValueError(f"`targets` must be in ascending order, got {before!r} before {after!r}")
 
 
 def check_q(q: Array, name: str = "q") -> None:
@@ -154,7 +165,7 @@ def check_k(
         most = f"{n}, the number of entries"
         if total is not None:
             most = f"the total weight {total[bad].item()!r}"
-        hint, alpha = "", arrays["alpha"]
+        hint, alpha = "", arrays.get("alpha")
         if type(alpha) is np.ndarray and alpha.size == 1 and alpha.item() in range(1, n + 1):
             hint = "; the order is (x, k, alpha)"
         raise ValueError(f"`k` must lie between 0 and {most}, got {k[bad].item()!r}{hint}")

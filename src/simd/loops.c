@@ -312,9 +312,12 @@ static void NAME(widths)(const double *lo, const double *hi, const double *u, pt
 #include "products.inc"
 #include "logistic.inc"
 
+extern const lap_transport NAME(lap_transport);
+
 const lap_table NAME(lap_table) = {
     TEXT(LAP_LEVEL), NAME(collapse), NAME(places), NAME(exp), NAME(add_up), NAME(decays), NAME(steps),
     NAME(levels_up_to), NAME(solve), NAME(thresholds), NAME(shares), NAME(insides), NAME(widths),
     NAME(cdf), NAME(pull_sums), NAME(pull_entries), NAME(push_sums), NAME(push_entries),
     NAME(softmax), NAME(logistic_sums), NAME(logistic_entries),
+    &NAME(lap_transport),
 };

@@ -9,6 +9,8 @@
 #ifndef LAPSUM_LOOPS_H
 #define LAPSUM_LOOPS_H
 
+#include "transport/plan.h"
+
 #include <stddef.h>
 #include <stdint.h>
 
@@ -133,6 +135,7 @@ typedef struct {
     /* F(t) and f(t), the sum of which is returned. */
     double (*logistic_entries)(const double *x, ptrdiff_t n, double sign, double anchor,
                                double rate, double u, double *p, double *slopes);
+    const lap_transport *transport;
 } lap_table;
 
 /* The table of a level, or NULL if the processor or this build lacks it; "" is the best there is. */

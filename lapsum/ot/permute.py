@@ -1,0 +1,212 @@
+"""Ordering one thing by another, along a plan."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from .._backends.types import Array, Floats, any_in_lane
+from .._core.call import evaluate, rule_of
+from .._core.checks import check_flag
+from .._core.layout import AlongAxis, Layout, batch_of
+from .._core.rule import Tangents
+from .rule import SinkhornRule
+
+if TYPE_CHECKING:
+    from numpy.typing import ArrayLike
+
+
+def sinkhorn_permute(
+    x: ArrayLike,
+    values: ArrayLike,
+    epsilon: ArrayLike,
+    *,
+    weights: ArrayLike | None = None,
+    targets: ArrayLike | None = None,
+    target_weights: ArrayLike | None = None,
+    squash: str | None = "logistic",
+    axis: int = -1,
+    descending: bool = False,
+    transpose: bool = False,
+    workers: int | None = None,
+) -> Any:
+    r"""Order one thing by another: the mean of values over the plan of the keys.
+
+    .. math:: y_j = \frac{1}{b_j} \sum_i P_{ij} v_i \qquad \text{or, transposed,} \qquad
+       y_i = \frac{1}{a_i} \sum_j P_{ij} v_j
+
+    with the plan P and the shares a and b as in `sinkhorn_rank`.  As epsilon tends to zero, for as
+    many targets of equal weight as entries, this is ``values[np.argsort(x)]``; transposed, each
+    entry is given the value of its rank, which is quantile normalisation.
+
+    Parameters
+    ----------
+    x : array_like
+        The keys.
+    values : array_like
+        What is ordered, one for each key; transposed, one for each target.  Of the shape of `x` but
+        along `axis`, or 1-D along it.
+    epsilon : array_like
+        Positive strength of the entropy, as in `sinkhorn_rank`.
+    weights : array_like, optional
+        Non-negative weights of the keys, of the shape of `x` or 1-D along `axis`.
+    targets : array_like, optional
+        Ascending points, as in `sinkhorn_rank`.
+    target_weights : array_like, optional
+        Non-negative weights of the targets; equal by default.
+    squash : {"logistic", None}, optional
+        How the keys are squashed before they are transported, as in `sinkhorn_rank`.
+    axis : int, optional
+        Axis along which to order.
+    descending : bool, optional
+        Whether the value of the largest key comes first: the targets are counted from the last.
+    transpose : bool, optional
+        Whether to take means over the targets, one for each key.
+    workers : int, optional
+        Number of threads, which share the lanes: one by default; negative numbers count from the
+        CPUs, and 0 is a ValueError.
+
+    Returns
+    -------
+    ndarray
+        One value for each target, or for each key if transposed, along `axis`; float dtype of `x`
+        and `values`.
+
+    Raises
+    ------
+    ValueError
+        As `sinkhorn_rank`.
+    TypeError
+        If an argument is not made of real numbers of at most 64 bits.
+    RuntimeError, MemoryError
+        As `sinkhorn_rank`.
+
+    See Also
+    --------
+    SinkhornPlan : Many products with one plan.
+    sinkhorn_sort : The keys themselves as values.
+    lapsum.soft_permute : The same with a soft permutation, in O(n log n).
+
+    Notes
+    -----
+    Solution, cost and derivatives are those of `sinkhorn_rank`.  Tied keys count the same.  A NaN
+    among the keys or the values, of non-zero weight, makes its lane NaN.  Infinite ones are the
+    limit of large ones, as in `sinkhorn_sort`.
+
+    References
+    ----------
+    .. [1] M. Cuturi, O. Teboul, J.-P. Vert, "Differentiable Ranks and Sorting using Optimal
+       Transport", NeurIPS 2019.
+
+    Examples
+    --------
+    >>> import lapsum
+    >>> lapsum.ot.sinkhorn_permute([3.0, 1.0, 2.0], [30.0, 10.0, 20.0], 1e-3).round(3)
+    array([10., 20., 30.])
+
+    Two samples with the quantiles of a third:
+
+    >>> samples = [[3.0, 1.0, 2.0], [40.0, 60.0, 10.0]]
+    >>> reference = [0.0, 5.0, 7.0]
+    >>> lapsum.ot.sinkhorn_permute(samples, reference, 1e-3, transpose=True).round(3)
+    array([[7., 0., 5.],
+           [5., 7., 0.]])
+    """
+    return evaluate(
+        SinkhornPermute,
+        x,
+        values,
+        epsilon,
+        weights=weights,
+        targets=targets,
+        target_weights=target_weights,
+        squash=squash,
+        axis=axis,
+        descending=descending,
+        transpose=transpose,
+        workers=workers,
+    )
+
+
+@rule_of(sinkhorn_permute)
+class SinkhornPermute(SinkhornRule):
+    """The rule of `sinkhorn_permute`."""
+
+    def __init__(
+        self,
+        workers: int | None,
+        x: Any,
+        values: Any,
+        epsilon: Any,
+        *,
+        weights: Any = None,
+        targets: Any = None,
+        target_weights: Any = None,
+        squash: Any = "logistic",
+        axis: int = -1,
+        descending: bool = False,
+        transpose: bool = False,
+    ) -> None:
+        self.at_entries = check_flag("transpose", transpose)
+        super().__init__(
+            workers,
+            x,
+            epsilon,
+            weights=weights,
+            targets=targets,
+            target_weights=target_weights,
+            squash=squash,
+            axis=axis,
+            descending=descending,
+            more={"values": values},
+        )
+        nan = any_in_lane(np.isnan(self._values))
+        if nan.any():
+            self.nan_lanes = nan if self.nan_lanes is None else self.nan_lanes | nan
+
+    def _layout(self, name: str, array: Array) -> Layout:
+        if not self.at_entries:
+            length = self.n
+        elif self.targets_given:
+            length = self.m
+        else:
+            length = self.m = array.shape[-1 if array.ndim == 1 else self.axis]
+        shape = array.shape
+        if shape == (length,):
+            return AlongAxis(self.kernels, shape, -1, self.batch)
+        fits = len(shape) == len(self.batch) + 1 and shape[self.axis] == length
+        if fits and batch_of(name, shape, self.axis) == self.batch:
+            return AlongAxis(self.kernels, shape, self.axis, self.batch)
+        raise ValueError(
+            f"`values` of shape {shape} must have length {length} along axis {self.axis}, and be "
+            "1-D or have the other axes of `x`"
+        )
+
+    @property
+    def _values(self) -> Floats:
+        """The values; those of absent keys that are not finite as zeros."""
+        values: Floats = self.lanes["values"]
+        weights = self.lanes.get("target_weights" if self.at_entries else "weights")
+        if weights is None:
+            return values
+        return np.where((weights == 0.0) & ~np.isfinite(values), 0.0, values)
+
+    def carried(self) -> Floats:
+        """Return the values."""
+        values = self._values
+        values = np.where(np.isnan(values), 0.0, values)
+        return values[:, ::-1] if self.at_entries and self.descending else values
+
+    def carried_push(self, tangents: Tangents, b_dot: Floats | None) -> Floats | None:
+        """Return the tangent of the values."""
+        if "values" not in tangents:
+            return None
+        dot = np.where(np.isfinite(self.lanes["values"]), tangents["values"], 0.0)
+        return dot[:, ::-1] if self.at_entries and self.descending else dot
+
+    def carried_pull(self, bar: Floats, bars: dict[str, Floats]) -> Floats | None:
+        """Add the cotangent of the values."""
+        bar = bar[:, ::-1] if self.at_entries and self.descending else bar
+        bars["values"] = np.where(np.isfinite(self.lanes["values"]), bar, 0.0)
+        return None

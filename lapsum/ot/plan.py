@@ -1,0 +1,217 @@
+"""The plan of a transport as a linear operator."""
+
+from __future__ import annotations
+
+from math import prod
+from typing import Any
+
+import numpy as np
+
+from .._backends.types import Array, Floats
+from .._core.arguments import array_beside, float_dtype
+from .._core.call import quiet
+from .ranks import SinkhornSort
+
+
+class SinkhornPlan:
+    r"""Plan of the entropic transport of a 1-D array to targets, as a linear operator.
+
+    .. math:: P = \operatorname*{argmin}_{P 1 = a,\ P^T 1 = b} \sum_{ij} P_{ij} (z_i - y_j)^2
+       + \varepsilon \sum_{ij} P_{ij} \log P_{ij}, \qquad
+       P_{ij} = a_i b_j e^{(f_i + g_j - (z_i - y_j)^2)/\varepsilon}
+
+    with z the squashed entries, and all else as in `sinkhorn_rank`.
+
+    Parameters
+    ----------
+    x : array_like, shape (n,)
+        The entries.
+    epsilon : float
+        Positive strength of the entropy.
+    weights : array_like, shape (n,), optional
+        Non-negative weights of the entries.
+    targets, target_weights : array_like, shape (m,), optional
+        Ascending points and their weights, as in `sinkhorn_rank`.
+    squash : {"logistic", None}, optional
+        As in `sinkhorn_rank`.
+
+    Attributes
+    ----------
+    shape : tuple of int
+        (n, m): a row for each entry, a column for each target.
+    dtype : numpy.dtype
+        float64.
+    marginals : tuple of ndarray
+        The sums a over rows and b over columns, each of which adds up to one.
+    points : tuple of ndarray
+        The squashed entries z and the targets y.
+    potentials : tuple of ndarray
+        f and g, of which a constant can be added to one and subtracted from the other; here the
+        mean of g is zero.
+    T, H : SinkhornPlan
+        The transpose, which is the adjoint.
+
+    Raises
+    ------
+    ValueError
+        If `x` is not 1-D or not finite, or as `sinkhorn_rank`.
+    TypeError
+        If an argument is not made of real numbers of at most 64 bits.
+    RuntimeError, MemoryError
+        As `sinkhorn_rank`.
+
+    See Also
+    --------
+    sinkhorn_permute : One product, over a marginal, with derivatives.
+
+    Notes
+    -----
+    The plan is solved for once, and a product costs as much as one evaluation of it, without the
+    matrix, which `toarray` alone forms.  The potentials are as large as the squared distances, and
+    so are their errors over rounding; products are made without them.
+
+    References
+    ----------
+    .. [1] M. Cuturi, "Sinkhorn Distances: Lightspeed Computation of Optimal Transport", NIPS 2013.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import lapsum
+    >>> P = lapsum.ot.SinkhornPlan([3.0, 1.0, 2.0], 0.05)
+    >>> (P @ np.ones(3)).round(3)
+    array([0.333, 0.333, 0.333])
+    >>> (3.0 * (P.T @ np.array([3.0, 1.0, 2.0]))).round(2)
+    array([1.06, 2.  , 2.94])
+    """
+
+    __array_ufunc__ = None  # so that `array @ P` is ours
+
+    def __init__(
+        self,
+        x: Any,
+        epsilon: Any,
+        *,
+        weights: Any = None,
+        targets: Any = None,
+        target_weights: Any = None,
+        squash: Any = "logistic",
+    ) -> None:
+        if np.ndim(x) != 1:
+            raise ValueError(f"`x` must be 1-D, got shape {np.shape(x)}")
+        with quiet():
+            rule = SinkhornSort(
+                None,
+                x,
+                epsilon,
+                weights=weights,
+                targets=targets,
+                target_weights=target_weights,
+                squash=squash,
+            )
+            rule.linearize()
+        if not np.isfinite(rule.lanes["x"]).all():
+            raise ValueError("`x` must be finite")
+        self._kernels = rule.kernels
+        self._coupling = rule.coupling
+        (self._z,) = rule.squashed.z
+        self._epsilon = float(rule.lanes["epsilon"][0])
+        (self._a,), (self._b,) = rule.entry_weights.shares, rule.target_weights.shares
+        self._transposed = False
+        self.shape: tuple[int, int] = (rule.n, rule.m)
+        self.dtype = np.dtype(np.float64)
+
+    def __repr__(self) -> str:
+        rows, columns = self.shape
+        transposed = " transposed" if self._transposed else ""
+        return f"<{rows}x{columns} SinkhornPlan{transposed}, epsilon={self._epsilon!r}>"
+
+    def _pair(self, entries: Floats, targets: Floats) -> tuple[Floats, Floats]:
+        pair = entries.copy(), targets.copy()
+        return pair[::-1] if self._transposed else pair
+
+    @property
+    def marginals(self) -> tuple[Floats, Floats]:
+        """The sums over rows and over columns."""
+        return self._pair(self._a, self._b)
+
+    @property
+    def points(self) -> tuple[Floats, Floats]:
+        """The points of the rows and of the columns."""
+        return self._pair(self._z, self._coupling.targets[0])
+
+    @property
+    def potentials(self) -> tuple[Floats, Floats]:
+        """The potentials of the rows and of the columns."""
+        with quiet():
+            entries, targets = self._coupling.potentials()
+        shift = targets.mean() if targets.size else 0.0
+        return self._pair(self._coupling.unsort(entries)[0] + shift, targets[0] - shift)
+
+    @property
+    def T(self) -> SinkhornPlan:
+        """The transpose."""
+        other = object.__new__(SinkhornPlan)
+        other.__dict__.update(
+            self.__dict__, _transposed=not self._transposed, shape=self.shape[::-1]
+        )
+        return other
+
+    @property
+    def H(self) -> SinkhornPlan:
+        """The adjoint, which is the transpose."""
+        return self.T
+
+    def matvec(self, v: Any) -> Array:
+        """Product with a vector of shape (m,) or (m, 1)."""
+        v = self._operand(v)
+        _, m = self.shape
+        if v.shape not in ((m,), (m, 1)):
+            raise ValueError(f"`v` must have shape {(m,)} or {(m, 1)}, got {v.shape}")
+        return self._multiply(v)
+
+    def rmatvec(self, v: Any) -> Array:
+        """Product of the transpose with a vector."""
+        return self.T.matvec(v)
+
+    def matmat(self, v: Any) -> Array:
+        """Product with a matrix of shape (m, k)."""
+        v = self._operand(v)
+        _, m = self.shape
+        if v.ndim != 2 or v.shape[0] != m:
+            raise ValueError(f"`v` must have shape ({m}, k), got {v.shape}")
+        return self._multiply(v)
+
+    def rmatmat(self, v: Any) -> Array:
+        """Product of the transpose with a matrix."""
+        return self.T.matmat(v)
+
+    def __matmul__(self, v: Any) -> Array:
+        v = self._operand(v)
+        return self.matvec(v) if v.ndim == 1 else self.matmat(v)
+
+    def __rmatmul__(self, v: Any) -> Array:
+        v = self._operand(v)
+        return self.T.matvec(v) if v.ndim == 1 else self.T.matmat(v.T).T
+
+    def toarray(self) -> Floats:
+        """Return the matrix."""
+        matrix: Floats = self._coupling.matrix()[0] * self._a[:, None]
+        return matrix.T if self._transposed else matrix
+
+    def _operand(self, v: Any) -> Array:
+        array = array_beside(self._kernels, "v", v)
+        return array.astype(np.result_type(float_dtype(v, array), np.float64))
+
+    def _multiply(self, v: Array) -> Array:
+        """Multiply the columns of `v`, one after the other."""
+        c = self._coupling
+        columns = np.ascontiguousarray(v.reshape(len(v), -1).T)
+        out = np.empty((self.shape[0], prod(v.shape[1:])))
+        with quiet():
+            for k, column in enumerate(columns):
+                if self._transposed:
+                    out[:, k] = self._b * c.mean_at_targets(c.sort(column[None]))[0]
+                else:
+                    out[:, k] = self._a * c.unsort(c.mean_at_entries(column[None]))[0]
+        return out.reshape(self.shape[0], *v.shape[1:])

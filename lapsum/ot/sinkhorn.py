@@ -1,0 +1,147 @@
+"""The plan between entries and targets on a line: its solution, and means over it."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from .._backends.numpy.transport import Plan, Points, Transport
+from .._backends.types import Floats, Indices
+
+# Stands for a weight of zero where a plan divides by weights: what has it influences nothing else,
+# and its own quotients are the limit.
+ABSENT = 1e-150
+
+
+class Coupling:
+    """Entropic optimal transport of entries to targets, for lanes of equal lengths.
+
+    Parameters
+    ----------
+    kernels : Transport
+    entries, entry_weights : array, shape (lanes, n)
+        Finite, in any order; weights add up to one.
+    targets, target_weights : array, shape (lanes, m)
+        Finite, ascending; weights add up to one.
+    epsilon : array, shape (lanes,)
+
+    Notes
+    -----
+    The plan is solved for in one number a column, and its rows follow; columns are the fewer of the
+    two.  Both ways, a mean over the plan is one over its rows or one over its columns.
+    """
+
+    def __init__(
+        self,
+        kernels: Transport,
+        entries: Floats,
+        entry_weights: Floats,
+        targets: Floats,
+        target_weights: Floats,
+        epsilon: Floats,
+    ) -> None:
+        self.kernels = kernels
+        self.epsilon = epsilon
+        self.shape_of_entries, self.shape_of_targets = entries.shape, targets.shape
+        self.order = np.argsort(entries, axis=-1, kind="stable")
+        self.entries, self.targets = np.take_along_axis(entries, self.order, axis=-1), targets
+        self.entry_weights = np.take_along_axis(entry_weights, self.order, axis=-1)
+        self.target_weights = target_weights
+        self.first_of_ties = _first_of_ties(self.entries), _first_of_ties(targets)
+        self.empty = not (entries.size and targets.size)
+        self.entries_are_rows = entries.shape[1] >= targets.shape[1]
+        rows = _points(self.entries, self.entry_weights)
+        columns = _points(targets, target_weights)
+        if not self.entries_are_rows:
+            rows, columns = columns, rows
+        columns = columns._replace(weights=np.maximum(columns.weights, ABSENT))
+        rate = np.minimum(2.0 / epsilon, 1e300)
+        edge, shift = (np.zeros(0), np.zeros(0))
+        if not self.empty:
+            edge, shift = kernels.solve(rows, columns, rate)
+        self.plan = Plan(rows, rows, columns, edge, shift, rate)
+
+    def sort(self, values: Floats) -> Floats:
+        """Return lanes of entries in ascending order."""
+        return np.take_along_axis(values, self.order, axis=-1)
+
+    def unsort(self, values: Floats) -> Floats:
+        """Undo `sort`."""
+        out = np.empty_like(values)
+        np.put_along_axis(out, self.order, values, axis=-1)
+        return out
+
+    def mean_at_entries(self, values: Floats) -> Floats:
+        """Return, for each entry in ascending order, the mean of values of the targets."""
+        if self.empty:
+            return np.full(self.shape_of_entries, np.nan)
+        mean = self._mean(values, self.entries_are_rows).reshape(self.shape_of_entries)
+        return _level(mean, self.first_of_ties[0])
+
+    def mean_at_targets(self, values: Floats) -> Floats:
+        """Return, for each target, the mean of values of the entries in ascending order."""
+        if self.empty:
+            return np.full(self.shape_of_targets, np.nan)
+        mean = self._mean(values, not self.entries_are_rows).reshape(self.shape_of_targets)
+        return _level(mean, self.first_of_ties[1])
+
+    def matrix(self) -> Floats:
+        """Return the plan, each row divided by its weight: (lanes, n, m), in the caller's order."""
+        lanes, n = self.shape_of_entries
+        m = self.shape_of_targets[1]
+        if self.empty:
+            return np.zeros((lanes, n, m))
+        matrix = self.kernels.matrix(self.plan)
+        if not self.entries_are_rows:
+            weights = self.plan.rows.weights.reshape(self.shape_of_targets)
+            shares = self.plan.columns.weights.reshape(self.shape_of_entries)
+            matrix = np.swapaxes(matrix * weights[:, :, None], 1, 2) / shares[:, :, None]
+        out = np.empty_like(matrix)
+        np.put_along_axis(out, self.order[:, :, None], matrix, axis=1)
+        return out
+
+    def potentials(self) -> tuple[Floats, Floats]:
+        """Return f, of the entries in ascending order, and g, up to a constant between them."""
+        p, epsilon = self.plan, self.epsilon[:, None]
+        shapes = self.shape_of_entries, self.shape_of_targets
+        if self.empty:
+            return np.zeros(shapes[0]), np.zeros(shapes[1])
+        rows, columns = shapes if self.entries_are_rows else shapes[::-1]
+        x, y = p.rows.at.reshape(rows), p.columns.at.reshape(columns)
+        edge, shift = p.edge.reshape(columns)[:, :-1], p.shift.reshape(columns)[:, :-1]
+        steps = np.diff(y, axis=-1) * (y[:, 1:] + y[:, :-1] - 2.0 * edge) + epsilon * shift
+        g = np.concatenate([np.zeros((len(y), 1)), np.cumsum(steps, axis=-1)], axis=-1)
+        logs, top = self.kernels.row_sums(p)
+        at = top.reshape(rows)
+        cost = (x - np.take_along_axis(y, at, axis=-1)) ** 2
+        f = cost - np.take_along_axis(g, at, axis=-1) - epsilon * logs.reshape(rows)
+        return (f, g) if self.entries_are_rows else (g, f)
+
+    def _mean(self, values: Floats, at_rows: bool) -> Floats:
+        flat = np.ascontiguousarray(values).reshape(-1)
+        if at_rows:
+            mean, _ = self.kernels.products(self.plan, s=flat)
+        else:
+            _, mean = self.kernels.products(self.plan, v=flat)
+        assert mean is not None
+        return mean
+
+
+def _points(at: Floats, weights: Floats) -> Points:
+    lanes, n = at.shape
+    starts: Indices = np.arange(lanes + 1, dtype=np.intp) * n
+    return Points(at.reshape(-1), np.ascontiguousarray(weights).reshape(-1), starts)
+
+
+def _first_of_ties(x: Floats) -> Indices | None:
+    """Return, for each element of ascending lanes, the first that equals it; None without ties."""
+    tied = x[:, 1:] == x[:, :-1]
+    if not tied.any():
+        return None
+    at = np.where(tied, 0, np.arange(1, x.shape[1]))
+    start = np.zeros((len(x), 1), at.dtype)
+    return np.maximum.accumulate(np.concatenate([start, at], axis=-1), axis=-1)
+
+
+def _level(values: Floats, first: Indices | None) -> Floats:
+    """Return values, those of ties as that of the first: they differ in rounding alone."""
+    return values if first is None else np.take_along_axis(values, first, axis=-1)

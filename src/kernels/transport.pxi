@@ -1,0 +1,241 @@
+# Plans of optimal transport between measures on a line, see transport/plan.h.
+#
+# Lanes may differ in length: lane l of an array has the elements from[l] to from[l + 1], with
+# `at` = (rows, nodes, columns) the three kinds of `from`.  Nodes stand for rows where sums over
+# these are asked for.  Edges and shifts have one element a column, of which the last is not used.
+
+cdef inline const double *_from(const double[::1] a, Py_ssize_t start) noexcept nogil:
+    """None for an array that is None, and any address in one that is empty."""
+    if a is None:
+        return NULL
+    return <const double*>&a[0] + start if a.shape[0] else NULL
+
+
+cdef inline double *_into(double[::1] a, Py_ssize_t start) noexcept nogil:
+    if a is None:
+        return NULL
+    return <double*>&a[0] + start if a.shape[0] else NULL
+
+
+cdef inline lap_plan _plan(
+    const double[::1] x, const double[::1] a, const double[::1] y, const double[::1] b,
+    const double[::1] edge, double[::1] shift, const double[::1] rate,
+    const Py_ssize_t[::1] rows, const Py_ssize_t[::1] columns, Py_ssize_t l,
+) noexcept nogil:
+    cdef lap_plan p
+    p.x, p.a = _from(x, rows[l]), _from(a, rows[l])
+    p.y, p.b = _from(y, columns[l]), _from(b, columns[l])
+    p.edge, p.shift = _from(edge, columns[l]), _into(shift, columns[l])
+    p.n, p.m = rows[l + 1] - rows[l], columns[l + 1] - columns[l]
+    p.rate = rate[l]
+    return p
+
+
+def transport_edges(
+    const double[::1] x,                # IN  nodes, ascending in each lane
+    const double[::1] a,                # IN  their weights
+    const double[::1] b,                # IN  weights of the columns; both add up to one
+    const Py_ssize_t[::1] nodes,        # IN
+    const Py_ssize_t[::1] columns,      # IN
+    double[::1] edge,                   # OUT where the hard plan goes to the next column
+    Py_ssize_t start, Py_ssize_t stop,
+):
+    """An edge is amid two nodes if the columns up to it have the mass of the nodes up to there."""
+    cdef Py_ssize_t l, i, j, near
+    cdef double mass, level, slack
+    with nogil:
+        for l in range(start, stop):
+            i, mass, level = nodes[l], a[nodes[l]] if nodes[l + 1] > nodes[l] else 0.0, 0.0
+            for j in range(columns[l], columns[l + 1]):
+                level += b[j]
+                slack = 1e-12 * level
+                while i + 1 < nodes[l + 1] and mass < level - slack:
+                    i += 1
+                    mass += a[i]
+                near = i
+                if i + 1 < nodes[l + 1] and mass <= level + slack:
+                    near = i + 1
+                edge[j] = 0.5 * x[i] + 0.5 * x[near] if i < nodes[l + 1] else 0.0
+
+
+def transport_solve(
+    const double[::1] x,                # IN  nodes
+    const double[::1] a,                # IN
+    const double[::1] y,                # IN  columns
+    const double[::1] b,                # IN
+    const double[::1] edge,             # IN
+    double[::1] shift,                  # INOUT
+    const double[::1] rate,             # IN  2/epsilon
+    const Py_ssize_t[::1] nodes,        # IN
+    const Py_ssize_t[::1] columns,      # IN
+    double[::1] error,                  # OUT one a lane
+    Py_ssize_t[::1] evaluations,        # OUT
+    int[::1] status,                    # OUT
+    Py_ssize_t start, Py_ssize_t stop,
+):
+    cdef Py_ssize_t l
+    cdef lap_plan p
+    with nogil:
+        for l in range(start, stop):
+            p = _plan(x, a, y, b, edge, shift, rate, nodes, columns, l)
+            status[l] = _table.transport.solve(&p, &error[l], <ptrdiff_t*>&evaluations[l])
+
+
+def transport_products(
+    const double[::1] x,                # IN  rows
+    const double[::1] a,                # IN
+    const double[::1] y,                # IN
+    const double[::1] b,                # IN
+    const double[::1] edge,             # IN
+    double[::1] shift,                  # IN
+    const double[::1] rate,             # IN
+    const Py_ssize_t[::1] rows,         # IN
+    const Py_ssize_t[::1] columns,      # IN
+    const double[::1] s,                # IN  one a column, or None
+    const double[::1] v,                # IN  one a row, or None
+    double[::1] over_columns,           # OUT sum_j Pi_ij s_j, or None
+    double[::1] column_sums,            # OUT sum_i a_i Pi_ij, or None
+    double[::1] over_rows,              # OUT sum_i a_i Pi_ij v_i, or None
+    double[::1] log_sums,               # OUT of e^E over columns, relative to the top, or None
+    Py_ssize_t[::1] top,                # OUT the column that is the top, or None
+    int[::1] status,                    # OUT
+    Py_ssize_t start, Py_ssize_t stop,
+):
+    cdef Py_ssize_t l
+    cdef lap_plan p
+    cdef ptrdiff_t *tops
+    with nogil:
+        for l in range(start, stop):
+            p = _plan(x, a, y, b, edge, shift, rate, rows, columns, l)
+            tops = NULL
+            if top is not None and p.n > 0:
+                tops = <ptrdiff_t*>&top[rows[l]]
+            status[l] = _table.transport.products(
+                &p, _from(s, columns[l]), _from(v, rows[l]), _into(over_columns, rows[l]),
+                _into(column_sums, columns[l]), _into(over_rows, columns[l]),
+                _into(log_sums, rows[l]), tops,
+            )
+
+
+def transport_matrix(
+    const double[::1] x,                # IN  n rows in each lane
+    const double[::1] a,                # IN
+    const double[::1] y,                # IN  and m columns
+    const double[::1] b,                # IN
+    const double[::1] edge,             # IN
+    double[::1] shift,                  # IN
+    const double[::1] rate,             # IN
+    const Py_ssize_t[::1] rows,         # IN
+    const Py_ssize_t[::1] columns,      # IN
+    double[:, :, ::1] out,              # OUT (lanes, n, m): Pi
+    int[::1] status,                    # OUT
+    Py_ssize_t start, Py_ssize_t stop,
+):
+    cdef Py_ssize_t l
+    cdef lap_plan p
+    with nogil:
+        for l in range(start, stop):
+            p = _plan(x, a, y, b, edge, shift, rate, rows, columns, l)
+            status[l] = _table.transport.matrix(&p, &out[l, 0, 0])
+
+
+def transport_equations(
+    const double[::1] x,                # IN  nodes
+    const double[::1] a,                # IN
+    const double[::1] y,                # IN
+    const double[::1] b,                # IN
+    const double[::1] edge,             # IN
+    double[::1] shift,                  # IN
+    const double[::1] rate,             # IN
+    const Py_ssize_t[::1] nodes,        # IN
+    const Py_ssize_t[::1] columns,      # IN
+    double[::1] z,                      # INOUT the right side, then the solution
+    int[::1] status,                    # OUT
+    Py_ssize_t start, Py_ssize_t stop,
+):
+    cdef Py_ssize_t l
+    cdef lap_plan p
+    with nogil:
+        for l in range(start, stop):
+            p = _plan(x, a, y, b, edge, shift, rate, nodes, columns, l)
+            status[l] = _table.transport.equations(&p, _into(z, columns[l]))
+
+
+def transport_pull(
+    const double[::1] x,                # IN  rows
+    const double[::1] a,                # IN
+    const double[::1] nodes_x,          # IN
+    const double[::1] nodes_a,          # IN
+    const double[::1] y,                # IN
+    const double[::1] b,                # IN
+    const double[::1] edge,             # IN
+    double[::1] shift,                  # IN
+    const double[::1] rate,             # IN
+    const Py_ssize_t[::1] rows,         # IN
+    const Py_ssize_t[::1] nodes,        # IN
+    const Py_ssize_t[::1] columns,      # IN
+    const double[::1] r,                # IN  as in plan.h
+    const double[::1] c,                # IN
+    const double[::1] d,                # IN  or None
+    double[::1] lambda_,                # OUT
+    double[::1] mean_lambda,            # OUT
+    double[::1] mean_c,                 # OUT
+    double[::1] x_bar,                  # OUT
+    double[::1] y_bar,                  # OUT
+    double[::1] column_sums,            # OUT
+    int[::1] status,                    # OUT
+    Py_ssize_t start, Py_ssize_t stop,
+):
+    cdef Py_ssize_t l, i, j
+    cdef lap_plan p, q
+    with nogil:
+        for l in range(start, stop):
+            i, j = rows[l], columns[l]
+            p = _plan(x, a, y, b, edge, shift, rate, rows, columns, l)
+            q = _plan(nodes_x, nodes_a, y, b, edge, shift, rate, nodes, columns, l)
+            status[l] = _table.transport.pull(
+                &p, &q, _from(r, i), _from(c, j), _from(d, j), _into(lambda_, j),
+                _into(mean_lambda, i), _into(mean_c, i), _into(x_bar, i), _into(y_bar, j),
+                _into(column_sums, j),
+            )
+
+
+def transport_push(
+    const double[::1] x,                # IN  rows
+    const double[::1] a,                # IN
+    const double[::1] nodes_x,          # IN
+    const double[::1] nodes_a,          # IN
+    const double[::1] y,                # IN
+    const double[::1] b,                # IN
+    const double[::1] edge,             # IN
+    double[::1] shift,                  # IN
+    const double[::1] rate,             # IN
+    const Py_ssize_t[::1] rows,         # IN
+    const Py_ssize_t[::1] nodes,        # IN
+    const Py_ssize_t[::1] columns,      # IN
+    const double[::1] x_dot,            # IN  tangents; None: zero
+    const double[::1] y_dot,            # IN
+    const double[::1] a_dot,            # IN
+    const double[::1] b_dot,            # IN
+    const double[::1] s,                # IN  one a column, or None
+    const double[::1] over_columns,     # IN  sum_j Pi_ij s_j, or None
+    double[::1] over_columns_dot,       # OUT or None
+    const double[::1] v,                # IN  one a row, or None
+    const double[::1] over_rows,        # IN  the mean of v in each column, or None
+    double[::1] over_rows_dot,          # OUT or None
+    int[::1] status,                    # OUT
+    Py_ssize_t start, Py_ssize_t stop,
+):
+    cdef Py_ssize_t l, i, j
+    cdef lap_plan p, q
+    with nogil:
+        for l in range(start, stop):
+            i, j = rows[l], columns[l]
+            p = _plan(x, a, y, b, edge, shift, rate, rows, columns, l)
+            q = _plan(nodes_x, nodes_a, y, b, edge, shift, rate, nodes, columns, l)
+            status[l] = _table.transport.push(
+                &p, &q, _from(x_dot, i), _from(y_dot, j), _from(a_dot, i), _from(b_dot, j),
+                _from(s, j), _from(over_columns, i),
+                _into(over_columns_dot, i), _from(v, i), _from(over_rows, j),
+                _into(over_rows_dot, j),
+            )

@@ -1,0 +1,205 @@
+"""Sinkhorn operators against many digits, other libraries, and their own laws."""
+
+import numpy as np
+import pytest
+import scipy.stats
+from mpmath import mp, mpf
+from oracle_transport import DIGITS, Reference
+
+import lapsum
+from lapsum import ot
+
+EPS = 2.0**-52
+
+
+def start_of(x, epsilon, **options):
+    with np.errstate(all="ignore"):
+        return ot.SinkhornPlan(x, epsilon, **options).potentials[1] / epsilon
+
+
+def lane(rng, n, m):
+    return {
+        "x": rng.normal(size=n),
+        "weights": rng.uniform(0.2, 2.0, n),
+        "targets": np.sort(rng.uniform(0.0, 1.0, m)),
+        "target_weights": rng.uniform(0.2, 2.0, m),
+    }
+
+
+def reference(arguments, epsilon, squash):
+    options = {k: v for k, v in arguments.items() if k != "x"}
+    start = start_of(arguments["x"], epsilon, squash=squash, **options)
+    return Reference(arguments["x"], epsilon, squash=squash, start=start, **options)
+
+
+@pytest.mark.parametrize("squash", ["logistic", None])
+@pytest.mark.parametrize(("n", "m"), [(1, 1), (2, 5), (7, 7), (6, 3)])
+@pytest.mark.parametrize("epsilon", [30.0, 0.3, 0.02, 1e-3])
+def test_values_have_all_digits(rng, n, m, epsilon, squash):
+    arguments = lane(rng, n, m)
+    exact = reference(arguments, epsilon, squash)
+    ranks = ot.sinkhorn_rank(epsilon=epsilon, squash=squash, **arguments)
+    total = float(exact.total)
+    np.testing.assert_allclose(ranks, np.array(exact.rank(), float), rtol=0, atol=24 * EPS * total)
+    scale = np.abs(arguments["x"]).max()
+    sort = ot.sinkhorn_sort(epsilon=epsilon, squash=squash, **arguments)
+    np.testing.assert_allclose(sort, np.array(exact.sort(), float), rtol=0, atol=32 * EPS * scale)
+    u, v = rng.normal(size=n), rng.normal(size=m)
+    x = arguments.pop("x")
+    got = ot.sinkhorn_permute(x, u, epsilon, squash=squash, **arguments)
+    np.testing.assert_allclose(got, np.array(exact.at_targets(u), float), rtol=0, atol=64 * EPS)
+    got = ot.sinkhorn_permute(x, v, epsilon, squash=squash, transpose=True, **arguments)
+    np.testing.assert_allclose(got, np.array(exact.at_entries(v), float), rtol=0, atol=64 * EPS)
+
+
+@pytest.mark.parametrize("squash", ["logistic", None])
+@pytest.mark.parametrize(("n", "m"), [(5, 5), (3, 5), (5, 3)])
+@pytest.mark.parametrize("epsilon", [0.3, 0.03, 3e-3])
+@pytest.mark.parametrize("name", ["rank", "sort"])
+def test_derivatives_have_nearly_all_digits(rng, name, n, m, epsilon, squash):
+    func = getattr(ot, f"sinkhorn_{name}")
+    arguments = lane(rng, n, m)
+    options = {k: v for k, v in arguments.items() if k != "x"}
+    start = start_of(arguments["x"], epsilon, squash=squash, **options)
+    lin = lapsum.linearize(func, arguments["x"], epsilon, squash=squash, **options)
+    given = {"x": arguments["x"], "epsilon": epsilon, **options}
+    dots = {k: rng.normal(size=np.shape(v)) for k, v in given.items()}
+    dots["epsilon"] = epsilon
+    step = mpf(10) ** -14
+
+    def moved(sign):
+        with mp.workdps(DIGITS):
+            at = {
+                k: [mpf(float(p)) + sign * step * mpf(float(q)) for p, q in zip(*both, strict=True)]
+                for k, both in ((k, (np.ravel(given[k]), np.ravel(dots[k]))) for k in given)
+            }
+        at["epsilon"] = at["epsilon"][0]
+        return getattr(Reference(squash=squash, start=start, **at), name)()
+
+    with mp.workdps(DIGITS):
+        exact = [float((p - q) / (2 * step)) for p, q in zip(moved(1), moved(-1), strict=True)]
+    tangent = lin.jvp(*(dots[k] for k in lin.parameters))
+    parts = [
+        np.abs(lin.jvp(*(dots[k] if k == p else None for k in lin.parameters))).max()
+        for p in lin.parameters
+    ]
+    assert np.abs(tangent - exact).max() <= 1e-12 * max(parts)
+    bar = rng.normal(size=tangent.shape)
+    pulled = sum(np.sum(p * dots[k]) for p, k in zip(lin.vjp(bar), lin.parameters, strict=True))
+    assert abs(pulled - np.dot(bar, exact)) <= 1e-12 * max(parts) * np.abs(bar).sum()
+
+
+@pytest.mark.parametrize("n", [3, 40, 200])
+@pytest.mark.parametrize("kind", ["normal", "clustered", "cauchy", "ties", "offset", "outliers"])
+@pytest.mark.parametrize("epsilon", [1e2, 0.1, 1e-3, 1e-6])
+def test_marginals_hold_on_nasty_data(rng, kind, n, epsilon):
+    x = {
+        "normal": lambda: rng.normal(size=n),
+        "clustered": lambda: np.r_[1e-4 * rng.normal(size=n // 2), 9 + rng.normal(size=n - n // 2)],
+        "cauchy": lambda: rng.standard_cauchy(n),
+        "ties": lambda: rng.integers(0, 4, n) / 3.0,
+        "offset": lambda: 1e6 + rng.uniform(size=n),
+        "outliers": lambda: np.r_[rng.uniform(size=n - 2), -1e3, 1e300],
+    }[kind]()
+    for m in (n, 5, 2 * n):
+        for squash in ("logistic", None):
+            options = {
+                "weights": rng.uniform(0.1, 1.0, n),
+                "target_weights": rng.uniform(0.1, 1, m),
+            }
+            P = ot.SinkhornPlan(x, epsilon, squash=squash, **options)
+            a, b = P.marginals
+            np.testing.assert_allclose(P @ np.ones(m), a, rtol=1e-14)
+            np.testing.assert_allclose(P.T @ np.ones(n), b, rtol=1e-14)
+            assert np.abs(P.toarray().sum(axis=0) - b).max() <= 64 * EPS * max(b.max(), 1 / n)
+
+
+@pytest.mark.parametrize("descending", [False, True])
+def test_the_hard_limit(rng, descending):
+    x = rng.normal(size=(4, 30))
+    order = -x if descending else x
+    ranks = ot.sinkhorn_rank(x, 1e-9, descending=descending)
+    np.testing.assert_allclose(ranks, scipy.stats.rankdata(order, axis=-1), atol=1e-13)
+    hard = np.sort(x, axis=-1)[:, ::-1] if descending else np.sort(x, axis=-1)
+    np.testing.assert_allclose(ot.sinkhorn_sort(x, 1e-9, descending=descending), hard, atol=1e-13)
+    v = rng.normal(size=(4, 30))
+    got = ot.sinkhorn_permute(x, v, 1e-9, descending=descending)
+    expected = np.take_along_axis(v, np.argsort(order, axis=-1), axis=-1)
+    np.testing.assert_allclose(got, expected, atol=1e-13)
+    back = ot.sinkhorn_permute(x, expected, 1e-9, descending=descending, transpose=True)
+    np.testing.assert_allclose(back, v, atol=1e-13)
+
+
+@pytest.mark.parametrize("n", [1, 2, 11, 50])
+def test_the_hard_limit_of_quantiles(rng, n):
+    x = rng.normal(size=(n, 3))
+    q = np.array([[0.001, 0.1, 0.25], [0.5, 0.77, 0.9999]])
+    got = ot.sinkhorn_quantile(x, q, 1e-9, axis=0)
+    np.testing.assert_allclose(got, np.quantile(x, q, method="hazen", axis=0), atol=1e-13)
+
+
+def test_the_limit_of_much_entropy(rng):
+    x = rng.normal(size=12)
+    np.testing.assert_allclose(ot.sinkhorn_rank(x, 1e300), 6.5)
+    np.testing.assert_allclose(ot.sinkhorn_sort(x, 1e300), x.mean())
+    np.testing.assert_allclose(ot.sinkhorn_quantile(x, 0.1, 1e300), x.mean())
+
+
+def test_ascending_and_descending_ranks_mirror(rng):
+    arguments = lane(rng, 9, 6)
+    up = ot.sinkhorn_rank(epsilon=0.05, **arguments)
+    down = ot.sinkhorn_rank(epsilon=0.05, descending=True, **arguments)
+    np.testing.assert_allclose(up + down, arguments["weights"].sum() + 1.0)
+    # The same problem, mirrored.
+    mirrored = {
+        "x": -arguments["x"],
+        "weights": arguments["weights"],
+        "targets": 1.0 - arguments["targets"][::-1],
+        "target_weights": arguments["target_weights"][::-1],
+    }
+    np.testing.assert_allclose(ot.sinkhorn_rank(epsilon=0.05, **mirrored), down, rtol=1e-13)
+
+
+def test_weights_are_frequencies(rng):
+    x, w = rng.normal(size=6), np.array([1.0, 2.0, 3.0, 1.0, 1.0, 2.0])
+    targets = np.linspace(0.0, 1.0, 7)
+    repeated = np.repeat(x, w.astype(int))
+    ranks = ot.sinkhorn_rank(x, 0.05, weights=w, targets=targets)
+    many = ot.sinkhorn_rank(repeated, 0.05, targets=targets)
+    np.testing.assert_allclose(np.repeat(ranks, w.astype(int)), many, rtol=1e-13)
+    np.testing.assert_allclose(
+        ot.sinkhorn_sort(x, 0.05, weights=w, targets=targets),
+        ot.sinkhorn_sort(repeated, 0.05, targets=targets),
+        rtol=1e-13,
+    )
+
+
+def test_a_shift_of_entries_without_squash_changes_nothing(rng):
+    """The squared cost: only products of entries and targets matter."""
+    x = rng.integers(0, 2**20, 50) / 2.0**20
+    at_zero = ot.sinkhorn_rank(x, 1e-3, squash=None)
+    np.testing.assert_allclose(
+        ot.sinkhorn_rank(x + 2.0**20, 1e-3, squash=None), at_zero, rtol=1e-13
+    )
+
+
+def test_pot_agrees(rng):
+    pot = pytest.importorskip("ot", reason="POT is not installed")
+    x, n, m = np.sort(rng.uniform(size=12)), 12, 9
+    a, b, y = rng.uniform(0.5, 1.0, n), rng.uniform(0.5, 1.0, m), np.linspace(0.0, 1.0, m)
+    a, b = a / a.sum(), b / b.sum()
+    cost = (x[:, None] - y) ** 2
+    theirs = pot.sinkhorn(a, b, cost, 0.05, method="sinkhorn_log", stopThr=1e-15, numItermax=10**5)
+    P = ot.SinkhornPlan(x, 0.05, weights=a, targets=y, target_weights=b, squash=None)
+    np.testing.assert_allclose(P.toarray(), theirs, rtol=0, atol=1e-14)
+
+
+def test_ott_agrees(rng):
+    jax = pytest.importorskip("jax", reason="JAX is not installed")
+    soft_sort = pytest.importorskip("ott.tools.soft_sort", reason="OTT is not installed")
+    jax.config.update("jax_enable_x64", True)
+    x = rng.normal(size=15)
+    options = {"epsilon": 0.05, "threshold": 1e-14, "max_iterations": 10**6}
+    np.testing.assert_allclose(ot.sinkhorn_sort(x, 0.05), soft_sort.sort(x, **options), atol=1e-10)
+    theirs = np.asarray(soft_sort.quantile(x, q=np.array([0.3]), **options))
+    np.testing.assert_allclose(ot.sinkhorn_quantile(x, [0.3], 0.05), theirs, atol=1e-10)
