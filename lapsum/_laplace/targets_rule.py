@@ -23,10 +23,10 @@ from .._core.layout import (
     normalize_axes,
     pack_all,
     scalar_layout,
-    shape_along_axis,
     weights_layout,
 )
 from .._core.rule import Rule
+from .._core.shapes import shape_along_axis
 from .sources import Sources
 
 

@@ -26,10 +26,10 @@ from .._core.layout import (
     normalize_axis,
     pack_all,
     scalar_layout,
-    shape_along_axis,
     with_nan,
 )
 from .._core.rule import Rule, Tangents
+from .._core.shapes import shape_along_axis
 from .._laplace.product import Product, reverse_if
 from .._laplace.sources import Sources
 
@@ -211,9 +211,7 @@ class SoftPermute(Rule):
     @classmethod
     def result_shape(cls, shapes: Mapping[str, Shape], axes: Shape | None, **options: Any) -> Shape:
         """Return the shape of the result."""
-        if axes is None:
-            return (prod(shapes["x"]),)
-        return shape_along_axis(shapes, cls.along_axis, axes[0])
+        return shape_along_axis(shapes, cls.along_axis, axes[0]) if axes else (prod(shapes["x"]),)
 
     @cached_property
     def sources(self) -> Sources:

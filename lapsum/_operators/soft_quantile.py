@@ -13,8 +13,9 @@ from .._backends.types import Array, Flags, Floats, sum_in_lane
 from .._core.call import evaluate, operator, rule_of
 from .._core.checks import check_flag
 from .._core.entries_rule import EntriesRule, FusedCotangents, FusedTangent
-from .._core.layout import Reduced, Shape, reduced_shape
+from .._core.layout import Reduced, Shape
 from .._core.rule import Tangents
+from .._core.shapes import reduced_shape
 from .._laplace.selection import Question, Selection, select_quantiles
 from .._laplace.sources import Sources
 from .._laplace.thresholds import Thresholds, thresholds_at

@@ -361,7 +361,7 @@ def test_bad_values_name_the_argument(lowering):
         lapsum.soft_rank(x.astype(complex), 0.1)
     with pytest.raises(TypeError, match="`alpha` must be real numbers"):
         lapsum.soft_rank(x, "a")
-    with pytest.raises(TypeError, match="`axis` must be one integer"):
+    with pytest.raises(TypeError, match="`axis` must be an integer"):
         lapsum.soft_rank(x, 0.1, axis=0.5)
     with pytest.raises(TypeError, match="`out` must be None"):
         lapsum.soft_rank(x, 0.1, out=np.empty(5))

@@ -641,7 +641,7 @@ def test_bad_values_name_the_argument():
     with pytest.raises(TypeError, match="`x` is a tensor of layout.*to_dense"):
         lapsum.soft_rank(torch.eye(3).to_sparse(), 0.1)
     for of in (lapsum.soft_rank, torch.func.vmap(lapsum.soft_rank, (0, None))):
-        with pytest.raises(TypeError, match="`axis` must be one integer"):
+        with pytest.raises(TypeError, match="`axis` must be an integer"):
             of(x.expand(2, 5), 0.1, axis=0.5)
         with pytest.raises(TypeError, match="`descending` must be True or False"):
             of(x.expand(2, 5), 0.1, descending="no")
