@@ -261,6 +261,18 @@ def test_second_derivatives_raise_by_every_route(rng):
             route(x.detach())
 
 
+def test_the_old_vmap_raises(rng):
+    """It has no rules for custom operators; what replaced it is torch.func."""
+    x = torch.tensor(rng.normal(size=4), requires_grad=True)
+    with pytest.raises(RuntimeError, match="Batching rule not implemented"):
+        torch.autograd.grad(lapsum.soft_rank(x, 0.5), x, torch.eye(4), is_grads_batched=True)
+    for strategy in ("reverse-mode", "forward-mode"):
+        with pytest.raises(RuntimeError, match="Batching rule not implemented"):
+            torch.autograd.functional.jacobian(
+                lambda x: lapsum.soft_rank(x, 0.5), x, vectorize=True, strategy=strategy
+            )
+
+
 def test_reverse_over_forward_raises_and_is_linear_in_the_tangent(rng):
     x = torch.tensor(rng.normal(size=5))
     v = torch.tensor(rng.normal(size=5), requires_grad=True)
