@@ -25,6 +25,7 @@ from .types import (
     Points,
     Roots,
     SourceLanes,
+    Table,
 )
 
 
@@ -193,6 +194,12 @@ class Portable(PortableSelection, PortablePermutation):
         return largest.astype(dtype, copy=False)
 
     def sorted_vjp(self: Kernels, sources: SourceLanes, first: float, bar: Floats) -> Pair | None:
+        """Return None: there is no such kernel."""
+        return None
+
+    def tree_sums(
+        self: Kernels, table: Table, x: Floats, low: Floats | None, values: Floats, alpha: Floats
+    ) -> Pair | None:
         """Return None: there is no such kernel."""
         return None
 

@@ -26,6 +26,7 @@ from .types import (
     Roots,
     Selected,
     SourceLanes,
+    Table,
 )
 
 
@@ -495,5 +496,21 @@ class Permutation(Protocol):
         ...
 
 
-class Kernels(Lanes, Order, Scans, Targets, Thresholds, Selection, Permutation, Protocol):
+class Densities(Protocol):
+    """Sums for densities that are tabulated."""
+
+    def tree_sums(
+        self, table: Table, x: Floats, low: Floats | None, values: Floats, alpha: Floats
+    ) -> Pair | None:
+        """sum_j v_j K((x_i - x_j)/alpha) for points x + low in ascending order of x, in two parts.
+
+        The second holds the whole steps of a CDF, exact where values are whole numbers.  None if
+        the backend has no such kernel.
+        """
+        ...
+
+
+class Kernels(
+    Lanes, Order, Scans, Targets, Thresholds, Selection, Permutation, Densities, Protocol
+):
     """All that a backend offers."""

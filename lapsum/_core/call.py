@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from functools import cache, wraps
 from typing import Any, TypeVar, cast
@@ -15,6 +15,8 @@ from .._backends.types import Array
 from .rule import Rule
 
 Operator = TypeVar("Operator", bound=Callable[..., Any])
+
+LAPLACE = "laplace"
 
 RULES: dict[Any, Callable[..., Rule]] = {}
 
@@ -76,6 +78,20 @@ def rule_of(func: Callable[..., Any]) -> Callable[[type[Rule]], type[Rule]]:
     return register
 
 
+def call_of(
+    rule: Callable[..., Rule], workers: int | None, args: Sequence[Any], kwargs: dict[str, Any]
+) -> Rule:
+    """Return the call of a rule, or of its general rule if `density` is not the Laplace one."""
+    general = getattr(rule, "general", None)
+    if general is not None and "density" in kwargs:
+        density = kwargs["density"]
+        if not (isinstance(density, str) and density == LAPLACE):
+            other: Rule = general(workers, *args, **kwargs)
+            return other
+        del kwargs["density"]
+    return rule(workers, *args, **kwargs)
+
+
 def quiet() -> AbstractContextManager[object]:
     """Return a context in which NumPy neither warns nor raises for floating-point events."""
     return np.errstate(all="ignore")
@@ -93,7 +109,7 @@ def evaluate(
     Results of NumPy without dimensions are scalars.
     """
     try:
-        call = rule(workers, *args, **kwargs)
+        call = call_of(rule, workers, args, kwargs)
     except ForAdapter as found:
         adapter = found.adapter()
     else:

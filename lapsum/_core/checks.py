@@ -159,3 +159,10 @@ def check_k(
             hint = "; the order is (x, k, alpha)"
         raise ValueError(f"`k` must lie between 0 and {most}, got {k[bad].item()!r}{hint}")
     return levels
+
+
+def check_on_host(kernels: Kernels, what: str) -> None:
+    """Raise TypeError unless the arrays are NumPy's."""
+    if not kernels.on_host:
+        module = kernels.array_type.__module__.partition(".")[0]
+        raise TypeError(f"{what} is for NumPy's arrays, got it beside those of {module}")

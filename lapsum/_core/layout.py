@@ -6,7 +6,7 @@ import operator
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Collection, Mapping
 from math import prod
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -226,6 +226,15 @@ def with_nan(kernels: Kernels, nan_lanes: Flags | None, lanes: Array) -> Array:
         return lanes
     flags = nan_lanes.reshape(-1, *(1,) * (lanes.ndim - 1))
     return kernels.xp.where(flags, kernels.xp.nan, lanes)
+
+
+class SortedLanes(Protocol):
+    """Sorted sources: (lanes, n), and which lanes hold a NaN, None for none."""
+
+    @property
+    def x(self) -> Floats: ...
+    @property
+    def invalid(self) -> Flags | None: ...
 
 
 def key_of(kernels: Kernels, shape: Shape, batch: Shape) -> Indices:

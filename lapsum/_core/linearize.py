@@ -12,7 +12,7 @@ import numpy as np
 
 from .._backends.types import Array, DType
 from .arguments import array_beside
-from .call import RULES, quiet, unbound
+from .call import RULES, call_of, quiet, unbound
 from .rule import Rule
 
 
@@ -253,7 +253,7 @@ def linearize(func: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Lineari
     workers = kwargs.pop("workers", None)
     with quiet():
         try:
-            call = rule(workers, *args, **kwargs)
+            call = call_of(rule, workers, args, kwargs)
         except TypeError:
             wrong = unbound(func, args, kwargs)
             if wrong is None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from math import prod
 from typing import Any, ClassVar
 
@@ -37,6 +37,8 @@ class Rule(ABC):
         Parameters that each lane has whole.
     keeps_value : bool
         Whether derivatives need what `linearize` returned, and its memory unchanged.
+    general : callable or None
+        The rule for any other density, which takes `density` besides, if there is one.
     kernels : Kernels
         The backend of the arrays.
     layouts : dict of str to Layout
@@ -57,6 +59,7 @@ class Rule(ABC):
     keeps_value: ClassVar[bool] = False
     several_axes: ClassVar[bool] = False
     in_every_lane: tuple[str, ...] = ()
+    general: ClassVar[Callable[..., Rule] | None] = None
 
     kernels: Kernels
     layouts: dict[str, Layout]

@@ -15,6 +15,7 @@ from .._core.entries_rule import EntriesRule
 from .._core.layout import Shape, with_nan
 from .._core.rule import Tangents
 from .._core.shapes import reduced_shape
+from .._general.permutation import GeneralPermutationMatrix
 from .._laplace.sources import Sources
 from .._laplace.thresholds import Thresholds, integer_thresholds
 
@@ -26,6 +27,7 @@ def soft_permutation(
     *,
     axis: int | None = -1,
     descending: bool = False,
+    density: Any = "laplace",
     workers: int | None = None,
 ) -> NDArray[Any]:
     r"""Soft permutation matrix: to what extent each entry is at each position of the sorted order.
@@ -48,6 +50,10 @@ def soft_permutation(
         Axis along which the entries lie; None for all of the raveled array.
     descending : bool, optional
         Whether the first position is that of the largest entry: the rows are reversed.
+    density : str or object, optional
+        Density whose CDF F is: "laplace" (the default), "logistic", "normal", "cauchy", a
+        `StudentT`, a `Density`, or a frozen distribution of ``scipy.stats`` that is symmetric about
+        zero.
     workers : int, optional
         Number of threads: one by default; negative numbers count from the CPUs, and 0 is a
         ValueError.
@@ -96,12 +102,22 @@ def soft_permutation(
            [0.003, 0.003, 0.993],
            [0.997, 0.   , 0.003]])
     """
-    return evaluate(PermutationMatrix, x, alpha, axis=axis, descending=descending, workers=workers)
+    return evaluate(
+        PermutationMatrix,
+        x,
+        alpha,
+        axis=axis,
+        descending=descending,
+        density=density,
+        workers=workers,
+    )
 
 
 @rule_of(soft_permutation)
 class PermutationMatrix(EntriesRule):
     """The rule of `soft_permutation`."""
+
+    general = GeneralPermutationMatrix
 
     def __init__(
         self,

@@ -124,6 +124,21 @@ def test_gradients(name, rng, lowering):
     check_grads(jax.jit(func), arrays, 1, ["fwd", "rev"], rtol=1e-5, atol=1e-5)
 
 
+@pytest.mark.parametrize("density", ["logistic", lapsum.StudentT(4.0)])
+def test_any_density(density, rng):
+    x, alpha = jnp.asarray(rng.normal(size=(2, 5))), jnp.asarray(0.4)
+
+    def rank(x, alpha):
+        return lapsum.soft_rank(x, alpha, density=density)
+
+    expected = lapsum.soft_rank(np.asarray(x), 0.4, density=density)
+    np.testing.assert_array_equal(jax.jit(rank)(x, alpha), expected)
+    check_grads(jax.jit(rank), (x, alpha), 1, ["fwd", "rev"])
+    np.testing.assert_allclose(jax.vmap(rank, (0, None))(x, alpha), expected, rtol=1e-12)
+    with pytest.raises(ValueError, match="`density` must be"):
+        lapsum.soft_rank(x, 0.4, density="no such thing")
+
+
 @every_operator
 def test_gradients_are_numpy_s(name, rng):
     func, arrays = operator(name, rng)

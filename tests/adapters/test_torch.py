@@ -189,6 +189,28 @@ def test_gradcheck(name, rng):
     )
 
 
+@pytest.mark.parametrize("density", ["logistic", lapsum.StudentT(4.0)])
+def test_any_density(density, rng):
+    x = torch.tensor(rng.normal(size=(2, 5)), requires_grad=True)
+    alpha = torch.tensor(0.4, dtype=torch.float64, requires_grad=True)
+
+    def rank(x, alpha):
+        return lapsum.soft_rank(x, alpha, density=density)
+
+    expected = lapsum.soft_rank(x.detach().numpy(), 0.4, density=density)
+    np.testing.assert_array_equal(rank(x, alpha).detach().numpy(), expected)
+    assert torch.autograd.gradcheck(rank, (x, alpha), check_forward_ad=True)
+    plain = x.detach()
+    mapped = torch.func.vmap(rank, (0, None))(plain, alpha.detach())
+    torch.testing.assert_close(mapped, rank(plain, alpha.detach()))
+    if isinstance(density, str):
+        torch._dynamo.reset()
+        compiled = torch.compile(rank, fullgraph=True, backend="aot_eager")
+        torch.testing.assert_close(compiled(x, alpha), rank(x, alpha))
+    with pytest.raises(ValueError, match="`density` must be"):
+        lapsum.soft_rank(x, 0.4, density="no such thing")
+
+
 @pytest.mark.parametrize("shape", [(), (3,)])
 def test_gradcheck_per_lane(shape, rng):
     x = torch.tensor(rng.normal(size=(3, 5)), requires_grad=True)

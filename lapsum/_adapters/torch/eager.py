@@ -36,7 +36,7 @@ class Operator(Function):
         value = from_host(linearized.value, result_dtype(call, values))
         linearized.value = None
         ctx.save_for_forward(*tensors)
-        if call.rule.keeps_value:  # so that a change of it is noticed
+        if linearized.rule.keeps_value:  # so that a change of it is noticed
             tensors.append(value)
         ctx.save_for_backward(*tensors)
         return value
