@@ -25,7 +25,8 @@ tends to the hard operator of the same name.
 
 The operators whose name does not say Laplace take ``density=``: any even density in its place.
 
-Arrays are NumPy's, or CuPy's on a GPU; what goes in comes out.
+Arrays are NumPy's, CuPy's on a GPU, PyTorch's or JAX's; what goes in comes out, on the autograd
+graph of its library if that has one.
 """
 
 from __future__ import annotations

@@ -13,10 +13,12 @@ import numpy as np
 
 from .._backends.types import Array
 from .._core.arguments import float_type, worker_count
-from .._core.call import RULES, evaluate, quiet
+from .._core.call import LAPLACE, RULES, evaluate, quiet
+from .._core.call import call_of as rule_for
 from .._core.checks import check_flag
 from .._core.layout import Shape, normalize_axes, normalize_axis
 from .._core.rule import Rule
+from .._general.densities import density_of
 
 FIRST_ORDER = (
     "lapsum's derivatives are of first order: at a tie the Laplace CDF has no second derivative"
@@ -95,7 +97,7 @@ def call_of(
     options = {
         name: _option(name, value)
         for name, value in kwargs.items()
-        if name != "weights" and not (name == "dtype" and value is None)
+        if name != "weights" and not _is_default(name, value)
     }
     names, values = rule.positional, args
     if weights is not None:
@@ -103,9 +105,19 @@ def call_of(
     return Call(rule, names, options, workers), values
 
 
+def _is_default(name: str, value: Any) -> bool:
+    if name == "density":
+        return isinstance(value, str) and value == LAPLACE
+    return name == "dtype" and value is None
+
+
 def _option(name: str, value: Any) -> Any:
     """Return an option as a number, None, a tuple or a dtype's name, or raise as operators do."""
     if value is True or value is False or type(value) is int:
+        return value
+    if name == "density":
+        if isinstance(value, str) and not value.isidentifier():
+            density_of(value)  # which raises
         return value
     if name == "dtype":
         text = str(value)
@@ -120,12 +132,20 @@ def _option(name: str, value: Any) -> Any:
         return normalize_axis(value, (1,))
 
 
+# Densities that are no names, for texts of this process.
+_OBJECTS: list[Any] = []
+
+
 def _to_text(value: Any) -> str:
     if type(value) is tuple:
         return ",".join([*[str(one) for one in value], ""])
     if value is None or type(value) is str:
         return str(value)
-    return str(int(value))
+    if type(value) in (bool, int):
+        return str(int(value))
+    if value not in _OBJECTS:
+        _OBJECTS.append(value)
+    return f"object{_OBJECTS.index(value)}"
 
 
 def _from_text(text: str) -> Any:
@@ -133,6 +153,8 @@ def _from_text(text: str) -> Any:
         return tuple(int(one) for one in text.split(",")[:-1])
     if text == "None":
         return None
+    if text.startswith("object"):
+        return _OBJECTS[int(text.removeprefix("object"))]
     return int(text) if text.lstrip("-").isdigit() else text
 
 
@@ -165,7 +187,7 @@ class Linearized:
     def __init__(self, call: Call, arrays: Sequence[Any]) -> None:
         workers = None if call.workers is None else worker_count(call.workers)
         with quiet():
-            self.rule = rule = call.rule(workers, **call.arguments(arrays))  # type: ignore[call-arg]
+            self.rule = rule = rule_for(call.rule, workers, (), call.arguments(arrays))
             self.value = rule.kernels.finish(rule.to_result(rule.linearize()), rule.dtype)
 
     def jvp(self, tangents: Mapping[str, Array]) -> Any:

@@ -11,7 +11,7 @@ import numpy as np
 
 from .numpy.kernels import kernels_of as host_kernels_of
 from .protocol import Kernels
-from .table import ADAPTED, OTHERS, AdaptedType, ArrayType
+from .table import ADAPTED, OTHERS, TABLE, AdaptedType, ArrayType
 
 # What the arrays of other libraries have and NumPy's guests (scalars, sequences, pandas) have not.
 _FOREIGN = (
@@ -128,8 +128,13 @@ def _other_library(arguments: Mapping[str, Any]) -> ArrayType | None:
         name, kind = next(iter(foreign.items()))
         others = sorted({full_name(other) for other in kinds.values()} - {full_name(kind)})
         beside = f" beside {' and '.join(others)}" if others else ""
-        advice = "convert it to a numpy.ndarray first"
-        if _is_masked(kind):
+        taken = ", ".join(f"{row.library}.{row.name}" for row in TABLE)
+        advice = f"convert it to one of {taken} first"
+        if adapted_type(kind) is not None:
+            advice = "stack what the sequence holds into one array"
+        elif any(_is_lazy(value) for value in arguments.values()):
+            advice = "call its method compute first"
+        elif _is_masked(kind):
             advice = (
                 "give its data and `weights=~numpy.ma.getmaskarray(...)`; operators without "
                 "weights skip keys of inf, or of -inf when descending"

@@ -305,42 +305,10 @@ def batch_of(name: str, shape: Shape, axis: int) -> Shape:
     return shape[:position] + shape[position + 1 :]
 
 
-def broadcast(a: Shape, b: Shape) -> Shape:
-    """Return what two shapes broadcast to; their lengths may be symbols of a compiler."""
-    if len(a) < len(b):
-        a, b = b, a
-    lead = len(a) - len(b)
-    for m, n in zip(a[lead:], b, strict=True):
-        if m != n and m != 1 and n != 1:
-            raise ValueError(f"{a} and {b} do not broadcast")
-    return a[:lead] + tuple(n if m == 1 else m for m, n in zip(a[lead:], b, strict=True))
-
-
-def reduced_shape(shape: Shape, axes: Shape | None, keepdims: bool) -> Shape:
-    """Return a shape without some axes, None for all, or with 1 there."""
-    axes = tuple(range(-len(shape), 0)) if axes is None else axes
-    return kept_shape(shape, axes) if keepdims else batch_without(shape, axes)
-
-
-def shape_along_axis(shapes: Mapping[str, Shape], names: tuple[str, str], axis: int) -> Shape:
-    """Return the shape of what is computed for each element along `axis` of the first of two.
-
-    A 1-D argument lies along that axis, and a 0-d one is a number in each lane.
-    """
-    first, second = (shapes[name] for name in names)
-    axes = [-1 if len(shape) == 1 else axis for shape in (first, second)]
-    of_second = batch_of(names[1], second, axes[1])
-    if not first:
-        return of_second
-    batch = joint_batch(names[0], batch_of(names[0], first, axes[0]), names[1], of_second)
-    at = len(batch) + 1 + axis
-    return (*batch[:at], first[axes[0]], *batch[at:])
-
-
 def joint_batch(first: str, a: Shape, second: str, b: Shape) -> Shape:
     """Return the batch shape that two batch shapes broadcast to."""
     try:
-        return broadcast(a, b)
+        return np.broadcast_shapes(a, b)
     except ValueError:
         raise ValueError(
             f"`{first}` and `{second}` do not fit: their axes other than `axis`, {a} and {b}, do "

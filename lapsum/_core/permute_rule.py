@@ -26,10 +26,10 @@ from .layout import (
     normalize_axis,
     pack_all,
     scalar_layout,
-    shape_along_axis,
     with_nan,
 )
 from .rule import Rule, Tangents
+from .shapes import shape_along_axis
 
 
 class PermuteRule(Rule):

@@ -8,8 +8,9 @@ from typing import Any
 from .._backends.types import Array, Floats
 from .checks import check_flag
 from .entries_rule import EntriesRule
-from .layout import Reduced, Shape, reduced_shape
+from .layout import Reduced, Shape
 from .rule import Tangents
+from .shapes import reduced_shape
 
 
 class QuantileRule(EntriesRule):

@@ -25,10 +25,10 @@ from .layout import (
     normalize_axes,
     pack_all,
     scalar_layout,
-    shape_along_axis,
     weights_layout,
 )
 from .rule import Rule
+from .shapes import shape_along_axis
 
 
 class TargetsRule(Rule):

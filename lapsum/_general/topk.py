@@ -25,6 +25,7 @@ class GeneralTopk(GeneralEntries):
     """
 
     logarithm = False
+    keeps_value = True
 
     def __init__(
         self,

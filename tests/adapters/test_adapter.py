@@ -1,15 +1,18 @@
 """What adapters share, without their libraries: shapes without data, and a batch axis in front."""
 
 import itertools
+from inspect import signature
 
 import numpy as np
 import pytest
 from calls import EVERY, call
 
+import lapsum
 from lapsum._adapters.adapter import Call, Linearized, batched, decode
 from lapsum._core.call import RULES
 
 NAMES = sorted(EVERY)
+WITH_DENSITY = [n for n in NAMES if "density" in signature(EVERY[n].func).parameters]
 OPTIONS = [{}, {"axis": 0}, {"axis": 1}, {"axis": None}]
 
 
@@ -80,6 +83,15 @@ def assert_is_a_loop(func, made, arrays, options, rng, size=3):
 def test_a_batch_is_a_loop(name, options, rng):
     func, made, arrays = call_and_arrays(name, rng, options)
     assert_is_a_loop(func, made, arrays, options, rng)
+
+
+@pytest.mark.parametrize("name", WITH_DENSITY)
+def test_any_density(name, rng):
+    for density in ("logistic", lapsum.StudentT(4.0)):
+        options = {"density": density}
+        func, made, arrays = call_and_arrays(name, rng, options)
+        assert decode(made.encode()) == made
+        assert_is_a_loop(func, made, arrays, options, rng)
 
 
 @pytest.mark.parametrize("name", [n for n in NAMES if EVERY[n].weighted])
@@ -166,16 +178,20 @@ def test_numbers_of_some_lanes(name, rng):
     assert_is_a_loop(func, made, arrays, {}, rng)
 
 
-def test_what_keeps_its_value_says_so(rng):
+@pytest.mark.parametrize("density", [None, "logistic"])
+def test_what_keeps_its_value_says_so(density, rng):
     """A change of the value changes no derivative, or `keeps_value` says that it may."""
     for name, shape in itertools.product(NAMES, [(4, 4), (1, 1)]):
-        _, made, arrays = call_and_arrays(name, rng, {}, shape=shape)
+        options = {"density": density} if density is not None else {}
+        if density is not None and name not in WITH_DENSITY:
+            continue
+        _, made, arrays = call_and_arrays(name, rng, options, shape=shape)
         one, other = (Linearized(made, list(arrays.values())) for _ in range(2))
         bar = rng.normal(size=np.shape(one.value))
         expected = other.vjp(bar, made.names)
         assert not any(np.may_share_memory(found, bar) for found in expected)
         assert not any(np.may_share_memory(one.value, a) for a in arrays.values())
-        if made.rule.keeps_value:
+        if one.rule.keeps_value:
             continue
         one.value[...] = 7.0
         for found, exact in zip(one.vjp(bar, made.names), expected, strict=True):

@@ -124,6 +124,21 @@ def test_gradients(name, rng, lowering):
     check_grads(jax.jit(func), arrays, 1, ["fwd", "rev"], rtol=1e-5, atol=1e-5)
 
 
+@pytest.mark.parametrize("density", ["logistic", lapsum.StudentT(4.0)])
+def test_any_density(density, rng):
+    x, alpha = jnp.asarray(rng.normal(size=(2, 5))), jnp.asarray(0.4)
+
+    def rank(x, alpha):
+        return lapsum.soft_rank(x, alpha, density=density)
+
+    expected = lapsum.soft_rank(np.asarray(x), 0.4, density=density)
+    np.testing.assert_array_equal(jax.jit(rank)(x, alpha), expected)
+    check_grads(jax.jit(rank), (x, alpha), 1, ["fwd", "rev"])
+    np.testing.assert_allclose(jax.vmap(rank, (0, None))(x, alpha), expected, rtol=1e-12)
+    with pytest.raises(ValueError, match="`density` must be"):
+        lapsum.soft_rank(x, 0.4, density="no such thing")
+
+
 @every_operator
 def test_gradients_are_numpy_s(name, rng):
     func, arrays = operator(name, rng)
@@ -254,6 +269,8 @@ def test_scan_cond_and_checkpoint(rng, lowering):
 def test_sharded(rng):
     if len(jax.devices()) < 2:
         pytest.skip("JAX was initialized with one device")
+    if not hasattr(jax, "shard_map"):
+        pytest.skip("jax.shard_map came with JAX 0.7")
     from jax.sharding import NamedSharding, PartitionSpec
 
     x = jnp.asarray(rng.normal(size=(4, 6)))
@@ -276,7 +293,7 @@ def test_sharded(rng):
 
 def test_export(rng):
     pytest.importorskip("flatbuffers", reason="jax.export needs flatbuffers")
-    from jax import export
+    export = pytest.importorskip("jax.export", reason="older versions of jax.export need absl")
 
     x = jnp.asarray(rng.normal(size=(2, 6)))
     func = jax.jit(lambda x: lapsum.soft_topk(x, 2.0, 0.5))
@@ -361,7 +378,7 @@ def test_bad_values_name_the_argument(lowering):
         lapsum.soft_rank(x.astype(complex), 0.1)
     with pytest.raises(TypeError, match="`alpha` must be real numbers"):
         lapsum.soft_rank(x, "a")
-    with pytest.raises(TypeError, match="`axis` must be one integer"):
+    with pytest.raises(TypeError, match="`axis` must be an integer"):
         lapsum.soft_rank(x, 0.1, axis=0.5)
     with pytest.raises(TypeError, match="`out` must be None"):
         lapsum.soft_rank(x, 0.1, out=np.empty(5))

@@ -189,6 +189,28 @@ def test_gradcheck(name, rng):
     )
 
 
+@pytest.mark.parametrize("density", ["logistic", lapsum.StudentT(4.0)])
+def test_any_density(density, rng):
+    x = torch.tensor(rng.normal(size=(2, 5)), requires_grad=True)
+    alpha = torch.tensor(0.4, dtype=torch.float64, requires_grad=True)
+
+    def rank(x, alpha):
+        return lapsum.soft_rank(x, alpha, density=density)
+
+    expected = lapsum.soft_rank(x.detach().numpy(), 0.4, density=density)
+    np.testing.assert_array_equal(rank(x, alpha).detach().numpy(), expected)
+    assert torch.autograd.gradcheck(rank, (x, alpha), check_forward_ad=True)
+    plain = x.detach()
+    mapped = torch.func.vmap(rank, (0, None))(plain, alpha.detach())
+    torch.testing.assert_close(mapped, rank(plain, alpha.detach()))
+    if isinstance(density, str):
+        torch._dynamo.reset()
+        compiled = torch.compile(rank, fullgraph=True, backend="aot_eager")
+        torch.testing.assert_close(compiled(x, alpha), rank(x, alpha))
+    with pytest.raises(ValueError, match="`density` must be"):
+        lapsum.soft_rank(x, 0.4, density="no such thing")
+
+
 @pytest.mark.parametrize("shape", [(), (3,)])
 def test_gradcheck_per_lane(shape, rng):
     x = torch.tensor(rng.normal(size=(3, 5)), requires_grad=True)
@@ -259,6 +281,18 @@ def test_second_derivatives_raise_by_every_route(rng):
     for route in routes:
         with pytest.raises(NotImplementedError, match=SECOND):
             route(x.detach())
+
+
+def test_the_old_vmap_raises(rng):
+    """It has no rules for custom operators; what replaced it is torch.func."""
+    x = torch.tensor(rng.normal(size=4), requires_grad=True)
+    with pytest.raises(RuntimeError, match="Batching rule not implemented"):
+        torch.autograd.grad(lapsum.soft_rank(x, 0.5), x, torch.eye(4), is_grads_batched=True)
+    for strategy in ("reverse-mode", "forward-mode"):
+        with pytest.raises(RuntimeError, match="Batching rule not implemented"):
+            torch.autograd.functional.jacobian(
+                lambda x: lapsum.soft_rank(x, 0.5), x, vectorize=True, strategy=strategy
+            )
 
 
 def test_reverse_over_forward_raises_and_is_linear_in_the_tangent(rng):
@@ -641,7 +675,7 @@ def test_bad_values_name_the_argument():
     with pytest.raises(TypeError, match="`x` is a tensor of layout.*to_dense"):
         lapsum.soft_rank(torch.eye(3).to_sparse(), 0.1)
     for of in (lapsum.soft_rank, torch.func.vmap(lapsum.soft_rank, (0, None))):
-        with pytest.raises(TypeError, match="`axis` must be one integer"):
+        with pytest.raises(TypeError, match="`axis` must be an integer"):
             of(x.expand(2, 5), 0.1, axis=0.5)
         with pytest.raises(TypeError, match="`descending` must be True or False"):
             of(x.expand(2, 5), 0.1, descending="no")

@@ -1,16 +1,18 @@
 """An XLA FFI handler for the CPU without a compiler: the structures of XLA's C interface by ctypes.
 
 `register` tells XLA of `handler`, which hands views of XLA's own buffers to `HOST`.  The layout of
-the structures is that of version 0 of the interface (`xla/ffi/api/c_api.h`), which grows at the end
-only; the fields used here have not moved since its first release.
+the structures is that of the versions 0.0 to 0.3 of the interface (`xla/ffi/api/c_api.h`), in which
+the fields used here have not moved.
 """
 
 from __future__ import annotations
 
 import ctypes
+import re
 from collections.abc import Callable
 from ctypes import POINTER, Structure, c_char_p, c_int, c_int64, c_size_t, c_uint32, c_void_p
 from math import prod
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -33,6 +35,7 @@ DTYPES = {
     12: np.dtype(np.float64),
 }
 BFLOAT16 = 16
+LATEST = (0, 3)
 
 
 class Extension(Structure):
@@ -154,6 +157,7 @@ class Frame(Structure):
 # What runs: a text that says what, the arguments, and where the results go.
 Host = Callable[[str, list[Array], list[Array]], None]
 HOST: list[Host] = []
+VERSION: list[int] = []
 
 
 def _view(buffer: Buffer, writeable: bool) -> Array:
@@ -179,8 +183,7 @@ def _answer(pointer: Any) -> int | None:
     while extension:
         if extension.contents.type == METADATA:
             metadata = ctypes.cast(extension, POINTER(MetadataExtension)).contents.metadata.contents
-            version = frame.api.contents.version  # the one that XLA has: all of them do
-            metadata.version.major, metadata.version.minor = version.major, version.minor
+            metadata.version.major, metadata.version.minor = VERSION
             metadata.traits = 0
             return None
         extension = extension.contents.next
@@ -208,13 +211,21 @@ handler = ctypes.CFUNCTYPE(c_void_p, POINTER(Frame))(_answer)
 
 
 def register(jax_ffi: Any, name: str, host: Host) -> bool:
-    """Register the handler under a name, and return whether XLA takes it."""
+    """Register the handler under a name, and return whether XLA takes it.
+
+    XLA, which does not start with a handler for another version, has its own in its headers.
+    """
     try:
         import ml_dtypes
 
+        header = Path(jax_ffi.include_dir(), "xla", "ffi", "api", "c_api.h").read_text()
+        found = dict(re.findall(r"#define XLA_FFI_API_(MAJOR|MINOR) (\d+)", header))
+        VERSION[:] = [int(found["MAJOR"]), int(found["MINOR"])]
+        if tuple(VERSION) > LATEST:
+            return False
         DTYPES[BFLOAT16] = np.dtype(ml_dtypes.bfloat16)
         HOST[:] = [host]
         jax_ffi.register_ffi_target(name, jax_ffi.pycapsule(handler), platform="cpu")
-    except Exception:  # another version of the interface, another Python: see the fallback
+    except Exception:  # no headers, or another Python: there is another way
         return False
     return True

@@ -158,6 +158,7 @@ def _eager(p: Any) -> Callable[..., Any]:
         return compiled
 
     def evaluated(*args: Any, **params: Any) -> Any:
+        args = tuple(a if hasattr(a, "dtype") else jnp.asarray(a, float) for a in args)
         devices = {d for a in args if isinstance(a, jax.Array) for d in a.devices()}
         if len(devices) > 1 or any(d.platform != "cpu" for d in devices):
             return jitted(tuple(params.items()))(*args)

@@ -89,7 +89,8 @@ def check(name: str, value: torch.Tensor) -> None:
 def from_host(array: Any, dtype: torch.dtype) -> torch.Tensor:
     """Return a NumPy array or scalar that nothing else holds as a tensor."""
     array = np.asarray(array)
-    if not array.flags.writeable or any(stride < 0 for stride in array.strides):
+    flags = array.flags
+    if not flags.writeable or not (flags.c_contiguous or min(array.strides) >= 0):
         array = array.copy()
     tensor = torch.from_numpy(array)
     return tensor if tensor.dtype is dtype else tensor.to(dtype)

@@ -36,7 +36,7 @@ class Operator(Function):
         value = from_host(linearized.value, result_dtype(call, values))
         linearized.value = None
         ctx.save_for_forward(*tensors)
-        if call.rule.keeps_value:  # so that a change of it is noticed
+        if linearized.rule.keeps_value:  # so that a change of it is noticed
             tensors.append(value)
         ctx.save_for_backward(*tensors)
         return value
@@ -74,7 +74,8 @@ class Operator(Function):
 
 def check_devices(call: Call, values: Sequence[Any]) -> None:
     """Raise TypeError unless all tensors are on one device."""
-    tensors = [(n, v) for n, v in zip(call.names, values, strict=True) if hasattr(v, "device")]
+    both = zip(call.names, values, strict=True)
+    tensors = [(n, v) for n, v in both if isinstance(v, torch.Tensor)]
     first, one = tensors[0]
     for name, other in tensors:
         if other.device != one.device:
