@@ -5,6 +5,7 @@ from __future__ import annotations
 import operator
 import os
 from collections.abc import Mapping
+from math import prod
 from typing import Any
 
 import numpy as np
@@ -52,8 +53,15 @@ def real_array(kernels: Kernels, name: str, value: Any) -> Array:
 
 def _refuse_missing(name: str, value: Any) -> None:
     """Raise TypeError for categories and for missing values of pandas, which are no numbers."""
-    dtype, isna = getattr(value, "dtype", None), getattr(value, "isna", None)
-    if dtype is None or isna is None or isinstance(dtype, np.dtype):
+    isna = getattr(value, "isna", None)
+    if isna is None:
+        return
+    if hasattr(value, "dtypes") and hasattr(value, "items") and not hasattr(value, "dtype"):
+        for _, column in value.items():  # of a table
+            _refuse_missing(name, column)
+        return
+    dtype = getattr(value, "dtype", None)
+    if dtype is None or isinstance(dtype, np.dtype):
         return
     kind = f"{type(value).__name__} of dtype {dtype}"
     if str(dtype) == "category":
@@ -147,23 +155,29 @@ def float_type(name: str, dtype: Any) -> DType:
     return result.newbyteorder("=")
 
 
-def centred_integers(kernels: Kernels, x: Array, axes: tuple[int, ...]) -> Array:
-    """Return integers too large for floats as floats, from the middle of their lane.
+def near_integers(kernels: Kernels, x: Array, axes: tuple[int, ...], alpha: Array) -> Array:
+    """Return integers too large for floats as floats with the same differences, for ranks.
 
-    Differences are exact up to 2**54 between the ends of a lane; beyond, they are rounded.  A
-    device is not asked how large they are.
+    A wide gap is made narrower, yet stays so wide that nothing is felt across it, and the others
+    keep all their digits.  A device is not asked how large its integers are.
     """
     if x.dtype.kind not in "iu" or x.dtype.itemsize < 8 or not x.size or not kernels.on_host:
         return x
     if x.max() <= EXACT and x.min() >= -EXACT:
         return x
-    low = x.min(axis=axes, keepdims=True)
+    ends = tuple(range(-len(axes), 0))
+    moved = np.moveaxis(x, axes, ends)
+    lanes = moved.reshape(-1, prod(x.shape[axis] for axis in axes))
+    order = np.argsort(lanes, axis=-1, kind="stable")
     # As unsigned numbers all distances are below 2**64.
-    away = x.astype(np.uint64) - low.astype(np.uint64)
-    middle = away.max(axis=axes, keepdims=True) // np.uint64(2)
-    above = away >= middle
-    size = kernels.xp.where(above, away - middle, middle - away)
-    return kernels.xp.where(above, 1.0, -1.0) * size.astype(np.float64)
+    steps = np.diff(np.take_along_axis(lanes, order, axis=-1).astype(np.uint64), axis=-1)
+    most = max(2.0**52 / lanes.shape[1], 1024.0 * float(np.max(alpha, initial=0.0)))
+    gaps = np.minimum(steps.astype(np.float64), np.floor(most))
+    near = np.zeros(lanes.shape)
+    np.cumsum(gaps, axis=-1, out=near[:, 1:])
+    out = np.empty(lanes.shape)
+    np.put_along_axis(out, order, near, axis=-1)
+    return np.moveaxis(out.reshape(moved.shape), ends, axes)
 
 
 def worker_count(workers: Any) -> int:

@@ -79,7 +79,7 @@ def check_alpha(alpha: Array, name: str = "alpha") -> None:
         if value == 0:
             hint = "; any tiny number gives the hard limit"
         elif value < 0:
-            hint = "; the order is chosen by `largest` or `descending`, not by a sign"
+            hint = "; an order is chosen by a keyword, not by a sign"
         raise ValueError(f"`{name}` must be positive and finite, got {value!r}{hint}")
 
 
@@ -166,13 +166,17 @@ def check_k(
         if total is not None:
             most = f"the total weight {total[bad].item()!r}"
         hint, alpha = "", arrays.get("alpha")
-        if type(alpha) is np.ndarray and alpha.size == 1 and alpha.item() in range(1, n + 1):
-            hint = "; the order is (x, k, alpha)"
-        raise ValueError(f"`k` must lie between 0 and {most}, got {k[bad].item()!r}{hint}")
+        given = k[bad].item()
+        whole = (
+            isinstance(alpha, np.ndarray) and alpha.size == 1 and alpha.item() in range(1, n + 1)
+        )
+        if whole and not float(given).is_integer():
+            hint = "; perhaps it was swapped with `alpha`: the order is (x, k, alpha)"
+        raise ValueError(f"`k` must lie between 0 and {most}, got {given!r}{hint}")
     return levels
 
 
-def check_on_host(kernels: Kernels, what: str) -> None:
+def check_numpy(kernels: Kernels, what: str) -> None:
     """Raise TypeError unless the arrays are NumPy's."""
     if not kernels.on_host:
         module = kernels.array_type.__module__.partition(".")[0]

@@ -138,8 +138,10 @@ class Graph:
         self, operator: Callable[..., Any], arguments: Mapping[str, Node], **options: Any
     ) -> Node:
         """Return the result of an operator on nodes, its differentiable arguments by name."""
-        scalars = [name for name, node in arguments.items() if node.value.shape[1] == 1]
-        scalars = [name for name in scalars if name not in ("x", "weights")]
+        lanes = (*RULES[operator].along_axis, "weights")  # type: ignore[attr-defined]
+        scalars = [
+            name for name, n in arguments.items() if n.value.shape[1] == 1 and name not in lanes
+        ]
         given = {
             name: node.value[:, 0] if name in scalars else node.value
             for name, node in arguments.items()

@@ -13,6 +13,8 @@ from functools import cached_property
 from math import prod
 from typing import Any, NamedTuple
 
+import numpy as np
+
 from .._backends.types import Array, Flags, Floats
 from .arguments import arguments
 from .checks import (
@@ -76,6 +78,8 @@ class EntriesRule(Rule):
         the host would refuse.
     allowance : float
         By which part of itself k may exceed the total weight.
+    absent : array of bool, shape (lanes, n), or None
+        Entries of no weight, if there are weights.
     nan_lanes : array of bool, shape (lanes,), or None
         Lanes that are NaN since they hold one; None for none.  Known with the value.
     muted : array of bool, shape (lanes, n), or None
@@ -86,6 +90,7 @@ class EntriesRule(Rule):
     total: Floats | None = None
     nan_lanes: Flags | None = None
     muted: Flags | None = None
+    absent: Flags | None = None
     entries: AlongAxis
 
     def __init__(
@@ -112,9 +117,10 @@ class EntriesRule(Rule):
         check_alpha(arrays["alpha"])
         if weights is not None:
             check_weights(arrays["weights"])
-        arrays["x"] = self.entries_of(x)
+        arrays["x"] = self.entries_of(x, arrays["alpha"])
         self.lanes = lanes = pack_all(kernels, layouts, arrays, entries=("x",))
         if weights is not None:
+            self.absent = lanes["weights"] == 0.0
             self.total = kernels.totals(lanes["weights"])
             check_total(self.total)
         if "q" in arrays:
@@ -123,7 +129,7 @@ class EntriesRule(Rule):
             self.allowance = allowance = allowance_of(arrays, self.n)
             lanes["k"] = check_k(kernels, arrays, lanes["k"], self.total, self.n, allowance)
 
-    def entries_of(self, x: Array) -> Array:
+    def entries_of(self, x: Array, alpha: Array) -> Array:
         """Return the entries that stand for x."""
         return x
 
@@ -132,6 +138,8 @@ class EntriesRule(Rule):
         layouts: dict[str, Layout] = {"x": entries}
         number = PerLane(kernels, (), batch)
         for name, array in arrays.items():
+            if name == "x":
+                continue
             if name == "weights":
                 shape = entries.shape
                 layouts[name] = weights_layout(kernels, array, shape, self.axes, batch, "x")
@@ -139,7 +147,7 @@ class EntriesRule(Rule):
                 layouts[name] = WholeInEveryLane(kernels, array.shape, batch)
             elif not array.shape:
                 layouts[name] = number
-            elif name != "x":
+            else:
                 layouts[name] = scalar_layout(kernels, name, array, batch)
         return layouts
 
@@ -184,6 +192,14 @@ class EntriesRule(Rule):
             return None
         place = self.result
         return place.view(out) if fits and isinstance(place, AlongAxis) else None
+
+    def to_result(self, lanes: Array) -> Array:
+        """Return the lanes of a result in the caller's shape; absent ones do not overflow."""
+        of_entries = self.absent is not None and self.absent.shape == lanes.shape
+        if of_entries and self.dtype.itemsize < 8:
+            too_large = self.kernels.xp.abs(lanes) > np.finfo(self.dtype).max
+            lanes = self.kernels.xp.where(self.absent & too_large, 0.0, lanes)
+        return super().to_result(lanes)
 
     def _without_muted(self, lanes: Array) -> Array:
         return lanes if self.muted is None else self.kernels.xp.where(self.muted, 0.0, lanes)

@@ -128,7 +128,7 @@ class AlongAxes(AlongAxis):
     def unpack(self, lanes: Array) -> Array:
         """Return the transpose of `pack`."""
         along = tuple(self.shape[axis] for axis in self.axes)
-        return self.kernels.xp.moveaxis(lanes.reshape(*self.batch, *along), self.ends, self.axes)
+        return self.kernels.xp.moveaxis(lanes.reshape((*self.batch, *along)), self.ends, self.axes)
 
 
 class Scalars(Layout):

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import DTypeLike
 
 from .._backends.types import Array, Flags, Floats, sum_in_lane
-from .._core.arguments import centred_integers, float_type
+from .._core.arguments import float_type, near_integers
 from .._core.checks import check_flag
 from .._core.layout import with_nan
 from .._core.rule import Tangents
@@ -39,9 +39,9 @@ class GeneralRank(GeneralEntries):
         if dtype is not None:
             self.dtype = float_type("dtype", dtype)
 
-    def entries_of(self, x: Array) -> Array:
-        """Return large integers by their distances, exact before they become floats, from one."""
-        return centred_integers(self.kernels, x, self.axes)
+    def entries_of(self, x: Array, alpha: Array) -> Array:
+        """Return large integers by distances that are exact before they become floats."""
+        return near_integers(self.kernels, x, self.axes, alpha)
 
     def value(self, out: Array | None = None) -> Array:
         """Return the ranks."""

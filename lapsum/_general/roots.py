@@ -20,6 +20,7 @@ PARTS = (
     *("left", "right", "t_left", "t_right", "by_left", "by_right", "density"),
     *("nearest", "along", "by_alpha"),
 )
+OFFSET = 2  # the row of u
 FAR = 1e150  # distances beyond are as good as this one, and its square is a float
 ROWS = 13  # numbers that are known of a threshold: the fields of `Thresholds`
 STEPS = 128  # of Newton's method, or halvings: many more than are ever taken
@@ -236,9 +237,9 @@ class _Problems:
         s, lane, some = self.s, self.lane, self.count > 0
         low, high = s.low[lane], s.high[lane]
         out = np.zeros((ROWS, len(lane)))
-        out[2] = np.where(self.level <= 0.0, -np.inf, np.inf)
+        ends = np.where(self.level <= 0.0, -np.inf, np.inf)
         apart = ~some & (self.level == 0.0) & (low > 0.0) & (high > 0.0)
-        out[2] = np.where(np.isnan(self.level) | apart, np.nan, out[2])
+        out[OFFSET] = np.where(np.isnan(self.level) | apart, np.nan, ends)
         inside = np.flatnonzero(some & (self.level > 0.0) & (self.short < 0.0))
         if len(inside):
             kept = _Problems(s, lane[inside], self.level[inside] + low[inside])

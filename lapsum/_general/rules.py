@@ -10,7 +10,7 @@ import numpy as np
 
 from .._backends.protocol import Kernels
 from .._backends.types import Array, Floats, Points
-from .._core.checks import check_on_host
+from .._core.checks import check_numpy
 from .._core.entries_rule import EntriesRule
 from .densities import EvenDensity, density_of
 from .sums import Sources
@@ -19,7 +19,7 @@ from .sums import Sources
 def density_for(kernels: Kernels, value: Any) -> EvenDensity:
     """Return the density that an argument asks for, if there are kernels for it."""
     density = density_of(value)
-    check_on_host(kernels, "`density` other than 'laplace'")
+    check_numpy(kernels, "`density` other than 'laplace'")
     return density
 
 

@@ -8,7 +8,7 @@ from typing import Any
 from numpy.typing import ArrayLike, DTypeLike, NDArray
 
 from .._backends.types import Array, Floats, all_in_lane, sum_in_lane
-from .._core.arguments import centred_integers, float_type
+from .._core.arguments import float_type, near_integers
 from .._core.call import evaluate, operator, rule_of
 from .._core.checks import check_flag
 from .._core.entries_rule import EntriesRule, FusedCotangents, FusedTangent
@@ -150,9 +150,9 @@ class SoftRank(EntriesRule):
         if dtype is not None:
             self.dtype = float_type("dtype", dtype)
 
-    def entries_of(self, x: Array) -> Array:
-        """Return large integers by their distances, exact before they become floats, from one."""
-        return centred_integers(self.kernels, x, self.axes)
+    def entries_of(self, x: Array, alpha: Array) -> Array:
+        """Return large integers by distances that are exact before they become floats."""
+        return near_integers(self.kernels, x, self.axes, alpha)
 
     def _sources(self, alpha: Floats) -> Sources:
         lanes = self.lanes

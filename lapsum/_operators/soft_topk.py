@@ -6,7 +6,7 @@ from typing import Any
 
 from numpy.typing import ArrayLike, NDArray
 
-from .._backends.types import Array, Floats, all_in_lane, sum_in_lane
+from .._backends.types import Array, Flags, Floats, all_in_lane, sum_in_lane
 from .._core.call import evaluate, operator, rule_of
 from .._core.checks import check_flag
 from .._core.entries_rule import EntriesRule, FusedCotangents, FusedTangent
@@ -188,7 +188,20 @@ class SoftTopk(EntriesRule):
         self.alpha = kernels.own(lanes["alpha"])
         del lanes["x"], lanes["k"], lanes["alpha"]
         self.careful = self.derivatives(kernels, self.b, self.sign, self.alpha, self.weights, p)
+        if self.absent is not None:
+            self._mute_rates(self.absent)
         return p
+
+    def _mute_rates(self, absent: Flags) -> None:
+        """Count absent entries as muted where the level changes their results at no finite rate.
+
+        That is so if all of them, or nothing, are chosen of the others.
+        """
+        kernels = self.kernels
+        rates = self._joined_jvp({"k": kernels.xp.ones(self.count)})
+        muted = absent & ~kernels.xp.isfinite(rates)
+        if kernels.maybe_any(muted):
+            self.muted = muted if self.muted is None else self.muted | muted
 
     def from_result(self, array: Array) -> Array:
         """Undo `to_result`; float32 stays as it is where kernels read it."""
