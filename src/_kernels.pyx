@@ -53,6 +53,39 @@ cdef extern from "simd/scan.h" nogil:
     lap_two lap_total(lap_two, lap_two)
     void lap_scan_two(lap_two, lap_two, lap_two*, lap_two*)
 
+cdef extern from "simd/short.h" nogil:
+    enum:
+        LAP_SHORT_BLOCK
+        LAP_SHORT_ROWS
+
+    ctypedef struct lap_short_lanes:
+        const void *x
+        int single, n
+        ptrdiff_t lanes
+        double sign
+        const double *alpha
+
+    ctypedef struct lap_short_table:
+        int most
+        void (*ranks)(const lap_short_lanes*, ptrdiff_t, ptrdiff_t, void*, unsigned char*,
+                      unsigned char*) noexcept nogil
+        void (*rank_products)(const lap_short_lanes*, ptrdiff_t, ptrdiff_t, const unsigned char*,
+                              const void*, const double*, void*, double*,
+                              unsigned char*) noexcept nogil
+        void (*topk)(const lap_short_lanes*, ptrdiff_t, ptrdiff_t, const double*, int, void*,
+                     double*, double*, unsigned char*) noexcept nogil
+        void (*topk_pull)(const lap_short_lanes*, ptrdiff_t, ptrdiff_t, const double*, int,
+                          const void*, void*, double*, double*, unsigned char*) noexcept nogil
+        void (*topk_push)(const lap_short_lanes*, ptrdiff_t, ptrdiff_t, const double*, int,
+                          const void*, const double*, const double*, void*,
+                          unsigned char*) noexcept nogil
+        void (*sorts)(const lap_short_lanes*, ptrdiff_t, ptrdiff_t, void*, unsigned char*,
+                      unsigned char*) noexcept nogil
+        void (*sort_pull)(const lap_short_lanes*, ptrdiff_t, ptrdiff_t, const unsigned char*,
+                          const void*, void*, double*, unsigned char*) noexcept nogil
+        void (*sort_push)(const lap_short_lanes*, ptrdiff_t, ptrdiff_t, const unsigned char*,
+                          const void*, const double*, void*, unsigned char*) noexcept nogil
+
 cdef extern from "simd/loops.h" nogil:
     ctypedef struct lap_pair:
         double high, low
@@ -93,6 +126,8 @@ cdef extern from "simd/loops.h" nogil:
                         double*) noexcept nogil
         void (*widths)(const double*, const double*, const double*, ptrdiff_t, double,
                        double*) noexcept nogil
+
+        const lap_short_table *shorts
 
     const lap_table *lap_find_table(const char*)
     const char *lap_vendor()
@@ -186,6 +221,7 @@ include "kernels/thresholds.pxi"
 include "kernels/sorts.pxi"
 include "kernels/threads.pxi"
 include "kernels/selection.pxi"
+include "kernels/short.pxi"
 include "kernels/entries.pxi"
 include "kernels/permutation.pxi"
 include "kernels/product.pxi"

@@ -311,9 +311,11 @@ static void NAME(widths)(const double *lo, const double *hi, const double *u, pt
 
 #include "products.inc"
 
+extern const lap_short_table NAME(lap_short_table);
+
 const lap_table NAME(lap_table) = {
     TEXT(LAP_LEVEL), NAME(collapse), NAME(places), NAME(exp), NAME(add_up), NAME(decays), NAME(steps),
     NAME(levels_up_to), NAME(solve), NAME(thresholds), NAME(shares), NAME(insides), NAME(widths),
     NAME(cdf), NAME(pull_sums), NAME(pull_entries), NAME(push_sums), NAME(push_entries),
-    NAME(softmax),
+    NAME(softmax), &NAME(lap_short_table),
 };

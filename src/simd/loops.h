@@ -9,6 +9,8 @@
 #ifndef LAPSUM_LOOPS_H
 #define LAPSUM_LOOPS_H
 
+#include "short.h"
+
 #include <stddef.h>
 #include <stdint.h>
 
@@ -126,6 +128,7 @@ typedef struct {
     void (*softmax)(const void *x, int single, const double *c, const double *dot, ptrdiff_t n,
                     const lap_anchored *b, double alpha, double bar, int first, double *running,
                     void *x_bar, lap_pulled *sums);
+    const lap_short_table *shorts;
 } lap_table;
 
 /* The table of a level, or NULL if the processor or this build lacks it; "" is the best there is. */
