@@ -10,6 +10,7 @@ from typing import Any
 
 from . import formulas
 from .portable_permutation import PortablePermutation
+from .portable_short import PortableShort
 from .protocol import Kernels
 from .types import (
     Array,
@@ -31,7 +32,7 @@ from .types import (
 ROWS = 10  # of a block of `AnchoredThresholds`
 
 
-class Portable(PortablePermutation):
+class Portable(PortablePermutation, PortableShort):
     """The kernels that are no primitives."""
 
     # ------------------------------------------------------------------------------------- lanes

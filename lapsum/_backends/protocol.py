@@ -25,6 +25,7 @@ from .types import (
     Products,
     Roots,
     Selected,
+    ShortOperator,
     SourceLanes,
 )
 
@@ -471,5 +472,50 @@ class Permutation(Protocol):
         ...
 
 
-class Kernels(Lanes, Order, Scans, Targets, Thresholds, Selection, Permutation, Protocol):
+class ShortLanes(Protocol):
+    """An operator on short lanes, without weights: its values, and products with its derivatives.
+
+    `lanes` are its arguments by name, or copies if products are to follow.  Of each result comes
+    which lanes, (lanes,), are left to other kernels, and hold anything; None for none.
+    """
+
+    @property
+    def lanes(self) -> dict[str, Array]: ...
+    @property
+    def values(self) -> Array: ...
+    @property
+    def left(self) -> Flags | None: ...
+
+    def vjp(self, bar: Array) -> tuple[dict[str, Array], Flags | None]:
+        """Return the cotangents of "x", "alpha" and "k", of which the first may be float32."""
+        ...
+
+    def jvp(self, tangents: Mapping[str, Array]) -> tuple[Array, Flags | None]:
+        """Return the tangent of the values."""
+        ...
+
+
+class Short(Protocol):
+    """Whole operators on lanes so short that several are done at once."""
+
+    def short_lanes(
+        self,
+        operator: ShortOperator,
+        x: Entries,
+        sign: float,
+        alpha: Floats,
+        levels: Floats | None,
+        keep: bool,
+        out: Array | None,
+    ) -> ShortLanes | None:
+        """Return the results of an operator on z = sign x; None where there is no such kernel.
+
+        `levels`, one a lane and infinite where it is the total, are for top-k alone.  Of sorts, x
+        itself is sorted, in descending order where the sign is -1.  Values are of the dtype of x,
+        or in the memory of `out`; products may follow if `keep`.
+        """
+        ...
+
+
+class Kernels(Lanes, Order, Scans, Targets, Thresholds, Selection, Permutation, Short, Protocol):
     """All that a backend offers."""

@@ -9,11 +9,13 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Mapping
+from copy import copy
 from functools import cached_property
 from math import prod
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Self
 
-from .._backends.types import Array, Flags, Floats
+from .._backends.protocol import ShortLanes
+from .._backends.types import Array, Flags, Floats, ShortOperator
 from .arguments import arguments
 from .checks import check_alpha, check_k, check_out, check_q, check_total, check_weights
 from .layout import (
@@ -77,6 +79,9 @@ class EntriesRule(Rule):
     muted: Flags | None = None
     several_axes = False  # whether `axis` may be a tuple
     in_every_lane: tuple[str, ...] = ()  # parameters that each lane has whole
+    operator: ShortOperator | None = None  # what kernels for short lanes call it, if there are any
+    sign = 1.0
+    short: ShortLanes | None = None
     entries: AlongAxis
 
     def __init__(
@@ -151,6 +156,10 @@ class EntriesRule(Rule):
         (lanes,) = self.kernels.rescale(self.total, lanes)
         return lanes
 
+    def from_result(self, array: Array) -> Array:
+        """Undo `to_result`; float32 stays as it is where kernels read it."""
+        return self.result.pack(array) if self.short is None else self.result.pack_entries(array)
+
     def lanes_of_out(self, out: Array | None) -> Array | None:
         """Return where a result like x may be written: in `out`, in new lanes, or None for neither.
 
@@ -187,6 +196,57 @@ class EntriesRule(Rule):
     def _without_muted(self, lanes: Array) -> Array:
         return lanes if self.muted is None else self.kernels.xp.where(self.muted, 0.0, lanes)
 
+    # ------------------------------------------------------------------------------- short lanes
+
+    def short_value(self, keep: bool, out: Array | None = None) -> Array | None:
+        """Return the results by kernels for short lanes, and keep what derivatives need.
+
+        None where there are no such kernels.  The lanes that they leave go the way of all others.
+        """
+        if self.total is not None or self.operator is None:
+            return None
+        lanes = self.lanes
+        short = self.kernels.short_lanes(
+            self.operator, lanes["x"], self.sign, lanes["alpha"], lanes.get("k"), keep, out
+        )
+        if short is None:
+            return None
+        if keep:
+            self.short, self.lanes = short, short.lanes
+        if short.left is not None:
+            some = self.some_lanes(short.left)
+            with self.kernels.quiet():
+                short.values[short.left] = some.linearize()
+            if some.nan_lanes is not None:
+                self.nan_lanes = short.left.copy()
+                self.nan_lanes[short.left] = some.nan_lanes
+        return short.values
+
+    def some_lanes(self, which: Flags) -> Self:
+        """Return the same call of some of the lanes, by kernels for lanes of any length."""
+        some = copy(self)
+        some.operator = some.short = None
+        some.lanes = {name: lanes[which] for name, lanes in self.lanes.items()}
+        some.batch = (len(some.lanes["alpha"]),)
+        return some
+
+    def _short_jvp(self, short: ShortLanes, tangents: Tangents) -> Array:
+        tangent, left = short.jvp(tangents)
+        if left is not None:
+            some = self.some_lanes(left)
+            some.linearize()
+            tangent[left] = some.jvp({name: dot[left] for name, dot in tangents.items()})
+        return tangent
+
+    def _short_vjp(self, short: ShortLanes, bar: Array, wrt: frozenset[str]) -> dict[str, Array]:
+        bars, left = short.vjp(bar)
+        if left is not None:
+            some = self.some_lanes(left)
+            some.linearize()
+            for name, lanes in some.vjp(self.kernels.contiguous(bar[left]), wrt).items():
+                bars[name][left] = lanes
+        return bars
+
     # ------------------------------------------------------------------------------- derivatives
 
     def fused_jvp(self, tangents: Tangents) -> FusedTangent | None:
@@ -207,6 +267,8 @@ class EntriesRule(Rule):
 
     def jvp(self, tangents: Tangents) -> Array:
         """Return the tangent of the result: fused where that is right, else careful."""
+        if self.short is not None:
+            return self._short_jvp(self.short, tangents)
         tangent = self._without_muted(self._joined_jvp(tangents))
         return with_nan(self.kernels, self.nan_lanes, tangent)
 
@@ -223,6 +285,8 @@ class EntriesRule(Rule):
 
     def vjp(self, bar: Array, wrt: frozenset[str]) -> dict[str, Array]:
         """Return the cotangents of the parameters: fused where that is right, else careful."""
+        if self.short is not None:
+            return self._short_vjp(self.short, bar, wrt)
         bars = self._joined_vjp(self._without_muted(bar), wrt)
         if self.nan_lanes is None:
             return bars

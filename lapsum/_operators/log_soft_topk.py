@@ -106,5 +106,6 @@ def log_soft_topk(
 class LogSoftTopk(SoftTopk):
     """The rule of `log_soft_topk`."""
 
+    operator = "log_topk"
     logarithm = True
     derivatives = LogTopkDerivatives

@@ -117,6 +117,8 @@ def soft_rank(
 class SoftRank(EntriesRule):
     """The rule of `soft_rank`."""
 
+    operator = "ranks"
+
     def __init__(
         self,
         workers: int | None,
@@ -137,11 +139,17 @@ class SoftRank(EntriesRule):
 
     def value(self, out: Array | None = None) -> Array:
         """Return the ranks."""
+        y = self.short_value(keep=False, out=out)
+        if y is not None:
+            return y
         y = self.kernels.ranks(self._sources(self.lanes["alpha"]).lanes, self.dtype)
         return y if self.total is None else self.mute_absent(y)
 
     def linearize(self) -> Array:
         """Return the ranks, and keep the sorted sources."""
+        y = self.short_value(keep=True)
+        if y is not None:
+            return y
         kernels, lanes = self.kernels, self.lanes
         if self.total is not None:  # absent entries stay where they were given
             lanes["x"] = kernels.own(lanes["x"])

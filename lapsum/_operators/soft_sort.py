@@ -101,6 +101,8 @@ def soft_sort(
 class SoftSort(EntriesRule):
     """The rule of `soft_sort`."""
 
+    operator = "sorts"
+
     def __init__(
         self,
         workers: int | None,
@@ -112,13 +114,20 @@ class SoftSort(EntriesRule):
     ) -> None:
         super().__init__(workers, {"x": x, "alpha": alpha}, axis=axis)
         self.descending = check_flag("descending", descending)
+        self.sign = -1.0 if self.descending else 1.0
 
     def value(self, out: Array | None = None) -> Array:
         """Return the sorted values, which need no order of the entries."""
+        y = self.short_value(keep=False, out=out)
+        if y is not None:
+            return y
         return self._values(Sources.without_order(self.kernels, **self.lanes))
 
     def linearize(self) -> Array:
         """Return the same, and keep the sorted sources."""
+        y = self.short_value(keep=True)
+        if y is not None:
+            return y
         kernels = self.kernels
         self.sources = Sources(kernels, self.lanes["x"], kernels.own(self.lanes["alpha"]))
         self.lanes = {}

@@ -6,7 +6,7 @@ from typing import Any
 
 from numpy.typing import ArrayLike, NDArray
 
-from .._backends.types import Array, Floats, all_in_lane, sum_in_lane
+from .._backends.types import Array, Floats, ShortOperator, all_in_lane, sum_in_lane
 from .._core.call import evaluate, rule_of
 from .._core.checks import check_flag
 from .._core.entries_rule import EntriesRule, FusedCotangents, FusedTangent
@@ -131,6 +131,7 @@ def soft_topk(
 class SoftTopk(EntriesRule):
     """The rule of `soft_topk`, and of its logarithm."""
 
+    operator: ShortOperator | None = "topk"
     logarithm = False
     derivatives = TopkDerivatives
 
@@ -160,6 +161,9 @@ class SoftTopk(EntriesRule):
 
     def value(self, out: Array | None = None) -> Array:
         """Return the probabilities, or their logarithms."""
+        p = self.short_value(keep=False, out=out)
+        if p is not None:
+            return p
         p = topk_values(self.kernels, self._question(), self.logarithm, out)
         return p if self.total is None else self.mute_absent(p)
 
@@ -167,6 +171,9 @@ class SoftTopk(EntriesRule):
 
     def linearize(self) -> Array:
         """Return the same, and keep the threshold."""
+        p = self.short_value(keep=True)
+        if p is not None:
+            return p
         kernels, lanes = self.kernels, self.lanes
         if self.total is not None:  # for the cotangents of weights p must not be rounded
             lanes["x"] = kernels.contiguous(lanes["x"])

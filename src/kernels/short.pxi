@@ -13,6 +13,11 @@ def short_blocks(Py_ssize_t lanes):
     return (lanes + LAP_SHORT_BLOCK - 1) // LAP_SHORT_BLOCK, LAP_SHORT_BLOCK
 
 
+def short_found(Py_ssize_t lanes):
+    """Return how many numbers `short_topk` finds."""
+    return short_blocks(lanes)[0] * LAP_SHORT_BLOCK * LAP_SHORT_ROWS
+
+
 cdef inline lap_short_lanes _short(
     const entry[:, ::1] x, double sign, const double[::1] alpha
 ) noexcept nogil:
