@@ -5,6 +5,8 @@
 #include "sums.h"
 #include "vector.h"
 
+#include <float.h>
+
 #define PASTE_(a, b) a##_##b
 #define PASTE(a, b) PASTE_(a, b)
 #define NAME(function) PASTE(function, LAP_LEVEL)
@@ -173,27 +175,36 @@ INLINE mask bad_scale(vec alpha)
     return v_neither(good, good);
 }
 
-/* Which lanes have entries that are not finite, differences that overflow, or such an alpha; they
+INLINE mask finite(vec x)
+{
+    return v_lt(v_abs(x), v_all(INFINITY));
+}
+
+/* Which lanes have a NaN, finite entries so large that differences overflow, or such an alpha; they
  * become ordinary ones. */
 INLINE mask set_bad_aside(vec *x, int n, vec *alpha)
 {
     const vec zero = v_all(0.0);
-    vec wrong = zero, least = v_all(INFINITY), most = v_all(-INFINITY);
-    mask bad;
+    mask bad = bad_scale(*alpha);
     int m;
     for (m = 0; m < n; m++) {
-        wrong = v_fma(x[m], zero, wrong);
-        least = v_min(least, x[m]);
-        most = v_max(most, x[m]);
+        const vec size = v_abs(x[m]);
+        bad = v_or(bad, v_neither(v_lt(size, v_all(0x1p1022)), v_le(v_all(INFINITY), size)));
     }
-    wrong = v_fma(most - least, zero, wrong);
-    bad = v_or(v_nonzero(wrong), bad_scale(*alpha));
     if (v_count(bad)) {
         for (m = 0; m < n; m++)
             x[m] = v_if(bad, zero, x[m]);
         *alpha = v_if(bad, v_all(1.0), *alpha);
     }
     return bad;
+}
+
+/* Infinite entries do not move. */
+INLINE void clear_infinite(const vec *x, int n, vec *v)
+{
+    int m;
+    for (m = 0; m < n; m++)
+        v[m] = v_if(finite(x[m]), v[m], v_all(0.0));
 }
 
 /* Which lanes have values so large that differences of them could overflow, or NaN. */
@@ -264,8 +275,10 @@ INLINE void order(const vec *x, int n, vec *out, uint8_t *places)
     int m, l;
     while (size < n)
         size *= 2;
-    for (m = 0; m < n; m++)
-        key[m] = v_tag(x[m] + 0.0, size, m); /* no -0, whose tags would descend */
+    for (m = 0; m < n; m++) { /* a tagged infinity would be NaN, and the tags of -0 descend */
+        const vec most = v_all(DBL_MAX), bounded = v_max(v_min(x[m], most), -most);
+        key[m] = v_tag(bounded + 0.0, size, m);
+    }
     sort(key, n);
     for (m = 0; m < n; m++) {
         v_tags(key[m], size, at);
@@ -311,7 +324,8 @@ INLINE void prepare(nodes *s, int n, vec alpha)
     s->f[1] = s->d[1] = s->f[n + 1] = s->d[n + 1] = zero;
     s->gap[1] = s->gap[n + 1] = v_all(INFINITY);
     for (m = 2; m <= n; m++) {
-        s->gap[m] = (s->x[m] - s->x[m - 1]) / alpha;
+        const vec gap = (s->x[m] - s->x[m - 1]) / alpha;
+        s->gap[m] = v_if(v_le(s->x[m], s->x[m - 1]), zero, gap); /* equal infinities are a tie */
         v_decay(s->gap[m], &s->f[m], &s->d[m]);
     }
     s->A[0] = s->B[n + 1] = zero;
