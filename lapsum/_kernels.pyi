@@ -407,7 +407,6 @@ def softmax(
 def short_most() -> int: ...
 def short_blocks(lanes: int) -> tuple[int, int]: ...
 def short_found(lanes: int) -> int: ...
-@_ByKind
 def short_ranks(
     x: _Entries,
     sign: float,
@@ -418,7 +417,6 @@ def short_ranks(
     start: int,
     stop: int,
 ) -> None: ...
-@_ByKind
 def short_ranks_vjp(
     x: _Entries,
     sign: float,
@@ -431,7 +429,6 @@ def short_ranks_vjp(
     start: int,
     stop: int,
 ) -> None: ...
-@_ByKind
 def short_ranks_jvp(
     x: _Entries,
     sign: float,
@@ -444,7 +441,6 @@ def short_ranks_jvp(
     start: int,
     stop: int,
 ) -> None: ...
-@_ByKind
 def short_topk(
     x: _Entries,
     sign: float,
@@ -457,7 +453,6 @@ def short_topk(
     start: int,
     stop: int,
 ) -> None: ...
-@_ByKind
 def short_topk_vjp(
     x: _Entries,
     sign: float,
@@ -472,7 +467,6 @@ def short_topk_vjp(
     start: int,
     stop: int,
 ) -> None: ...
-@_ByKind
 def short_topk_jvp(
     x: _Entries,
     sign: float,
@@ -487,7 +481,6 @@ def short_topk_jvp(
     start: int,
     stop: int,
 ) -> None: ...
-@_ByKind
 def short_sorts(
     x: _Entries,
     sign: float,
@@ -498,7 +491,6 @@ def short_sorts(
     start: int,
     stop: int,
 ) -> None: ...
-@_ByKind
 def short_sorts_vjp(
     x: _Entries,
     sign: float,
@@ -511,7 +503,6 @@ def short_sorts_vjp(
     start: int,
     stop: int,
 ) -> None: ...
-@_ByKind
 def short_sorts_jvp(
     x: _Entries,
     sign: float,

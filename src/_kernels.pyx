@@ -8,6 +8,12 @@ Inputs are marked # IN and outputs # OUT.  Each call takes lanes start to stop, 
 threads can share the lanes of one array.
 """
 
+from cpython.buffer cimport (
+    PyBUF_C_CONTIGUOUS,
+    PyBUF_SIMPLE,
+    PyBuffer_Release,
+    PyObject_GetBuffer,
+)
 from cpython.pythread cimport (
     PyThread_acquire_lock,
     PyThread_allocate_lock,

@@ -18,163 +18,249 @@ def short_found(Py_ssize_t lanes):
     return short_blocks(lanes)[0] * LAP_SHORT_BLOCK * LAP_SHORT_ROWS
 
 
-cdef inline lap_short_lanes _short(
-    const entry[:, ::1] x, double sign, const double[::1] alpha
-) noexcept nogil:
-    cdef lap_short_lanes s
-    s.x, s.single, s.n = &x[0, 0], entry is float, <int>x.shape[1]
-    s.lanes, s.sign, s.alpha = x.shape[0], sign, &alpha[0]
-    return s
+cdef class _Buffers:
+    """The memory of the arrays of one call.  Typed memoryviews take longer than the loops of a lane."""
+
+    cdef Py_buffer views[10]
+    cdef int opened
+
+    def __cinit__(self):
+        self.opened = 0
+
+    def __dealloc__(self):
+        cdef int i
+        for i in range(self.opened):
+            PyBuffer_Release(&self.views[i])
+
+    cdef void *open(self, object array, Py_ssize_t itemsize, int flags=PyBUF_SIMPLE) except? NULL:
+        """Return where a C-contiguous array of items of such a size lies, NULL for None."""
+        cdef Py_buffer *view = &self.views[self.opened]
+        if array is None:
+            return NULL
+        PyObject_GetBuffer(array, view, flags)
+        self.opened += 1
+        if view.itemsize != itemsize:
+            raise TypeError(f"items of {itemsize} bytes are expected, got {view.itemsize}")
+        return view.buf
+
+    cdef double *doubles(self, object array) except? NULL:
+        return <double*>self.open(array, sizeof(double))
+
+    cdef unsigned char *bytes(self, object array) except? NULL:
+        return <unsigned char*>self.open(array, 1)
+
+    cdef lap_short_lanes lanes(self, object x, double sign, object alpha) except *:
+        cdef lap_short_lanes s
+        s.single = x.itemsize == sizeof(float)
+        s.x = self.open(x, sizeof(float) if s.single else sizeof(double), PyBUF_C_CONTIGUOUS)
+        s.lanes, s.n = self.views[0].shape[0], <int>self.views[0].shape[1]
+        s.sign, s.alpha = sign, self.doubles(alpha)
+        return s
+
+    cdef void *entries(self, object array) except? NULL:
+        """The same for an array like the entries."""
+        return self.open(array, self.views[0].itemsize)
 
 
 def short_ranks(
-    const entry[:, ::1] x,              # IN
+    object x,                           # IN
     double sign,                        # IN  the ranks are those of sign x
-    const double[::1] alpha,            # IN
-    entry[:, ::1] y,                    # OUT
-    unsigned char[::1] places,          # OUT for the products, None if they are not needed
-    unsigned char[::1] left,            # OUT
+    object alpha,                       # IN
+    object y,                           # OUT
+    object places,                      # OUT for the products, None if they are not needed
+    object left,                        # OUT
     Py_ssize_t start, Py_ssize_t stop,
 ):
-    cdef lap_short_lanes s = _short(x, sign, alpha)
+    cdef _Buffers b = _Buffers()
+    cdef lap_short_lanes s = b.lanes(x, sign, alpha)
+    cdef void *y_ = b.entries(y)
+    cdef unsigned char *places_ = b.bytes(places)
+    cdef unsigned char *left_ = b.bytes(left)
     with nogil:
-        _table.shorts.ranks(&s, start, stop, &y[0, 0], NULL if places is None else &places[0],
-                            &left[0])
+        _table.shorts.ranks(&s, start, stop, y_, places_,
+                            left_)
 
 
 def short_ranks_vjp(
-    const entry[:, ::1] x,              # IN
+    object x,                           # IN
     double sign,                        # IN
-    const double[::1] alpha,            # IN
-    const unsigned char[::1] places,    # IN
-    const entry[:, ::1] bar,            # IN
-    entry[:, ::1] x_bar,                # OUT
-    double[::1] alpha_bar,              # OUT
-    unsigned char[::1] left,            # OUT
+    object alpha,                       # IN
+    object places,                      # IN
+    object bar,                         # IN
+    object x_bar,                       # OUT
+    object alpha_bar,                   # OUT
+    object left,                        # OUT
     Py_ssize_t start, Py_ssize_t stop,
 ):
-    cdef lap_short_lanes s = _short(x, sign, alpha)
+    cdef _Buffers b = _Buffers()
+    cdef lap_short_lanes s = b.lanes(x, sign, alpha)
+    cdef unsigned char *places_ = b.bytes(places)
+    cdef void *bar_ = b.entries(bar)
+    cdef void *x_bar_ = b.entries(x_bar)
+    cdef double *alpha_bar_ = b.doubles(alpha_bar)
+    cdef unsigned char *left_ = b.bytes(left)
     with nogil:
-        _table.shorts.rank_products(&s, start, stop, &places[0], &bar[0, 0], NULL, &x_bar[0, 0],
-                                    &alpha_bar[0], &left[0])
+        _table.shorts.rank_products(&s, start, stop, places_, bar_, NULL, x_bar_,
+                                    alpha_bar_, left_)
 
 
 def short_ranks_jvp(
-    const entry[:, ::1] x,              # IN
+    object x,                           # IN
     double sign,                        # IN
-    const double[::1] alpha,            # IN
-    const unsigned char[::1] places,    # IN
-    const entry[:, ::1] x_dot,          # IN
-    const double[::1] alpha_dot,        # IN
-    entry[:, ::1] y_dot,                # OUT
-    unsigned char[::1] left,            # OUT
+    object alpha,                       # IN
+    object places,                      # IN
+    object x_dot,                       # IN
+    object alpha_dot,                   # IN
+    object y_dot,                       # OUT
+    object left,                        # OUT
     Py_ssize_t start, Py_ssize_t stop,
 ):
-    cdef lap_short_lanes s = _short(x, sign, alpha)
+    cdef _Buffers b = _Buffers()
+    cdef lap_short_lanes s = b.lanes(x, sign, alpha)
+    cdef unsigned char *places_ = b.bytes(places)
+    cdef void *x_dot_ = b.entries(x_dot)
+    cdef double *alpha_dot_ = b.doubles(alpha_dot)
+    cdef void *y_dot_ = b.entries(y_dot)
+    cdef unsigned char *left_ = b.bytes(left)
     with nogil:
-        _table.shorts.rank_products(&s, start, stop, &places[0], &x_dot[0, 0], &alpha_dot[0],
-                                    &y_dot[0, 0], NULL, &left[0])
+        _table.shorts.rank_products(&s, start, stop, places_, x_dot_, alpha_dot_,
+                                    y_dot_, NULL, left_)
 
 
 def short_topk(
-    const entry[:, ::1] x,              # IN
+    object x,                           # IN
     double sign,                        # IN  1: solved for x, -1: for -x
-    const double[::1] alpha,            # IN
-    const double[::1] levels,           # IN
+    object alpha,                       # IN
+    object levels,                      # IN
     bint logarithm,                     # IN
-    entry[:, ::1] p,                    # OUT F((b - sign x)/alpha), or its logarithm
-    double[::1] found,                  # OUT for the products, None if they are not needed
-    unsigned char[::1] left,            # OUT
+    object p,                           # OUT F((b - sign x)/alpha), or its logarithm
+    object found,                       # OUT for the products, None if they are not needed
+    object left,                        # OUT
     Py_ssize_t start, Py_ssize_t stop,
 ):
-    cdef lap_short_lanes s = _short(x, sign, alpha)
+    cdef _Buffers b = _Buffers()
+    cdef lap_short_lanes s = b.lanes(x, sign, alpha)
+    cdef double *levels_ = b.doubles(levels)
+    cdef void *p_ = b.entries(p)
+    cdef double *found_ = b.doubles(found)
+    cdef unsigned char *left_ = b.bytes(left)
     with nogil:
-        _table.shorts.topk(&s, start, stop, &levels[0], logarithm, &p[0, 0], NULL,
-                           NULL if found is None else &found[0], &left[0])
+        _table.shorts.topk(&s, start, stop, levels_, logarithm, p_, NULL,
+                           found_, left_)
 
 
 def short_topk_vjp(
-    const entry[:, ::1] x,              # IN
+    object x,                           # IN
     double sign,                        # IN
-    const double[::1] alpha,            # IN
-    const double[::1] found,            # IN
+    object alpha,                       # IN
+    object found,                       # IN
     bint logarithm,                     # IN
-    const entry[:, ::1] bar,            # IN
-    entry[:, ::1] x_bar,                # OUT
-    double[::1] level_bar,              # OUT
-    double[::1] alpha_bar,              # OUT
-    unsigned char[::1] left,            # OUT
+    object bar,                         # IN
+    object x_bar,                       # OUT
+    object level_bar,                   # OUT
+    object alpha_bar,                   # OUT
+    object left,                        # OUT
     Py_ssize_t start, Py_ssize_t stop,
 ):
-    cdef lap_short_lanes s = _short(x, sign, alpha)
+    cdef _Buffers b = _Buffers()
+    cdef lap_short_lanes s = b.lanes(x, sign, alpha)
+    cdef double *found_ = b.doubles(found)
+    cdef void *bar_ = b.entries(bar)
+    cdef void *x_bar_ = b.entries(x_bar)
+    cdef double *level_bar_ = b.doubles(level_bar)
+    cdef double *alpha_bar_ = b.doubles(alpha_bar)
+    cdef unsigned char *left_ = b.bytes(left)
     with nogil:
-        _table.shorts.topk_pull(&s, start, stop, &found[0], logarithm, &bar[0, 0], &x_bar[0, 0],
-                                &level_bar[0], &alpha_bar[0], &left[0])
+        _table.shorts.topk_pull(&s, start, stop, found_, logarithm, bar_, x_bar_,
+                                level_bar_, alpha_bar_, left_)
 
 
 def short_topk_jvp(
-    const entry[:, ::1] x,              # IN
+    object x,                           # IN
     double sign,                        # IN
-    const double[::1] alpha,            # IN
-    const double[::1] found,            # IN
+    object alpha,                       # IN
+    object found,                       # IN
     bint logarithm,                     # IN
-    const entry[:, ::1] x_dot,          # IN
-    const double[::1] level_dot,        # IN
-    const double[::1] alpha_dot,        # IN
-    entry[:, ::1] p_dot,                # OUT
-    unsigned char[::1] left,            # OUT
+    object x_dot,                       # IN
+    object level_dot,                   # IN
+    object alpha_dot,                   # IN
+    object p_dot,                       # OUT
+    object left,                        # OUT
     Py_ssize_t start, Py_ssize_t stop,
 ):
-    cdef lap_short_lanes s = _short(x, sign, alpha)
+    cdef _Buffers b = _Buffers()
+    cdef lap_short_lanes s = b.lanes(x, sign, alpha)
+    cdef double *found_ = b.doubles(found)
+    cdef void *x_dot_ = b.entries(x_dot)
+    cdef double *level_dot_ = b.doubles(level_dot)
+    cdef double *alpha_dot_ = b.doubles(alpha_dot)
+    cdef void *p_dot_ = b.entries(p_dot)
+    cdef unsigned char *left_ = b.bytes(left)
     with nogil:
-        _table.shorts.topk_push(&s, start, stop, &found[0], logarithm, &x_dot[0, 0], &level_dot[0],
-                                &alpha_dot[0], &p_dot[0, 0], &left[0])
+        _table.shorts.topk_push(&s, start, stop, found_, logarithm, x_dot_, level_dot_,
+                                alpha_dot_, p_dot_, left_)
 
 
 def short_sorts(
-    const entry[:, ::1] x,              # IN
+    object x,                           # IN
     double sign,                        # IN  -1: descending
-    const double[::1] alpha,            # IN
-    entry[:, ::1] y,                    # OUT
-    unsigned char[::1] places,          # OUT for the products, None if they are not needed
-    unsigned char[::1] left,            # OUT
+    object alpha,                       # IN
+    object y,                           # OUT
+    object places,                      # OUT for the products, None if they are not needed
+    object left,                        # OUT
     Py_ssize_t start, Py_ssize_t stop,
 ):
-    cdef lap_short_lanes s = _short(x, sign, alpha)
+    cdef _Buffers b = _Buffers()
+    cdef lap_short_lanes s = b.lanes(x, sign, alpha)
+    cdef void *y_ = b.entries(y)
+    cdef unsigned char *places_ = b.bytes(places)
+    cdef unsigned char *left_ = b.bytes(left)
     with nogil:
-        _table.shorts.sorts(&s, start, stop, &y[0, 0], NULL if places is None else &places[0],
-                            &left[0])
+        _table.shorts.sorts(&s, start, stop, y_, places_,
+                            left_)
 
 
 def short_sorts_vjp(
-    const entry[:, ::1] x,              # IN
+    object x,                           # IN
     double sign,                        # IN
-    const double[::1] alpha,            # IN
-    const unsigned char[::1] places,    # IN
-    const entry[:, ::1] bar,            # IN
-    entry[:, ::1] x_bar,                # OUT
-    double[::1] alpha_bar,              # OUT
-    unsigned char[::1] left,            # OUT
+    object alpha,                       # IN
+    object places,                      # IN
+    object bar,                         # IN
+    object x_bar,                       # OUT
+    object alpha_bar,                   # OUT
+    object left,                        # OUT
     Py_ssize_t start, Py_ssize_t stop,
 ):
-    cdef lap_short_lanes s = _short(x, sign, alpha)
+    cdef _Buffers b = _Buffers()
+    cdef lap_short_lanes s = b.lanes(x, sign, alpha)
+    cdef unsigned char *places_ = b.bytes(places)
+    cdef void *bar_ = b.entries(bar)
+    cdef void *x_bar_ = b.entries(x_bar)
+    cdef double *alpha_bar_ = b.doubles(alpha_bar)
+    cdef unsigned char *left_ = b.bytes(left)
     with nogil:
-        _table.shorts.sort_pull(&s, start, stop, &places[0], &bar[0, 0], &x_bar[0, 0],
-                                &alpha_bar[0], &left[0])
+        _table.shorts.sort_pull(&s, start, stop, places_, bar_, x_bar_,
+                                alpha_bar_, left_)
 
 
 def short_sorts_jvp(
-    const entry[:, ::1] x,              # IN
+    object x,                           # IN
     double sign,                        # IN
-    const double[::1] alpha,            # IN
-    const unsigned char[::1] places,    # IN
-    const entry[:, ::1] x_dot,          # IN
-    const double[::1] alpha_dot,        # IN
-    entry[:, ::1] y_dot,                # OUT
-    unsigned char[::1] left,            # OUT
+    object alpha,                       # IN
+    object places,                      # IN
+    object x_dot,                       # IN
+    object alpha_dot,                   # IN
+    object y_dot,                       # OUT
+    object left,                        # OUT
     Py_ssize_t start, Py_ssize_t stop,
 ):
-    cdef lap_short_lanes s = _short(x, sign, alpha)
+    cdef _Buffers b = _Buffers()
+    cdef lap_short_lanes s = b.lanes(x, sign, alpha)
+    cdef unsigned char *places_ = b.bytes(places)
+    cdef void *x_dot_ = b.entries(x_dot)
+    cdef double *alpha_dot_ = b.doubles(alpha_dot)
+    cdef void *y_dot_ = b.entries(y_dot)
+    cdef unsigned char *left_ = b.bytes(left)
     with nogil:
-        _table.shorts.sort_push(&s, start, stop, &places[0], &x_dot[0, 0], &alpha_dot[0],
-                                &y_dot[0, 0], &left[0])
+        _table.shorts.sort_push(&s, start, stop, places_, x_dot_, alpha_dot_,
+                                y_dot_, left_)

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
-from typing import Any
 
 import numpy as np
 
@@ -12,24 +10,18 @@ from ... import _kernels
 from ..types import DType
 
 FLOAT32, FLOAT64 = np.dtype(np.float32), np.dtype(np.float64)
-_NAMES: dict[DType, str] = {FLOAT32: "float", FLOAT64: "double"}
+_NAMES = {FLOAT32: "float", FLOAT64: "double"}
 
-
-def by_dtype(loop: Any) -> dict[DType, Callable[..., None]]:
-    """Return a loop compiled for entries of both kinds by their dtype."""
-    return {dtype: loop[name] for dtype, name in _NAMES.items()}
-
-
-PACK = by_dtype(_kernels.pack)
-UNPACK = by_dtype(_kernels.unpack)
-DISTRIBUTE = by_dtype(_kernels.distribute)
-REARRANGE = by_dtype(_kernels.rearrange)
-RANKS = by_dtype(_kernels.ranks)
-SELECT = by_dtype(_kernels.select)
-PULL = by_dtype(_kernels.pull)
-PUSH = by_dtype(_kernels.push)
-SOFTMAX = by_dtype(_kernels.softmax)
-PERMUTATION = by_dtype(_kernels.permutation)
+PACK = {dtype: _kernels.pack[name] for dtype, name in _NAMES.items()}
+UNPACK = {dtype: _kernels.unpack[name] for dtype, name in _NAMES.items()}
+DISTRIBUTE = {dtype: _kernels.distribute[name] for dtype, name in _NAMES.items()}
+REARRANGE = {dtype: _kernels.rearrange[name] for dtype, name in _NAMES.items()}
+RANKS = {dtype: _kernels.ranks[name] for dtype, name in _NAMES.items()}
+SELECT = {dtype: _kernels.select[name] for dtype, name in _NAMES.items()}
+PULL = {dtype: _kernels.pull[name] for dtype, name in _NAMES.items()}
+PUSH = {dtype: _kernels.push[name] for dtype, name in _NAMES.items()}
+SOFTMAX = {dtype: _kernels.softmax[name] for dtype, name in _NAMES.items()}
+PERMUTATION = {dtype: _kernels.permutation[name] for dtype, name in _NAMES.items()}
 
 simd = _kernels.choose(os.environ.get("LAPSUM_SIMD", ""))
 if simd is None:

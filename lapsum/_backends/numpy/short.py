@@ -13,13 +13,10 @@ import numpy as np
 
 from ... import _kernels
 from ..protocol import ShortLanes
-from ..types import Array, DType, Entries, Flags, Floats, ShortOperator
+from ..types import Array, Entries, Flags, Floats, ShortOperator
 from . import memory
 from .lanes import Lanes
-from .loops import by_dtype
 from .threads import Threads
-
-_Loops = dict[DType, Callable[..., None]]
 
 
 class Short(Lanes):
@@ -70,12 +67,12 @@ class _Short:
         blocks, size = _kernels.short_blocks(count)
         self._shape = blocks, size * n
 
-    def _run(self, loops: _Loops, x: Array, *args: Any) -> Flags | None:
+    def _run(self, loop: Callable[..., None], x: Array, *args: Any) -> Flags | None:
         """Call a loop for all blocks; return which lanes it leaves."""
         left = np.zeros(len(x), np.uint8)
         if self.left is not None:
             left[self.left] = 1
-        self._threads._run(loops[x.dtype], self._shape, x, *args, left)
+        self._threads._run(loop, self._shape, x, *args, left)
         return left.view(np.bool_) if 1 in left.tobytes() else None
 
     def _alike(self, values: Array) -> tuple[Array, Array]:
@@ -148,14 +145,16 @@ class _Selected(_Short):
         self._sign = sign
         self._logarithm = operator == "log_topk"
         self._found = np.empty(_kernels.short_found(len(x))) if keep else None
-        self.left = self._run(_TOPK, x, sign, alpha, levels, self._logarithm, values, self._found)
+        self.left = self._run(
+            _kernels.short_topk, x, sign, alpha, levels, self._logarithm, values, self._found
+        )
 
     def vjp(self, bar: Array) -> tuple[dict[str, Array], Flags | None]:
         """Return the cotangents, and the lanes for which they are anything."""
         x, bar = self._alike(bar)
         x_bar, level_bar, alpha_bar = np.empty(x.shape, x.dtype), np.empty(len(x)), np.empty(len(x))
         arguments = self._sign, self.lanes["alpha"], self._found, self._logarithm
-        left = self._run(_TOPK_VJP, x, *arguments, bar, x_bar, level_bar, alpha_bar)
+        left = self._run(_kernels.short_topk_vjp, x, *arguments, bar, x_bar, level_bar, alpha_bar)
         return {"x": x_bar, "k": level_bar, "alpha": alpha_bar}, left
 
     def jvp(self, tangents: Mapping[str, Array]) -> tuple[Array, Flags | None]:
@@ -163,17 +162,10 @@ class _Selected(_Short):
         x, x_dot, alpha_dot, level_dot = self._tangents(tangents)
         out = np.empty(x.shape)
         arguments = self._sign, self.lanes["alpha"], self._found, self._logarithm
-        return out, self._run(_TOPK_JVP, x, *arguments, x_dot, level_dot, alpha_dot, out)
+        return out, self._run(
+            _kernels.short_topk_jvp, x, *arguments, x_dot, level_dot, alpha_dot, out
+        )
 
 
-_RANKS, _SORTS = (
-    tuple(by_dtype(loop) for loop in loops)
-    for loops in (
-        (_kernels.short_ranks, _kernels.short_ranks_vjp, _kernels.short_ranks_jvp),
-        (_kernels.short_sorts, _kernels.short_sorts_vjp, _kernels.short_sorts_jvp),
-    )
-)
-_TOPK, _TOPK_VJP, _TOPK_JVP = (
-    by_dtype(loop)
-    for loop in (_kernels.short_topk, _kernels.short_topk_vjp, _kernels.short_topk_jvp)
-)
+_RANKS = _kernels.short_ranks, _kernels.short_ranks_vjp, _kernels.short_ranks_jvp
+_SORTS = _kernels.short_sorts, _kernels.short_sorts_vjp, _kernels.short_sorts_jvp
