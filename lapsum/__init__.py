@@ -25,22 +25,34 @@ Arrays are NumPy's, or CuPy's on a GPU; what goes in comes out.
 
 from __future__ import annotations
 
+from importlib.util import find_spec
 from typing import Any
 
-try:
-    from . import _kernels
-except ImportError as error:  # the source folder, first on the path, has no compiled kernels
+if find_spec(f"{__name__}._kernels") is None:
+    from pathlib import Path
     from pkgutil import extend_path
+    from sys import implementation
 
-    __path__ = extend_path(__path__, __name__)[len(__path__) :]  # the installed package's alone
-    try:
-        from . import _kernels  # noqa: F401
-    except ImportError:
+    # Compiled kernels that this Python does not look at are another's; none at all are what a
+    # source folder has, which stands first on the path of `python -m`: the installed copy is meant.
+    others = [
+        path.name
+        for path in Path(__file__).parent.glob("_kernels.*")
+        if path.suffix in (".so", ".pyd")
+    ]
+    if others:
+        raise ImportError(
+            f"lapsum was compiled for another Python: {', '.join(others)}, and this is "
+            f"{implementation.cache_tag}; install it for this one"
+        )
+    __path__ = extend_path(__path__, __name__)[len(__path__) :]
+    if find_spec(f"{__name__}._kernels") is None:
         raise ImportError(
             "lapsum is imported from its source folder and is not installed; run `pip install .` "
             "there, and call `pytest` rather than `python -m pytest`"
-        ) from error
+        )
 
+from . import _kernels  # noqa: F401  # a broken copy says so itself
 from ._core.linearize import Linearization, jvp, linearize, vjp
 from ._operators.lap_sum import lap_sum
 from ._operators.lap_sum_inv import lap_sum_inv

@@ -327,7 +327,9 @@ def run_lanes(
 
 # kernels/selection.pxi
 
-def check_levels(levels: _Floats, totals: _Floats | None, n: float, out: _Floats) -> int: ...
+def check_levels(
+    levels: _Floats, totals: _Floats | None, n: float, allowance: float, out: _Floats
+) -> int: ...
 @_ByKind
 def select(
     workers: int,

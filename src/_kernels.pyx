@@ -37,7 +37,7 @@ cdef extern from "laplace.h" nogil:
     double lap_step(double, double, double)
     double lap_offset(double, double, double, double, double)
     double lap_threshold(double, double, double, double)
-    double lap_level(double, double)
+    double lap_level(double, double, double)
     double lap_cdf(double)
     double lap_pdf(double)
     double lap_logcdf(double)

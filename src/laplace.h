@@ -106,11 +106,11 @@ LAP_FUNCTION double lap_threshold(double lo, double hi, double u, double alpha)
     return middle + alpha * u;
 }
 
-/* A level of S, infinite from the total weight on, some roundings above which are allowed; NaN
- * outside [0, total]. */
-LAP_FUNCTION double lap_level(double level, double total)
+/* A level of S, infinite from the total weight on, which it may exceed by a small part of itself;
+ * NaN outside [0, total]. */
+LAP_FUNCTION double lap_level(double level, double total, double allowance)
 {
-    if (!(level >= 0.0 && level <= total * (1.0 + 4.0 * 2.220446049250313e-16)))
+    if (!(level >= 0.0 && level <= total * (1.0 + allowance)))
         return NAN;
     return level < total ? level : INFINITY;
 }

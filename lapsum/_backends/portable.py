@@ -10,6 +10,7 @@ from typing import Any
 
 from . import formulas
 from .portable_permutation import PortablePermutation
+from .portable_selection import PortableSelection
 from .portable_short import PortableShort
 from .protocol import Kernels
 from .types import (
@@ -23,16 +24,12 @@ from .types import (
     Ordered,
     Pair,
     Points,
-    Products,
     Roots,
-    Selected,
     SourceLanes,
 )
 
-ROWS = 10  # of a block of `AnchoredThresholds`
 
-
-class Portable(PortablePermutation, PortableShort):
+class Portable(PortableSelection, PortablePermutation, PortableShort):
     """The kernels that are no primitives."""
 
     # ------------------------------------------------------------------------------------- lanes
@@ -69,6 +66,17 @@ class Portable(PortablePermutation, PortableShort):
             self.xp.ldexp(a, shift.reshape(shift.shape + (1,) * (a.ndim - shift.ndim)))
             for a in arrays
         )
+
+    def mute(self: Kernels, results: Array, weights: Floats) -> Flags | None:
+        """Make results of zero weight that are not finite 0, in place, and tell which."""
+        absent = weights == 0.0
+        if not absent.any():
+            return None
+        muted: Flags = absent & ~self.xp.isfinite(results)
+        if not muted.any():
+            return None
+        results[...] = self.xp.where(muted, 0.0, results)
+        return muted
 
     def levels(self: Kernels, q: Floats, totals: Floats | None, n: int) -> Floats:
         """Return the levels q of the totals, NaN where q is not in (0, 1); None for these is n."""
@@ -142,6 +150,7 @@ class Portable(PortablePermutation, PortableShort):
             tied = (below > 0) & (_read(xp, s.x, below - 1, key) == s.x)
             equal = _read(xp, out, below - 1, key)
             absent = xp.where(tied, equal, 0.5 + self.level(s, s.x, key, below))
+            absent = xp.where(xp.isnan(s.x), 0.0, absent)
             out = xp.where(here < s.present[:, None], out, absent)
         out = self.from_order(out, s.order)
         return out if s.invalid is None else xp.where(s.invalid[:, None], xp.nan, out)
@@ -188,132 +197,6 @@ class Portable(PortablePermutation, PortableShort):
         """Return None: there is no such kernel."""
         return None
 
-    # --------------------------------------------------------------------------------- selections
-
-    def select_topk(
-        self: Kernels,
-        x: Entries,
-        weights: Floats | None,
-        sign: float,
-        levels: Floats,
-        totals: Floats | None,
-        alpha: Floats,
-        logarithm: bool,
-        copy: bool,
-        out: Entries | None,
-    ) -> Selected:
-        """Leave every lane to be solved by sorting."""
-        p = self.xp.empty(x.shape, x.dtype) if out is None else out
-        return _unsolved(self, self.own(x) if copy else x, p, levels.shape)
-
-    def select_quantiles(
-        self: Kernels,
-        x: Entries,
-        weights: Floats | None,
-        q: Floats,
-        totals: Floats | None,
-        alpha: Floats,
-    ) -> Selected:
-        """Leave every lane to be solved by sorting."""
-        return _unsolved(self, x, None, q.shape)
-
-    def fused_lanes(self: Kernels, selected: Selected) -> Flags:
-        """Return that no lane is for the kernels of derivatives."""
-        lanes = selected.block.shape[1]
-        return self.xp.zeros(lanes) > 0.0
-
-    def topk_vjp(
-        self: Kernels,
-        block: Floats,
-        x: Entries,
-        weights: Floats | None,
-        sign: float,
-        alpha: Floats,
-        bar: Entries,
-        logarithm: bool,
-    ) -> tuple[Array, Floats, Floats] | None:
-        """Return None: there is no such kernel."""
-        return None
-
-    def topk_jvp(
-        self: Kernels,
-        block: Floats,
-        x: Entries,
-        weights: Floats | None,
-        sign: float,
-        alpha: Floats,
-        x_dot: Floats | None,
-        level_dot: Floats,
-        alpha_dot: Floats,
-        logarithm: bool,
-    ) -> Floats | None:
-        """Return None: there is no such kernel."""
-        return None
-
-    def softmax_products(
-        self: Kernels,
-        block: Floats,
-        x: Entries,
-        weights: Floats | None,
-        alpha: Floats,
-        dot: Floats | None,
-        bar: Floats | None,
-    ) -> Products | None:
-        """Return None: there is no such kernel."""
-        return None
-
-    def probabilities(
-        self: Kernels, block: Floats, x: Floats, alpha: Floats, logarithm: bool
-    ) -> Floats:
-        """F((b - x)/alpha), or its logarithm, for one threshold a lane."""
-        lo, hi, u, *_ = block[:, :, None]
-        t = self.offsets(lo, hi, u, x, alpha)
-        return (formulas.logcdf if logarithm else formulas.cdf)(self.xp, t)
-
-    def offsets(
-        self: Kernels, lo: Floats, hi: Floats, u: Floats, x: Floats, alpha: Floats
-    ) -> Floats:
-        """(b - x)/alpha for one threshold a lane, or for as many as there are x."""
-        return formulas.offset(self.xp, lo, hi, u, x, alpha[:, None])
-
-    def steps(self: Kernels, origin: Floats, x: Floats, alpha: Floats) -> Floats:
-        """(x - origin)/alpha for one origin a lane."""
-        return formulas.step(self.xp, origin[:, None], x, alpha[:, None])
-
-    def cdf(self: Kernels, t: Floats) -> Floats:
-        """F(t)."""
-        return formulas.cdf(self.xp, t)
-
-    def pdf(self: Kernels, t: Floats) -> Floats:
-        """f(t)."""
-        return formulas.pdf(self.xp, t)
-
-    def logcdf_slope(self: Kernels, t: Floats) -> Floats:
-        """f(t)/F(t)."""
-        return formulas.logcdf_slope(self.xp, t)
-
-    def shares(
-        self: Kernels, nodes: Pair, q: Pair, density: Floats, x: Floats, t: Floats, alpha: Floats
-    ) -> Floats:
-        """e^{-|t_i|}/sum_j c_j e^{-|t_j|} for one threshold a lane, from its neighbours.
-
-        |t| - min |t| would lose every digit in a wide gap.
-        """
-        xp = self.xp
-        (left, right), (q_left, q_right) = ((a[:, None] for a in pair) for pair in (nodes, q))
-        beside, alpha = density[:, None], alpha[:, None]
-        has_left, has_right = q_left != 0.0, q_right != 0.0
-        from_left = q_left * xp.exp(formulas.step(xp, left, x, alpha))
-        from_right = q_right * xp.exp(formulas.step(xp, x, right, alpha))
-        out = self.pdf(t) / beside
-        # Between the nodes are only entries of zero weight, and they may overflow.
-        out = xp.where(has_right & (t <= 0.0), from_right, out)
-        out = xp.where(has_left & (t > 0.0), from_left, out)
-        out = xp.where(has_right & (x >= right), from_right, out)
-        out = xp.where(has_left & (x <= left), from_left, out)
-        out = xp.where(xp.isnan(x), xp.nan, out)
-        return xp.where(has_left | has_right, out, 0.0)
-
     def level_ties(self: Kernels, x: Floats, key: Indices, values: Floats) -> None:
         """Give equal sources the result of the first of them, in place."""
         xp, n = self.xp, values.shape[1]
@@ -339,10 +222,3 @@ def _running_largest(xp: Namespace, values: Any) -> Any:
         values = xp.concatenate([values[:, :stride], larger], axis=-1)
         stride *= 2
     return values
-
-
-def _unsolved(kernels: Kernels, x: Entries, p: Entries | None, shape: tuple[int, ...]) -> Selected:
-    """Return that nothing has been found yet."""
-    xp, lanes = kernels.xp, len(x)
-    unsolved = xp.zeros(lanes) == 0.0
-    return Selected(xp.zeros((ROWS, *shape)), unsolved if lanes else None, None, x, p, None, None)

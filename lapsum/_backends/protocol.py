@@ -6,7 +6,7 @@ What `portable.Portable` lacks of these is what a new backend must have: its pri
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from contextlib import AbstractContextManager
 from typing import Any, Protocol
 
@@ -28,6 +28,25 @@ from .types import (
     ShortOperator,
     SourceLanes,
 )
+
+
+class LinearProducts(Protocol):
+    """A matrix that is known by its products."""
+
+    shape: tuple[int, int]
+    dtype: DType
+
+    def matvec(self, v: Array) -> Array:
+        """Return the product with a vector."""
+        ...
+
+    def rmatvec(self, v: Array) -> Array:
+        """Return the product of the transpose with a vector."""
+        ...
+
+    def toarray(self) -> Array:
+        """Return the matrix."""
+        ...
 
 
 class Lanes(Protocol):
@@ -83,13 +102,7 @@ class Lanes(Protocol):
         """Return `a`, which nobody else holds, so that no change of it reaches who gave it."""
         ...
 
-    def linear_operator(
-        self,
-        shape: tuple[int, int],
-        matvec: Callable[[Array], Array],
-        rmatvec: Callable[[Array], Array],
-        dtype: DType,
-    ) -> Any:
+    def linear_operator(self, products: LinearProducts) -> Any:
         """Return a LinearOperator of the library."""
         ...
 
@@ -115,6 +128,13 @@ class Lanes(Protocol):
         The first axis of all is that of `totals`.  Only the proportions of weights matter to
         thresholds, but products of subnormal ones, or of some near the largest float, do not keep
         them.
+        """
+        ...
+
+    def mute(self, results: Array, weights: Floats) -> Flags | None:
+        """Make results of zero weight that are not finite 0, in place, and tell which; None: none.
+
+        For backends whose selection does not do so itself.
         """
         ...
 
@@ -244,6 +264,7 @@ class Targets(Protocol):
     def ranks(self, sources: SourceLanes, dtype: DType) -> Array:
         """1/2 + S at the sources, absent ones too, in the caller's order; NaN if invalid.
 
+        An absent NaN has the rank 0.
         It is float32 if `dtype` is; other dtypes are rounded to later.
         """
         ...
@@ -305,12 +326,15 @@ class Selection(Protocol):
         levels: Floats,
         totals: Floats | None,
         alpha: Floats,
+        allowance: float,
         logarithm: bool,
         copy: bool,
         out: Entries | None,
     ) -> Selected:
         """Solve one level a lane, infinite where it is the total; results at the entries.
 
+        On a device levels are not so yet: one that exceeds the total by up to `allowance` of it
+        counts as it.
         These are F((b - z)/alpha) or its logarithm, of the dtype of x or in the memory of `out`.
         With `copy`, x is copied as it is read.
         """

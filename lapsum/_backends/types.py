@@ -117,7 +117,8 @@ class Selected(NamedTuple):
     `block` is the stacked `AnchoredThresholds`.  `unsolved`, (lanes,), are the lanes that are left
     to be solved by sorting, None for none; `state` is the backend's own.  `x` holds the entries, a
     copy if one was asked for, `p` the results at them, if they were.  `invalid`, (lanes,), and
-    `absent`, (lanes, 1), are the lanes that are spoilt and those without entries, None for none
+    `absent`, (lanes, 1), are the lanes that are spoilt and those without entries, `muted`,
+    (lanes, n), the entries of no weight whose results were not finite, and are 0; None for none
     known.
     """
 
@@ -128,6 +129,7 @@ class Selected(NamedTuple):
     p: Entries | None
     invalid: Flags | None
     absent: Flags | None
+    muted: Flags | None = None
 
     @property
     def thresholds(self) -> AnchoredThresholds:

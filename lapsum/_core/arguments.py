@@ -14,6 +14,7 @@ from .._backends.protocol import Kernels
 from .._backends.types import Array, DType
 
 _FLOATS = (np.float16, np.float32, np.float64)
+EXACT = 2**53  # the largest integer up to which all are floats
 _FLOAT64: np.dtype[np.float64] = np.dtype(np.float64)
 
 
@@ -37,6 +38,7 @@ def real_array(kernels: Kernels, name: str, value: Any) -> Array:
     elif kernels.holds(value):
         array = value
     else:
+        _refuse_missing(name, value)
         try:
             array = np.asarray(value)
         except ValueError as error:
@@ -46,6 +48,21 @@ def real_array(kernels: Kernels, name: str, value: Any) -> Array:
             f"`{name}` must be real numbers of at most 64 bits, got {_described(value, array)}"
         )
     return array
+
+
+def _refuse_missing(name: str, value: Any) -> None:
+    """Raise TypeError for categories and for missing values of pandas, which are no numbers."""
+    dtype, isna = getattr(value, "dtype", None), getattr(value, "isna", None)
+    if dtype is None or isna is None or isinstance(dtype, np.dtype):
+        return
+    kind = f"{type(value).__name__} of dtype {dtype}"
+    if str(dtype) == "category":
+        raise TypeError(f"`{name}` must be real numbers, got {kind}; its codes are `.cat.codes`")
+    if isna().any():
+        raise TypeError(
+            f"`{name}` must be real numbers, got {kind} with missing values; fill them, and give "
+            "them no weight"
+        )
 
 
 def _described(value: Any, array: Array) -> str:
@@ -99,6 +116,36 @@ def float_dtype(value: Any, array: Array) -> DType:
         native: DType = np.dtype(array.dtype.newbyteorder("="))
         return native
     return _FLOAT64
+
+
+def float_type(name: str, dtype: Any) -> DType:
+    """Return a dtype that results may have: float16, float32 or float64."""
+    try:
+        result: DType = np.dtype(dtype)
+    except TypeError:
+        result = np.dtype(object)
+    if result.type not in _FLOATS:
+        raise TypeError(f"`{name}` must be float16, float32 or float64, got {dtype!r}")
+    return result.newbyteorder("=")
+
+
+def centred_integers(kernels: Kernels, x: Array, axes: tuple[int, ...]) -> Array:
+    """Return integers too large for floats as floats, from the middle of their lane.
+
+    Differences are exact up to 2**54 between the ends of a lane; beyond, they are rounded.  A
+    device is not asked how large they are.
+    """
+    if x.dtype.kind not in "iu" or x.dtype.itemsize < 8 or not x.size or not kernels.on_host:
+        return x
+    if x.max() <= EXACT and x.min() >= -EXACT:
+        return x
+    low = x.min(axis=axes, keepdims=True)
+    # As unsigned numbers all distances are below 2**64.
+    away = x.astype(np.uint64) - low.astype(np.uint64)
+    middle = away.max(axis=axes, keepdims=True) // np.uint64(2)
+    above = away >= middle
+    size = kernels.xp.where(above, away - middle, middle - away)
+    return kernels.xp.where(above, 1.0, -1.0) * size.astype(np.float64)
 
 
 def worker_count(workers: Any) -> int:

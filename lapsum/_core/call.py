@@ -2,16 +2,61 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable
 from contextlib import AbstractContextManager
-from typing import Any
+from functools import cache, wraps
+from typing import Any, TypeVar, cast
 
 import numpy as np
 
 from .._backends.types import Array
 from .rule import Rule
 
+Operator = TypeVar("Operator", bound=Callable[..., Any])
+
 RULES: dict[Any, Callable[..., Rule]] = {}
+
+
+# What other libraries call things, and what to begin with.
+_HINTS = {
+    "'dim'": "use `axis`",
+    "'ascending'": "use `descending`",
+    "'temperature'": "use `alpha`",
+    "'tau'": "use `alpha`",
+    "'regularization_strength'": "use `alpha`",
+    "argument: 'alpha'": (
+        "it is the scale of smoothing, in the units of the data; a tenth of their standard "
+        "deviation is a start"
+    ),
+}
+_signature = cache(inspect.signature)
+
+
+def operator(func: Operator) -> Operator:
+    """Make arguments that do not bind an error in the terms of this package."""
+
+    @wraps(func)
+    def call(*args: Any, **kwargs: Any) -> Any:
+        try:
+            return func(*args, **kwargs)
+        except TypeError:
+            wrong = unbound(func, args, kwargs)
+            if wrong is None:
+                raise
+            raise wrong from None
+
+    return cast(Operator, call)
+
+
+def unbound(func: Callable[..., Any], args: Any, kwargs: Any) -> TypeError | None:
+    """Return the error, if it is one, of calling an operator like that."""
+    try:
+        _signature(func).bind(*args, **kwargs)
+    except TypeError as error:
+        hint = next((f"; {hint}" for text, hint in _HINTS.items() if text in str(error)), "")
+        return TypeError(f"{func.__name__}() {error}{hint}")
+    return None
 
 
 def rule_of(func: Callable[..., Any]) -> Callable[[type[Rule]], type[Rule]]:

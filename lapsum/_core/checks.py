@@ -46,28 +46,20 @@ def check_flag(name: str, value: Any) -> bool:
     return number == 1
 
 
-def _allowance(arrays: Mapping[str, Array], n: int) -> float:
+def allowance_of(arrays: Mapping[str, Array], n: int) -> float:
     """Return by which part of itself a sum of the weights may be too large.
 
     Added up one by one, or divided by such a sum, it is n/2 roundings of their type at most.
     """
-    k, weights = (_eps(arrays.get(name)) for name in ("k", "weights"))
-    return min(4.0 * k + (4.0 + 0.5 * n) * weights, MOST_ALLOWED)
+    allowance = 4.0 * _eps(arrays["k"])
+    if "weights" in arrays:
+        allowance += (4.0 + 0.5 * n) * _eps(arrays["weights"])
+    return min(allowance, MOST_ALLOWED)
 
 
-def _eps(array: Array | None) -> float:
-    if array is None:
-        return 0.0
-    return float(np.finfo(array.dtype).eps) if array.dtype.kind == "f" else 2.0**-52
-
-
-def _rounded_down(
-    kernels: Kernels, k: Floats, total: Floats | None, n: int, allowance: float
-) -> Floats:
-    """Return k, the total weight where it is hardly more."""
-    xp = kernels.xp
-    most = xp.full(k.shape, float(n)) if total is None else total
-    return xp.where((k > most) & (k <= most * (1.0 + allowance)), most, k)
+def _eps(array: Array) -> float:
+    single = array.dtype.kind == "f" and array.dtype.itemsize < 8
+    return float(np.finfo(array.dtype).eps) if single else 2.0**-52
 
 
 def _first(array: Array, bad: Flags) -> Any:
@@ -87,7 +79,7 @@ def check_alpha(alpha: Array) -> None:
         if value == 0:
             hint = "; any tiny number gives the hard limit"
         elif value < 0:
-            hint = "; the order is chosen by a keyword, not by a sign"
+            hint = "; the order is chosen by `largest` or `descending`, not by a sign"
         raise ValueError(f"`alpha` must be positive and finite, got {value!r}{hint}")
 
 
@@ -144,28 +136,26 @@ def check_k(
     k: Floats,
     total: Floats | None,
     n: int,
+    allowance: float,
 ) -> Floats:
     """Return the levels k, one a lane, infinite where they are the total weight.
 
-    That is `total`, or n without weights, and they may exceed it by the roundings of a sum in the
-    precision of the given arrays.  For a device they are returned as they are, and only k that were
-    given on the host, beside entries without weights, are refused.
+    That is `total`, or n without weights, and they may exceed it by `allowance` of it.  For a
+    device they are returned as they are, and only k that were given on the host, beside entries
+    without weights, are refused.
     """
     levels, bad = k, -1
     if kernels.on_host:
-        levels, bad = check_levels(k, total, n)
-        if bad >= 0:
-            k = _rounded_down(kernels, k, total, n, _allowance(arrays, n))
-            levels, bad = check_levels(k, total, n)
-    elif total is not None:
-        levels = _rounded_down(kernels, k, total, n, _allowance(arrays, n))
-    elif not kernels.holds(arrays["k"]):
+        levels, bad = check_levels(k, total, n, allowance)
+    elif total is None and not kernels.holds(arrays["k"]):
         k = np.ravel(arrays["k"]).astype(float)
-        k = np.where((k > n) & (k <= n * (1.0 + _allowance(arrays, n))), float(n), k)
-        _, bad = check_levels(k, total, n)
+        _, bad = check_levels(k, total, n, allowance)
     if bad >= 0:
         most = f"{n}, the number of entries"
         if total is not None:
             most = f"the total weight {total[bad].item()!r}"
-        raise ValueError(f"`k` must lie between 0 and {most}, got {k[bad].item()!r}")
+        hint, alpha = "", arrays["alpha"]
+        if type(alpha) is np.ndarray and alpha.size == 1 and alpha.item() in range(1, n + 1):
+            hint = "; the order is (x, k, alpha)"
+        raise ValueError(f"`k` must lie between 0 and {most}, got {k[bad].item()!r}{hint}")
     return levels

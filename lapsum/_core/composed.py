@@ -145,7 +145,7 @@ class Graph:
             for name, node in arguments.items()
         }
         rule = RULES[operator](self.workers, **given, **options)
-        value = rule.linearize() if self.linearize else rule.value()
+        value = rule.quiet_linearize() if self.linearize else rule.quiet_value()
         self.rules.append(rule)
         names = tuple(arguments)
 
@@ -229,6 +229,18 @@ class Composed(EntriesRule):
         for rule in graph.rules:
             self.nan_lanes = either(self.nan_lanes, rule.nan_lanes)
         return self.outcome.value
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Return all but the graph, which functions are in: it is composed again."""
+        state = self.__dict__.copy()
+        for name in ("graph", "arguments", "outcome"):
+            state.pop(name, None)
+        return state
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+        with self.kernels.quiet():
+            self._composed(linearize=True)
 
     def value(self, out: Array | None = None) -> Array:
         """Return the result."""

@@ -17,7 +17,15 @@ from typing import Any, NamedTuple, Self
 from .._backends.protocol import ShortLanes
 from .._backends.types import Array, Flags, Floats, ShortOperator
 from .arguments import arguments
-from .checks import check_alpha, check_k, check_out, check_q, check_total, check_weights
+from .checks import (
+    allowance_of,
+    check_alpha,
+    check_k,
+    check_out,
+    check_q,
+    check_total,
+    check_weights,
+)
 from .layout import (
     AlongAxes,
     AlongAxis,
@@ -68,10 +76,13 @@ class EntriesRule(Rule):
     total : array, shape (lanes,), or None
         Correctly rounded sums of the weights, if there are any; on a device, NaN for weights that
         the host would refuse.
+    allowance : float
+        By which part of itself k may exceed the total weight.
     nan_lanes : array of bool, shape (lanes,), or None
         Lanes that are NaN since they hold one; None for none.  Known with the value.
     muted : array of bool, shape (lanes, n), or None
-        Absent entries whose results were not finite, and are 0; None for none, likewise.
+        Absent entries whose results are not finite, so that they, and all their derivatives, are 0:
+        what adds nothing to a sum.  None for none, likewise.
     """
 
     total: Floats | None = None
@@ -108,6 +119,7 @@ class EntriesRule(Rule):
         check_alpha(arrays["alpha"])
         if weights is not None:
             check_weights(arrays["weights"])
+        arrays["x"] = self.entries_of(x)
         self.lanes = lanes = pack_all(kernels, layouts, arrays, entries=("x",))
         if weights is not None:
             self.total = kernels.totals(lanes["weights"])
@@ -115,7 +127,12 @@ class EntriesRule(Rule):
         if "q" in arrays:
             check_q(arrays["q"])
         if "k" in arrays:
-            lanes["k"] = check_k(kernels, arrays, lanes["k"], self.total, self.n)
+            self.allowance = allowance = allowance_of(arrays, self.n)
+            lanes["k"] = check_k(kernels, arrays, lanes["k"], self.total, self.n, allowance)
+
+    def entries_of(self, x: Array) -> Array:
+        """Return the entries that stand for x."""
+        return x
 
     def _layouts(self, arrays: dict[str, Array]) -> dict[str, Layout]:
         kernels, entries, batch = self.kernels, self.entries, self.batch
@@ -179,30 +196,23 @@ class EntriesRule(Rule):
         place = self.result
         return place.view(out) if fits and isinstance(place, AlongAxis) else None
 
-    def mute_absent(self, results: Array) -> Array:
-        """Make results at absent entries 0, in place, where they are not finite.
-
-        Zero is what adds nothing to a sum, and so are all derivatives of these results.
-        """
-        kernels, weights = self.kernels, self.lanes.get("weights")
-        if weights is None or not kernels.maybe_any(weights == 0.0):
-            return results
-        muted: Flags = (weights == 0.0) & ~kernels.xp.isfinite(results)
-        if kernels.maybe_any(muted):
-            self.muted = muted
-            results[...] = kernels.xp.where(muted, 0.0, results)
-        return results
-
     def _without_muted(self, lanes: Array) -> Array:
         return lanes if self.muted is None else self.kernels.xp.where(self.muted, 0.0, lanes)
 
     # ------------------------------------------------------------------------------- short lanes
 
-    def short_value(self, keep: bool, out: Array | None = None) -> Array | None:
-        """Return the results by kernels for short lanes, and keep what derivatives need.
+    def quiet_value(self, out: Array | None = None) -> Array:
+        """Return the results, by kernels for short lanes where there are such."""
+        y = self._short_value(keep=False, out=out)
+        return super().quiet_value(out) if y is None else y
 
-        None where there are no such kernels.  The lanes that they leave go the way of all others.
-        """
+    def quiet_linearize(self) -> Array:
+        """Return the same, and keep what derivatives need."""
+        y = self._short_value(keep=True, out=None)
+        return super().quiet_linearize() if y is None else y
+
+    def _short_value(self, keep: bool, out: Array | None) -> Array | None:
+        """Return the results by kernels for short lanes; what these leave goes the other way."""
         if self.total is not None or self.operator is None:
             return None
         lanes = self.lanes
@@ -225,7 +235,7 @@ class EntriesRule(Rule):
     def some_lanes(self, which: Flags) -> Self:
         """Return the same call of some of the lanes, by kernels for lanes of any length."""
         some = copy(self)
-        some.operator = some.short = None
+        some.short = None
         some.lanes = {name: lanes[which] for name, lanes in self.lanes.items()}
         some.batch = (len(some.lanes["alpha"]),)
         return some

@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from functools import cache
+from functools import partial
+from math import prod
 from typing import Any
 
 import numpy as np
 
-from .._backends.types import Array
+from .._backends.types import Array, DType
 from .arguments import array_beside
-from .call import RULES, quiet
+from .call import RULES, quiet, unbound
 from .rule import Rule
-
-_signature = cache(inspect.signature)
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -73,15 +71,15 @@ class Linearization:
             out = rule.to_result(rule.jvp(lanes)) if lanes else rule.kernels.xp.zeros(self._shape)
             return rule.kernels.finish(out, rule.dtype)
 
-    def vjp(self, cotangent: Any, wrt: Iterable[str] | None = None) -> tuple[Any, ...]:
+    def vjp(self, cotangent: Any, wrt: str | Iterable[str] | None = None) -> tuple[Any, ...]:
         """Return the cotangents of the parameters, the vector-Jacobian product.
 
         Parameters
         ----------
         cotangent : array_like
             Cotangent of the value, of exactly its shape.
-        wrt : sequence of str, optional
-            Names of the parameters whose cotangents are computed; all by default.
+        wrt : str or sequence of str, optional
+            Names of the parameters whose cotangents are computed, or one name; all by default.
 
         Returns
         -------
@@ -125,7 +123,8 @@ class Linearization:
         Returns
         -------
         scipy.sparse.linalg.LinearOperator
-            Of shape (value.size, parameter.size); the matrix itself is never formed.
+            Of shape (value.size, parameter.size); the matrix itself is formed by its method
+            `toarray` alone.  It can be pickled.
 
         Raises
         ------
@@ -137,29 +136,60 @@ class Linearization:
         >>> import numpy as np
         >>> import lapsum
         >>> lin = lapsum.linearize(lapsum.soft_rank, [3.0, 1.0, 2.0], 0.5)
-        >>> (lin.jacobian("x") @ np.eye(3)).round(3)  # the matrix, by one product a column
+        >>> lin.jacobian("x").toarray().round(3)
         array([[ 0.154, -0.018, -0.135],
                [-0.018,  0.154, -0.135],
                [-0.135, -0.135,  0.271]])
         """
-        from math import prod
-
         if name not in self.parameters:
             raise ValueError(f"`name` must be one of {self.parameters}, got {name!r}")
-        at = self.parameters.index(name)
-        shape = self._rule.layouts[name].shape
-        before, after = (None,) * at, (None,) * (len(self.parameters) - at - 1)
-        xp = self._rule.kernels.xp
+        return self._rule.kernels.linear_operator(JacobianProducts(self, name))
 
-        def matvec(v: Any) -> Any:
-            return xp.ravel(self.jvp(*before, v.reshape(shape), *after))
 
-        def rmatvec(v: Any) -> Any:
-            return xp.ravel(self.vjp(v.reshape(self._shape), wrt=(name,))[at])
+class JacobianProducts:
+    """The Jacobian of a linearization in one parameter, over the flattened arguments.
 
-        dtype = np.result_type(self._rule.dtype, self._rule.dtypes[name])
-        shape_of_matrix = prod(self._shape), prod(shape)
-        return self._rule.kernels.linear_operator(shape_of_matrix, matvec, rmatvec, dtype)
+    Parameters
+    ----------
+    lin : Linearization
+    name : str
+        One of its parameters.
+    """
+
+    def __init__(self, lin: Linearization, name: str) -> None:
+        rule = lin._rule
+        self.lin = lin
+        self.at = lin.parameters.index(name)
+        self.kernels = rule.kernels
+        self.argument = rule.layouts[name].shape
+        self.result = lin._shape
+        self.shape = prod(self.result), prod(self.argument)
+        self.dtype: DType = np.result_type(rule.dtype, rule.dtypes[name])
+
+    def matvec(self, v: Array) -> Array:
+        """Return the product with a vector."""
+        tangents: list[Array | None] = [None] * len(self.lin.parameters)
+        tangents[self.at] = v.reshape(self.argument)
+        return self.kernels.xp.ravel(self.lin.jvp(*tangents))
+
+    def rmatvec(self, v: Array) -> Array:
+        """Return the product of the transpose with a vector."""
+        bars = self.lin.vjp(v.reshape(self.result), wrt=self.lin.parameters[self.at])
+        return self.kernels.xp.ravel(bars[self.at])
+
+    def toarray(self) -> Array:
+        """Return the matrix, by as many products as its shorter side is long: O(n^2) in all."""
+        rows, columns = self.shape
+        by_rows = rows < columns
+        product, n = (self.rmatvec, rows) if by_rows else (self.matvec, columns)
+        out = self.kernels.xp.empty((n, max(rows, columns) if n else 0), self.dtype)
+        if not n:
+            return out.reshape(self.shape)
+        for i in range(n):
+            unit = self.kernels.xp.zeros(n)
+            unit[i] = 1.0
+            out[i] = product(unit)
+        return out if by_rows else out.T
 
 
 def _checked(rule: Rule, name: str, value: Any, shape: tuple[int, ...]) -> Array:
@@ -169,22 +199,13 @@ def _checked(rule: Rule, name: str, value: Any, shape: tuple[int, ...]) -> Array
     return array
 
 
-def _unbound(func: Callable[..., Any], args: Any, kwargs: Any) -> TypeError | None:
-    """Return the error, if it is one, of calling an operator like that, in its own terms."""
-    try:
-        _signature(func).bind(*args, **kwargs)
-    except TypeError as error:
-        return TypeError(f"{func.__name__}() {error}")
-    return None
-
-
 def linearize(func: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Linearization:
     """Value and derivative of an operator at a point.
 
     Parameters
     ----------
     func : callable
-        An operator of lapsum, such as `soft_rank`.
+        An operator of lapsum, such as `soft_rank`, or a `functools.partial` of one.
     *args, **kwargs
         Its arguments, bound as in a call; positional or by keyword makes no difference.
 
@@ -218,6 +239,10 @@ def linearize(func: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Lineari
     >>> lin.jvp([1.0, 0.0, 0.0], None).round(3)
     array([ 0.154, -0.018, -0.135])
     """
+    given: Any = func
+    while isinstance(given, partial):
+        given, args, kwargs = given.func, (*given.args, *args), {**given.keywords, **kwargs}
+    func = given
     rule = RULES.get(func) if callable(func) and func.__hash__ is not None else None
     if rule is None:
         raise TypeError(
@@ -230,7 +255,7 @@ def linearize(func: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Lineari
         try:
             call = rule(workers, *args, **kwargs)
         except TypeError:
-            wrong = _unbound(func, args, kwargs)
+            wrong = unbound(func, args, kwargs)
             if wrong is None:
                 raise
             raise wrong from None

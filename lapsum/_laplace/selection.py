@@ -19,7 +19,8 @@ class Question(NamedTuple):
     """What is sought: the roots of S(b) = level among z = sign x, in each lane.
 
     `levels` are (lanes,), one a lane, or (lanes, steps) and then shares of the total.  `totals` are
-    None without weights; weights and levels are not yet rescaled.
+    None without weights; weights and levels are not yet rescaled.  By `allowance` of itself a total
+    may be exceeded.
     """
 
     x: Entries
@@ -28,6 +29,7 @@ class Question(NamedTuple):
     levels: Floats
     totals: Floats | None
     alpha: Floats
+    allowance: float = 0.0
 
 
 class Selection:
@@ -43,13 +45,15 @@ class Selection:
         Lanes spoilt by a NaN or by what is not allowed.
     absent : array of bool, shape (lanes, 1), or None
         Lanes without entries: those of zero weight, and those that a NaN spoils.
+    muted : array of bool, shape (lanes, n), or None
+        Absent entries whose results were not finite.
     """
 
     def __init__(self, kernels: Kernels, question: Question, selected: Selected) -> None:
         self.kernels = kernels
         self.selected = selected
         self.x = selected.x
-        self.invalid, self.absent = selected.invalid, selected.absent
+        self.invalid, self.absent, self.muted = selected.invalid, selected.absent, selected.muted
         self.unsolved = selected.unsolved
         if self.unsolved is not None:
             self._sort(question, self.unsolved)
@@ -106,13 +110,11 @@ def select_topk(
     """Return the threshold of each lane, and F((b - z)/alpha) or its logarithm at the entries.
 
     With `copy`, the entries are copied as they are read, and kept.  Results are of the dtype of x,
-    or in `out`, which is apart from x in memory; those of invalid lanes are NaN.
+    or in `out`, which is apart from x in memory; those of invalid lanes are NaN, and 0 at absent
+    entries where they were not finite.
     """
     selected = kernels.select_topk(*question, logarithm, copy, out)
-    if selected.unsolved is None:
-        return Selection(kernels, question, selected), _given(selected.p)
-    with kernels.quiet():
-        return _with_sorted(kernels, question, selected, _given(selected.p), logarithm)
+    return _finished(kernels, question, selected, _given(selected.p), logarithm)
 
 
 def topk_values(
@@ -120,19 +122,34 @@ def topk_values(
 ) -> Entries:
     """Return the results alone."""
     selected = kernels.select_topk(*question, logarithm, False, out)
-    if selected.unsolved is None and selected.p is not None:
+    if selected.unsolved is None and question.weights is None and selected.p is not None:
         return selected.p
-    with kernels.quiet():
-        _, p = _with_sorted(kernels, question, selected, _given(selected.p), logarithm)
+    _, p = _finished(kernels, question, selected, _given(selected.p), logarithm)
     return p
 
 
-def _with_sorted(
+def _finished(
     kernels: Kernels, question: Question, selected: Selected, p: Entries, logarithm: bool
 ) -> tuple[Selection, Entries]:
-    """Return the same where some lanes are solved by sorting."""
-    xp, rest = kernels.xp, selected.unsolved
-    b = Selection(kernels, question, selected)
+    """Return the thresholds and the results, those of lanes solved by sorting among them."""
+    if selected.unsolved is None and question.weights is None:
+        return Selection(kernels, question, selected), p
+    with kernels.quiet():
+        b = Selection(kernels, question, selected)
+        if selected.unsolved is not None:
+            _fill_sorted(b, question, selected.unsolved, p, logarithm)
+        if question.weights is not None and b.muted is None:
+            b.muted = kernels.mute(p, question.weights)
+        if selected.unsolved is not None and b.invalid is not None:
+            p[b.invalid] = kernels.xp.nan
+    return b, p
+
+
+def _fill_sorted(
+    b: Selection, question: Question, rest: Flags, p: Entries, logarithm: bool
+) -> None:
+    """Write the results of the lanes that were solved by sorting."""
+    kernels, xp = b.kernels, b.kernels.xp
     none, nothing = -xp.inf if logarithm else 0.0, b.empty()
     if nothing is not None:
         thresholds = b.thresholds
@@ -143,9 +160,6 @@ def _with_sorted(
     p[rest] = kernels.probabilities(found, z, question.alpha[rest], logarithm)
     if nothing is not None:
         p[nothing] = none
-    if b.invalid is not None:
-        p[b.invalid] = xp.nan
-    return b, p
 
 
 def _given(p: Entries | None) -> Entries:

@@ -9,13 +9,14 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from .._backends.types import Array, Floats
-from .._core.call import evaluate, rule_of
+from .._core.call import evaluate, operator, rule_of
 from .._core.layout import with_nan
 from .._core.rule import Tangents
 from .._laplace.targets_rule import TargetsRule
 from .._laplace.thresholds import Thresholds, thresholds_at
 
 
+@operator
 def lap_sum_inv(
     w: ArrayLike,
     r: ArrayLike,
@@ -45,8 +46,9 @@ def lap_sum_inv(
         `axis`).
     weights : array_like, optional
         Non-negative weights :math:`c_j`, of the shape of `r` or 1-D along `axis`; 1 by default.
-    axis : int, optional
-        Axis of `r` along which the sum is taken.
+    axis : int or None, optional
+        Axis of `r` along which the sum is taken; None for all of the raveled `r`, and a result of
+        the shape of the targets.
     workers : int, optional
         Number of threads: one by default; negative numbers count from the CPUs, and 0 is a
         ValueError.

@@ -6,11 +6,12 @@ from typing import Any
 
 from numpy.typing import ArrayLike, NDArray
 
-from .._core.call import evaluate, rule_of
+from .._core.call import evaluate, operator, rule_of
 from .._laplace.topk import LogTopkDerivatives
 from .soft_topk import SoftTopk
 
 
+@operator
 def log_soft_topk(
     x: ArrayLike,
     k: ArrayLike,
@@ -40,9 +41,10 @@ def log_soft_topk(
         Positive scale, in the units of `x`; must broadcast to the batch shape.
     weights : array_like, optional
         Non-negative frequency weights :math:`c_j`, of the shape of `x` or 1-D along `axis`; an
-        entry of weight 0 counts for nothing, and has an output of its own.
-    axis : int, optional
-        Axis along which to choose.
+        entry of weight 0 counts for nothing: its own output is what the formula gives, and 0 where
+        that is not finite.
+    axis : int or None, optional
+        Axis along which to choose; None for all of the raveled array, and a flat result.
     largest : bool, optional
         Whether to choose the largest entries or the smallest.
     workers : int, optional

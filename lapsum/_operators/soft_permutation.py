@@ -7,7 +7,7 @@ from typing import Any
 from numpy.typing import ArrayLike, NDArray
 
 from .._backends.types import Array, Floats
-from .._core.call import evaluate, rule_of
+from .._core.call import evaluate, operator, rule_of
 from .._core.checks import check_flag
 from .._core.entries_rule import EntriesRule
 from .._core.layout import with_nan
@@ -16,6 +16,7 @@ from .._laplace.sources import Sources
 from .._laplace.thresholds import Thresholds, integer_thresholds
 
 
+@operator
 def soft_permutation(
     x: ArrayLike,
     alpha: ArrayLike,
@@ -40,8 +41,8 @@ def soft_permutation(
     alpha : array_like
         Positive scale, in the units of `x`; must broadcast to the batch shape (the axes but
         `axis`).
-    axis : int, optional
-        Axis along which the entries lie.
+    axis : int or None, optional
+        Axis along which the entries lie; None for all of the raveled array.
     descending : bool, optional
         Whether the first position is that of the largest entry: the rows are reversed.
     workers : int, optional

@@ -12,7 +12,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from .._backends.types import Array, Flags, Floats, any_in_lane, sum_in_lane
 from .._core.arguments import arguments
-from .._core.call import evaluate, rule_of
+from .._core.call import evaluate, operator, rule_of
 from .._core.checks import check_alpha, check_flag
 from .._core.layout import (
     AlongAxis,
@@ -32,6 +32,7 @@ from .._laplace.product import Product, reverse_if
 from .._laplace.sources import Sources
 
 
+@operator
 def soft_permute(
     x: ArrayLike,
     values: ArrayLike,
@@ -60,8 +61,9 @@ def soft_permute(
     alpha : array_like
         Positive scale, in the units of `x`; must broadcast to the batch shape (the axes but
         `axis`).
-    axis : int, optional
-        Axis along which to order, of `values` (of `x` if that has more axes).
+    axis : int or None, optional
+        Axis along which to order, of `values` (of `x` if that has more axes); None for all of both
+        raveled arrays, and a flat result.
     descending : bool, optional
         Whether the value of the largest key comes first.
     transpose : bool, optional

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from .._backends.types import Array, Flags, Floats, sum_in_lane
-from .._core.call import evaluate, rule_of
+from .._core.call import evaluate, operator, rule_of
 from .._core.checks import check_flag
 from .._core.entries_rule import EntriesRule, FusedCotangents, FusedTangent
 from .._core.layout import Reduced
@@ -21,6 +21,7 @@ from .._laplace.thresholds import Thresholds, thresholds_at
 MOST_SELECTED = 8  # from more levels on, one sort costs less than selecting each
 
 
+@operator
 def soft_quantile(
     x: ArrayLike,
     q: ArrayLike,
@@ -52,10 +53,10 @@ def soft_quantile(
         `axis`).
     weights : array_like, optional
         Non-negative frequency weights :math:`c_j`, of the shape of `x` or 1-D along `axis`.
-    axis : int, optional
-        Axis along which the quantiles are taken.
+    axis : int, tuple of int or None, optional
+        Axis or axes along which the quantiles are taken; None for all of them.
     keepdims : bool, optional
-        Whether `axis` stays in the result, with length 1.
+        Whether the axes stay in the result, with length 1.
     per_lane : bool, optional
         Whether `q` is one level for each lane: it must broadcast to the batch shape, which the
         result then has.

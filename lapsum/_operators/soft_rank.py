@@ -5,10 +5,11 @@ from __future__ import annotations
 from functools import cached_property
 from typing import Any
 
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike, DTypeLike, NDArray
 
 from .._backends.types import Array, Floats, all_in_lane, sum_in_lane
-from .._core.call import evaluate, rule_of
+from .._core.arguments import centred_integers, float_type
+from .._core.call import evaluate, operator, rule_of
 from .._core.checks import check_flag
 from .._core.entries_rule import EntriesRule, FusedCotangents, FusedTangent
 from .._core.rule import LARGE, Tangents
@@ -16,6 +17,7 @@ from .._laplace.sources import Sources
 from .._laplace.targets import Neighbours, Targets, targets_at
 
 
+@operator
 def soft_rank(
     x: ArrayLike,
     alpha: ArrayLike,
@@ -23,6 +25,7 @@ def soft_rank(
     weights: ArrayLike | None = None,
     axis: int | None = -1,
     descending: bool = False,
+    dtype: DTypeLike | None = None,
     workers: int | None = None,
     out: NDArray[Any] | None = None,
 ) -> NDArray[Any]:
@@ -41,11 +44,15 @@ def soft_rank(
         `axis`).
     weights : array_like, optional
         Non-negative frequency weights :math:`c_j`, of the shape of `x` or 1-D along `axis`; an
-        entry of weight 2 counts as two equal entries, one of weight 0 for nothing.
-    axis : int, optional
-        Axis along which to rank.
+        entry of weight 2 counts as two equal entries, one of weight 0 for nothing: its own rank is
+        the one among the others, and 0 for a NaN.
+    axis : int or None, optional
+        Axis along which to rank; None for all of the raveled array, and a flat result.
     descending : bool, optional
         Whether the largest entry has the smallest rank.
+    dtype : dtype, optional
+        Float type of the result, by default that of `x`: float16 has no ranks above 2048 one by
+        one.
     workers : int, optional
         Number of threads: one by default; negative numbers count from the CPUs, and 0 is a
         ValueError.
@@ -108,6 +115,7 @@ def soft_rank(
         weights=weights,
         axis=axis,
         descending=descending,
+        dtype=dtype,
         workers=workers,
         out=out,
     )
@@ -128,9 +136,16 @@ class SoftRank(EntriesRule):
         weights: Any = None,
         axis: int | None = -1,
         descending: bool = False,
+        dtype: DTypeLike | None = None,
     ) -> None:
         super().__init__(workers, {"x": x, "alpha": alpha}, weights, axis)
         self.sign = -1.0 if check_flag("descending", descending) else 1.0
+        if dtype is not None:
+            self.dtype = float_type("dtype", dtype)
+
+    def entries_of(self, x: Array) -> Array:
+        """Return large integers by their distances, exact before they become floats, from one."""
+        return centred_integers(self.kernels, x, self.axes)
 
     def _sources(self, alpha: Floats) -> Sources:
         lanes = self.lanes
@@ -139,26 +154,19 @@ class SoftRank(EntriesRule):
 
     def value(self, out: Array | None = None) -> Array:
         """Return the ranks."""
-        y = self.short_value(keep=False, out=out)
-        if y is not None:
-            return y
-        y = self.kernels.ranks(self._sources(self.lanes["alpha"]).lanes, self.dtype)
-        return y if self.total is None else self.mute_absent(y)
+        return self.kernels.ranks(self._sources(self.lanes["alpha"]).lanes, self.dtype)
 
     def linearize(self) -> Array:
         """Return the ranks, and keep the sorted sources."""
-        y = self.short_value(keep=True)
-        if y is not None:
-            return y
         kernels, lanes = self.kernels, self.lanes
         if self.total is not None:  # absent entries stay where they were given
             lanes["x"] = kernels.own(lanes["x"])
+            muted = (lanes["weights"] == 0.0) & kernels.xp.isnan(lanes["x"])
+            self.muted = muted if kernels.maybe_any(muted) else None
         self.sources = self._sources(kernels.own(lanes["alpha"]))
         self.nan_lanes = self.sources.invalid
-        y = kernels.ranks(self.sources.lanes, self.dtype)
-        y = y if self.total is None else self.mute_absent(y)
         self.lanes = {}
-        return y
+        return kernels.ranks(self.sources.lanes, self.dtype)
 
     @cached_property
     def at(self) -> Targets:

@@ -8,7 +8,7 @@ from typing import Any
 from numpy.typing import ArrayLike, NDArray
 
 from .._backends.types import Array, Floats, all_in_lane, sum_in_lane
-from .._core.call import evaluate, rule_of
+from .._core.call import evaluate, operator, rule_of
 from .._core.checks import check_flag
 from .._core.entries_rule import EntriesRule, FusedCotangents
 from .._core.rule import Tangents
@@ -18,6 +18,7 @@ from .._laplace.thresholds import Thresholds, thresholds_at_steps
 FIRST_LEVEL = 0.5  # of the positions' levels, which are one apart
 
 
+@operator
 def soft_sort(
     x: ArrayLike,
     alpha: ArrayLike,
@@ -41,8 +42,8 @@ def soft_sort(
     alpha : array_like
         Positive scale, in the units of `x`; must broadcast to the batch shape (the axes but
         `axis`).
-    axis : int, optional
-        Axis along which to sort.
+    axis : int or None, optional
+        Axis along which to sort; None for all of the raveled array, and a flat result.
     descending : bool, optional
         Whether the largest value comes first.
     workers : int, optional
@@ -118,16 +119,10 @@ class SoftSort(EntriesRule):
 
     def value(self, out: Array | None = None) -> Array:
         """Return the sorted values, which need no order of the entries."""
-        y = self.short_value(keep=False, out=out)
-        if y is not None:
-            return y
         return self._values(Sources.without_order(self.kernels, **self.lanes))
 
     def linearize(self) -> Array:
         """Return the same, and keep the sorted sources."""
-        y = self.short_value(keep=True)
-        if y is not None:
-            return y
         kernels = self.kernels
         self.sources = Sources(kernels, self.lanes["x"], kernels.own(self.lanes["alpha"]))
         self.lanes = {}

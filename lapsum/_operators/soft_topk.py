@@ -7,7 +7,7 @@ from typing import Any
 from numpy.typing import ArrayLike, NDArray
 
 from .._backends.types import Array, Floats, ShortOperator, all_in_lane, sum_in_lane
-from .._core.call import evaluate, rule_of
+from .._core.call import evaluate, operator, rule_of
 from .._core.checks import check_flag
 from .._core.entries_rule import EntriesRule, FusedCotangents, FusedTangent
 from .._core.rule import Tangents
@@ -15,6 +15,7 @@ from .._laplace.selection import Question, select_topk, topk_values
 from .._laplace.topk import TopkDerivatives
 
 
+@operator
 def soft_topk(
     x: ArrayLike,
     k: ArrayLike,
@@ -45,10 +46,10 @@ def soft_topk(
         Positive scale, in the units of `x`; must broadcast to the batch shape.
     weights : array_like, optional
         Non-negative frequency weights :math:`c_j`, of the shape of `x` or 1-D along `axis`; an
-        entry of weight 2 counts as two equal entries, one of weight 0 for nothing (its own
-        output is still what the formula gives: multiply by the weights before you sum).
-    axis : int, optional
-        Axis along which to choose.
+        entry of weight 2 counts as two equal entries, one of weight 0 for nothing: its own output
+        is what the formula gives, and 0 where that is not finite.
+    axis : int or None, optional
+        Axis along which to choose; None for all of the raveled array, and a flat result.
     largest : bool, optional
         Whether to choose the largest entries or the smallest.
     workers : int, optional
@@ -157,30 +158,22 @@ class SoftTopk(EntriesRule):
     def _question(self) -> Question:
         lanes = self.lanes
         weights = lanes.get("weights")
-        return Question(lanes["x"], weights, self.sign, lanes["k"], self.total, lanes["alpha"])
+        alpha, allowance = lanes["alpha"], self.allowance
+        return Question(lanes["x"], weights, self.sign, lanes["k"], self.total, alpha, allowance)
 
     def value(self, out: Array | None = None) -> Array:
         """Return the probabilities, or their logarithms."""
-        p = self.short_value(keep=False, out=out)
-        if p is not None:
-            return p
-        p = topk_values(self.kernels, self._question(), self.logarithm, out)
-        return p if self.total is None else self.mute_absent(p)
-
-    quiet_value = value  # what arithmetic there is is compiled, or quiet by itself
+        return topk_values(self.kernels, self._question(), self.logarithm, out)
 
     def linearize(self) -> Array:
         """Return the same, and keep the threshold."""
-        p = self.short_value(keep=True)
-        if p is not None:
-            return p
         kernels, lanes = self.kernels, self.lanes
         if self.total is not None:  # for the cotangents of weights p must not be rounded
             lanes["x"] = kernels.contiguous(lanes["x"])
             lanes["weights"] = kernels.own(lanes["weights"])
         self.b, p = select_topk(kernels, self._question(), self.logarithm, True, None)
         self.nan_lanes = self.b.invalid
-        p = p if self.total is None else self.mute_absent(p)
+        self.muted = self.b.muted
         self.alpha = kernels.own(lanes["alpha"])
         del lanes["x"], lanes["k"], lanes["alpha"]
         self.careful = self.derivatives(kernels, self.b, self.sign, self.alpha, self.weights, p)

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from .._backends.types import Floats, all_in_lane, any_in_lane, sum_in_lane
-from .._core.call import evaluate, rule_of
+from .._core.call import evaluate, operator, rule_of
 from .._core.checks import check_flag, check_trimming
 from .._core.composed import Composed, Graph, Node
 from .._core.layout import Reduced
@@ -17,6 +17,7 @@ from .._core.rule import LARGE
 from .soft_topk import soft_topk
 
 
+@operator
 def soft_trimmed_mean(
     x: ArrayLike,
     low: ArrayLike,
@@ -51,10 +52,10 @@ def soft_trimmed_mean(
         Positive scale, in the units of `x`; must broadcast to the batch shape.
     weights : array_like, optional
         Non-negative frequency weights :math:`c_i`, of the shape of `x` or 1-D along `axis`.
-    axis : int, optional
-        Axis along which the mean is taken.
+    axis : int, tuple of int or None, optional
+        Axis or axes along which the mean is taken; None for all of them.
     keepdims : bool, optional
-        Whether `axis` stays in the result, with length 1.
+        Whether the axes stay in the result, with length 1.
     workers : int, optional
         Number of threads: one by default; negative numbers count from the CPUs, and 0 is a
         ValueError.

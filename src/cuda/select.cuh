@@ -317,9 +317,10 @@ __device__ __forceinline__ void lap_add_threads(lap_pair sums[LAP_BUCKETS][LAP_S
  * centre. */
 extern "C" __global__ void __launch_bounds__(LAP_THREADS) lap_select(
     const real *x, const double *c, long long length, double sign, const double *alpha,
-    const double *level, const double *total, int steps, int shares, int first, int last, int parts,
-    int before, const lap_bracket *brackets, const lap_part *known, lap_bracket *brackets_out,
-    lap_part *out, double *found, unsigned char *invalid, unsigned char *absent)
+    const double *level, const double *total, double allowance, int steps, int shares, int first,
+    int last, int parts, int before, const lap_bracket *brackets, const lap_part *known,
+    lap_bracket *brackets_out, lap_part *out, double *found, unsigned char *invalid,
+    unsigned char *absent)
 {
     __shared__ lap_bracket s;
     __shared__ lap_part part;
@@ -334,7 +335,7 @@ extern "C" __global__ void __launch_bounds__(LAP_THREADS) lap_select(
     const lap_lane lane = {x + at_lane * length, LAP_WEIGHTED ? c + at_lane * length : c, length,
                            exponent, sign, scale_x,
                            ldexp(shares ? lap_share(level[at], weighs)
-                                        : lap_level(level[at], weighs), exponent)};
+                                        : lap_level(level[at], weighs, allowance), exponent)};
     const bool refused = lap_refused(scale_x, weighs);
     long long drawn = -1;
     double scale = 0.0;

@@ -65,7 +65,7 @@ def ranks(
                     if i > 0:
                         y -= 0.5 * left[l, i - 1] * exp(-lap_step(x[l, i - 1], x[l, m], alpha[l]))
                         y = high[l, i - 1] + (low[l, i - 1] + y)
-                    y = y if x[l, m] == x[l, m] else NAN
+                    y = y if x[l, m] == x[l, m] else 0.0
                 if part is None:
                     out[l, places[l, m]] = <entry>y
                 else:

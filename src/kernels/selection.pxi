@@ -27,12 +27,13 @@ def check_levels(
     const double[::1] levels,           # IN
     const double[::1] totals,           # IN  None: n
     double n,                           # IN
+    double allowance,                   # IN  by which part of itself a level may exceed the total
     double[::1] out,                    # OUT levels, and infinity from the total on
 ):
-    """Return the first lane whose level is not in [0, total], some roundings above allowed, or -1."""
+    """Return the first lane whose level is not in [0, total], or -1."""
     cdef Py_ssize_t l
     for l in range(levels.shape[0]):
-        out[l] = lap_level(levels[l], n if totals is None else totals[l])
+        out[l] = lap_level(levels[l], n if totals is None else totals[l], allowance)
         if out[l] != out[l]:
             return l
     return -1

@@ -5,8 +5,8 @@ import threading
 
 import numpy as np
 import pytest
-from backends import CAREFUL, HOST
-from contract import batch_of, every_case, every_host_case, lane_of, tangents_for
+from backends import BACKENDS, CAREFUL, HOST
+from contract import batch_of, every_case, every_contract, every_host_case, lane_of, tangents_for
 
 
 @every_case
@@ -237,15 +237,68 @@ def test_types_that_are_not_arrays_of_reals(contract, options, weighted, rng):
 
 
 @every_case
-def test_axis_is_one_integer(contract, options, weighted, rng):
+def test_axis_is_checked(contract, options, weighted, rng):
     arguments = {**contract.random(rng, 3, weighted), **options}
-    for bad in (None, (0,), 1.0, "0"):
-        with pytest.raises(TypeError, match="^`axis` must be one integer"):
+    for bad in (1.0, "0", [0], *([] if contract.several_axes else [(0,)])):
+        with pytest.raises(TypeError, match="^`axis` must be an integer or None"):
             contract.call(**arguments, axis=bad)
-    with pytest.raises(np.exceptions.AxisError):
+    with pytest.raises(np.exceptions.AxisError, match=r"^`axis` 1 is out of bounds for `.*` of sh"):
         contract.call(**arguments, axis=1)
     with pytest.raises(ValueError, match=rf"^`{contract.data}` must have at least one dimension"):
         contract.call(**{**arguments, contract.data: 1.0})
+
+
+@every_case
+def test_axis_none_is_the_raveled_array(contract, options, weighted, rng):
+    flat = {**contract.random(rng, 6, weighted), **options}
+    folded = {
+        name: np.reshape(v, (2, 3)) if np.shape(v) == (6,) and name in contract.lanes else v
+        for name, v in flat.items()
+    }
+    expected = contract.linearize(**flat)
+    lin = contract.linearize(**folded, axis=None)
+    if contract.name in ("lap_sum", "lap_sum_inv"):  # each target stays where it is
+        assert np.shape(lin.value) == np.shape(folded[lin.parameters[0]])
+    else:
+        assert np.shape(lin.value) == np.shape(expected.value)
+    np.testing.assert_array_equal(np.ravel(lin.value), np.ravel(expected.value))
+    np.testing.assert_array_equal(contract.call(**folded, axis=None), lin.value)
+    bar = rng.normal(size=np.shape(lin.value))
+    bars = lin.vjp(bar), expected.vjp(bar.reshape(np.shape(expected.value)))
+    for got, want, name in zip(*bars, lin.parameters, strict=True):
+        assert np.shape(got) == np.shape(folded[name])
+        np.testing.assert_array_equal(np.ravel(got), np.ravel(want))
+    tangents = tangents_for(rng, folded, lin.parameters)
+    flat_tangents = [
+        np.reshape(t, np.shape(flat[name]))
+        for t, name in zip(tangents, lin.parameters, strict=True)
+    ]
+    got, want = lin.jvp(*tangents), expected.jvp(*flat_tangents)
+    np.testing.assert_array_equal(np.ravel(got), np.ravel(want))
+
+
+@every_contract(*BACKENDS, where=lambda c: c.several_axes)
+@pytest.mark.parametrize("keepdims", [False, True])
+def test_several_axes_are_one(contract, keepdims, rng):
+    lanes = [contract.random(rng, 6, weighted=True) for _ in range(4)]
+    arguments = batch_of(contract, lanes)
+    expected = contract.linearize(**arguments)
+    moved = {  # (2, 4, 3): the batch in the middle
+        name: np.moveaxis(np.reshape(v, (4, 2, 3)), 0, 1) if name in contract.lanes else v
+        for name, v in arguments.items()
+    }
+    lin = contract.linearize(**moved, axis=(0, -1), keepdims=keepdims)
+    shape = np.shape(expected.value)
+    assert np.shape(lin.value) == ((*shape[:-1], 1, 4, 1) if keepdims else shape)
+    np.testing.assert_array_equal(np.reshape(lin.value, shape), expected.value)
+    bar = rng.normal(size=shape)
+    bars = lin.vjp(bar.reshape(np.shape(lin.value))), expected.vjp(bar)
+    for got, want, name in zip(*bars, lin.parameters, strict=True):
+        if name in contract.lanes:
+            got = np.moveaxis(got, 1, 0).reshape(4, 6)
+        np.testing.assert_array_equal(got, want)
+    with pytest.raises(ValueError, match="^`axis` names an axis twice"):
+        contract.call(**moved, axis=(0, -3))
 
 
 @every_case
@@ -254,6 +307,8 @@ def test_choices_are_true_or_false(contract, options, weighted, rng):
     arguments = contract.random(rng, 3, weighted)
     parameters = inspect.signature(contract.func).parameters
     choices = {name: p.default for name, p in parameters.items() if type(p.default) is bool}
+    if "per_lane" in choices:
+        arguments["q"] = 0.3  # one level, whichever way
     for name in choices:
         for value in (False, True):
             expected = contract.call(**{**arguments, **options, name: value})

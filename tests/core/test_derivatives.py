@@ -1,9 +1,14 @@
 """linearize, jvp, vjp and Linearization beyond what the contract runs on every operator."""
 
 import dataclasses
+import pickle
+import typing
+from functools import partial
 
 import numpy as np
+import pandas as pd
 import pytest
+from contract import batch_of, contracts
 from scipy.optimize import approx_fprime, least_squares, minimize
 from scipy.sparse.linalg import LinearOperator, aslinearoperator, lsqr
 
@@ -187,3 +192,83 @@ def test_an_absent_entry_changes_no_bit_of_other_lanes(name, rng):
     (got,) = filter(lambda a: a is not None, both.vjp(bar, wrt=["weights"]))
     (expected,) = filter(lambda a: a is not None, one.vjp(bar[lane], wrt=["weights"]))
     np.testing.assert_array_equal(got[0], expected)
+
+
+@pytest.mark.parametrize("contract", [pytest.param(c, id=c.name) for c in contracts()])
+def test_jacobians_are_written_out_and_pickled(contract, rng):
+    arguments = batch_of(contract, [contract.random(rng, 4, contract.weighted) for _ in range(2)])
+    lin = lapsum.linearize(contract.func, **arguments)
+    again = pickle.loads(pickle.dumps(lin))
+    bar = rng.normal(size=lin.value.shape)
+    for name, one, other in zip(lin.parameters, lin.vjp(bar), again.vjp(bar), strict=True):
+        np.testing.assert_array_equal(one, other)
+        jacobian = lin.jacobian(name)
+        matrix = jacobian.toarray()
+        assert matrix.shape == jacobian.shape
+        np.testing.assert_allclose(matrix, jacobian @ np.eye(matrix.shape[1]), atol=1e-15)
+        np.testing.assert_array_equal(
+            pickle.loads(pickle.dumps(jacobian)).toarray(), matrix, strict=True
+        )
+
+
+def test_dense_jacobians_serve_least_squares():
+    target = np.array([1.0, 3.0, 2.0, 4.0])
+
+    def jacobian(x):
+        return lapsum.linearize(lapsum.soft_rank, x, 0.5).jacobian("x").toarray()
+
+    fit = least_squares(
+        lambda x: lapsum.soft_rank(x, 0.5) - target, np.arange(4.0), jac=jacobian, method="lm"
+    )
+    assert fit.cost < 1e-20
+
+
+def test_partials_of_operators():
+    smooth = partial(lapsum.soft_rank, alpha=0.3)
+    down = partial(smooth, descending=True)
+    x = np.array([3.0, 1.0, 2.0])
+    np.testing.assert_array_equal(lapsum.linearize(smooth, x).value, smooth(x))
+    np.testing.assert_array_equal(lapsum.vjp(down, x)[0], down(x))
+    value, tangent = lapsum.jvp(partial(lapsum.soft_rank, x), (0.3,), (None, 1.0))
+    expected = lapsum.jvp(lapsum.soft_rank, (x, 0.3), (None, 1.0))
+    np.testing.assert_array_equal((value, tangent), expected)
+    with pytest.raises(TypeError, match="^`func` must be an operator of lapsum"):
+        lapsum.linearize(partial(np.sort), x)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (([1.0],), r"^soft_rank\(\) missing a required argument: 'alpha'; it is the scale"),
+        (([1.0], 0.1, 2), r"^soft_rank\(\) too many positional arguments"),
+    ],
+)
+def test_arguments_that_do_not_bind(arguments, message):
+    for call in (lapsum.soft_rank, partial(lapsum.linearize, lapsum.soft_rank)):
+        with pytest.raises(TypeError, match=message):
+            call(*arguments)
+        with pytest.raises(TypeError, match="unexpected keyword argument 'dim'; use `axis`$"):
+            call([1.0], 0.1, dim=0)
+
+
+@pytest.mark.parametrize(
+    ("series", "message"),
+    [
+        (pd.Series([1, 2, None], dtype="Int64"), "dtype Int64 with missing values"),
+        (pd.Series([True, None], dtype="boolean"), "dtype boolean with missing values"),
+        (pd.Series([2, 1]).astype("category"), "dtype category; its codes are"),
+    ],
+)
+def test_values_of_pandas_that_are_no_numbers(series, message):
+    with pytest.raises(TypeError, match=f"^`x` must be real numbers, got Series of {message}"):
+        lapsum.soft_rank(series, 0.1)
+
+
+@pytest.mark.parametrize("name", lapsum.__all__)
+def test_types_are_known_at_run_time(name):
+    hints = typing.get_type_hints(getattr(lapsum, name))
+    assert hints.get("return") is not typing.Any
+
+
+def test_what_dir_shows():
+    assert dir(lapsum) == sorted([*lapsum.__all__, "__version__"])

@@ -9,6 +9,7 @@ CONTRACT = Contract(
     bound=threshold_bound,
     arguments=lambda rng, x, alpha, weights=None: {"q": np.array([0.5, 0.11, 0.93])},
     core="first",
+    several_axes=True,
     shifts=1,
     degree=1,
     unbounded=True,
@@ -114,3 +115,35 @@ def test_derivatives_of_plain_lanes_do_not_depend_on_others(rng):
         np.testing.assert_array_equal(tangent[:, lane], alone.jvp(x[lane], None, 1.0))
     assert np.isnan(x_bar[2]).all()
     assert np.isnan(tangent[:, 2]).all()
+
+
+def test_one_level_for_each_lane(rng):
+    x, q = rng.normal(size=(3, 4, 5)), rng.uniform(0.1, 0.9, (3, 5))
+    c = rng.uniform(0.5, 1.0, x.shape)
+    lin = lapsum.linearize(
+        lapsum.soft_quantile, x, q, 0.1, weights=c, axis=1, per_lane=True, keepdims=True
+    )
+    assert lin.value.shape == (3, 1, 5)
+    bar, tangents = rng.normal(size=(3, 1, 5)), [rng.normal(size=a.shape) for a in (x, q)]
+    x_bar, q_bar, _, c_bar = lin.vjp(bar)
+    out = lin.jvp(*tangents, None, c)
+    for i, j in np.ndindex(3, 5):
+        one = lapsum.linearize(lapsum.soft_quantile, x[i, :, j], q[i, j], 0.1, weights=c[i, :, j])
+        assert lin.value[i, 0, j] == one.value
+        bars = one.vjp(bar[i, 0, j])
+        np.testing.assert_array_equal(x_bar[i, :, j], bars[0])
+        np.testing.assert_array_equal(q_bar[i, j], bars[1])
+        np.testing.assert_array_equal(c_bar[i, :, j], bars[3])
+        dots = tangents[0][i, :, j], tangents[1][i, j]
+        assert out[i, 0, j] == one.jvp(*dots, None, c[i, :, j])
+    many = lapsum.soft_quantile(x, q[:, 0], 0.1, axis=1)
+    assert many.shape == (3, 3, 5)  # every level for every lane
+    with pytest.raises(ValueError, match="^`q` of shape"):
+        lapsum.soft_quantile(x, [0.1, 0.2], 0.1, axis=1, per_lane=True)
+
+
+def test_the_ends_are_named():
+    with pytest.raises(ValueError, match=r"soft_sort\(x, alpha\)\[0\] is the soft minimum"):
+        lapsum.soft_quantile([1.0, 2.0], 0.0, 0.5)
+    with pytest.raises(ValueError, match=r"soft_sort\(x, alpha\)\[-1\] is the soft maximum"):
+        lapsum.soft_quantile([1.0, 2.0], 1, 0.5)

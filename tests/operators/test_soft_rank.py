@@ -1,5 +1,6 @@
 import numpy as np
 import oracle
+import pytest
 from contract import Contract, relative
 from scipy.stats import rankdata
 
@@ -104,3 +105,30 @@ def test_an_absent_entry_ranks_as_the_present_ones_it_is_tied_with(rng):
         np.minimum.at(high, x.astype(int), -ranks)
         present = np.isfinite(low)
         np.testing.assert_array_equal(low[present], -high[present])
+
+
+def test_the_dtype_of_the_result(rng):
+    x = np.arange(4096).astype(np.float16)  # which has no odd ranks above 2048
+    ranks = lapsum.soft_rank(x, 1e-3, dtype=np.float64)
+    np.testing.assert_array_equal(ranks, rankdata(x))
+    lin = lapsum.linearize(lapsum.soft_rank, x, 0.3, dtype="f4")
+    assert lin.value.dtype == np.float32
+    assert [bar.dtype for bar in lin.vjp(np.ones(4096))] == [np.float16, np.float64]
+    out = np.empty(4096)
+    assert lapsum.soft_rank(x, 0.3, dtype=float, out=out) is out
+    for bad in (int, "f2,f2", complex, np.longdouble):
+        with pytest.raises(TypeError, match="^`dtype` must be float16, float32 or float64, got"):
+            lapsum.soft_rank(x, 0.3, dtype=bad)
+
+
+@pytest.mark.parametrize(
+    "x",
+    [
+        np.array([2**60 + 3, 2**60 + 1, 2**60 + 2, 2**60 + 1]),
+        np.array([[2**64 - 1, 2**64 - 2, 2**64 - 3], [5, 4, 3]], np.uint64),
+        np.array([-(2**63), -(2**63) + 1, -(2**63) + 2]),
+        [2**55 + 1, 2**55, 2**55 + 2],
+    ],
+)
+def test_integers_are_ranked_by_their_differences(x):
+    np.testing.assert_array_equal(lapsum.soft_rank(x, 1e-3), rankdata(x, axis=-1))

@@ -186,7 +186,7 @@ def test_an_absent_entry_without_a_threshold_leaves_the_others_alone(func):
     x, c = np.array([-np.inf, np.inf]), np.array([1.0, 1.0])
     without = lapsum.linearize(func, x, 1, 1.0, weights=c)
     lin = lapsum.linearize(func, np.append(0.3, x), 1, 1.0, weights=np.append(0.0, c))
-    np.testing.assert_array_equal(lin.value, np.append(np.nan, without.value))
+    np.testing.assert_array_equal(lin.value, np.append(0.0, without.value))
     np.testing.assert_array_equal(
         lin.jvp(None, None, None, [0.0, 1, 1])[1:], without.jvp(None, None, None, c)
     )
@@ -203,3 +203,45 @@ def test_an_absent_entry_in_the_middle_of_a_wide_gap_keeps_its_digits():
     np.testing.assert_allclose(
         lin.vjp([0.0, 1.0, 0.0])[0], [slope / 2, -slope, slope / 2], rtol=1e-13
     )
+
+
+@pytest.mark.parametrize("func", [lapsum.soft_topk, lapsum.log_soft_topk])
+def test_a_sum_of_weights_is_a_k(func, rng):
+    x = rng.normal(size=1000)
+    for _ in range(50):
+        c = rng.random(1000, np.float32)
+        c /= c.sum()
+        d = rng.dirichlet(np.ones(1000))
+        for k, weights in ((1, c), (np.cumsum(c)[-1], c), (sum(c), c), (1.0, d), (sum(d), d)):
+            result = func(x, k, 0.1, weights=weights)
+            if k >= weights.sum(dtype=float):
+                np.testing.assert_array_equal(result, 1.0 if func is lapsum.soft_topk else 0.0)
+    for k, weights in ((1.05, c), (1 + 1e-9, d), (1000 + 1e-9, None)):
+        with pytest.raises(ValueError, match="^`k` must lie between 0 and"):
+            func(x, k, 0.1, weights=weights)
+
+
+def test_a_likely_swap_is_named():
+    with pytest.raises(ValueError, match=r"the order is \(x, k, alpha\)$"):
+        lapsum.soft_topk([3.0, 1.0, 2.0], 50.0, 2)
+
+
+@pytest.mark.parametrize("func", [lapsum.soft_topk, lapsum.log_soft_topk, lapsum.soft_rank])
+@pytest.mark.parametrize("held", [np.nan, np.inf, -np.inf])
+def test_sums_are_right_whatever_pads(func, held, rng):
+    """Products with the weights, forwards and backwards."""
+    x, c = rng.normal(size=(2, 5)), np.array([[1.0, 2, 1, 1, 0], [1.0, 1, 0, 0, 0]])
+    padded = np.where(c == 0, held, x)
+    more = () if func is lapsum.soft_rank else (1.5,)
+    lin = lapsum.linearize(func, padded, *more, 0.4, weights=c)
+    target = rng.normal(size=x.shape)
+    loss = (c * (lin.value - target) ** 2).sum()
+    bars = lin.vjp(2 * c * (lin.value - target))
+    assert np.isfinite(loss)
+    assert all(np.isfinite(bar).all() for bar in bars)
+    np.testing.assert_array_equal(bars[0][c == 0], 0.0)
+    for i, n in enumerate((4, 2)):
+        one = lapsum.linearize(func, x[i, :n], *more, 0.4, weights=c[i, :n])
+        np.testing.assert_array_equal(lin.value[i, :n], one.value)
+        x_bar = one.vjp(2 * c[i, :n] * (one.value - target[i, :n]))[0]
+        np.testing.assert_allclose(bars[0][i, :n], x_bar, rtol=1e-13)

@@ -95,6 +95,7 @@ CONTRACT = Contract(
     arguments=lambda rng, x, alpha, weights=None: {"low": 0.125, "high": 0.75},
     scalars=("alpha", "low", "high"),
     core="first",
+    several_axes=True,
     sums=("low", "high", "weights"),
     shifts=1,
     degree=1,

@@ -4,6 +4,7 @@ import ast
 import subprocess
 import sys
 from graphlib import TopologicalSorter
+from importlib.machinery import EXTENSION_SUFFIXES
 from importlib.util import resolve_name
 from pathlib import Path
 
@@ -125,15 +126,43 @@ def test_import_loads_neither_scipy_nor_any_extra():
     assert not loaded & {"scipy", "pandas", "sklearn", "matplotlib", "tqdm", *LIBRARIES}
 
 
-def test_the_source_folder_alone_says_what_to_do(tmp_path):
+@pytest.fixture
+def copy_first(tmp_path):
+    """A copy of the sources, first on the path of a new process; what that process says."""
     for file, text in FILES.items():
         (tmp_path / "lapsum" / file).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / "lapsum" / file).write_text(text)
-    code = "import sys; sys.path = [sys.argv[1], *sys.path[1:]]; import lapsum"
-    bare = [sys.executable, "-S", "-E", "-c", code, str(tmp_path)]
-    out = subprocess.run(bare, capture_output=True, text=True, check=False)
+
+    def imported(*options):
+        code = "import sys; sys.path = [sys.argv[1], *sys.path[1:]]; import lapsum"
+        command = [sys.executable, *options, "-c", code, str(tmp_path)]
+        return subprocess.run(command, capture_output=True, text=True, check=False)
+
+    return tmp_path / "lapsum", imported
+
+
+def test_the_source_folder_alone_says_what_to_do(copy_first):
+    _, imported = copy_first
+    out = imported("-S", "-E")
     assert out.returncode != 0
     assert "pip install ." in out.stderr
+    assert imported().returncode == 0  # beside an installed copy that is taken
+
+
+def test_kernels_that_are_broken_show_their_own_error(copy_first):
+    folder, imported = copy_first
+    (folder / f"_kernels{EXTENSION_SUFFIXES[0]}").write_text("no library")
+    out = imported("-S", "-E")
+    assert "ImportError" in out.stderr
+    assert str(folder) in out.stderr
+    assert "pip install" not in out.stderr
+
+
+def test_kernels_of_another_python_are_named(copy_first):
+    folder, imported = copy_first
+    (folder / "_kernels.cpython-399-somewhere.so").write_text("")
+    out = imported("-S", "-E")
+    assert "compiled for another Python: _kernels.cpython-399-somewhere.so" in out.stderr
 
 
 def test_the_version_is_the_distribution_s():

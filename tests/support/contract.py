@@ -46,6 +46,7 @@ class Contract:
     moves : what a common shift is added to
     follows : whether output i belongs to entry i
     unbounded : whether outputs may be infinite
+    several_axes : whether `axis` may be a tuple
     sums : names of parameters whose derivatives are sums of distances between entries, exact
         beside these alone
     positive : names of the arguments, beside alpha, that must be greater than zero
@@ -68,6 +69,7 @@ class Contract:
     moves: tuple[str, ...] = ("x",)
     follows: bool = False
     unbounded: bool = False
+    several_axes: bool = False
     sums: tuple[str, ...] = ()
     positive: tuple[str, ...] = ()
     exact: Callable[..., Any] | None = None

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from contextlib import AbstractContextManager, nullcontext
 from functools import cache
 from typing import Any
@@ -10,6 +10,7 @@ from typing import Any
 import cupy
 import numpy as np
 
+from ..protocol import LinearProducts
 from ..types import Array, DType, Entries, Flags, Floats, Indices
 from .launch import elementwise
 
@@ -117,17 +118,14 @@ class Lanes:
         """Return a copy of `a`, for want of arrays that cannot be written to."""
         return a.copy()
 
-    def linear_operator(
-        self,
-        shape: tuple[int, int],
-        matvec: Callable[[Array], Array],
-        rmatvec: Callable[[Array], Array],
-        dtype: DType,
-    ) -> Any:
+    def linear_operator(self, products: LinearProducts) -> Any:
         """Return a LinearOperator of cupyx."""
         from cupyx.scipy.sparse.linalg import LinearOperator
 
-        return LinearOperator(shape, matvec, rmatvec, dtype=dtype)
+        p = products
+        operator = LinearOperator(p.shape, p.matvec, p.rmatvec, dtype=p.dtype)
+        operator.toarray = p.toarray
+        return operator
 
     def times(self, a: Floats, b: Floats) -> Floats:
         """Return a * b, where nothing times an infinity is nothing."""

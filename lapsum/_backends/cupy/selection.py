@@ -12,10 +12,10 @@ from ..types import (
     Entries,
     Flags,
     Floats,
-    Pair,
     Products,
     Selected,
 )
+from .entries import EntryKernels
 from .launch import DEVICE, blocks_of, elementwise, or_nothing, raw, text_of
 from .scans import Scans
 
@@ -39,15 +39,21 @@ SELECT = {
 
 PROBABILITIES = elementwise(
     "probabilities",
-    "T x, raw float64 found, raw float64 alpha, raw bool absent, float64 sign, int64 length, "
-    "int64 lanes, bool logarithm",
-    "U p",
+    "T x, raw float64 weights, raw float64 found, raw float64 alpha, raw bool absent, "
+    "float64 sign, int64 length, int64 lanes, bool weighted, bool logarithm",
+    "U p, raw bool muted",
     """
     const ptrdiff_t lane = i / length;
     const double t = absent[lane] ? -INFINITY
         : lap_offset(found[lane], found[lanes + lane], found[2 * lanes + lane], sign * (double)x,
                      alpha[lane]);
-    p = (U)(logarithm ? lap_logcdf(t) : lap_cdf(t));
+    const double result = logarithm ? lap_logcdf(t) : lap_cdf(t);
+    // Of an absent entry, but in a lane that a NaN spoils, where the threshold is one.
+    const bool nothing = weighted && weights[i] == 0.0 && !isfinite(result)
+        && !isnan(found[2 * lanes + lane]);
+    if (weighted)
+        muted[i] = nothing;
+    p = (U)(nothing ? 0.0 : result);
     """,
 )
 
@@ -119,55 +125,8 @@ SOFTMAX = elementwise(
     """,
 )
 
-OFFSETS = elementwise(
-    "offsets",
-    "raw float64 lo, raw float64 hi, raw float64 u, T x, raw float64 alpha, int64 length, bool one",
-    "float64 t",
-    """
-    const ptrdiff_t at = one ? i / length : i;
-    t = lap_offset(lo[at], hi[at], u[at], (double)x, alpha[i / length]);
-    """,
-)
 
-STEPS = elementwise(
-    "steps",
-    "raw T origin, T x, raw float64 alpha, int64 length",
-    "float64 t",
-    "t = lap_step((double)origin[i / length], (double)x, alpha[i / length]);",
-)
-
-CDF = elementwise("cdf", "float64 t", "float64 out", "out = lap_cdf(t);")
-
-PDF = elementwise("pdf", "float64 t", "float64 out", "out = lap_pdf(t);")
-
-LOGCDF_SLOPE = elementwise("logcdf_slope", "float64 t", "float64 out", "out = lap_logcdf_slope(t);")
-
-SHARES = elementwise(
-    "shares",
-    "raw float64 left, raw float64 right, raw float64 q_left, raw float64 q_right, "
-    "raw float64 density, T x, float64 t, raw float64 alpha, int64 length",
-    "float64 out",
-    """
-    const ptrdiff_t l = i / length;
-    const double z = (double)x;
-    const bool has_left = q_left[l] != 0.0, has_right = q_right[l] != 0.0;
-    // Measured from the nodes: |t| - min |t| would lose every digit in a wide gap.  Beyond them are
-    // only entries of zero weight.
-    if (!has_left && !has_right)
-        out = 0.0;
-    else if (isnan(z))
-        out = NAN;
-    else if (has_left && (z <= left[l] || (t > 0.0 && !(has_right && z >= right[l]))))
-        out = q_left[l] * exp(lap_step(left[l], z, alpha[l]));
-    else if (has_right && (z >= right[l] || t <= 0.0))
-        out = q_right[l] * exp(lap_step(z, right[l], alpha[l]));
-    else
-        out = lap_pdf(t) / density[l];
-    """,
-)
-
-
-class Selection(Scans):
+class Selection(EntryKernels, Scans):
     """The kernels of `protocol.Selection`."""
 
     def select_topk(
@@ -178,6 +137,7 @@ class Selection(Scans):
         levels: Floats,
         totals: Floats | None,
         alpha: Floats,
+        allowance: float,
         logarithm: bool,
         copy: bool,
         out: Entries | None,
@@ -188,17 +148,23 @@ class Selection(Scans):
         """
         x = x.copy() if copy else x
         lanes, n = x.shape
-        block, invalid, absent = self._select(x, weights, sign, levels, totals, alpha, False)
+        block, invalid, absent = self._select(
+            x, weights, sign, levels, totals, alpha, allowance, False
+        )
         p = cupy.empty(x.shape, x.dtype) if out is None else out
-        PROBABILITIES(x, block, alpha, absent, sign, n, lanes, logarithm, p)
-        some_absent = weights is not None or not n
-        return Selected(block, None, None, x, p, invalid, absent[:, None] if some_absent else None)
+        weighted = weights is not None
+        muted = cupy.empty(x.shape, bool) if weighted else None
+        flags = weighted, logarithm
+        inputs = x, or_nothing(weights), block, alpha, absent, sign, n, lanes, *flags
+        PROBABILITIES(*inputs, p, cupy.empty(1, bool) if muted is None else muted)
+        some_absent = absent[:, None] if weighted or not n else None
+        return Selected(block, None, None, x, p, invalid, some_absent, muted)
 
     def select_quantiles(
         self, x: Entries, weights: Floats | None, q: Floats, totals: Floats | None, alpha: Floats
     ) -> Selected:
         """Solve a few levels a lane, given as shares q of the total; every lane is solved."""
-        block, invalid, _ = self._select(x, weights, 1.0, q, totals, alpha, True)
+        block, invalid, _ = self._select(x, weights, 1.0, q, totals, alpha, 0.0, True)
         return Selected(block, None, None, x, None, invalid[:, 0], None)  # whatever the level
 
     def _select(
@@ -209,6 +175,7 @@ class Selection(Scans):
         levels: Floats,
         totals: Floats | None,
         alpha: Floats,
+        allowance: float,
         shares: bool,
     ) -> tuple[Floats, Flags, Flags]:
         """Return the thresholds of sign * x, stacked, at levels or at shares of the total.
@@ -239,6 +206,7 @@ class Selection(Scans):
                     alpha,
                     levels,
                     or_nothing(totals),
+                    np.float64(allowance),
                     np.int32(levels.size // lanes),
                     np.int32(shares),
                     np.int32(turn == 0),
@@ -310,38 +278,3 @@ class Selection(Scans):
         totals = self._sum(sums.reshape(kinds * lanes * few, n)).reshape(kinds, lanes, few)
         by_alpha = AnchoredThresholds(*block).centre + totals[0]
         return Products(totals[-1], by_alpha, None if bar is None else x_bar)
-
-    def offsets(self, lo: Floats, hi: Floats, u: Floats, x: Floats, alpha: Floats) -> Floats:
-        """(b - x)/alpha for one threshold a lane, or for as many as there are x."""
-        out: Floats = cupy.empty(x.shape)
-        OFFSETS(lo, hi, u, x, alpha, x.shape[1], u.shape[1] == 1, out)
-        return out
-
-    def steps(self, origin: Floats, x: Floats, alpha: Floats) -> Floats:
-        """(x - origin)/alpha for one origin a lane."""
-        out: Floats = cupy.empty(x.shape)
-        STEPS(origin, x, alpha, x.shape[1], out)
-        return out
-
-    def cdf(self, t: Floats) -> Floats:
-        """F(t)."""
-        out: Floats = CDF(t)
-        return out
-
-    def pdf(self, t: Floats) -> Floats:
-        """f(t)."""
-        out: Floats = PDF(t)
-        return out
-
-    def logcdf_slope(self, t: Floats) -> Floats:
-        """f(t)/F(t)."""
-        out: Floats = LOGCDF_SLOPE(t)
-        return out
-
-    def shares(
-        self, nodes: Pair, q: Pair, density: Floats, x: Floats, t: Floats, alpha: Floats
-    ) -> Floats:
-        """e^{-|t_i|}/sum_j c_j e^{-|t_j|} for one threshold a lane, from its neighbours."""
-        out: Floats = cupy.empty(x.shape)
-        SHARES(*nodes, *q, density, x, t, alpha, x.shape[1], out)
-        return out

@@ -120,7 +120,9 @@ RANKS = elementwise(
         const ptrdiff_t m = lap_first(x, start, i - start), f = start + m;
         rank = weighted ? high[f] + (low[f] + 0.5 * (((right[f] - weights[f]) - left[f]) + 1.0))
                         : (m + 1) + 0.5 * (right[f] - left[f]);
-    } else if (!invalid[lane] && !isnan(z)) {
+    } else if (!invalid[lane] && isnan(z)) {
+        rank = 0.0;
+    } else if (!invalid[lane]) {
         // Absent ones are ranked among the others.
         const ptrdiff_t m = lap_up_to(x, start, present, z), f = start + m;
         const double before = m == 0 ? 0.0

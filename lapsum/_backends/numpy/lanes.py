@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from contextlib import AbstractContextManager
 from typing import Any, cast
 
 import numpy as np
 
 from ... import _kernels
+from ..protocol import LinearProducts
 from ..types import Array, DType, Entries, Flags, Floats, Indices, Namespace
 from . import memory
 from .loops import FLOAT32, FLOAT64
@@ -78,17 +79,11 @@ class Lanes(Threads):
         owner.flags.writeable = a.flags.writeable = False
         return a.view()
 
-    def linear_operator(
-        self,
-        shape: tuple[int, int],
-        matvec: Callable[[Array], Array],
-        rmatvec: Callable[[Array], Array],
-        dtype: DType,
-    ) -> Any:
+    def linear_operator(self, products: LinearProducts) -> Any:
         """Return a LinearOperator of scipy."""
-        from scipy.sparse.linalg import LinearOperator
+        from .linear_operator import ProductsOperator
 
-        return LinearOperator(shape, matvec, rmatvec, dtype=dtype)
+        return ProductsOperator(products)
 
     def times(self, a: Floats, b: Floats) -> Floats:
         """Return a * b, where nothing times an infinity is nothing."""
@@ -133,11 +128,13 @@ class Lanes(Threads):
         return memory.empty((arrays, *shape))
 
 
-def check_levels(levels: Floats, totals: Floats | None, n: int) -> tuple[Floats, int]:
+def check_levels(
+    levels: Floats, totals: Floats | None, n: int, allowance: float
+) -> tuple[Floats, int]:
     """Return levels, infinite from the total on, and the first that is not in [0, total].
 
-    The latter is -1 if there is none; None for the totals is n.  Above the total, a few roundings
-    are allowed.
+    The latter is -1 if there is none; None for the totals is n.  Above the total, `allowance` of it
+    is allowed.
     """
     out = np.empty(len(levels))
-    return out, _kernels.check_levels(levels, totals, n, out)
+    return out, _kernels.check_levels(levels, totals, n, allowance, out)

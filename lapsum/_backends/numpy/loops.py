@@ -25,9 +25,10 @@ PERMUTATION = {dtype: _kernels.permutation[name] for dtype, name in _NAMES.items
 
 simd = _kernels.choose(os.environ.get("LAPSUM_SIMD", ""))
 if simd is None:
+    levels = [level for level in ("baseline", "avx2", "avx512") if _kernels.choose(level)]
     raise ImportError(
         f"LAPSUM_SIMD={os.environ['LAPSUM_SIMD']!r} is not a level of this processor; leave it "
-        "unset, or set it to baseline, avx2 or avx512"
+        f"unset, or set it to {' or '.join(levels)}"
     )
 
 

@@ -26,6 +26,7 @@ class Selection(Lanes):
         levels: Floats,
         totals: Floats | None,
         alpha: Floats,
+        allowance: float,
         logarithm: bool,
         copy: bool,
         out: Entries | None,

@@ -1,0 +1,26 @@
+"""SciPy's LinearOperator of a matrix that is known by its products."""
+
+from __future__ import annotations
+
+from scipy.sparse.linalg import LinearOperator
+
+from ..protocol import LinearProducts
+from ..types import Array
+
+
+class ProductsOperator(LinearOperator):  # type: ignore[misc]
+    """A LinearOperator that can also be written out, and pickled."""
+
+    def __init__(self, products: LinearProducts) -> None:
+        super().__init__(products.dtype, products.shape)
+        self._products = products
+
+    def _matvec(self, x: Array) -> Array:
+        return self._products.matvec(x)
+
+    def _rmatvec(self, x: Array) -> Array:
+        return self._products.rmatvec(x)
+
+    def toarray(self) -> Array:
+        """Return the matrix."""
+        return self._products.toarray()
