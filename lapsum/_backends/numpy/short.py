@@ -18,6 +18,8 @@ from . import memory
 from .lanes import Lanes
 from .threads import Threads
 
+SMALL = 2**17  # bytes; for larger arrays it matters where their memory comes from
+
 
 class Short(Lanes):
     """The kernels of `protocol.Short`."""
@@ -37,13 +39,19 @@ class Short(Lanes):
         if not lanes or not 0 < n <= _kernels.short_most():
             return None
         if keep:
-            copy = memory.empty(x.shape, x.dtype)
-            copy[...] = x
-            x, alpha = copy, alpha.copy()
+            x, alpha, levels = _copy(x), alpha.copy(), None if levels is None else levels.copy()
         values = np.empty(x.shape, x.dtype) if out is None else out
         if levels is None:
             return _InOrder(self, operator, x, sign, alpha, values, keep)
         return _Selected(self, operator, x, sign, alpha, levels, values, keep)
+
+
+def _copy(x: Entries) -> Entries:
+    if x.nbytes <= SMALL:
+        return x.copy()
+    copy: Entries = memory.empty(x.shape, x.dtype)
+    copy[...] = x
+    return copy
 
 
 class _Short:
