@@ -227,17 +227,31 @@ INLINE void exchange(vec *a, vec *b)
     *b = upper;
 }
 
-/* Batcher's merging network for any n (Knuth, volume 3, 5.2.2, algorithm M). */
+/* Exchanges at distance d from i = from, from + by, ... below `to`. */
+INLINE void exchanges(vec *k, int from, int to, int by, int d)
+{
+    int i;
+    for (i = from; i < to; i += by)
+        exchange(k + i, k + i + d);
+}
+
+/* Batcher's merging network for any n (Knuth, volume 3, 5.2.2, algorithm M): exchanges at p places
+ * of every 2 p, in the order that makes the longer loops. */
 static void sort(vec *k, int n)
 {
-    int top = 1, p, q, r, d, at, i;
+    int top = 1, p, q, r, d, i;
     while (2 * top < n)
         top *= 2;
     for (p = top; p > 0; p /= 2) {
         for (q = top, r = 0, d = p;; d = q - p, q /= 2, r = p) {
-            for (at = r; at < n - d; at += 2 * p)
-                for (i = at; i < at + p && i < n - d; i++)
-                    exchange(k + i, k + i + d);
+            if (p == 1)
+                exchanges(k, r, n - d, 2, d);
+            else if (2 * p * p < n)
+                for (i = r; i < r + p; i++)
+                    exchanges(k, i, n - d, 2 * p, d);
+            else
+                for (i = r; i < n - d; i += 2 * p)
+                    exchanges(k, i, i + p < n - d ? i + p : n - d, 1, d);
             if (q == p)
                 break;
         }
