@@ -51,9 +51,15 @@ INLINE block block_at(const lap_short_lanes *s, ptrdiff_t first)
     for (first = start * LAP_SHORT_BLOCK;                                            \
          first < stop * LAP_SHORT_BLOCK && first < s->lanes; first += LANES)
 
-INLINE double get(const void *x, int single, ptrdiff_t i)
+INLINE vec gather(const void *x, int single, const int64_t *at)
 {
-    return single ? ((const float *)x)[i] : ((const double *)x)[i];
+    double each[LANES];
+    int l;
+    if (!single)
+        return v_gather(x, at, 0);
+    for (l = 0; l < LANES; l++)
+        each[l] = ((const float *)x)[at[l]];
+    return v_load(each);
 }
 
 INLINE void put(void *x, int single, ptrdiff_t i, double value)
@@ -70,10 +76,10 @@ INLINE void load_rows(const void *x, int single, const int64_t *row, int n, vec 
     int m, l;
     if (n < LANES) {
         for (m = 0; m < n; m++) {
-            double each[LANES];
+            int64_t at[LANES];
             for (l = 0; l < LANES; l++)
-                each[l] = get(x, single, row[l] + m);
-            out[m] = v_load(each);
+                at[l] = row[l] + m;
+            out[m] = gather(x, single, at);
         }
         return;
     }
@@ -133,10 +139,10 @@ INLINE void gather_rows(const void *x, int single, const int64_t *row, const uin
 {
     int m, l;
     for (m = 0; m < n; m++) {
-        double each[LANES];
+        int64_t at[LANES];
         for (l = 0; l < LANES; l++)
-            each[l] = get(x, single, row[l] + places[m * LANES + l]);
-        out[m] = v_load(each);
+            at[l] = row[l] + places[m * LANES + l];
+        out[m] = gather(x, single, at);
     }
 }
 
