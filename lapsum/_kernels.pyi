@@ -517,6 +517,43 @@ def short_sorts_jvp(
     start: int,
     stop: int,
 ) -> None: ...
+def short_quantiles(
+    x: _Entries,
+    alpha: _Floats,
+    levels: _Floats,
+    few: int,
+    b: _Floats,
+    found: _Floats | None,
+    left: _Bytes,
+    start: int,
+    stop: int,
+) -> None: ...
+def short_quantiles_vjp(
+    x: _Entries,
+    alpha: _Floats,
+    found: _Floats,
+    few: int,
+    bar: _Floats,
+    x_bar: _Entries,
+    levels_bar: _Floats,
+    alpha_bar: _Floats,
+    left: _Bytes,
+    start: int,
+    stop: int,
+) -> None: ...
+def short_quantiles_jvp(
+    x: _Entries,
+    alpha: _Floats,
+    found: _Floats,
+    few: int,
+    x_dot: _Entries,
+    levels_dot: _Floats,
+    alpha_dot: _Floats,
+    b_dot: _Floats,
+    left: _Bytes,
+    start: int,
+    stop: int,
+) -> None: ...
 
 # kernels/entries.pxi
 

@@ -79,7 +79,7 @@ cdef extern from "simd/short.h" nogil:
                               const void*, const double*, void*, double*,
                               unsigned char*) noexcept nogil
         void (*topk)(const lap_short_lanes*, ptrdiff_t, ptrdiff_t, const double*, int, void*,
-                     double*, double*, unsigned char*) noexcept nogil
+                     double*, unsigned char*) noexcept nogil
         void (*topk_pull)(const lap_short_lanes*, ptrdiff_t, ptrdiff_t, const double*, int,
                           const void*, void*, double*, double*, unsigned char*) noexcept nogil
         void (*topk_push)(const lap_short_lanes*, ptrdiff_t, ptrdiff_t, const double*, int,
@@ -91,6 +91,14 @@ cdef extern from "simd/short.h" nogil:
                           const void*, void*, double*, unsigned char*) noexcept nogil
         void (*sort_push)(const lap_short_lanes*, ptrdiff_t, ptrdiff_t, const unsigned char*,
                           const void*, const double*, void*, unsigned char*) noexcept nogil
+        void (*quantiles)(const lap_short_lanes*, ptrdiff_t, ptrdiff_t, const double*, int,
+                          double*, double*, unsigned char*) noexcept nogil
+        void (*quantile_pull)(const lap_short_lanes*, ptrdiff_t, ptrdiff_t, const double*, int,
+                              const double*, void*, double*, double*,
+                              unsigned char*) noexcept nogil
+        void (*quantile_push)(const lap_short_lanes*, ptrdiff_t, ptrdiff_t, const double*, int,
+                              const void*, const double*, const double*, double*,
+                              unsigned char*) noexcept nogil
 
 cdef extern from "simd/loops.h" nogil:
     ctypedef struct lap_pair:

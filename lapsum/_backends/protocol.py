@@ -499,8 +499,8 @@ class Permutation(Protocol):
 class ShortLanes(Protocol):
     """An operator on short lanes, without weights: its values, and products with its derivatives.
 
-    `lanes` are its arguments by name, or copies if products are to follow.  Of each result comes
-    which lanes, (lanes,), are left to other kernels, and hold anything; None for none.
+    `lanes` are its arguments by name but for "q", or copies if products are to follow.  Of each
+    result comes which lanes, (lanes,), are left to other kernels, and hold anything; None for none.
     """
 
     @property
@@ -511,7 +511,7 @@ class ShortLanes(Protocol):
     def left(self) -> Flags | None: ...
 
     def vjp(self, bar: Array) -> tuple[dict[str, Array], Flags | None]:
-        """Return the cotangents of "x", "alpha" and "k", of which the first may be float32."""
+        """Return the cotangents by name, that of "x" in float32 if it and `bar` are."""
         ...
 
     def jvp(self, tangents: Mapping[str, Array]) -> tuple[Array, Flags | None]:
@@ -534,9 +534,10 @@ class Short(Protocol):
     ) -> ShortLanes | None:
         """Return the results of an operator on z = sign x; None where there is no such kernel.
 
-        `levels`, one a lane and infinite where it is the total, are for top-k alone.  Of sorts, x
-        itself is sorted, in descending order where the sign is -1.  Values are of the dtype of x,
-        or in the memory of `out`; products may follow if `keep`.
+        `levels` are those of top-k, one a lane and infinite where it is the total, or, for
+        quantiles, shares of the total, (lanes, few).  Of sorts, x itself is sorted, in descending
+        order where the sign is -1.  Values like x are of its dtype, or in the memory of `out`;
+        products may follow if `keep`.
         """
         ...
 

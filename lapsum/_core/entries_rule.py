@@ -215,14 +215,16 @@ class EntriesRule(Rule):
         """Return the results by kernels for short lanes; what these leave goes the other way."""
         if self.total is not None or self.operator is None:
             return None
-        lanes = self.lanes
-        short = self.kernels.short_lanes(
-            self.operator, lanes["x"], self.sign, lanes["alpha"], lanes.get("k"), keep, out
-        )
+        x, alpha, levels = self.lanes["x"], self.lanes["alpha"], self._levels_of_lanes()
+        short = self.kernels.short_lanes(self.operator, x, self.sign, alpha, levels, keep, out)
         if short is None:
             return None
         if keep:
-            self.short, self.lanes = short, short.lanes
+            self.short, kept = short, short.lanes
+            self.lanes = {
+                name: kept[name] if name in kept else self.kernels.own(lanes)
+                for name, lanes in self.lanes.items()
+            }
         if short.left is not None:
             some = self.some_lanes(short.left)
             with self.kernels.quiet():
@@ -231,6 +233,10 @@ class EntriesRule(Rule):
                 self.nan_lanes = short.left.copy()
                 self.nan_lanes[short.left] = some.nan_lanes
         return short.values
+
+    def _levels_of_lanes(self) -> Floats | None:
+        """Return the levels of thresholds, or shares of the total, as `short_lanes` takes them."""
+        return self.lanes.get("k")
 
     def some_lanes(self, which: Flags) -> Self:
         """Return the same call of some of the lanes, by kernels for lanes of any length."""
@@ -245,7 +251,7 @@ class EntriesRule(Rule):
         if left is not None:
             some = self.some_lanes(left)
             some.linearize()
-            tangent[left] = some.jvp({name: dot[left] for name, dot in tangents.items()})
+            tangent[left] = some._long_jvp({name: dot[left] for name, dot in tangents.items()})
         return tangent
 
     def _short_vjp(self, short: ShortLanes, bar: Array, wrt: frozenset[str]) -> dict[str, Array]:
@@ -253,7 +259,7 @@ class EntriesRule(Rule):
         if left is not None:
             some = self.some_lanes(left)
             some.linearize()
-            for name, lanes in some.vjp(self.kernels.contiguous(bar[left]), wrt).items():
+            for name, lanes in some._long_vjp(self.kernels.contiguous(bar[left]), wrt).items():
                 bars[name][left] = lanes
         return bars
 
@@ -279,6 +285,9 @@ class EntriesRule(Rule):
         """Return the tangent of the result: fused where that is right, else careful."""
         if self.short is not None:
             return self._short_jvp(self.short, tangents)
+        return self._long_jvp(tangents)
+
+    def _long_jvp(self, tangents: Tangents) -> Array:
         tangent = self._without_muted(self._joined_jvp(tangents))
         return with_nan(self.kernels, self.nan_lanes, tangent)
 
@@ -297,6 +306,9 @@ class EntriesRule(Rule):
         """Return the cotangents of the parameters: fused where that is right, else careful."""
         if self.short is not None:
             return self._short_vjp(self.short, bar, wrt)
+        return self._long_vjp(bar, wrt)
+
+    def _long_vjp(self, bar: Array, wrt: frozenset[str]) -> dict[str, Array]:
         bars = self._joined_vjp(self._without_muted(bar), wrt)
         if self.nan_lanes is None:
             return bars

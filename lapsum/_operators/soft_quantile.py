@@ -147,6 +147,8 @@ class SoftQuantile(EntriesRule):
         kept = Reduced(self.entries, self.axes, check_flag("keepdims", keepdims)).shape
         self.shape = kept if self.per_lane else (*self.layouts["q"].shape, *kept)
         self.q = self._levels(self.lanes["q"])
+        if 0 < self.q.shape[1] <= MOST_SELECTED:
+            self.operator = "quantiles"
 
     def to_result(self, lanes: Array) -> Array:
         """Return the lanes of a result as q.shape + batch shape."""
@@ -173,6 +175,9 @@ class SoftQuantile(EntriesRule):
         if self.per_lane and "q" in bars:
             bars["q"] = bars["q"][:, 0]
         return bars
+
+    def _levels_of_lanes(self) -> Floats:
+        return self.q
 
     @cached_property
     def whole(self) -> Floats | float:

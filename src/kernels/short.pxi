@@ -14,7 +14,7 @@ def short_blocks(Py_ssize_t lanes):
 
 
 def short_found(Py_ssize_t lanes):
-    """Return how many numbers `short_topk` finds."""
+    """Return how many numbers `short_topk` finds, or `short_quantiles` of each level."""
     return short_blocks(lanes)[0] * LAP_SHORT_BLOCK * LAP_SHORT_ROWS
 
 
@@ -71,14 +71,13 @@ def short_ranks(
     object left,                        # OUT
     Py_ssize_t start, Py_ssize_t stop,
 ):
-    cdef _Buffers b = _Buffers()
-    cdef lap_short_lanes s = b.lanes(x, sign, alpha)
-    cdef void *y_ = b.entries(y)
-    cdef unsigned char *places_ = b.bytes(places)
-    cdef unsigned char *left_ = b.bytes(left)
+    cdef _Buffers buffers = _Buffers()
+    cdef lap_short_lanes s = buffers.lanes(x, sign, alpha)
+    cdef void *y_ = buffers.entries(y)
+    cdef unsigned char *places_ = buffers.bytes(places)
+    cdef unsigned char *left_ = buffers.bytes(left)
     with nogil:
-        _table.shorts.ranks(&s, start, stop, y_, places_,
-                            left_)
+        _table.shorts.ranks(&s, start, stop, y_, places_, left_)
 
 
 def short_ranks_vjp(
@@ -92,16 +91,16 @@ def short_ranks_vjp(
     object left,                        # OUT
     Py_ssize_t start, Py_ssize_t stop,
 ):
-    cdef _Buffers b = _Buffers()
-    cdef lap_short_lanes s = b.lanes(x, sign, alpha)
-    cdef unsigned char *places_ = b.bytes(places)
-    cdef void *bar_ = b.entries(bar)
-    cdef void *x_bar_ = b.entries(x_bar)
-    cdef double *alpha_bar_ = b.doubles(alpha_bar)
-    cdef unsigned char *left_ = b.bytes(left)
+    cdef _Buffers buffers = _Buffers()
+    cdef lap_short_lanes s = buffers.lanes(x, sign, alpha)
+    cdef unsigned char *places_ = buffers.bytes(places)
+    cdef void *bar_ = buffers.entries(bar)
+    cdef void *x_bar_ = buffers.entries(x_bar)
+    cdef double *alpha_bar_ = buffers.doubles(alpha_bar)
+    cdef unsigned char *left_ = buffers.bytes(left)
     with nogil:
-        _table.shorts.rank_products(&s, start, stop, places_, bar_, NULL, x_bar_,
-                                    alpha_bar_, left_)
+        _table.shorts.rank_products(&s, start, stop, places_, bar_, NULL, x_bar_, alpha_bar_,
+                                    left_)
 
 
 def short_ranks_jvp(
@@ -115,13 +114,13 @@ def short_ranks_jvp(
     object left,                        # OUT
     Py_ssize_t start, Py_ssize_t stop,
 ):
-    cdef _Buffers b = _Buffers()
-    cdef lap_short_lanes s = b.lanes(x, sign, alpha)
-    cdef unsigned char *places_ = b.bytes(places)
-    cdef void *x_dot_ = b.entries(x_dot)
-    cdef double *alpha_dot_ = b.doubles(alpha_dot)
-    cdef void *y_dot_ = b.entries(y_dot)
-    cdef unsigned char *left_ = b.bytes(left)
+    cdef _Buffers buffers = _Buffers()
+    cdef lap_short_lanes s = buffers.lanes(x, sign, alpha)
+    cdef unsigned char *places_ = buffers.bytes(places)
+    cdef void *x_dot_ = buffers.entries(x_dot)
+    cdef double *alpha_dot_ = buffers.doubles(alpha_dot)
+    cdef void *y_dot_ = buffers.entries(y_dot)
+    cdef unsigned char *left_ = buffers.bytes(left)
     with nogil:
         _table.shorts.rank_products(&s, start, stop, places_, x_dot_, alpha_dot_,
                                     y_dot_, NULL, left_)
@@ -138,15 +137,14 @@ def short_topk(
     object left,                        # OUT
     Py_ssize_t start, Py_ssize_t stop,
 ):
-    cdef _Buffers b = _Buffers()
-    cdef lap_short_lanes s = b.lanes(x, sign, alpha)
-    cdef double *levels_ = b.doubles(levels)
-    cdef void *p_ = b.entries(p)
-    cdef double *found_ = b.doubles(found)
-    cdef unsigned char *left_ = b.bytes(left)
+    cdef _Buffers buffers = _Buffers()
+    cdef lap_short_lanes s = buffers.lanes(x, sign, alpha)
+    cdef double *levels_ = buffers.doubles(levels)
+    cdef void *p_ = buffers.entries(p)
+    cdef double *found_ = buffers.doubles(found)
+    cdef unsigned char *left_ = buffers.bytes(left)
     with nogil:
-        _table.shorts.topk(&s, start, stop, levels_, logarithm, p_, NULL,
-                           found_, left_)
+        _table.shorts.topk(&s, start, stop, levels_, logarithm, p_, found_, left_)
 
 
 def short_topk_vjp(
@@ -162,14 +160,14 @@ def short_topk_vjp(
     object left,                        # OUT
     Py_ssize_t start, Py_ssize_t stop,
 ):
-    cdef _Buffers b = _Buffers()
-    cdef lap_short_lanes s = b.lanes(x, sign, alpha)
-    cdef double *found_ = b.doubles(found)
-    cdef void *bar_ = b.entries(bar)
-    cdef void *x_bar_ = b.entries(x_bar)
-    cdef double *level_bar_ = b.doubles(level_bar)
-    cdef double *alpha_bar_ = b.doubles(alpha_bar)
-    cdef unsigned char *left_ = b.bytes(left)
+    cdef _Buffers buffers = _Buffers()
+    cdef lap_short_lanes s = buffers.lanes(x, sign, alpha)
+    cdef double *found_ = buffers.doubles(found)
+    cdef void *bar_ = buffers.entries(bar)
+    cdef void *x_bar_ = buffers.entries(x_bar)
+    cdef double *level_bar_ = buffers.doubles(level_bar)
+    cdef double *alpha_bar_ = buffers.doubles(alpha_bar)
+    cdef unsigned char *left_ = buffers.bytes(left)
     with nogil:
         _table.shorts.topk_pull(&s, start, stop, found_, logarithm, bar_, x_bar_,
                                 level_bar_, alpha_bar_, left_)
@@ -188,14 +186,14 @@ def short_topk_jvp(
     object left,                        # OUT
     Py_ssize_t start, Py_ssize_t stop,
 ):
-    cdef _Buffers b = _Buffers()
-    cdef lap_short_lanes s = b.lanes(x, sign, alpha)
-    cdef double *found_ = b.doubles(found)
-    cdef void *x_dot_ = b.entries(x_dot)
-    cdef double *level_dot_ = b.doubles(level_dot)
-    cdef double *alpha_dot_ = b.doubles(alpha_dot)
-    cdef void *p_dot_ = b.entries(p_dot)
-    cdef unsigned char *left_ = b.bytes(left)
+    cdef _Buffers buffers = _Buffers()
+    cdef lap_short_lanes s = buffers.lanes(x, sign, alpha)
+    cdef double *found_ = buffers.doubles(found)
+    cdef void *x_dot_ = buffers.entries(x_dot)
+    cdef double *level_dot_ = buffers.doubles(level_dot)
+    cdef double *alpha_dot_ = buffers.doubles(alpha_dot)
+    cdef void *p_dot_ = buffers.entries(p_dot)
+    cdef unsigned char *left_ = buffers.bytes(left)
     with nogil:
         _table.shorts.topk_push(&s, start, stop, found_, logarithm, x_dot_, level_dot_,
                                 alpha_dot_, p_dot_, left_)
@@ -210,14 +208,13 @@ def short_sorts(
     object left,                        # OUT
     Py_ssize_t start, Py_ssize_t stop,
 ):
-    cdef _Buffers b = _Buffers()
-    cdef lap_short_lanes s = b.lanes(x, sign, alpha)
-    cdef void *y_ = b.entries(y)
-    cdef unsigned char *places_ = b.bytes(places)
-    cdef unsigned char *left_ = b.bytes(left)
+    cdef _Buffers buffers = _Buffers()
+    cdef lap_short_lanes s = buffers.lanes(x, sign, alpha)
+    cdef void *y_ = buffers.entries(y)
+    cdef unsigned char *places_ = buffers.bytes(places)
+    cdef unsigned char *left_ = buffers.bytes(left)
     with nogil:
-        _table.shorts.sorts(&s, start, stop, y_, places_,
-                            left_)
+        _table.shorts.sorts(&s, start, stop, y_, places_, left_)
 
 
 def short_sorts_vjp(
@@ -231,13 +228,13 @@ def short_sorts_vjp(
     object left,                        # OUT
     Py_ssize_t start, Py_ssize_t stop,
 ):
-    cdef _Buffers b = _Buffers()
-    cdef lap_short_lanes s = b.lanes(x, sign, alpha)
-    cdef unsigned char *places_ = b.bytes(places)
-    cdef void *bar_ = b.entries(bar)
-    cdef void *x_bar_ = b.entries(x_bar)
-    cdef double *alpha_bar_ = b.doubles(alpha_bar)
-    cdef unsigned char *left_ = b.bytes(left)
+    cdef _Buffers buffers = _Buffers()
+    cdef lap_short_lanes s = buffers.lanes(x, sign, alpha)
+    cdef unsigned char *places_ = buffers.bytes(places)
+    cdef void *bar_ = buffers.entries(bar)
+    cdef void *x_bar_ = buffers.entries(x_bar)
+    cdef double *alpha_bar_ = buffers.doubles(alpha_bar)
+    cdef unsigned char *left_ = buffers.bytes(left)
     with nogil:
         _table.shorts.sort_pull(&s, start, stop, places_, bar_, x_bar_,
                                 alpha_bar_, left_)
@@ -254,13 +251,83 @@ def short_sorts_jvp(
     object left,                        # OUT
     Py_ssize_t start, Py_ssize_t stop,
 ):
-    cdef _Buffers b = _Buffers()
-    cdef lap_short_lanes s = b.lanes(x, sign, alpha)
-    cdef unsigned char *places_ = b.bytes(places)
-    cdef void *x_dot_ = b.entries(x_dot)
-    cdef double *alpha_dot_ = b.doubles(alpha_dot)
-    cdef void *y_dot_ = b.entries(y_dot)
-    cdef unsigned char *left_ = b.bytes(left)
+    cdef _Buffers buffers = _Buffers()
+    cdef lap_short_lanes s = buffers.lanes(x, sign, alpha)
+    cdef unsigned char *places_ = buffers.bytes(places)
+    cdef void *x_dot_ = buffers.entries(x_dot)
+    cdef double *alpha_dot_ = buffers.doubles(alpha_dot)
+    cdef void *y_dot_ = buffers.entries(y_dot)
+    cdef unsigned char *left_ = buffers.bytes(left)
     with nogil:
         _table.shorts.sort_push(&s, start, stop, places_, x_dot_, alpha_dot_,
                                 y_dot_, left_)
+
+
+def short_quantiles(
+    object x,                           # IN
+    object alpha,                       # IN
+    object levels,                      # IN  (lanes, few)
+    int few,                            # IN
+    object b,                           # OUT the roots at the levels
+    object found,                       # OUT for the products, None if they are not needed
+    object left,                        # OUT
+    Py_ssize_t start, Py_ssize_t stop,
+):
+    cdef _Buffers buffers = _Buffers()
+    cdef lap_short_lanes s = buffers.lanes(x, 1.0, alpha)
+    cdef double *levels_ = buffers.doubles(levels)
+    cdef double *b_ = buffers.doubles(b)
+    cdef double *found_ = buffers.doubles(found)
+    cdef unsigned char *left_ = buffers.bytes(left)
+    with nogil:
+        _table.shorts.quantiles(&s, start, stop, levels_, few, b_, found_, left_)
+
+
+def short_quantiles_vjp(
+    object x,                           # IN
+    object alpha,                       # IN
+    object found,                       # IN
+    int few,                            # IN
+    object bar,                         # IN
+    object x_bar,                       # OUT
+    object levels_bar,                  # OUT
+    object alpha_bar,                   # OUT
+    object left,                        # OUT
+    Py_ssize_t start, Py_ssize_t stop,
+):
+    cdef _Buffers buffers = _Buffers()
+    cdef lap_short_lanes s = buffers.lanes(x, 1.0, alpha)
+    cdef double *found_ = buffers.doubles(found)
+    cdef double *bar_ = buffers.doubles(bar)
+    cdef void *x_bar_ = buffers.entries(x_bar)
+    cdef double *levels_bar_ = buffers.doubles(levels_bar)
+    cdef double *alpha_bar_ = buffers.doubles(alpha_bar)
+    cdef unsigned char *left_ = buffers.bytes(left)
+    with nogil:
+        _table.shorts.quantile_pull(&s, start, stop, found_, few, bar_, x_bar_, levels_bar_,
+                                    alpha_bar_, left_)
+
+
+def short_quantiles_jvp(
+    object x,                           # IN
+    object alpha,                       # IN
+    object found,                       # IN
+    int few,                            # IN
+    object x_dot,                       # IN
+    object levels_dot,                  # IN
+    object alpha_dot,                   # IN
+    object b_dot,                       # OUT
+    object left,                        # OUT
+    Py_ssize_t start, Py_ssize_t stop,
+):
+    cdef _Buffers buffers = _Buffers()
+    cdef lap_short_lanes s = buffers.lanes(x, 1.0, alpha)
+    cdef double *found_ = buffers.doubles(found)
+    cdef void *x_dot_ = buffers.entries(x_dot)
+    cdef double *levels_dot_ = buffers.doubles(levels_dot)
+    cdef double *alpha_dot_ = buffers.doubles(alpha_dot)
+    cdef double *b_dot_ = buffers.doubles(b_dot)
+    cdef unsigned char *left_ = buffers.bytes(left)
+    with nogil:
+        _table.shorts.quantile_push(&s, start, stop, found_, few, x_dot_, levels_dot_, alpha_dot_,
+                                    b_dot_, left_)

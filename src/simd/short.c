@@ -1,4 +1,4 @@
-/* One level of the loops declared in short.h: rows of lanes, their order and their sums. */
+/* One level of the loops declared in short.h: the order of lanes and their sums. */
 #include "short.h"
 #include "laplace.h"
 #include "loops.h"
@@ -14,155 +14,7 @@
 /* Nodes of a lane fit into the nearest caches, and their places into bytes. */
 #define MOST (LANES == 8 ? 128 : 256)
 
-/* ---------------------------------------------------------------------- blocks of lanes in memory */
-
-/* The lanes of a block, and their rows in the caller's arrays.  One that is not full is filled up
- * with its last lane, which writes the same bytes once more. */
-typedef struct {
-    ptrdiff_t first, lanes;
-    int64_t row[LANES];
-    vec alpha;
-} block;
-
-INLINE vec load_numbers(const double *p, const block *b)
-{
-    const ptrdiff_t left = b->lanes - b->first;
-    return v_next(p + b->first, left, p[b->lanes - 1]);
-}
-
-INLINE void store_numbers(double *p, const block *b, vec a)
-{
-    v_put(p + b->first, b->lanes - b->first, a);
-}
-
-INLINE block block_at(const lap_short_lanes *s, ptrdiff_t first)
-{
-    block b;
-    int l;
-    b.first = first;
-    b.lanes = s->lanes;
-    for (l = 0; l < LANES; l++)
-        b.row[l] = (first + l < s->lanes ? first + l : s->lanes - 1) * s->n;
-    b.alpha = load_numbers(s->alpha, &b);
-    return b;
-}
-
-#define FOR_BLOCKS(first)                                                            \
-    for (first = start * LAP_SHORT_BLOCK;                                            \
-         first < stop * LAP_SHORT_BLOCK && first < s->lanes; first += LANES)
-
-INLINE vec gather(const void *x, int single, const int64_t *at)
-{
-    double each[LANES];
-    int l;
-    if (!single)
-        return v_gather(x, at, 0);
-    for (l = 0; l < LANES; l++)
-        each[l] = ((const float *)x)[at[l]];
-    return v_load(each);
-}
-
-INLINE void put(void *x, int single, ptrdiff_t i, double value)
-{
-    if (single)
-        ((float *)x)[i] = (float)value;
-    else
-        ((double *)x)[i] = value;
-}
-
-/* Entries m of all lanes, for each m; and the way back. */
-INLINE void load_rows(const void *x, int single, const int64_t *row, int n, vec *out)
-{
-    int m, l;
-    if (n < LANES) {
-        for (m = 0; m < n; m++) {
-            int64_t at[LANES];
-            for (l = 0; l < LANES; l++)
-                at[l] = row[l] + m;
-            out[m] = gather(x, single, at);
-        }
-        return;
-    }
-    for (m = 0; m < n; m += LANES) {
-        vec tile[LANES];
-        m = m < n - LANES ? m : n - LANES; /* the last tile reaches back */
-        for (l = 0; l < LANES; l++)
-            tile[l] = single ? v_load_floats((const float *)x + row[l] + m, LANES)
-                             : v_load((const double *)x + row[l] + m);
-        v_transpose(tile);
-        for (l = 0; l < LANES; l++)
-            out[m + l] = tile[l];
-    }
-}
-
-INLINE void store_rows(void *x, int single, const int64_t *row, int n, const vec *in)
-{
-    int m, l;
-    if (n < LANES) {
-        for (m = 0; m < n; m++) {
-            double each[LANES];
-            v_store(each, in[m]);
-            for (l = 0; l < LANES; l++)
-                put(x, single, row[l] + m, each[l]);
-        }
-        return;
-    }
-    for (m = 0; m < n; m += LANES) {
-        vec tile[LANES];
-        m = m < n - LANES ? m : n - LANES;
-        for (l = 0; l < LANES; l++)
-            tile[l] = in[m + l];
-        v_transpose(tile);
-        for (l = 0; l < LANES; l++)
-            if (single)
-                v_store_floats((float *)x + row[l] + m, LANES, tile[l]);
-            else
-                v_store((double *)x + row[l] + m, tile[l]);
-    }
-}
-
-/* Entry m in ascending order is at place m of the lane; `places` holds them as vectors would. */
-INLINE void scatter_rows(void *x, int single, const int64_t *row, const uint8_t *places, int n,
-                         const vec *in)
-{
-    int m, l;
-    for (m = 0; m < n; m++) {
-        double each[LANES];
-        v_store(each, in[m]);
-        for (l = 0; l < LANES; l++)
-            put(x, single, row[l] + places[m * LANES + l], each[l]);
-    }
-}
-
-INLINE void gather_rows(const void *x, int single, const int64_t *row, const uint8_t *places,
-                        int n, vec *out)
-{
-    int m, l;
-    for (m = 0; m < n; m++) {
-        int64_t at[LANES];
-        for (l = 0; l < LANES; l++)
-            at[l] = row[l] + places[m * LANES + l];
-        out[m] = gather(x, single, at);
-    }
-}
-
-INLINE void scale_rows(vec *a, int n, double by)
-{
-    int m;
-    if (by != 1.0)
-        for (m = 0; m < n; m++)
-            a[m] = by * a[m];
-}
-
-INLINE void reverse_rows(vec *a, int n)
-{
-    int m;
-    for (m = 0; m < n - 1 - m; m++) {
-        const vec other = a[n - 1 - m];
-        a[n - 1 - m] = a[m];
-        a[m] = other;
-    }
-}
+#include "short_rows.inc"
 
 /* ------------------------------------------------------------------------------ lanes to be left */
 
@@ -373,9 +225,11 @@ INLINE void places_of(vec m, int64_t *at)
 
 #include "short_ranks.inc"
 #include "short_topk.inc"
+#include "short_quantiles.inc"
 #include "short_sorts.inc"
 
 const lap_short_table NAME(lap_short_table) = {
     MOST, NAME(short_ranks), NAME(rank_products), NAME(short_topk), NAME(topk_pull),
     NAME(topk_push), NAME(short_sorts), NAME(sort_pull), NAME(sort_push),
+    NAME(short_quantiles), NAME(quantile_pull), NAME(quantile_push),
 };

@@ -13,7 +13,7 @@
 #include <stdint.h>
 
 #define LAP_SHORT_BLOCK 8 /* lanes: a multiple of LANES at every level */
-#define LAP_SHORT_ROWS 8  /* numbers that are kept of each threshold */
+#define LAP_SHORT_ROWS 9  /* numbers that are kept of each threshold */
 
 typedef struct {
     const void *x; /* (lanes, n), z = sign x */
@@ -34,10 +34,10 @@ typedef struct {
     void (*rank_products)(const lap_short_lanes *s, ptrdiff_t start, ptrdiff_t stop,
                           const uint8_t *places, const void *v, const double *alpha_dot, void *out,
                           double *alpha_bar, uint8_t *left);
-    /* p = F((b - z)/alpha), or its logarithm, with S(b) = level, or b itself where `p` is NULL; of
-     * each b, LAP_SHORT_ROWS numbers for the products, again in whole blocks. */
+    /* p = F((b - z)/alpha), or its logarithm, with S(b) = level; of each b, LAP_SHORT_ROWS numbers
+     * for the products, again in whole blocks. */
     void (*topk)(const lap_short_lanes *s, ptrdiff_t start, ptrdiff_t stop, const double *levels,
-                 int logarithm, void *p, double *b, double *found, uint8_t *left);
+                 int logarithm, void *p, double *found, uint8_t *left);
     void (*topk_pull)(const lap_short_lanes *s, ptrdiff_t start, ptrdiff_t stop,
                       const double *found, int logarithm, const void *bar, void *x_bar,
                       double *level_bar, double *alpha_bar, uint8_t *left);
@@ -54,6 +54,16 @@ typedef struct {
     void (*sort_push)(const lap_short_lanes *s, ptrdiff_t start, ptrdiff_t stop,
                       const uint8_t *places, const void *x_dot, const double *alpha_dot,
                       void *y_dot, uint8_t *left);
+    /* The roots b at few levels, (lanes, few), of each lane; `found` for each of them. */
+    void (*quantiles)(const lap_short_lanes *s, ptrdiff_t start, ptrdiff_t stop,
+                      const double *levels, int few, double *b, double *found, uint8_t *left);
+    void (*quantile_pull)(const lap_short_lanes *s, ptrdiff_t start, ptrdiff_t stop,
+                          const double *found, int few, const double *bar, void *x_bar,
+                          double *levels_bar, double *alpha_bar, uint8_t *left);
+    void (*quantile_push)(const lap_short_lanes *s, ptrdiff_t start, ptrdiff_t stop,
+                          const double *found, int few, const void *x_dot,
+                          const double *levels_dot, const double *alpha_dot, double *b_dot,
+                          uint8_t *left);
 } lap_short_table;
 
 #endif

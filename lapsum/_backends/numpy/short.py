@@ -1,7 +1,7 @@
 """Whole operators on short lanes of NumPy arrays, several lanes at once.
 
 One pass over the memory of a block of lanes is all that a value takes, and another for a product;
-what a product needs of the value is a byte an entry, or a few numbers a lane.
+what a product needs of the value is a byte an entry, or a few numbers a threshold.
 """
 
 from __future__ import annotations
@@ -39,11 +39,15 @@ class Short(Lanes):
         if not lanes or not 0 < n <= _kernels.short_most():
             return None
         if keep:
-            x, alpha, levels = _copy(x), alpha.copy(), None if levels is None else levels.copy()
-        values = np.empty(x.shape, x.dtype) if out is None else out
+            x, alpha = _copy(x), alpha.copy()
         if levels is None:
-            return _InOrder(self, operator, x, sign, alpha, values, keep)
-        return _Selected(self, operator, x, sign, alpha, levels, values, keep)
+            loops = _RANKS if operator == "ranks" else _SORTS
+            return _InOrder(self, loops, x, sign, alpha, keep, out)
+        if keep:
+            levels = levels.copy()
+        if operator == "quantiles":
+            return _Quantiles(self, x, alpha, levels, keep)
+        return _Topk(self, x, sign, alpha, levels, operator == "log_topk", keep, out)
 
 
 def _copy(x: Entries) -> Entries:
@@ -60,27 +64,28 @@ class _Short:
     Attributes
     ----------
     lanes : dict of str to array
-        The arguments.
-    values : array, shape (lanes, n)
+        The arguments, without shares of a total.
+    values : array
     left : array of bool, shape (lanes,), or None
         The lanes whose values are anything, None for none.
     """
 
-    def __init__(self, threads: Threads, lanes: dict[str, Array], values: Array) -> None:
-        self.lanes = lanes
-        self.values = values
+    values: Array
+
+    def __init__(self, threads: Threads, x: Entries, alpha: Floats) -> None:
+        self.lanes: dict[str, Array] = {"x": x, "alpha": alpha}
         self.left: Flags | None = None
         self._threads = threads
-        count, n = values.shape
-        blocks, size = _kernels.short_blocks(count)
-        self._shape = blocks, size * n
+        lanes, n = x.shape
+        self._blocks, size = _kernels.short_blocks(lanes)
+        self._entries = size * n
 
     def _run(self, loop: Callable[..., None], x: Array, *args: Any) -> Flags | None:
         """Call a loop for all blocks; return which lanes it leaves."""
         left = np.zeros(len(x), np.uint8)
         if self.left is not None:
             left[self.left] = 1
-        self._threads._run(loop, self._shape, x, *args, left)
+        self._threads._run(loop, (self._blocks, self._entries), x, *args, left)
         return left.view(np.bool_) if 1 in left.tobytes() else None
 
     def _alike(self, values: Array) -> tuple[Array, Array]:
@@ -90,13 +95,11 @@ class _Short:
             return x.astype(np.float64, copy=False), values.astype(np.float64, copy=False)
         return x, values
 
-    def _tangents(self, tangents: Mapping[str, Array]) -> tuple[Array, Array, Array, Array]:
-        """Return the entries, and tangents of them, of alpha and of the level."""
-        zeros = np.zeros(len(self.values))
-        alpha_dot = tangents.get("alpha", zeros)
-        level_dot = tangents.get("k", zeros)
+    def _tangents(self, tangents: Mapping[str, Array]) -> tuple[Array, Array, Array]:
+        """Return the entries, and tangents of them and of alpha."""
         x = self.lanes["x"].astype(np.float64, copy=False)
-        return x, tangents["x"] if "x" in tangents else np.zeros(x.shape), alpha_dot, level_dot
+        x_dot = tangents["x"] if "x" in tangents else np.zeros(x.shape)
+        return x, x_dot, tangents["alpha"] if "alpha" in tangents else np.zeros(len(x))
 
 
 class _InOrder(_Short):
@@ -105,74 +108,103 @@ class _InOrder(_Short):
     def __init__(
         self,
         threads: Threads,
-        operator: ShortOperator,
-        x: Array,
+        loops: tuple[Callable[..., None], ...],
+        x: Entries,
         sign: float,
         alpha: Floats,
-        values: Array,
         keep: bool,
+        out: Array | None,
     ) -> None:
-        super().__init__(threads, {"x": x, "alpha": alpha}, values)
-        self._sign = sign
-        value, self._vjp, self._jvp = _RANKS if operator == "ranks" else _SORTS
-        blocks, entries = self._shape
-        self._places = memory.empty((blocks * entries,), np.uint8) if keep else None
-        self.left = self._run(value, x, sign, alpha, values, self._places)
+        super().__init__(threads, x, alpha)
+        value, self._vjp, self._jvp = loops
+        self.values = np.empty(x.shape, x.dtype) if out is None else out
+        places = memory.empty((self._blocks * self._entries,), np.uint8) if keep else None
+        self._given = sign, alpha, places
+        self.left = self._run(value, x, sign, alpha, self.values, places)
 
     def vjp(self, bar: Array) -> tuple[dict[str, Array], Flags | None]:
         """Return the cotangents, and the lanes for which they are anything."""
         x, bar = self._alike(bar)
         x_bar, alpha_bar = np.empty(x.shape, x.dtype), np.empty(len(x))
-        arguments = self._sign, self.lanes["alpha"], self._places
-        left = self._run(self._vjp, x, *arguments, bar, x_bar, alpha_bar)
+        left = self._run(self._vjp, x, *self._given, bar, x_bar, alpha_bar)
         return {"x": x_bar, "alpha": alpha_bar}, left
 
     def jvp(self, tangents: Mapping[str, Array]) -> tuple[Array, Flags | None]:
         """Return the tangent, and the lanes for which it is anything."""
-        x, x_dot, alpha_dot, _ = self._tangents(tangents)
+        x, x_dot, alpha_dot = self._tangents(tangents)
         out = np.empty(x.shape)
-        arguments = self._sign, self.lanes["alpha"], self._places
-        return out, self._run(self._jvp, x, *arguments, x_dot, alpha_dot, out)
+        return out, self._run(self._jvp, x, *self._given, x_dot, alpha_dot, out)
 
 
-class _Selected(_Short):
+class _Topk(_Short):
     """F((b - z)/alpha), or its logarithm, by the threshold b of each lane."""
 
     def __init__(
         self,
         threads: Threads,
-        operator: ShortOperator,
-        x: Array,
+        x: Entries,
         sign: float,
         alpha: Floats,
         levels: Floats,
-        values: Array,
+        logarithm: bool,
         keep: bool,
+        out: Array | None,
     ) -> None:
-        super().__init__(threads, {"x": x, "alpha": alpha, "k": levels}, values)
-        self._sign = sign
-        self._logarithm = operator == "log_topk"
-        self._found = np.empty(_kernels.short_found(len(x))) if keep else None
-        self.left = self._run(
-            _kernels.short_topk, x, sign, alpha, levels, self._logarithm, values, self._found
-        )
+        super().__init__(threads, x, alpha)
+        self.lanes["k"] = levels
+        self.values = p = np.empty(x.shape, x.dtype) if out is None else out
+        found = np.empty(_kernels.short_found(len(x))) if keep else None
+        self._given = sign, alpha, found, logarithm
+        self.left = self._run(_kernels.short_topk, x, sign, alpha, levels, logarithm, p, found)
 
     def vjp(self, bar: Array) -> tuple[dict[str, Array], Flags | None]:
         """Return the cotangents, and the lanes for which they are anything."""
         x, bar = self._alike(bar)
-        x_bar, level_bar, alpha_bar = np.empty(x.shape, x.dtype), np.empty(len(x)), np.empty(len(x))
-        arguments = self._sign, self.lanes["alpha"], self._found, self._logarithm
-        left = self._run(_kernels.short_topk_vjp, x, *arguments, bar, x_bar, level_bar, alpha_bar)
-        return {"x": x_bar, "k": level_bar, "alpha": alpha_bar}, left
+        x_bar, k_bar, alpha_bar = np.empty(x.shape, x.dtype), np.empty(len(x)), np.empty(len(x))
+        outputs = x_bar, k_bar, alpha_bar
+        left = self._run(_kernels.short_topk_vjp, x, *self._given, bar, *outputs)
+        return {"x": x_bar, "k": k_bar, "alpha": alpha_bar}, left
 
     def jvp(self, tangents: Mapping[str, Array]) -> tuple[Array, Flags | None]:
         """Return the tangent, and the lanes for which it is anything."""
-        x, x_dot, alpha_dot, level_dot = self._tangents(tangents)
+        x, x_dot, alpha_dot = self._tangents(tangents)
+        k_dot = tangents["k"] if "k" in tangents else np.zeros(len(x))
         out = np.empty(x.shape)
-        arguments = self._sign, self.lanes["alpha"], self._found, self._logarithm
-        return out, self._run(
-            _kernels.short_topk_jvp, x, *arguments, x_dot, level_dot, alpha_dot, out
+        dots = x_dot, k_dot, alpha_dot
+        return out, self._run(_kernels.short_topk_jvp, x, *self._given, *dots, out)
+
+
+class _Quantiles(_Short):
+    """Few thresholds of each lane, at shares q of how many entries it has."""
+
+    def __init__(self, threads: Threads, x: Entries, alpha: Floats, q: Floats, keep: bool) -> None:
+        super().__init__(threads, x, alpha)
+        lanes, few = q.shape
+        self.values = np.empty(q.shape)
+        found = np.empty(_kernels.short_found(lanes) * few) if keep else None
+        self._given = alpha, found, few
+        levels = q * x.shape[1]
+        self.left = self._run(_kernels.short_quantiles, x, alpha, levels, few, self.values, found)
+
+    def vjp(self, bar: Array) -> tuple[dict[str, Array], Flags | None]:
+        """Return the cotangents, and the lanes for which they are anything."""
+        x = self.lanes["x"]
+        x_bar, levels_bar, alpha_bar = (
+            np.empty(x.shape, x.dtype),
+            np.empty(bar.shape),
+            np.empty(len(x)),
         )
+        outputs = x_bar, levels_bar, alpha_bar
+        left = self._run(_kernels.short_quantiles_vjp, x, *self._given, bar, *outputs)
+        return {"x": x_bar, "q": levels_bar * x.shape[1], "alpha": alpha_bar}, left
+
+    def jvp(self, tangents: Mapping[str, Array]) -> tuple[Array, Flags | None]:
+        """Return the tangent, and the lanes for which it is anything."""
+        x, x_dot, alpha_dot = self._tangents(tangents)
+        out = np.empty(self.values.shape)
+        levels_dot = tangents["q"] * x.shape[1] if "q" in tangents else np.zeros(out.shape)
+        dots = x_dot, levels_dot, alpha_dot
+        return out, self._run(_kernels.short_quantiles_jvp, x, *self._given, *dots, out)
 
 
 _RANKS = _kernels.short_ranks, _kernels.short_ranks_vjp, _kernels.short_ranks_jvp
