@@ -227,3 +227,61 @@ def test_a_loop_refuses_arrays_of_another_kind():
         _kernels.short_ranks(x, 1.0, np.ones(1, np.float32), x, None, left, 0, 1)
     with pytest.raises(ValueError, match="contiguous"):
         _kernels.short_ranks(np.ones((3, 2)).T, 1.0, np.ones(2), x, None, left, 0, 1)
+
+
+def quantiles(x, alpha, q, linearize=lapsum.linearize, **options):
+    """The quantiles, all cotangents and a tangent, lanes first."""
+    lin = linearize(lapsum.soft_quantile, x, q, alpha, **options)
+    rng = np.random.default_rng(x.shape[-1])
+    bar = rng.normal(size=np.shape(q)[:1]) * np.ones(lin.value.T.shape)
+    x_bar, _, alpha_bar = lin.vjp(bar.T.astype(x.dtype))
+    dots = rng.normal(size=x.shape[-1]) * np.ones(x.shape), rng.normal(size=np.shape(q))
+    return [lin.value.T, x_bar, alpha_bar, lin.jvp(*dots, np.full(len(x), 0.7)).T]
+
+
+@pytest.mark.parametrize("q", [0.5, 1e-9, [0.1, 0.5, 0.9]])
+def test_quantiles_of_any_lane(level, q, rng):
+    for n in (1, 2, 3, 10, 33, 128):
+        x, alpha = lanes_of(n, rng), 10.0 ** rng.uniform(-2, 1, 13)
+        alpha[12] = 1e-310
+        q = np.asarray(q)
+        together = quantiles(x, alpha, q)
+        for a, b in zip(together, quantiles(x, alpha, q, CAREFUL.linearize), strict=True):
+            np.testing.assert_allclose(a, b, rtol=1e-7, atol=1e-11 * n)
+        for lane in range(13):
+            here = slice(lane, lane + 1)
+            alone = quantiles(x[here], alpha[here], q)
+            assert same(alone, [a[here] for a in together])
+            plain = lapsum.soft_quantile(x[here], q, alpha[here]).T
+            np.testing.assert_array_equal(plain, alone[0])
+
+
+def test_quantiles_of_every_length_agree_with_the_careful_way(rng):
+    for n in range(1, 257):
+        x, q = rng.normal(size=(3, n)), rng.uniform(0.01, 0.99, 2)
+        alpha = np.full(3, 10.0 ** rng.uniform(-2, 1))
+        expected = quantiles(x, alpha, q, CAREFUL.linearize)
+        assert_near(quantiles(x, alpha, q), expected, n, alpha[0])
+
+
+def test_quantiles_one_level_a_lane(rng):
+    x, q, alpha = rng.normal(size=(9, 20)), rng.uniform(size=9), np.full(9, 0.3)
+    x[4, 2] = np.nan
+    lin = lapsum.linearize(lapsum.soft_quantile, x, q, alpha, per_lane=True)
+    bars, dot = lin.vjp(np.ones(9)), lin.jvp(x, q, alpha)
+    for lane in range(9):
+        one = lapsum.linearize(lapsum.soft_quantile, x[lane], q[lane], alpha[lane])
+        np.testing.assert_array_equal(lin.value[lane], one.value)
+        for a, b in zip(bars, one.vjp(1.0), strict=True):
+            np.testing.assert_array_equal(a[lane], b)
+        np.testing.assert_array_equal(dot[lane], one.jvp(x[lane], q[lane], alpha[lane]))
+
+
+def test_quantiles_by_workers_and_in_single_precision(rng):
+    x, alpha, q = rng.normal(size=(3001, 13)), rng.uniform(0.1, 1.0, 3001), np.array([0.2, 0.7])
+    x[5, 3] = np.nan
+    assert same(quantiles(x, alpha, q, workers=3), quantiles(x, alpha, q))
+    single = x[:9].astype(np.float32)
+    got = quantiles(single, alpha[:9], q)
+    expected = quantiles(single.astype(float), alpha[:9], q)
+    np.testing.assert_array_equal(got[0], expected[0].astype(np.float32))
