@@ -6,6 +6,7 @@ tends to the hard operator of the same name.
 ========================  ===============================================================
 `lap_sum`                 sum of the Laplace CDFs of sources, at targets
 `lap_sum_inv`             its inverse
+`cdf_sum`, `cdf_sum_inv`  the same for any even density
 `soft_rank`               ranks
 `soft_sort`               the sorted array
 `soft_topk`               to what extent each entry is among the k largest
@@ -15,10 +16,13 @@ tends to the hard operator of the same name.
 `soft_permutation`        the permutation matrix that sorts
 `soft_permute`            its product with an array, without the matrix
 `SoftPermutation`         the matrix as a linear operator
+`StudentT`, `Density`     densities, for ``density=``
 `linearize`               value, jvp, vjp and Jacobian of an operator at a point
 `Linearization`           what `linearize` returns
 `jvp`, `vjp`              the two in one call
 ========================  ===============================================================
+
+The operators whose name does not say Laplace take ``density=``: any even density in its place.
 
 Arrays are NumPy's, or CuPy's on a GPU; what goes in comes out.
 """
@@ -52,8 +56,11 @@ if find_spec(f"{__name__}._kernels") is None:
             "there, and call `pytest` rather than `python -m pytest`"
         )
 
-from . import _kernels  # noqa: F401  # a broken copy says so itself
+from . import _adapters, _kernels  # noqa: F401  # a broken copy says so itself
 from ._core.linearize import Linearization, jvp, linearize, vjp
+from ._general.densities import Density, StudentT
+from ._operators.cdf_sum import cdf_sum
+from ._operators.cdf_sum_inv import cdf_sum_inv
 from ._operators.lap_sum import lap_sum
 from ._operators.lap_sum_inv import lap_sum_inv
 from ._operators.log_soft_topk import log_soft_topk
@@ -67,8 +74,12 @@ from ._operators.soft_topk import soft_topk
 from ._operators.soft_trimmed_mean import soft_trimmed_mean
 
 __all__ = [
+    "Density",
     "Linearization",
     "SoftPermutation",
+    "StudentT",
+    "cdf_sum",
+    "cdf_sum_inv",
     "jvp",
     "lap_sum",
     "lap_sum_inv",

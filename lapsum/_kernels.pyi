@@ -673,3 +673,23 @@ def spread(
     stop: int,
 ) -> None: ...
 def level_ties(x: _Floats, key: _Indices, values: _Floats, start: int, stop: int) -> None: ...
+
+# kernels/general.pxi
+
+TABLE_DEGREE: int
+
+def tree_sums(
+    table: _Floats,
+    unit: float,
+    reach: float,
+    kind: int,
+    bits: int,
+    x: _Floats,
+    low: _Floats | None,
+    v: _Floats,
+    alpha: _Floats,
+    sums: _Floats,
+    steps: _Floats,
+    start: int,
+    stop: int,
+) -> None: ...

@@ -146,6 +146,19 @@ cdef extern from "simd/loops.h" nogil:
     const lap_table *lap_find_table(const char*)
     const char *lap_vendor()
 
+cdef extern from "general/tree.h" nogil:
+    ctypedef struct lap_kernel:
+        const double *table
+        ptrdiff_t panels
+        double unit, reach
+        int kind, bits
+
+    enum:
+        LAP_DEGREE
+
+    int lap_tree_sums(const lap_kernel*, ptrdiff_t, const double*, const double*, const double*,
+                      double, double*, double*)
+
 cdef extern from "lanes/search.h" nogil:
     ctypedef void (*lap_task)(void*, ptrdiff_t) noexcept nogil
 
@@ -239,3 +252,4 @@ include "kernels/short.pxi"
 include "kernels/entries.pxi"
 include "kernels/permutation.pxi"
 include "kernels/product.pxi"
+include "kernels/general.pxi"

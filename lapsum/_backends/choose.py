@@ -11,7 +11,7 @@ import numpy as np
 
 from .numpy.kernels import kernels_of as host_kernels_of
 from .protocol import Kernels
-from .table import OTHERS, ArrayType
+from .table import ADAPTED, OTHERS, AdaptedType, ArrayType
 
 # What the arrays of other libraries have and NumPy's guests (scalars, sequences, pandas) have not.
 _FOREIGN = (
@@ -24,6 +24,41 @@ _MAXDIMS = 64  # of a NumPy array: sequences nested deeper are none
 _NUMBERS_AND_ARRAYS = frozenset({bool, int, float, np.float64, np.ndarray, type(None)})
 
 
+_ADAPTED: dict[type, AdaptedType | None] = {}
+
+
+class ForAdapter(TypeError):
+    """Among the arguments is an array that an adapter takes: its name, its type and its row.
+
+    `evaluate` hands it over; whatever else meets it, such as `linearize`, has no use for it.
+    """
+
+    def __str__(self) -> str:
+        name, kind, row = self.args
+        return (
+            f"`{name}` is a {full_name(kind)}, which only the operators themselves take; call them "
+            f"and differentiate by {row.derivatives}, or convert it to a numpy.ndarray first"
+        )
+
+    def adapter(self) -> Any:
+        """Return the module that takes it."""
+        _, _, row = self.args
+        return sys.modules["lapsum._adapters"].load(row.adapter)
+
+
+def adapted_type(kind: type) -> AdaptedType | None:
+    """Return the row of the adapter that takes arrays of a type, None for none."""
+    try:
+        return _ADAPTED[kind]
+    except KeyError:
+        pass
+    # By name, so that no library is imported; and by all bases, for subclasses and tracers.
+    bases = {(base.__module__.partition(".")[0], base.__name__) for base in kind.__mro__}
+    found = (row for row in ADAPTED if not bases.isdisjoint(row.bases))
+    _ADAPTED[kind] = row = next(found, None)
+    return row
+
+
 def array_kind(value: Any, depth: int = 0) -> type | None:
     """Return the type of the array that `value` is, or holds; None for numbers and the like."""
     if isinstance(value, (bool, int, float, np.generic, str)) or depth > _MAXDIMS:
@@ -32,7 +67,7 @@ def array_kind(value: Any, depth: int = 0) -> type | None:
         masked = _is_masked(type(value))
         overrides = type(value).__array_function__ is not np.ndarray.__array_function__
         return type(value) if masked or overrides or isinstance(value, np.matrix) else np.ndarray
-    if any(hasattr(value, name) for name in _FOREIGN):
+    if any(hasattr(value, name) for name in _FOREIGN) or _is_lazy(value):
         return type(value)
     if isinstance(value, Sequence):
         # One look per type, not per element: a long list of floats costs one pass.
@@ -41,6 +76,12 @@ def array_kind(value: Any, depth: int = 0) -> type | None:
         found = (array_kind(item, depth + 1) for item in (value if nested else kinds.values()))
         return next((kind for kind in found if kind not in (None, np.ndarray)), None)
     return None
+
+
+def _is_lazy(value: Any) -> bool:
+    """Return whether looking at the values would compute them, as with xarray over Dask."""
+    graph = getattr(value, "__dask_graph__", None)
+    return graph is not None and graph() is not None
 
 
 def _is_masked(kind: type) -> bool:
@@ -55,6 +96,8 @@ def kernels_for(arguments: Mapping[str, Any], workers: int = 1) -> Kernels:
     ------
     TypeError
         For an array of a library without kernels here, and for arrays of two libraries.
+    ForAdapter
+        For an array of a library that has an adapter, whatever the others are.
     """
     for value in arguments.values():
         if type(value) not in _NUMBERS_AND_ARRAYS:
@@ -68,14 +111,18 @@ def kernels_for(arguments: Mapping[str, Any], workers: int = 1) -> Kernels:
 
 def _other_library(arguments: Mapping[str, Any]) -> ArrayType | None:
     """Return the library of the arrays, None for NumPy; refuse mixtures and any unknown one."""
+    for name, value in arguments.items():
+        row = adapted_type(type(value))
+        if row is not None:
+            raise ForAdapter(name, type(value), row)
     kinds = {
         name: kind for name, value in arguments.items() if (kind := array_kind(value)) is not None
     }
-    for row in OTHERS:
-        ours = getattr(sys.modules.get(row.library), row.name, None)
+    for other in OTHERS:
+        ours = getattr(sys.modules.get(other.library), other.name, None)
         if ours is not None and any(issubclass(kind, ours) for kind in kinds.values()):
-            _refuse_mixtures(arguments, ours)
-            return row
+            refuse_mixtures(arguments, ours)
+            return other
     foreign = {name: kind for name, kind in kinds.items() if kind is not np.ndarray}
     if foreign:
         name, kind = next(iter(foreign.items()))
@@ -94,7 +141,7 @@ def _other_library(arguments: Mapping[str, Any]) -> ArrayType | None:
     return None
 
 
-def _refuse_mixtures(arguments: Mapping[str, Any], ours: type) -> None:
+def refuse_mixtures(arguments: Mapping[str, Any], ours: type) -> None:
     """Raise TypeError unless all arrays are of one type."""
     arrays = {name: value for name, value in arguments.items() if isinstance(value, ours)}
     for name, value in arguments.items():

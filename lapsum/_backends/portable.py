@@ -26,6 +26,7 @@ from .types import (
     Points,
     Roots,
     SourceLanes,
+    Table,
 )
 
 
@@ -194,6 +195,12 @@ class Portable(PortableSelection, PortablePermutation, PortableShort):
         return largest.astype(dtype, copy=False)
 
     def sorted_vjp(self: Kernels, sources: SourceLanes, first: float, bar: Floats) -> Pair | None:
+        """Return None: there is no such kernel."""
+        return None
+
+    def tree_sums(
+        self: Kernels, table: Table, x: Floats, low: Floats | None, values: Floats, alpha: Floats
+    ) -> Pair | None:
         """Return None: there is no such kernel."""
         return None
 

@@ -27,6 +27,7 @@ from .types import (
     Selected,
     ShortOperator,
     SourceLanes,
+    Table,
 )
 
 
@@ -542,5 +543,21 @@ class Short(Protocol):
         ...
 
 
-class Kernels(Lanes, Order, Scans, Targets, Thresholds, Selection, Permutation, Short, Protocol):
+class Densities(Protocol):
+    """Sums for densities that are tabulated."""
+
+    def tree_sums(
+        self, table: Table, x: Floats, low: Floats | None, values: Floats, alpha: Floats
+    ) -> Pair | None:
+        """sum_j v_j K((x_i - x_j)/alpha) for points x + low in ascending order of x, in two parts.
+
+        The second holds the whole steps of a CDF, exact where values are whole numbers.  None if
+        the backend has no such kernel.
+        """
+        ...
+
+
+class Kernels(
+    Lanes, Order, Scans, Targets, Thresholds, Selection, Permutation, Short, Densities, Protocol
+):
     """All that a backend offers."""

@@ -161,6 +161,21 @@ class Products(NamedTuple):
     x_bar: Array | None
 
 
+class Table(NamedTuple):
+    """A kernel K(t) of one number as polynomials in |t|, as `src/general/tree.h` has it.
+
+    `kind` is 0 for a CDF, tabulated by its tail, 1 for an even kernel and 2 for an odd one; 2^bits
+    polynomials make an octave; `unit` is the inverse of the scale on which it changes, and `reach`
+    how far from the real line it is smooth.
+    """
+
+    coefficients: Floats
+    unit: float
+    reach: float
+    kind: int
+    bits: int
+
+
 class Intervals(NamedTuple):
     """The n intervals between the thresholds at the levels 1, 2, ..., n - 1.
 

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from functools import cache, wraps
 from typing import Any, TypeVar, cast
 
 import numpy as np
 
+from .._backends.choose import ForAdapter
 from .._backends.types import Array
 from .rule import Rule
 
 Operator = TypeVar("Operator", bound=Callable[..., Any])
+
+LAPLACE = "laplace"
 
 RULES: dict[Any, Callable[..., Rule]] = {}
 
@@ -64,9 +67,29 @@ def rule_of(func: Callable[..., Any]) -> Callable[[type[Rule]], type[Rule]]:
 
     def register(rule: type[Rule]) -> type[Rule]:
         RULES[func] = rule
+        rule.name = func.__name__
+        rule.positional = tuple(
+            name
+            for name, parameter in inspect.signature(func).parameters.items()
+            if parameter.kind is parameter.POSITIONAL_OR_KEYWORD
+        )
         return rule
 
     return register
+
+
+def call_of(
+    rule: Callable[..., Rule], workers: int | None, args: Sequence[Any], kwargs: dict[str, Any]
+) -> Rule:
+    """Return the call of a rule, or of its general rule if `density` is not the Laplace one."""
+    general = getattr(rule, "general", None)
+    if general is not None and "density" in kwargs:
+        density = kwargs["density"]
+        if not (isinstance(density, str) and density == LAPLACE):
+            other: Rule = general(workers, *args, **kwargs)
+            return other
+        del kwargs["density"]
+    return rule(workers, *args, **kwargs)
 
 
 def quiet() -> AbstractContextManager[object]:
@@ -85,11 +108,17 @@ def evaluate(
 
     Results of NumPy without dimensions are scalars.
     """
-    call = rule(workers, *args, **kwargs)
-    there = call.out_lanes(out)
-    value: Array = call.kernels.finish(call.to_result(call.quiet_value(there)), call.dtype)
-    if out is None:
-        return value
-    if there is None:
-        out[...] = value
-    return out
+    try:
+        call = call_of(rule, workers, args, kwargs)
+    except ForAdapter as found:
+        adapter = found.adapter()
+    else:
+        there = call.out_lanes(out)
+        value: Array = call.kernels.finish(call.to_result(call.quiet_value(there)), call.dtype)
+        if out is None:
+            return value
+        if there is None:
+            out[...] = value
+        return out
+    result: Array = adapter.evaluate(rule, args, kwargs, workers, out)
+    return result

@@ -13,7 +13,7 @@ from typing import Any
 
 from .._backends.protocol import Kernels
 from .._backends.types import Array, Flags, Floats, sum_in_lane
-from .call import RULES
+from .call import RULES, call_of
 from .entries_rule import EntriesRule
 from .layout import with_nan
 from .rule import Rule, Tangents
@@ -144,7 +144,7 @@ class Graph:
             name: node.value[:, 0] if name in scalars else node.value
             for name, node in arguments.items()
         }
-        rule = RULES[operator](self.workers, **given, **options)
+        rule = call_of(RULES[operator], self.workers, (), {**given, **options})
         value = rule.quiet_linearize() if self.linearize else rule.quiet_value()
         self.rules.append(rule)
         names = tuple(arguments)

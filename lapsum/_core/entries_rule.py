@@ -88,8 +88,6 @@ class EntriesRule(Rule):
     total: Floats | None = None
     nan_lanes: Flags | None = None
     muted: Flags | None = None
-    several_axes = False  # whether `axis` may be a tuple
-    in_every_lane: tuple[str, ...] = ()  # parameters that each lane has whole
     operator: ShortOperator | None = None  # what kernels for short lanes call it, if there are any
     sign = 1.0
     short: ShortLanes | None = None

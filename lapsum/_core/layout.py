@@ -6,7 +6,7 @@ import operator
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Collection, Mapping
 from math import prod
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -230,6 +230,15 @@ def with_nan(kernels: Kernels, nan_lanes: Flags | None, lanes: Array) -> Array:
     return kernels.xp.where(flags, kernels.xp.nan, lanes)
 
 
+class SortedLanes(Protocol):
+    """Sorted sources: (lanes, n), and which lanes hold a NaN, None for none."""
+
+    @property
+    def x(self) -> Floats: ...
+    @property
+    def invalid(self) -> Flags | None: ...
+
+
 def key_of(kernels: Kernels, shape: Shape, batch: Shape) -> Indices:
     """Return, for each lane of `batch`, its lane in an array of batch shape `shape`."""
     own = kernels.identity(prod(shape)).reshape(shape)
@@ -298,10 +307,42 @@ def batch_of(name: str, shape: Shape, axis: int) -> Shape:
     return shape[:position] + shape[position + 1 :]
 
 
+def broadcast(a: Shape, b: Shape) -> Shape:
+    """Return what two shapes broadcast to; their lengths may be symbols of a compiler."""
+    if len(a) < len(b):
+        a, b = b, a
+    lead = len(a) - len(b)
+    for m, n in zip(a[lead:], b, strict=True):
+        if m != n and m != 1 and n != 1:
+            raise ValueError(f"{a} and {b} do not broadcast")
+    return a[:lead] + tuple(n if m == 1 else m for m, n in zip(a[lead:], b, strict=True))
+
+
+def reduced_shape(shape: Shape, axes: Shape | None, keepdims: bool) -> Shape:
+    """Return a shape without some axes, None for all, or with 1 there."""
+    axes = tuple(range(-len(shape), 0)) if axes is None else axes
+    return kept_shape(shape, axes) if keepdims else batch_without(shape, axes)
+
+
+def shape_along_axis(shapes: Mapping[str, Shape], names: tuple[str, str], axis: int) -> Shape:
+    """Return the shape of what is computed for each element along `axis` of the first of two.
+
+    A 1-D argument lies along that axis, and a 0-d one is a number in each lane.
+    """
+    first, second = (shapes[name] for name in names)
+    axes = [-1 if len(shape) == 1 else axis for shape in (first, second)]
+    of_second = batch_of(names[1], second, axes[1])
+    if not first:
+        return of_second
+    batch = joint_batch(names[0], batch_of(names[0], first, axes[0]), names[1], of_second)
+    at = len(batch) + 1 + axis
+    return (*batch[:at], first[axes[0]], *batch[at:])
+
+
 def joint_batch(first: str, a: Shape, second: str, b: Shape) -> Shape:
     """Return the batch shape that two batch shapes broadcast to."""
     try:
-        return np.broadcast_shapes(a, b)
+        return broadcast(a, b)
     except ValueError:
         raise ValueError(
             f"`{first}` and `{second}` do not fit: their axes other than `axis`, {a} and {b}, do "

@@ -12,7 +12,7 @@ import numpy as np
 
 from .._backends.types import Array, DType
 from .arguments import array_beside
-from .call import RULES, quiet, unbound
+from .call import RULES, call_of, quiet, unbound
 from .rule import Rule
 
 
@@ -252,7 +252,7 @@ def linearize(func: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Lineari
         raise TypeError("linearize takes no `out`: a Linearization keeps its value")
     workers = kwargs.pop("workers", None)
     try:
-        call = rule(workers, *args, **kwargs)
+        call = call_of(rule, workers, args, kwargs)
     except TypeError:
         wrong = unbound(func, args, kwargs)
         if wrong is None:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from math import prod
+from typing import Any, ClassVar
 
 from .._backends.protocol import Kernels
 from .._backends.types import Array, DType, Flags, Floats
 from .checks import check_out
-from .layout import Layout
+from .layout import Layout, Shape
 
 LARGE = 2.0**900  # no sum of smaller values, or of their differences, overflows
 
@@ -23,6 +25,20 @@ class Rule(ABC):
 
     Attributes
     ----------
+    name : str
+        The operator's.
+    positional : tuple of str
+        Its positional parameters; these and `weights` are the differentiable ones.
+    along_axis : tuple of str
+        Those of them that lie along `axis`, which counts the axes of the last.
+    several_axes : bool
+        Whether `axis` may be a tuple.
+    in_every_lane : tuple of str
+        Parameters that each lane has whole.
+    keeps_value : bool
+        Whether derivatives need what `linearize` returned, and its memory unchanged.
+    general : callable or None
+        The rule for any other density, which takes `density` besides, if there is one.
     kernels : Kernels
         The backend of the arrays.
     layouts : dict of str to Layout
@@ -37,12 +53,33 @@ class Rule(ABC):
         Where the lanes of the result go.
     """
 
+    name: ClassVar[str]
+    positional: ClassVar[tuple[str, ...]]
+    along_axis: ClassVar[tuple[str, ...]] = ("x",)
+    keeps_value: ClassVar[bool] = False
+    several_axes: ClassVar[bool] = False
+    in_every_lane: tuple[str, ...] = ()
+    general: ClassVar[Callable[..., Rule] | None] = None
+
     kernels: Kernels
     layouts: dict[str, Layout]
     dtypes: dict[str, DType]
     lanes: dict[str, Array]
     dtype: DType
     result: Layout
+
+    @classmethod
+    def reference(cls, shapes: Mapping[str, Shape]) -> Shape:
+        """Return the one of these shapes of arguments whose axes `axis` counts."""
+        return shapes[cls.along_axis[-1]]
+
+    @classmethod
+    def result_shape(cls, shapes: Mapping[str, Shape], axes: Shape | None, **options: Any) -> Shape:
+        """Return the shape of the result for arguments of these shapes, whose data nobody has.
+
+        `axes` are those along which lanes lie, counted from the end; None is the raveled array.
+        """
+        return (prod(shapes["x"]),) if axes is None else shapes["x"]
 
     @property
     def nan_lanes(self) -> Flags | None:

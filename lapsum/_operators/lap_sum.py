@@ -13,7 +13,7 @@ from .._core.call import evaluate, operator, rule_of
 from .._core.layout import with_nan
 from .._core.rule import Tangents
 from .._laplace.targets import Targets, targets_at
-from .._laplace.targets_rule import TargetsRule
+from .._laplace.targets_rule import LaplaceTargets
 
 
 @operator
@@ -106,7 +106,7 @@ def lap_sum(
 
 
 @rule_of(lap_sum)
-class LapSum(TargetsRule):
+class LapSum(LaplaceTargets):
     """The rule of `lap_sum`."""
 
     @cached_property

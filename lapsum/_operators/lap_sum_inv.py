@@ -12,7 +12,7 @@ from .._backends.types import Array, Floats
 from .._core.call import evaluate, operator, rule_of
 from .._core.layout import with_nan
 from .._core.rule import Tangents
-from .._laplace.targets_rule import TargetsRule
+from .._laplace.targets_rule import LaplaceTargets
 from .._laplace.thresholds import Thresholds, thresholds_at
 
 
@@ -108,10 +108,11 @@ def lap_sum_inv(
 
 
 @rule_of(lap_sum_inv)
-class LapSumInverse(TargetsRule):
+class LapSumInverse(LaplaceTargets):
     """The rule of `lap_sum_inv`, whose targets are levels."""
 
     target = "w"
+    along_axis = ("w", "r")
 
     def __init__(
         self,

@@ -7,6 +7,7 @@ from typing import Any
 from numpy.typing import ArrayLike, NDArray
 
 from .._core.call import evaluate, operator, rule_of
+from .._general.topk import GeneralLogTopk
 from .._laplace.topk import LogTopkDerivatives
 from .soft_topk import SoftTopk
 
@@ -20,6 +21,7 @@ def log_soft_topk(
     weights: ArrayLike | None = None,
     axis: int | None = -1,
     largest: bool = True,
+    density: Any = "laplace",
     workers: int | None = None,
     out: NDArray[Any] | None = None,
 ) -> NDArray[Any]:
@@ -47,6 +49,10 @@ def log_soft_topk(
         Axis along which to choose; None for all of the raveled array, and a flat result.
     largest : bool, optional
         Whether to choose the largest entries or the smallest.
+    density : str or object, optional
+        Density whose CDF F is: "laplace" (the default), "logistic", "normal", "cauchy", a
+        `StudentT`, a `Density`, or a frozen distribution of ``scipy.stats`` that is symmetric about
+        zero.
     workers : int, optional
         Number of threads: one by default; negative numbers count from the CPUs, and 0 is a
         ValueError.
@@ -99,6 +105,7 @@ def log_soft_topk(
         weights=weights,
         axis=axis,
         largest=largest,
+        density=density,
         workers=workers,
         out=out,
     )
@@ -108,6 +115,7 @@ def log_soft_topk(
 class LogSoftTopk(SoftTopk):
     """The rule of `log_soft_topk`."""
 
+    general = GeneralLogTopk
     operator = "log_topk"
     logarithm = True
     derivatives = LogTopkDerivatives

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from math import prod
 from typing import Any
 
 from numpy.typing import ArrayLike, NDArray
@@ -10,8 +12,9 @@ from .._backends.types import Array, Floats
 from .._core.call import evaluate, operator, rule_of
 from .._core.checks import check_flag
 from .._core.entries_rule import EntriesRule
-from .._core.layout import with_nan
+from .._core.layout import Shape, reduced_shape, with_nan
 from .._core.rule import Tangents
+from .._general.permutation import GeneralPermutationMatrix
 from .._laplace.sources import Sources
 from .._laplace.thresholds import Thresholds, integer_thresholds
 
@@ -23,6 +26,7 @@ def soft_permutation(
     *,
     axis: int | None = -1,
     descending: bool = False,
+    density: Any = "laplace",
     workers: int | None = None,
 ) -> NDArray[Any]:
     r"""Soft permutation matrix: to what extent each entry is at each position of the sorted order.
@@ -45,6 +49,10 @@ def soft_permutation(
         Axis along which the entries lie; None for all of the raveled array.
     descending : bool, optional
         Whether the first position is that of the largest entry: the rows are reversed.
+    density : str or object, optional
+        Density whose CDF F is: "laplace" (the default), "logistic", "normal", "cauchy", a
+        `StudentT`, a `Density`, or a frozen distribution of ``scipy.stats`` that is symmetric about
+        zero.
     workers : int, optional
         Number of threads: one by default; negative numbers count from the CPUs, and 0 is a
         ValueError.
@@ -93,12 +101,22 @@ def soft_permutation(
            [0.003, 0.003, 0.993],
            [0.997, 0.   , 0.003]])
     """
-    return evaluate(PermutationMatrix, x, alpha, axis=axis, descending=descending, workers=workers)
+    return evaluate(
+        PermutationMatrix,
+        x,
+        alpha,
+        axis=axis,
+        descending=descending,
+        density=density,
+        workers=workers,
+    )
 
 
 @rule_of(soft_permutation)
 class PermutationMatrix(EntriesRule):
     """The rule of `soft_permutation`."""
+
+    general = GeneralPermutationMatrix
 
     def __init__(
         self,
@@ -111,6 +129,13 @@ class PermutationMatrix(EntriesRule):
     ) -> None:
         super().__init__(workers, {"x": x, "alpha": alpha}, axis=axis)
         self.descending = check_flag("descending", descending)
+
+    @classmethod
+    def result_shape(cls, shapes: Mapping[str, Shape], axes: Shape | None, **options: Any) -> Shape:
+        """Return the shape of the result."""
+        x = shapes["x"]
+        n = prod(x) if axes is None else x[axes[0]]
+        return *reduced_shape(x, axes, False), n, n
 
     def to_result(self, lanes: Array) -> Array:
         """Return the lanes of a result as batch shape + (n, n)."""

@@ -2,32 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from functools import cached_property
-from math import prod
 from typing import Any
 
-import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from .._backends.types import Array, Flags, Floats, any_in_lane, sum_in_lane
-from .._core.arguments import arguments
+from .._backends.types import Floats, sum_in_lane
 from .._core.call import evaluate, operator, rule_of
-from .._core.checks import check_alpha, check_flag
-from .._core.layout import (
-    AlongAxis,
-    PerLane,
-    batch_of,
-    joint_batch,
-    key_of,
-    lanes_along,
-    normalize_axes,
-    normalize_axis,
-    pack_all,
-    scalar_layout,
-    with_nan,
-)
-from .._core.rule import Rule, Tangents
+from .._core.permute_rule import PermuteRule
+from .._general.permutation import GeneralPermute
 from .._laplace.product import Product, reverse_if
 from .._laplace.sources import Sources
 
@@ -41,6 +24,7 @@ def soft_permute(
     axis: int | None = -1,
     descending: bool = False,
     transpose: bool = False,
+    density: Any = "laplace",
     workers: int | None = None,
     out: NDArray[Any] | None = None,
 ) -> NDArray[Any]:
@@ -68,6 +52,10 @@ def soft_permute(
         Whether the value of the largest key comes first.
     transpose : bool, optional
         Whether to take ``P.T @ values``: back from positions to entries.
+    density : str or object, optional
+        Density whose CDF F is: "laplace" (the default), "logistic", "normal", "cauchy", a
+        `StudentT`, a `Density`, or a frozen distribution of ``scipy.stats`` that is symmetric about
+        zero.
     workers : int, optional
         Number of threads: one by default; negative numbers count from the CPUs, and 0 is a
         ValueError.
@@ -135,69 +123,17 @@ def soft_permute(
         axis=axis,
         descending=descending,
         transpose=transpose,
+        density=density,
         workers=workers,
         out=out,
     )
 
 
 @rule_of(soft_permute)
-class SoftPermute(Rule):
+class SoftPermute(PermuteRule):
     """The rule of `soft_permute`."""
 
-    def __init__(
-        self,
-        workers: int | None,
-        x: Any,
-        values: Any,
-        alpha: Any,
-        *,
-        axis: int | None = -1,
-        descending: bool = False,
-        transpose: bool = False,
-    ) -> None:
-        given = {"x": x, "values": values, "alpha": alpha}
-        self.kernels, arrays, self.dtypes = kernels, arrays, _ = arguments(workers, given)
-        self.dtype = np.result_type(self.dtypes["x"], self.dtypes["values"])
-        shapes = {name: array.shape for name, array in arrays.items()}
-        axes = {name: self._axes(name, shapes, axis) for name in ("x", "values")}
-        batches = {
-            name: batch_of(name, shapes[name], at[0]) if axis is not None else ()
-            for name, at in axes.items()
-        }
-        batch = joint_batch("x", batches["x"], "values", batches["values"])
-        lengths = {name: prod(shapes[name][i] for i in at) for name, at in axes.items()}
-        self.n = n = lengths["x"]
-        if lengths["values"] != n:
-            raise ValueError(
-                f"`values` of shape {shapes['values']} has length {lengths['values']} along axis "
-                f"{None if axis is None else axes['values'][0]}, and `x` has {n}; they must be "
-                "equal"
-            )
-        scalar_layout(kernels, "alpha", arrays["alpha"], batch)
-        # Keys are ordered once for every alpha they meet, not for every lane of values.
-        keys = np.broadcast_shapes(batches["x"], shapes["alpha"])
-        self.layouts = {
-            "x": lanes_along(kernels, shapes["x"], axes["x"], keys),
-            "values": lanes_along(kernels, shapes["values"], axes["values"], batch),
-            "alpha": PerLane(kernels, shapes["alpha"], keys),
-        }
-        check_alpha(arrays["alpha"])
-        end = -1 if axis is None else min(axes["x"][0], axes["values"][0])
-        at = len(batch) + 1 + end
-        self.result = AlongAxis(kernels, (*batch[:at], n, *batch[at:]), end, batch)
-        self.key = key_of(kernels, keys, batch)
-        self.descending = check_flag("descending", descending)
-        self.transpose = check_flag("transpose", transpose)
-        self.lanes = pack_all(kernels, self.layouts, arrays, entries=("x",))
-
-    @staticmethod
-    def _axes(name: str, shapes: Mapping[str, tuple[int, ...]], axis: Any) -> tuple[int, ...]:
-        """Return the axes of an array along which its lanes lie."""
-        if axis is None:
-            return normalize_axes(None, shapes[name])
-        normalize_axis(-1, shapes[name], name)
-        at = normalize_axis(axis, max(shapes["x"], shapes["values"], key=len))
-        return (-1,) if len(shapes[name]) == 1 else (at,)
+    general = GeneralPermute
 
     @cached_property
     def sources(self) -> Sources:
@@ -209,58 +145,16 @@ class SoftPermute(Rule):
         """The permutation."""
         return Product(self.sources)
 
-    @cached_property
-    def nan_lanes(self) -> Flags | None:
-        """Lanes of the result that hold a NaN among values or keys, None for none."""
-        nan = any_in_lane(self.kernels.xp.isnan(self.lanes["values"]))
-        if self.sources.invalid is not None:
-            nan = nan | self.sources.invalid[self.key]
-        return nan if nan.any() else None
-
-    @cached_property
-    def nan_keys(self) -> Flags | None:
-        """Lanes of the keys that one of these belongs to, None for none."""
-        if self.nan_lanes is None:
-            return None
-        nan = self.kernels.xp.where(self.nan_lanes, 1.0, 0.0)
-        counts = self.kernels.sum_lanes(nan, self.key, len(self.sources.x))
-        return counts > 0.0
-
-    @cached_property
-    def values(self) -> Floats:
-        """The values; those of lanes that hold a NaN are zero."""
-        if self.nan_lanes is None:
-            return self.lanes["values"]
-        return self.kernels.xp.where(self.nan_lanes[:, None], 0.0, self.lanes["values"])
-
-    def _multiply(self, lanes: Floats, transpose: bool) -> Floats:
+    def multiply(self, lanes: Floats, transpose: bool) -> Floats:
+        """Return the product of the permutation, or of its transpose, with lanes."""
         return self.product.multiply(
             lanes, self.key, transpose=transpose, descending=self.descending
         )
 
-    def value(self, out: Array | None = None) -> Array:
-        """Return the ordered values."""
-        lanes = self._multiply(self.values, self.transpose)
-        return with_nan(self.kernels, self.nan_lanes, lanes)
-
-    @cached_property
-    def finite_values(self) -> Floats:
-        """The values with infinite ones as zeros: their derivatives are zero."""
-        xp = self.kernels.xp
-        return xp.where(xp.isfinite(self.values), self.values, 0.0)
-
-    def jvp(self, tangents: Tangents) -> Array:
-        """Return the tangent of the ordered values."""
-        xp = self.kernels.xp
-        out = xp.zeros(self.values.shape)
-        if "values" in tangents:
-            moving = xp.where(xp.isfinite(self.values), tangents["values"], 0.0)
-            out = out + self._multiply(moving, self.transpose)
-        if tangents.keys() & {"x", "alpha"}:
-            along = self._jvp_of_transpose if self.transpose else self._jvp_of_product
-            x_dot = self.sources.tangent(tangents["x"]) if "x" in tangents else None
-            out = out + along(x_dot, tangents.get("alpha"))
-        return with_nan(self.kernels, self.nan_lanes, out)
+    def jvp_of_permutation(self, x_dot: Floats | None, alpha_dot: Floats | None) -> Floats:
+        """Return the tangent due to that of the permutation."""
+        along = self._jvp_of_transpose if self.transpose else self._jvp_of_product
+        return along(None if x_dot is None else self.sources.tangent(x_dot), alpha_dot)
 
     def _jvp_of_product(self, x_dot: Floats | None, alpha_dot: Floats | None) -> Floats:
         """Return the tangent due to that of the permutation, for sorted tangents."""
@@ -295,38 +189,26 @@ class SoftPermute(Rule):
         out = 0.5 * out / s.alpha[key][:, None]
         return self.kernels.from_order(out, s.order, key)
 
-    def vjp(self, bar: Array, wrt: frozenset[str]) -> dict[str, Array]:
-        """Return the cotangents of keys, values and alpha."""
-        kernels, xp = self.kernels, self.kernels.xp
-        bars: dict[str, Array] = {}
-        if self.nan_lanes is not None:
-            bar = xp.where(self.nan_lanes[:, None], 0.0, bar)
-        if "values" in wrt:
-            values_bar = self._multiply(bar, not self.transpose)
-            values_bar = xp.where(xp.isfinite(self.values), values_bar, 0.0)
-            bars["values"] = with_nan(kernels, self.nan_lanes, values_bar)
-        if not wrt & {"x", "alpha"}:
-            return bars
-        s, product, b, key = self.sources, self.product, self.product.b, self.key
-        # Both products are bilinear in (positions, entries): the same derivative of P serves.
-        entries, positions = self.finite_values, bar
-        if self.transpose:
-            entries, positions = positions, entries
+    def vjp_of_permutation(
+        self, entries: Floats, positions: Floats, wrt: frozenset[str]
+    ) -> dict[str, Floats]:
+        """Return the cotangents of keys and alpha."""
+        kernels, s, product = self.kernels, self.sources, self.product
+        b, key = product.b, self.key
         values = kernels.to_order(entries, s.order, key)
         h = _fall(reverse_if(self.descending, kernels, positions))
         base = s.scan(values, key)
         lanes = len(s.x)
+        bars: dict[str, Floats] = {}
         if "x" in wrt:
             total = product.kernel_sum(base, b.kernel, key)
             b_bar = kernels.sum_lanes(h * total, key, lanes)
             own = values * product.kernel_transpose(h, key)
             x_bar = b.average_transpose(b_bar) - kernels.sum_lanes(own, key, lanes)
-            x_bar = 0.5 * s.cotangent(x_bar) / s.alpha[:, None]
-            bars["x"] = with_nan(kernels, self.nan_keys, x_bar)
+            bars["x"] = 0.5 * s.cotangent(x_bar) / s.alpha[:, None]
         if "alpha" in wrt:
             along = sum_in_lane(h * product.along_alpha(base, key))
-            alpha_bar = 0.5 * kernels.sum_lanes(along, key, lanes) / s.alpha
-            bars["alpha"] = with_nan(kernels, self.nan_keys, alpha_bar)
+            bars["alpha"] = 0.5 * kernels.sum_lanes(along, key, lanes) / s.alpha
         return bars
 
 

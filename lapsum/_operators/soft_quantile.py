@@ -10,10 +10,10 @@ from numpy.typing import ArrayLike, NDArray
 
 from .._backends.types import Array, Flags, Floats, sum_in_lane
 from .._core.call import evaluate, operator, rule_of
-from .._core.checks import check_flag
-from .._core.entries_rule import EntriesRule, FusedCotangents, FusedTangent
-from .._core.layout import Reduced
+from .._core.entries_rule import FusedCotangents, FusedTangent
+from .._core.quantile_rule import QuantileRule
 from .._core.rule import Tangents
+from .._general.sorts import GeneralQuantile
 from .._laplace.selection import Question, Selection, select_quantiles
 from .._laplace.sources import Sources
 from .._laplace.thresholds import Thresholds, thresholds_at
@@ -31,6 +31,7 @@ def soft_quantile(
     axis: int | tuple[int, ...] | None = -1,
     keepdims: bool = False,
     per_lane: bool = False,
+    density: Any = "laplace",
     workers: int | None = None,
 ) -> NDArray[Any] | np.floating[Any]:
     r"""Soft quantiles: the inverse Lap-Sum at fractions of the total weight.
@@ -60,6 +61,10 @@ def soft_quantile(
     per_lane : bool, optional
         Whether `q` is one level for each lane: it must broadcast to the batch shape, which the
         result then has.
+    density : str or object, optional
+        Density whose CDF F is: "laplace" (the default), "logistic", "normal", "cauchy", a
+        `StudentT`, a `Density`, or a frozen distribution of ``scipy.stats`` that is symmetric about
+        zero.
     workers : int, optional
         Number of threads: one by default; negative numbers count from the CPUs, and 0 is a
         ValueError.
@@ -118,63 +123,18 @@ def soft_quantile(
         axis=axis,
         keepdims=keepdims,
         per_lane=per_lane,
+        density=density,
         workers=workers,
     )
 
 
 @rule_of(soft_quantile)
-class SoftQuantile(EntriesRule):
+class SoftQuantile(QuantileRule):
     """The rule of `soft_quantile`."""
 
-    several_axes = True
+    general = GeneralQuantile
+    operator = "quantiles"
     selection: Selection | None = None
-
-    def __init__(
-        self,
-        workers: int | None,
-        x: Any,
-        q: Any,
-        alpha: Any,
-        *,
-        weights: Any = None,
-        axis: int | tuple[int, ...] | None = -1,
-        keepdims: bool = False,
-        per_lane: bool = False,
-    ) -> None:
-        self.per_lane = check_flag("per_lane", per_lane)
-        self.in_every_lane = () if self.per_lane else ("q",)
-        super().__init__(workers, {"x": x, "q": q, "alpha": alpha}, weights, axis)
-        kept = Reduced(self.entries, self.axes, check_flag("keepdims", keepdims)).shape
-        self.shape = kept if self.per_lane else (*self.layouts["q"].shape, *kept)
-        self.q = self._levels(self.lanes["q"])
-        if 0 < self.q.shape[1] <= MOST_SELECTED:
-            self.operator = "quantiles"
-
-    def to_result(self, lanes: Array) -> Array:
-        """Return the lanes of a result as q.shape + batch shape."""
-        return lanes.T.reshape(self.shape)
-
-    def from_result(self, array: Array) -> Array:
-        """Undo `to_result`."""
-        lanes, m = self.q.shape
-        return self.kernels.contiguous(array.reshape(m, lanes).T)
-
-    def _levels(self, lanes: Floats) -> Floats:
-        """Return what belongs to the levels as (lanes, levels)."""
-        return lanes[:, None] if self.per_lane else lanes
-
-    def jvp(self, tangents: Tangents) -> Array:
-        """Return the tangent of the quantiles."""
-        if "q" in tangents:
-            tangents = {**tangents, "q": self._levels(tangents["q"])}
-        return super().jvp(tangents)
-
-    def vjp(self, bar: Array, wrt: frozenset[str]) -> dict[str, Array]:
-        """Return the cotangents of the sample, the levels, alpha and the weights."""
-        bars = super().vjp(bar, wrt)
-        if self.per_lane and "q" in bars:
-            bars["q"] = bars["q"][:, 0]
-        return bars
 
     def _levels_of_lanes(self) -> Floats:
         return self.q

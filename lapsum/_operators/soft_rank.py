@@ -13,6 +13,7 @@ from .._core.call import evaluate, operator, rule_of
 from .._core.checks import check_flag
 from .._core.entries_rule import EntriesRule, FusedCotangents, FusedTangent
 from .._core.rule import LARGE, Tangents
+from .._general.ranks import GeneralRank
 from .._laplace.sources import Sources
 from .._laplace.targets import Neighbours, Targets, targets_at
 
@@ -26,6 +27,7 @@ def soft_rank(
     axis: int | None = -1,
     descending: bool = False,
     dtype: DTypeLike | None = None,
+    density: Any = "laplace",
     workers: int | None = None,
     out: NDArray[Any] | None = None,
 ) -> NDArray[Any]:
@@ -53,6 +55,10 @@ def soft_rank(
     dtype : dtype, optional
         Float type of the result, by default that of `x`: float16 has no ranks above 2048 one by
         one.
+    density : str or object, optional
+        Density whose CDF F is: "laplace" (the default), "logistic", "normal", "cauchy", a
+        `StudentT`, a `Density`, or a frozen distribution of ``scipy.stats`` that is symmetric about
+        zero.
     workers : int, optional
         Number of threads: one by default; negative numbers count from the CPUs, and 0 is a
         ValueError.
@@ -116,6 +122,7 @@ def soft_rank(
         axis=axis,
         descending=descending,
         dtype=dtype,
+        density=density,
         workers=workers,
         out=out,
     )
@@ -125,6 +132,7 @@ def soft_rank(
 class SoftRank(EntriesRule):
     """The rule of `soft_rank`."""
 
+    general = GeneralRank
     operator = "ranks"
 
     def __init__(

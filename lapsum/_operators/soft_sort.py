@@ -12,6 +12,7 @@ from .._core.call import evaluate, operator, rule_of
 from .._core.checks import check_flag
 from .._core.entries_rule import EntriesRule, FusedCotangents
 from .._core.rule import Tangents
+from .._general.sorts import GeneralSort
 from .._laplace.sources import Sources
 from .._laplace.thresholds import Thresholds, thresholds_at_steps
 
@@ -25,6 +26,7 @@ def soft_sort(
     *,
     axis: int | None = -1,
     descending: bool = False,
+    density: Any = "laplace",
     workers: int | None = None,
     out: NDArray[Any] | None = None,
 ) -> NDArray[Any]:
@@ -46,6 +48,10 @@ def soft_sort(
         Axis along which to sort; None for all of the raveled array, and a flat result.
     descending : bool, optional
         Whether the largest value comes first.
+    density : str or object, optional
+        Density whose CDF F is: "laplace" (the default), "logistic", "normal", "cauchy", a
+        `StudentT`, a `Density`, or a frozen distribution of ``scipy.stats`` that is symmetric about
+        zero.
     workers : int, optional
         Number of threads: one by default; negative numbers count from the CPUs, and 0 is a
         ValueError.
@@ -95,13 +101,23 @@ def soft_sort(
     >>> lapsum.soft_sort([30.0, 10.0, 20.0], 20.0, descending=True).round(3)
     array([43.605, 20.   , -3.605])
     """
-    return evaluate(SoftSort, x, alpha, axis=axis, descending=descending, workers=workers, out=out)
+    return evaluate(
+        SoftSort,
+        x,
+        alpha,
+        axis=axis,
+        descending=descending,
+        density=density,
+        workers=workers,
+        out=out,
+    )
 
 
 @rule_of(soft_sort)
 class SoftSort(EntriesRule):
     """The rule of `soft_sort`."""
 
+    general = GeneralSort
     operator = "sorts"
 
     def __init__(

@@ -11,6 +11,7 @@ from .._core.call import evaluate, operator, rule_of
 from .._core.checks import check_flag
 from .._core.entries_rule import EntriesRule, FusedCotangents, FusedTangent
 from .._core.rule import Tangents
+from .._general.topk import GeneralTopk
 from .._laplace.selection import Question, select_topk, topk_values
 from .._laplace.topk import TopkDerivatives
 
@@ -24,6 +25,7 @@ def soft_topk(
     weights: ArrayLike | None = None,
     axis: int | None = -1,
     largest: bool = True,
+    density: Any = "laplace",
     workers: int | None = None,
     out: NDArray[Any] | None = None,
 ) -> NDArray[Any]:
@@ -52,6 +54,10 @@ def soft_topk(
         Axis along which to choose; None for all of the raveled array, and a flat result.
     largest : bool, optional
         Whether to choose the largest entries or the smallest.
+    density : str or object, optional
+        Density whose CDF F is: "laplace" (the default), "logistic", "normal", "cauchy", a
+        `StudentT`, a `Density`, or a frozen distribution of ``scipy.stats`` that is symmetric about
+        zero.
     workers : int, optional
         Number of threads: one by default; negative numbers count from the CPUs, and 0 is a
         ValueError.
@@ -123,6 +129,7 @@ def soft_topk(
         weights=weights,
         axis=axis,
         largest=largest,
+        density=density,
         workers=workers,
         out=out,
     )
@@ -132,8 +139,10 @@ def soft_topk(
 class SoftTopk(EntriesRule):
     """The rule of `soft_topk`, and of its logarithm."""
 
+    general = GeneralTopk
     operator: ShortOperator | None = "topk"
     logarithm = False
+    keeps_value = True
     derivatives = TopkDerivatives
 
     def __init__(

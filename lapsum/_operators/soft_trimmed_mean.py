@@ -12,7 +12,7 @@ from .._backends.types import Floats, all_in_lane, any_in_lane, sum_in_lane
 from .._core.call import evaluate, operator, rule_of
 from .._core.checks import check_flag, check_trimming
 from .._core.composed import Composed, Graph, Node
-from .._core.layout import Reduced
+from .._core.layout import Reduced, Shape, reduced_shape
 from .._core.rule import LARGE
 from .soft_topk import soft_topk
 
@@ -136,6 +136,13 @@ class SoftTrimmedMean(Composed):
         super().__init__(workers, values, weights, axis)
         self.result = Reduced(self.entries, self.axes, check_flag("keepdims", keepdims))
         check_trimming(self.kernels, self.lanes["low"], self.lanes["high"])
+
+    @classmethod
+    def result_shape(
+        cls, shapes: Mapping[str, Shape], axes: Shape | None, keepdims: bool = False, **options: Any
+    ) -> Shape:
+        """Return the shape of the result."""
+        return reduced_shape(shapes["x"], axes, keepdims)
 
     def compose(self, graph: Graph, arguments: Mapping[str, Node]) -> Node:
         """Return the mean: an entry, and the mean distance of the others from it.

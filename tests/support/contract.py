@@ -147,7 +147,8 @@ def contracts():
         sys.path.append(OPERATORS)
     found = []
     for name in lapsum.__all__:
-        if getattr(lapsum, name) in RULES:
+        # For the Laplace density `cdf_sum` is `lap_sum`, and for others see `any_density`.
+        if getattr(lapsum, name) in RULES and not name.startswith("cdf_sum"):
             found.append(import_module(f"test_{name}").CONTRACT)
     return found
 

@@ -48,6 +48,8 @@ def _arguments(function: Any, x: Any, rng: np.random.Generator) -> dict[str, Any
         "r": x,
         "k": np.asarray(n / 3),
         "q": np.asarray([0.25, 0.5]),
+        "low": np.asarray(0.2),
+        "high": np.asarray(0.7),
         "values": rng.normal(size=x.shape).astype(x.dtype),
     }
     wanted = [p for p, at in signature(function).parameters.items() if at.default is at.empty]
@@ -56,6 +58,10 @@ def _arguments(function: Any, x: Any, rng: np.random.Generator) -> dict[str, Any
     if unknown := set(wanted) - {*some, "alpha"}:
         raise SystemExit(f"{function.__name__}: no arguments known for {sorted(unknown)}")
     return {p: some[p] for p in wanted if p in some}
+
+
+# A level for each lane: one number broadcasts with the batch.
+_LEVEL: dict[str, dict[str, Any]] = {"per_lane": {"q": 0.25}}
 
 
 def _calls(cupy: Any) -> Iterator[tuple[Any, dict[str, Any]]]:
@@ -77,7 +83,7 @@ def _calls(cupy: Any) -> Iterator[tuple[Any, dict[str, Any]]]:
             yield function, given
             yield function, given | {"alpha": cupy.full(LANES, 0.5, dtype)}
             for switch in switches:
-                yield function, given | {switch: True}
+                yield function, given | {switch: True} | _LEVEL.get(switch, {})
             if "weights" in parameters:
                 yield function, given | {"weights": weights}
             if "k" in parameters:  # a threshold far from all entries

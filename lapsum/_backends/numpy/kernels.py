@@ -6,6 +6,7 @@ from collections.abc import Mapping
 
 from ..portable import Portable
 from ..protocol import Kernels as Protocol
+from .densities import Densities
 from .order import Order
 from .permutation import Permutation
 from .scans import Scans
@@ -15,7 +16,9 @@ from .targets import Targets
 from .thresholds import Thresholds
 
 
-class Kernels(Short, Permutation, Selection, Targets, Thresholds, Scans, Order, Portable):
+class Kernels(
+    Short, Densities, Permutation, Selection, Targets, Thresholds, Scans, Order, Portable
+):
     """The kernels, run by a number of threads; what is missing here is the portable one."""
 
 

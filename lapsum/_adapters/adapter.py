@@ -1,0 +1,265 @@
+"""What adapters share: a call without its arrays, its derivatives, and a batch axis in front."""
+
+from __future__ import annotations
+
+import json
+import operator
+from collections.abc import Mapping, Sequence
+from functools import lru_cache
+from math import prod
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from .._backends.types import Array
+from .._core.arguments import float_type, worker_count
+from .._core.call import RULES, evaluate, quiet
+from .._core.checks import check_flag
+from .._core.layout import Shape, normalize_axes, normalize_axis
+from .._core.rule import Rule
+
+FIRST_ORDER = (
+    "lapsum's derivatives are of first order: at a tie the Laplace CDF has no second derivative"
+)
+
+
+class Call(NamedTuple):
+    """A call of an operator, without its arrays.
+
+    Attributes
+    ----------
+    rule : type
+        The operator's rule.
+    names : tuple of str
+        The differentiable parameters that were given as arrays, in signature order.
+    options : dict
+        The others, but for `workers`.
+    workers : int or None
+    constants : dict
+        Differentiable parameters that are numbers, or nested lists of numbers.
+    """
+
+    rule: type[Rule]
+    names: tuple[str, ...]
+    options: dict[str, Any]
+    workers: int | None
+    constants: dict[str, Any] = {}  # noqa: RUF012  (nobody writes to it)
+
+    @property
+    def data(self) -> tuple[str, ...]:
+        """The parameters that lie along the axis and decide the dtype of the result."""
+        return self.rule.along_axis
+
+    @property
+    def whole(self) -> tuple[str, ...]:
+        """The parameters that every lane has whole, without an axis for lanes."""
+        return () if self.options.get("per_lane") else self.rule.in_every_lane
+
+    def axes(self, shapes: Mapping[str, Shape]) -> Shape | None:
+        """Return the axes along which lanes lie, counted from the end, None for all."""
+        axis, rule = self.options.get("axis", -1), self.rule
+        if axis is None:
+            return None
+        shape = rule.reference(shapes)
+        return normalize_axes(axis, shape, self.data[-1], several=rule.several_axes)
+
+    def shape(self, shapes: Sequence[Shape]) -> Shape:
+        """Return the shape of the result for arguments of these shapes."""
+        by_name = {name: np.shape(value) for name, value in self.constants.items()}
+        by_name.update(zip(self.names, shapes, strict=True))
+        options = {name: value for name, value in self.options.items() if name != "axis"}
+        return self.rule.result_shape(by_name, self.axes(by_name), **options)
+
+    def arguments(self, arrays: Sequence[Any]) -> dict[str, Any]:
+        """Return the operator's arguments by name."""
+        return {**self.constants, **dict(zip(self.names, arrays, strict=True)), **self.options}
+
+    def value(self, arrays: Sequence[Any]) -> Any:
+        """Return the operator's value at NumPy arrays or numbers."""
+        return evaluate(self.rule, workers=self.workers, **self.arguments(arrays))
+
+    def encode(self) -> str:
+        """Return this as text, which compilers keep; it is made in ways that they follow."""
+        options = [f"{name}={_to_text(value)}" for name, value in self.options.items()]
+        if self.workers is not None:
+            options.append(f"workers={int(self.workers)}")
+        text = " ".join([self.rule.name, *self.names]) + "|" + " ".join(options)
+        return text + "|" + json.dumps(self.constants) if self.constants else text
+
+
+def call_of(
+    rule: type[Rule], args: tuple[Any, ...], kwargs: dict[str, Any], workers: int | None
+) -> tuple[Call, tuple[Any, ...]]:
+    """Return a call, and its arguments as they were given."""
+    weights = kwargs.get("weights")
+    options = {
+        name: _option(name, value)
+        for name, value in kwargs.items()
+        if name != "weights" and not (name == "dtype" and value is None)
+    }
+    names, values = rule.positional, args
+    if weights is not None:
+        names, values = (*names, "weights"), (*values, weights)
+    return Call(rule, names, options, workers), values
+
+
+def _option(name: str, value: Any) -> Any:
+    """Return an option as a number, None, a tuple or a dtype's name, or raise as operators do."""
+    if value is True or value is False or type(value) is int:
+        return value
+    if name == "dtype":
+        text = str(value)
+        return float_type(name, text[6:] if text.startswith("torch.") else value).name
+    if name != "axis":
+        return check_flag(name, value)
+    if value is None or type(value) is tuple:
+        return value
+    try:
+        return operator.index(value)
+    except TypeError:
+        return normalize_axis(value, (1,))
+
+
+def _to_text(value: Any) -> str:
+    if type(value) is tuple:
+        return ",".join([*[str(one) for one in value], ""])
+    if value is None or type(value) is str:
+        return str(value)
+    return str(int(value))
+
+
+def _from_text(text: str) -> Any:
+    if "," in text:
+        return tuple(int(one) for one in text.split(",")[:-1])
+    if text == "None":
+        return None
+    return int(text) if text.lstrip("-").isdigit() else text
+
+
+@lru_cache(maxsize=1024)
+def decode(text: str) -> Call:
+    """Undo `Call.encode`."""
+    names, rest, *constants = text.split("|", 2)
+    name, *given = names.split()
+    options: dict[str, Any] = {}
+    for item in rest.split():
+        option, _, value = item.partition("=")
+        options[option] = _from_text(value)
+    workers = options.pop("workers", None)
+    for func, rule in RULES.items():
+        if func.__name__ == name and isinstance(rule, type):
+            found = Call(rule, tuple(given), options, workers)
+            return found._replace(constants=json.loads(constants[0])) if constants else found
+    raise ValueError(f"lapsum has no operator {name!r}")
+
+
+class Linearized:
+    """The value of a call, and its derivative there.
+
+    Attributes
+    ----------
+    value : ndarray or scalar
+        Where the rule keeps its value, in memory that nobody may change.
+    """
+
+    def __init__(self, call: Call, arrays: Sequence[Any]) -> None:
+        workers = None if call.workers is None else worker_count(call.workers)
+        with quiet():
+            self.rule = rule = call.rule(workers, **call.arguments(arrays))  # type: ignore[call-arg]
+            self.value = rule.kernels.finish(rule.to_result(rule.quiet_linearize()), rule.dtype)
+
+    def jvp(self, tangents: Mapping[str, Array]) -> Any:
+        """Return the tangent of the value for those of some parameters."""
+        rule = self.rule
+        with quiet():
+            lanes = {name: rule.layouts[name].pack(dot) for name, dot in tangents.items()}
+            return rule.kernels.finish(rule.to_result(rule.jvp(lanes)), rule.dtype)
+
+    def vjp(self, bar: Array, wrt: Sequence[str]) -> list[Any]:
+        """Return the cotangents of some parameters."""
+        rule = self.rule
+        with quiet():
+            bars = rule.vjp(rule.from_result(bar), frozenset(wrt))
+            return [
+                rule.kernels.finish(rule.layouts[name].unpack(bars[name]), rule.dtypes[name])
+                for name in wrt
+            ]
+
+
+class Front(NamedTuple):
+    """How an argument with a new axis in front fits in: reshaped, then stretched.
+
+    `summed` are the axes over which a cotangent of the stretched argument is added up.
+    """
+
+    reshaped: Shape
+    stretched: Shape
+    summed: tuple[int, ...]
+
+
+class Batch(NamedTuple):
+    """A call for a batch of calls, one for each element of a new axis.
+
+    Attributes
+    ----------
+    call : Call
+    fronts : dict of str to Front
+        What becomes of each argument, which has the new axis in front.
+    result : tuple of int
+        The shape of its result, with the new axis at `at`, where another of length 1 may follow.
+    at : int
+    """
+
+    call: Call
+    fronts: dict[str, Front]
+    result: Shape
+    at: int
+
+
+def batched(call: Call, shapes: Mapping[str, Shape], size: int) -> Batch:
+    """Return one call for `size` of them, whose arguments have these shapes.
+
+    All share the levels q, which have no axis in front.
+    """
+    rule, axes = call.rule, call.axes(shapes)
+    most = max(len(shapes[name]) for name in rule.along_axis)
+    last = rule.along_axis[-1]
+
+    def along(n: int) -> Shape:
+        shape = [size] + [1] * most
+        shape[axes[0] if axes else -1] = n
+        return tuple(shape)
+
+    def front(name: str, shape: Shape) -> Front:
+        if name in call.whole:
+            return Front(shape, shape, ())
+        if name == "weights" and shape != shapes[last]:
+            if axes is not None and len(axes) > 1:
+                raise NotImplementedError("weights of several axes must have the shape of `x` here")
+            full = fronts[last].stretched
+            along_lanes = (size, *shape) if axes is None else along(shape[0])
+            summed = [i for i in range(1, len(full)) if i - len(full) != (axes or (-1,))[0]]
+            return Front(along_lanes, full, tuple(summed))
+        if axes is None:  # all of each: a lane
+            ravelled = name in rule.along_axis or name == "weights"
+            reshaped = (size, *((prod(shape),) if ravelled else shape))
+        elif name == "weights":
+            reshaped = fronts[last].stretched
+        elif name not in rule.along_axis:
+            batch = most - len(axes)
+            reshaped = (size, *(1,) * (batch - len(shape)), *shape)
+        elif len(shape) < 2 and len(axes) == 1:
+            # Along the axis, wherever that is; a number is one target there.
+            reshaped = along(shape[0] if shape else 1)
+        else:
+            reshaped = (size, *(1,) * (most - len(shape)), *shape)
+        return Front(reshaped, reshaped, ())
+
+    fronts: dict[str, Front] = {}
+    for name in (*rule.along_axis, *(name for name in call.names if name not in rule.along_axis)):
+        fronts[name] = front(name, shapes[name])
+    options = {**call.options, "axis": -1 if axes is None else axes if axes[1:] else axes[0]}
+    new = call._replace(options=options)
+    at = len(shapes[call.whole[0]]) if call.whole else 0
+    result = new.shape([fronts[name].stretched for name in call.names])
+    return Batch(new, fronts, result, at)

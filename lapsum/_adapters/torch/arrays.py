@@ -1,0 +1,115 @@
+"""Between tensors and NumPy arrays, without copies where the memory can be shared."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Sequence
+from functools import wraps
+from typing import Any, TypeVar
+
+import numpy as np
+import torch
+
+from ..adapter import Call
+
+_REAL = {
+    torch.float64,
+    torch.float32,
+    torch.float16,
+    torch.bfloat16,
+    torch.bool,
+    torch.uint8,
+    torch.uint16,
+    torch.uint32,
+    torch.uint64,
+    torch.int8,
+    torch.int16,
+    torch.int32,
+    torch.int64,
+}
+_SHARED = {torch.float64, torch.float32}
+
+
+Kind = TypeVar("Kind", bound=type)
+
+
+def untraced(cls: Kind) -> Kind:
+    """Keep torch.compile, where it falls back to eager frames, from tracing the methods of a class.
+
+    `torch.compiler.disable` does, and would import the compiler for those who never use it.
+    """
+
+    def wrapped(method: Callable[..., Any]) -> Callable[..., Any]:
+        disabled: list[Callable[..., Any]] = []
+
+        @wraps(method)
+        def run(*args: Any) -> Any:
+            if not disabled:
+                if "torch._dynamo" not in sys.modules:
+                    return method(*args)
+                disabled.append(torch.compiler.disable(method))
+            return disabled[0](*args)
+
+        return run
+
+    for name, method in list(vars(cls).items()):
+        if isinstance(method, staticmethod):
+            setattr(cls, name, staticmethod(wrapped(method.__func__)))
+    return cls
+
+
+def to_host(value: Any) -> Any:
+    """Return a tensor's memory as a NumPy array, and anything else as it is."""
+    if not isinstance(value, torch.Tensor):
+        return value
+    if value.dtype is torch.bfloat16:  # which NumPy has not; in float32 it is exact
+        value = value.to(torch.float32)
+    return value.detach().resolve_neg().numpy()
+
+
+def check(name: str, value: torch.Tensor) -> None:
+    """Raise TypeError unless a tensor's memory is that of real numbers on the host."""
+    if value.dtype in _SHARED and value.is_cpu and value.layout is torch.strided:
+        return
+    if value.dtype not in _REAL:
+        raise TypeError(
+            f"`{name}` must be real numbers of at most 64 bits, got a tensor of {value.dtype}"
+        )
+    if value.layout is not torch.strided:
+        raise TypeError(
+            f"`{name}` is a tensor of layout {value.layout}; make it dense by its method to_dense"
+        )
+    if not value.is_cpu and not value.is_meta:
+        raise TypeError(
+            f"`{name}` is a tensor on the device {value.device}, and lapsum takes tensors on the "
+            "CPU; move it by its method cpu, through which gradients go back"
+        )
+
+
+def from_host(array: Any, dtype: torch.dtype) -> torch.Tensor:
+    """Return a NumPy array or scalar that nothing else holds as a tensor."""
+    array = np.asarray(array)
+    if not array.flags.writeable or any(stride < 0 for stride in array.strides):
+        array = array.copy()
+    tensor = torch.from_numpy(array)
+    return tensor if tensor.dtype is dtype else tensor.to(dtype)
+
+
+def dtype_of(tensor: torch.Tensor) -> torch.dtype:
+    """Return the dtype that a tensor counts as: floats as they are, everything else float64."""
+    dtype = tensor.dtype
+    return dtype if dtype.is_floating_point else torch.float64
+
+
+def result_dtype(call: Call, values: Sequence[Any]) -> torch.dtype:
+    """Return the dtype of the result."""
+    if "dtype" in call.options:
+        asked: torch.dtype = getattr(torch, call.options["dtype"])
+        return asked
+    result = None
+    for name, value in zip(call.names, values, strict=True):
+        if name in call.data:
+            one = dtype_of(value) if isinstance(value, torch.Tensor) else torch.float64
+            result = one if result is None else torch.promote_types(result, one)
+    assert result is not None
+    return result

@@ -1,0 +1,146 @@
+"""Tensors through every operator: the value, on the autograd graph where it is wanted."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch.autograd import Function, forward_ad
+
+from ..._backends.choose import refuse_mixtures
+from ..._core.rule import Rule
+from ..adapter import Call, Linearized, call_of
+from . import ops
+from .arrays import check, dtype_of, from_host, result_dtype, to_host, untraced
+
+_PLAIN = (torch.Tensor, torch.nn.Parameter)
+NUMBERS = (int, float, torch.SymInt, torch.SymFloat)
+
+
+@untraced
+class Operator(Function):
+    """An operator on plain tensors, whose Linearization waits for the derivative.
+
+    Attributes of a node of the graph live as long as the loss, unlike saved tensors; so it goes
+    when it is used, and a second use makes it again.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, call: Call, *values: Any) -> torch.Tensor:
+        ctx.call = call
+        ctx.constants = [None if isinstance(v, torch.Tensor) else v for v in values]
+        tensors = [v for v in values if isinstance(v, torch.Tensor)]
+        ctx.set_materialize_grads(False)
+        ctx.linearized = linearized = Linearized(call, [to_host(v) for v in values])
+        value = from_host(linearized.value, result_dtype(call, values))
+        linearized.value = None
+        ctx.save_for_forward(*tensors)
+        if call.rule.keeps_value:  # so that a change of it is noticed
+            tensors.append(value)
+        ctx.save_for_backward(*tensors)
+        return value
+
+    @staticmethod
+    def backward(ctx: Any, bar: torch.Tensor | None) -> tuple[Any, ...]:
+        call, needed = ctx.call, ctx.needs_input_grad[1:]
+        if bar is None:
+            return (None,) * (1 + len(needed))
+        saved = ctx.saved_tensors
+        linearized, ctx.linearized = ctx.linearized, None
+        tensors = iter(saved)
+        values = [next(tensors) if c is None else c for c in ctx.constants]
+        wrt = [name for name, need in zip(call.names, needed, strict=True) if need]
+        if torch.is_grad_enabled():  # create_graph=True
+            arrays = as_tensors(values, saved[0].device)
+            bars = ops.pullback(bar, arrays, call.encode(), " ".join(wrt))
+        else:
+            if linearized is None:
+                linearized = Linearized(call, [to_host(v) for v in values])
+            at = dict(zip(call.names, values, strict=True))
+            found = linearized.vjp(to_host(bar), wrt)
+            bars = [from_host(b, dtype_of(at[n])) for n, b in zip(wrt, found, strict=True)]
+        by_name = dict(zip(wrt, bars, strict=True))
+        return (None, *(by_name.get(name) for name in call.names))
+
+    @staticmethod
+    def jvp(ctx: Any, _: Any, *dots: torch.Tensor | None) -> torch.Tensor:
+        call, saved = ctx.call, ctx.saved_tensors
+        tensors = iter(saved)
+        values = [next(tensors) if c is None else c for c in ctx.constants]
+        arrays = as_tensors(values, saved[0].device)
+        return ops._push_some(call.names, dots, arrays, call.encode())
+
+
+def check_devices(call: Call, values: Sequence[Any]) -> None:
+    """Raise TypeError unless all tensors are on one device."""
+    tensors = [(n, v) for n, v in zip(call.names, values, strict=True) if hasattr(v, "device")]
+    first, one = tensors[0]
+    for name, other in tensors:
+        if other.device != one.device:
+            raise TypeError(
+                f"`{name}` is a tensor on {other.device} beside `{first}` on {one.device}; all "
+                "tensors of a call must be on one device"
+            )
+
+
+def as_tensors(values: Sequence[Any], device: torch.device) -> list[torch.Tensor]:
+    """Return all arguments as tensors."""
+    return [
+        v
+        if isinstance(v, torch.Tensor)
+        else torch.full((), v, dtype=torch.float64, device=device)
+        if isinstance(v, NUMBERS)
+        else torch.as_tensor(v, dtype=torch.float64, device=device)
+        for v in values
+    ]
+
+
+def evaluate(
+    rule: type[Rule], args: tuple[Any, ...], kwargs: dict[str, Any], workers: int | None, out: Any
+) -> torch.Tensor:
+    """Return the value of an operator at tensors, and perhaps numbers."""
+    call, values = call_of(rule, args, kwargs, workers)
+    plain, numbers, tensors = True, True, []
+    for name, value in zip(call.names, values, strict=True):
+        if isinstance(value, torch.Tensor):
+            check(name, value)
+            tensors.append(value)
+            plain = plain and type(value) in _PLAIN and value.is_cpu
+        elif not isinstance(value, NUMBERS):
+            numbers = False
+    if not numbers:
+        refuse_mixtures(dict(zip(call.names, values, strict=True)), torch.Tensor)
+    if (
+        torch.compiler.is_compiling()
+        or not plain
+        or torch._C._len_torch_dispatch_stack()
+        or torch._C._are_functorch_transforms_active()
+    ):
+        if out is not None:
+            raise TypeError("`out` must be None where tensors are traced or transformed")
+        check_devices(call, values)
+        result: torch.Tensor = ops.apply(as_tensors(values, tensors[0].device), call.encode())
+        return result
+    graph = torch.is_grad_enabled() and any(tensor.requires_grad for tensor in tensors)
+    if graph or forward_ad._current_level >= 0:
+        if out is not None:
+            raise TypeError(
+                "`out` must be None where a tensor needs a gradient: results written in place "
+                "are on no graph"
+            )
+        on_graph: torch.Tensor = Operator.apply(call, *values)
+        return on_graph
+    value = from_host(call.value([to_host(v) for v in values]), result_dtype(call, values))
+    return value if out is None else _written(out, value)
+
+
+def _written(out: Any, value: torch.Tensor) -> torch.Tensor:
+    if not isinstance(out, torch.Tensor):
+        raise TypeError(f"`out` must be a torch.Tensor, got {type(out).__name__}")
+    if out.shape != value.shape or out.dtype != value.dtype or out.device != value.device:
+        raise ValueError(
+            f"`out` must have shape {tuple(value.shape)} and be {value.dtype} on {value.device}, "
+            f"got shape {tuple(out.shape)} and {out.dtype} on {out.device}"
+        )
+    return out.copy_(value)

@@ -1,0 +1,1 @@
+"""Any even density: the same operators with another CDF than Laplace's."""

@@ -1,0 +1,86 @@
+"""What the rules for any density share: the density, and where it can be had."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+
+from .._backends.protocol import Kernels
+from .._backends.types import Array, Floats, Points
+from .._core.entries_rule import EntriesRule
+from .densities import EvenDensity, density_of
+from .sums import Sources
+
+
+def density_for(kernels: Kernels, value: Any) -> EvenDensity:
+    """Return the density that an argument asks for, if there are kernels for it."""
+    density = density_of(value)
+    if not kernels.on_host:
+        raise TypeError(
+            f"`density` other than 'laplace' is for NumPy's arrays, got it beside those of "
+            f"{kernels.array_type.__module__.partition('.')[0]}"
+        )
+    return density
+
+
+class GeneralEntries(EntriesRule):
+    """An operator on the entries of lanes, for a density that is an argument.
+
+    Parameters
+    ----------
+    workers : int or None
+    values : mapping of str to array_like
+    weights : array_like or None
+    axis : int or None
+    density : str or object
+    sign : float
+        What the entries are multiplied by before they are sorted.
+    """
+
+    sign = 1.0
+
+    def __init__(
+        self,
+        workers: int | None,
+        values: Mapping[str, Any],
+        weights: Any = None,
+        axis: int | None = -1,
+        *,
+        density: Any,
+        sign: float = 1.0,
+    ) -> None:
+        super().__init__(workers, values, weights, axis)
+        self.density = density_for(self.kernels, density)
+        self.sign = sign
+
+    @cached_property
+    def x(self) -> Floats:
+        """The entries, with their sign."""
+        return self.sign * self.kernels.contiguous(self.lanes["x"])
+
+    @cached_property
+    def sources(self) -> Sources:
+        """The sorted entries."""
+        found = Sources(
+            self.kernels, self.density, self.x, self.lanes["alpha"], self.weights, self.total
+        )
+        self.nan_lanes = found.invalid
+        return found
+
+    @property
+    def entries_as_points(self) -> Points:
+        """The entries in order as points; those that are not finite are any."""
+        return Points(self.sources.x, None, None)
+
+
+def column(lanes: Array) -> Floats:
+    """Return one number a lane as (lanes, 1)."""
+    return lanes[:, None]
+
+
+def times(a: Floats, b: Floats) -> Floats:
+    """Return a * b, where nothing times an infinity is nothing."""
+    return np.where((a == 0.0) | (b == 0.0), 0.0, a * b)

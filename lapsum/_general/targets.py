@@ -1,0 +1,247 @@
+"""Sums of CDFs at targets and their inverse, for any density."""
+
+from __future__ import annotations
+
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+
+from .._backends.types import Array, Floats, Points
+from .._core.layout import with_nan
+from .._core.rule import Tangents
+from .._core.targets_rule import TargetsRule
+from .roots import Thresholds, thresholds_at
+from .rules import column, density_for, times
+from .sums import Sources, cdf_at
+
+
+class GeneralTargets(TargetsRule):
+    """A rule on targets, or levels, for a density that is an argument."""
+
+    def __init__(
+        self,
+        workers: int | None,
+        x: Any,
+        r: Any,
+        alpha: Any,
+        *,
+        weights: Any = None,
+        axis: int | None = -1,
+        density: Any,
+    ) -> None:
+        super().__init__(workers, x, r, alpha, weights=weights, axis=axis)
+        self.density = density_for(self.kernels, density)
+
+    @cached_property
+    def sources(self) -> Sources:
+        """The sorted sources."""
+        totals = None if self.weights is None else self.total_of_sources
+        r, alpha = self.lanes["r"], self.lanes["alpha"]
+        return Sources(self.kernels, self.density, r, alpha, self.weights, totals)
+
+    @property
+    def alpha(self) -> Floats:
+        """Alpha, for every lane of targets: (lanes, 1)."""
+        return column(self.sources.alpha[self.key])
+
+    def sum_of_cdfs(self, points: Points, places: Floats, values: Floats) -> Floats:
+        """sum_j F(t_ij) v_j for points at places that may be infinite, values in order."""
+        s, f, key = self.sources, self.density, self.key
+
+        def term(t: Floats, lanes: slice, rows: slice) -> Floats:
+            source = key[lanes]
+            place, given = places[lanes, rows][:, :, None], s.given[source][:, None, :]
+            return cdf_at(f, t, place, given) * values[source][:, None, :]
+
+        return s.rows(points, term, key)
+
+    def sum_of_cdfs_transpose(self, points: Points, places: Floats, bar: Floats) -> Floats:
+        """sum_i F(t_ij) w_i for every source, in the caller's order."""
+        s, f, key = self.sources, self.density, self.key
+
+        def term(t: Floats, lanes: slice, rows: slice) -> Floats:
+            place, given = places[lanes][:, None, :], s.given[key[lanes]][:, rows, None]
+            return cdf_at(f, t, place, given) * bar[lanes][:, None, :]
+
+        sums = self.kernels.sum_lanes(s.columns(points, term, key), key, s.shape[0])
+        known = s.present | np.isfinite(s.given)
+        return s.from_order(np.where(known, sums, 0.0))
+
+
+class GeneralCdfSum(GeneralTargets):
+    """The rule of `cdf_sum`."""
+
+    @cached_property
+    def points(self) -> Points:
+        """The targets as points; those that are not finite are any."""
+        return Points(np.where(np.isfinite(self.targets), self.targets, 0.0), None, None)
+
+    def value(self, out: Array | None = None) -> Array:
+        """Return the sums."""
+        sums = self.sum_of_cdfs(self.points, self.targets, self.sources.weight)
+        sums = np.where(np.isnan(self.targets), np.nan, sums)
+        return with_nan(self.kernels, self.nan_lanes, sums)
+
+    def _sum_of_pdfs(self, x_dot: Floats, r_dot: Floats) -> Floats:
+        """sum_j c_j f(t_ij) (x_dot_i - r_dot_j), for finite targets."""
+        s, f, key = self.sources, self.density, self.key
+
+        def term(t: Floats, lanes: slice, rows: slice) -> Floats:
+            source = key[lanes]
+            apart = x_dot[lanes, rows][:, :, None] - r_dot[source][:, None, :]
+            return times(s.c[source][:, None, :] * f.pdf_at(t), apart)
+
+        return np.where(np.isfinite(self.targets), s.rows(self.points, term, key), 0.0)
+
+    @cached_property
+    def _moments(self) -> Floats:
+        """sum_j c_j f(t_ij) t_ij, for finite targets."""
+        s, f, key = self.sources, self.density, self.key
+
+        def term(t: Floats, lanes: slice, rows: slice) -> Floats:
+            return times(s.c[key[lanes]][:, None, :] * f.pdf_at(t), t)
+
+        return np.where(np.isfinite(self.targets), s.rows(self.points, term, key), 0.0)
+
+    def jvp(self, tangents: Tangents) -> Array:
+        """Return the tangent of the sums."""
+        s = self.sources
+        out = np.zeros(self.targets.shape)
+        if tangents.keys() & {"x", "r"}:
+            ours, theirs = np.zeros(self.targets.shape), np.zeros(s.shape)
+            if "x" in tangents:
+                ours = self.tangent_of_targets(tangents["x"])
+            if "r" in tangents:
+                theirs = s.tangent(tangents["r"])
+            out = out + self._sum_of_pdfs(ours, theirs) / self.alpha
+        if "alpha" in tangents:
+            out = out - self._moments / self.alpha * column(tangents["alpha"][self.key])
+        if "weights" in tangents:
+            dot = np.where(np.isnan(s.given), 0.0, s.to_order(tangents["weights"]))
+            out = out + self.sum_of_cdfs(self.points, self.targets, dot)
+        out = np.where(np.isnan(self.targets), np.nan, out)
+        return with_nan(self.kernels, self.nan_lanes, out)
+
+    def vjp(self, bar: Array, wrt: frozenset[str]) -> dict[str, Array]:
+        """Return the cotangents of targets, sources, alpha and weights."""
+        s, f, key, kernels = self.sources, self.density, self.key, self.kernels
+        nan = np.isnan(self.targets)
+        bar = np.where(nan, 0.0, bar)
+        moving = np.where(np.isfinite(self.targets), bar, 0.0)
+        bars: dict[str, Array] = {}
+        if "r" in wrt:
+
+            def pulled(t: Floats, lanes: slice, rows: slice) -> Floats:
+                return times(f.pdf_at(t), moving[lanes][:, None, :])
+
+            sums = kernels.sum_lanes(s.columns(self.points, pulled, key), key, s.shape[0])
+            bars["r"] = s.cotangent(-s.c * sums / column(s.alpha))
+        if "alpha" in wrt:
+            bars["alpha"] = -self.sum_targets(times(bar, self._moments)) / s.alpha
+        if "weights" in wrt:
+            bars["weights"] = self.sum_of_cdfs_transpose(self.points, self.targets, bar)
+        bars = {name: with_nan(kernels, s.invalid, lanes) for name, lanes in bars.items()}
+        if "x" in wrt:
+            density = self._sum_of_pdfs(np.ones(bar.shape), np.zeros(s.shape))
+            x_bar = np.where(nan, np.nan, times(bar, density) / self.alpha)
+            bars["x"] = self.cotangent_of_targets(with_nan(kernels, self.nan_lanes, x_bar))
+        return bars
+
+
+class GeneralCdfSumInverse(GeneralTargets):
+    """The rule of `cdf_sum_inv`, whose targets are levels."""
+
+    target = "w"
+
+    def __init__(
+        self,
+        workers: int | None,
+        w: Any,
+        r: Any,
+        alpha: Any,
+        *,
+        weights: Any = None,
+        axis: int | None = -1,
+        density: Any,
+    ) -> None:
+        super().__init__(workers, w, r, alpha, weights=weights, axis=axis, density=density)
+
+    @cached_property
+    def total(self) -> Floats:
+        """The total weight of each level's sources."""
+        return column(self.total_of_sources[self.key])
+
+    def admit(self, targets: Array) -> Array:
+        """Return the levels, NaN outside [0, W]."""
+        return np.where((targets >= 0.0) & (targets <= self.total), targets, np.nan)
+
+    def rescale(self, levels: Floats) -> Floats:
+        """Return levels, or cotangents of such, as `kernels.rescale` does."""
+        (levels,) = self.kernels.rescale(self.total, levels)
+        return levels
+
+    def scale(self, weights: Floats) -> Floats:
+        """Return the weights, rescaled."""
+        (weights,) = self.kernels.rescale(self.total_of_sources, weights)
+        return weights
+
+    @cached_property
+    def b(self) -> Thresholds:
+        """The thresholds."""
+        levels = np.where(self.targets == self.total, np.inf, self.rescale(self.targets))
+        return thresholds_at(self.sources, levels, self.key)
+
+    def value(self, out: Array | None = None) -> Array:
+        """Return the thresholds."""
+        b = np.where(self.targets == 0.0, -np.inf, self.b.value())
+        b = np.where(self.total == 0.0, np.nan, b)
+        return with_nan(self.kernels, self.nan_lanes, b)
+
+    @cached_property
+    def rates(self) -> Floats:
+        """Return db/dw."""
+        return self.b.rates()
+
+    @cached_property
+    def nan(self) -> Array:
+        """Which levels have no threshold."""
+        nan: Array = np.isnan(self.b.value()) & (self.total != 0.0)
+        return nan
+
+    def jvp(self, tangents: Tangents) -> Array:
+        """Return the tangent of the thresholds."""
+        s, b = self.sources, self.b
+        out = np.zeros(self.targets.shape)
+        if "w" in tangents:
+            out = out + times(self.rates, self.rescale(self.tangent_of_targets(tangents["w"])))
+        if "weights" in tangents:
+            dot = np.where(np.isnan(s.given), 0.0, s.to_order(self.scale(tangents["weights"])))
+            out = out - times(self.rates, self.sum_of_cdfs(b.points, b.value(), dot))
+        if "r" in tangents:
+            out = out + b.average(s.tangent(tangents["r"]))
+        if "alpha" in tangents:
+            out = out + times(b.by_alpha, column(tangents["alpha"][self.key]) + 0.0 * out)
+        out = np.where(self.nan, np.nan, np.where(self.total == 0.0, 0.0, out))
+        return with_nan(self.kernels, self.nan_lanes, out)
+
+    def vjp(self, bar: Array, wrt: frozenset[str]) -> dict[str, Array]:
+        """Return the cotangents of levels, sources, alpha and weights."""
+        s, b, kernels, key = self.sources, self.b, self.kernels, self.key
+        bar = np.where(self.nan | (self.total == 0.0), 0.0, bar)
+        bars: dict[str, Array] = {}
+        if "r" in wrt:
+            sums = kernels.sum_lanes(b.average_transpose(bar), key, s.shape[0])
+            bars["r"] = s.cotangent(sums)
+        if "alpha" in wrt:
+            bars["alpha"] = self.sum_targets(times(bar, b.by_alpha))
+        if "weights" in wrt:
+            falling = times(self.rates, bar)
+            sums = self.sum_of_cdfs_transpose(b.points, b.value(), falling)
+            bars["weights"] = -self.scale(sums)
+        bars = {name: with_nan(kernels, s.invalid, lanes) for name, lanes in bars.items()}
+        if "w" in wrt:
+            w_bar = np.where(self.nan, np.nan, self.rescale(times(self.rates, bar)))
+            w_bar = self.cotangent_of_targets(w_bar)
+            bars["w"] = with_nan(kernels, self.nan_lanes, w_bar)
+        return bars

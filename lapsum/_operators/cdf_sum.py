@@ -1,0 +1,115 @@
+"""Sums of the CDFs of sources at targets, for any even density."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from numpy.typing import ArrayLike, NDArray
+
+from .._core.call import evaluate, operator, rule_of
+from .._general.targets import GeneralCdfSum
+from .lap_sum import LapSum
+
+
+@operator
+def cdf_sum(
+    x: ArrayLike,
+    r: ArrayLike,
+    alpha: ArrayLike,
+    *,
+    weights: ArrayLike | None = None,
+    axis: int | None = -1,
+    density: Any = "laplace",
+    workers: int | None = None,
+    out: NDArray[Any] | None = None,
+) -> NDArray[Any]:
+    r"""Sum of the CDFs of sources, at targets, for any even density.
+
+    .. math:: S(x_i) = \sum_j c_j F\Bigl(\frac{x_i - r_j}{\alpha}\Bigr)
+
+    As alpha tends to zero this is the weight of the sources below :math:`x_i`, half of those at it.
+
+    Parameters
+    ----------
+    x : array_like
+        Targets, in the units of `r`.  A 0-d `x` is one target per lane of `r`; a 1-D `x` lies
+        along `axis`; otherwise the axes but `axis` broadcast against those of `r`.
+    r : array_like
+        Sources.
+    alpha : array_like
+        Positive scale, in the units of `r`; must broadcast to the batch shape (the axes but
+        `axis`).
+    weights : array_like, optional
+        Non-negative weights :math:`c_j`, of the shape of `r` or 1-D along `axis`; 1 by default.
+    axis : int, optional
+        Axis of `r` along which the sum is taken.
+    density : str or object, optional
+        Density whose CDF F is: "laplace" (the default), "logistic", "normal", "cauchy", a
+        `StudentT`, a `Density`, or a frozen distribution of ``scipy.stats`` that is symmetric about
+        zero.
+    workers : int, optional
+        Number of threads: one by default; negative numbers count from the CPUs, and 0 is a
+        ValueError.
+    out : ndarray, optional
+        Receives the result; of exactly its shape and dtype, else a ValueError.  May be `x`
+        itself.
+
+    Returns
+    -------
+    ndarray or scalar
+        :math:`S(x_i)`, of the shape of the targets; float dtype of `x` and `r`.
+
+    Raises
+    ------
+    ValueError
+        If `alpha` is not positive and finite, a weight is negative or not finite, `density` is no
+        even density, or shapes do not fit.
+    TypeError
+        If an argument is not made of real numbers of at most 64 bits.
+
+    See Also
+    --------
+    cdf_sum_inv : The inverse function.
+    lap_sum : The same for the Laplace density alone.
+    linearize, jvp, vjp : Its derivatives.
+
+    Notes
+    -----
+    With :math:`K_{ij} = f((x_i - r_j)/\alpha)/\alpha` the derivative is
+
+    .. math:: \dot S_i = {} & \sum_j c_j K_{ij} \Bigl(\dot x_i - \dot r_j
+       - \frac{x_i - r_j}{\alpha}\dot\alpha\Bigr) \\
+       & + \sum_j F\Bigl(\frac{x_i - r_j}{\alpha}\Bigr) \dot c_j .
+
+    A NaN target spoils only itself, a NaN source its lane; infinite entries are the limit of large
+    ones.
+
+    References
+    ----------
+    .. [1] Ł. Struski et al., "LapSum -- One Method to Differentiate Them All: Ranking, Sorting and
+       Top-k Selection", ICML 2025, section 3.
+
+    Examples
+    --------
+    >>> import lapsum
+    >>> lapsum.cdf_sum([0.0, 1.5, 9.0], [1.0, 2.0, 3.0], 0.1, density="logistic").round(3)
+    array([0.   , 1.   , 3.   ])
+    """
+    return evaluate(
+        CdfSum,
+        x,
+        r,
+        alpha,
+        weights=weights,
+        axis=axis,
+        density=density,
+        workers=workers,
+        out=out,
+    )
+
+
+@rule_of(cdf_sum)
+class CdfSum(LapSum):
+    """The rule of `cdf_sum`: for the Laplace density that of `lap_sum`."""
+
+    general = GeneralCdfSum

@@ -1,0 +1,34 @@
+# Sums for densities that are tabulated.
+
+TABLE_DEGREE = LAP_DEGREE
+
+
+def tree_sums(
+    const double[:, ::1] table,         # IN  of the kernel, as `lap_kernel` says
+    double unit, double reach,          # IN
+    int kind,                           # IN  0 for F, 1 for even kernels, 2 for odd ones
+    int bits,                           # IN  2^bits panels an octave
+    const double[:, ::1] x,             # IN  points in ascending order
+    const double[:, ::1] low,           # IN  what they lack, or None
+    const double[:, ::1] v,             # IN  values at the points
+    const double[::1] alpha,            # IN
+    double[:, ::1] sums,                # OUT sums of the kernel times the values, at the points
+    double[:, ::1] steps,               # OUT whole steps of F to be added
+    Py_ssize_t start, Py_ssize_t stop,
+):
+    cdef Py_ssize_t l, n = x.shape[1]
+    cdef lap_kernel kernel
+    cdef bint failed = False
+    kernel.panels, kernel.unit, kernel.reach = table.shape[0], unit, reach
+    kernel.kind, kernel.bits = kind, bits
+    if n == 0:
+        return
+    kernel.table = &table[0, 0]
+    with nogil:
+        for l in range(start, stop):
+            failed |= lap_tree_sums(
+                &kernel, n, &x[l, 0], NULL if low is None else &low[l, 0], &v[l, 0], alpha[l],
+                &sums[l, 0], &steps[l, 0],
+            ) != 0
+    if failed:
+        raise MemoryError

@@ -1,0 +1,375 @@
+"""Every operator on JAX's arrays: values, derivatives, transformations, compilation."""
+
+import threading
+
+import numpy as np
+import pytest
+from calls import EVERY, call
+
+import lapsum
+
+jax = pytest.importorskip("jax", reason="JAX is not installed (extra: jax)")
+
+import jax.numpy as jnp  # noqa: E402
+from jax.test_util import check_grads  # noqa: E402
+
+from lapsum._adapters.jax import primitives  # noqa: E402
+
+NAMES = sorted(EVERY)
+every_operator = pytest.mark.parametrize("name", NAMES)
+SECOND = "first order"
+
+
+@pytest.fixture(autouse=True)
+def _x64():
+    jax.config.update("jax_enable_x64", True)
+    yield
+    jax.config.update("jax_enable_x64", True)
+
+
+@pytest.fixture(params=["ffi", "callback"])
+def lowering(request, monkeypatch):
+    """Both ways to lower; what was compiled the other way is forgotten."""
+    if request.param == "ffi":
+        assert primitives.HAS_FFI, "XLA does not take the handler"
+    monkeypatch.setattr(primitives, "HAS_FFI", request.param == "ffi")
+    jax.clear_caches()
+    yield request.param
+    jax.clear_caches()
+
+
+def operator(name, rng, shape=(2, 5)):
+    """An operator as a function of arrays alone, and arrays for all of its parameters."""
+    func, given = call(name, rng, shape, EVERY[name].weighted)
+    given["alpha"] = 0.4
+    if name == "lap_sum_inv":
+        given["w"] = rng.uniform(0.5, 2.0, shape)
+    names = tuple(given)
+
+    def of_arrays(*args, **options):
+        return func(**dict(zip(names, args, strict=True)), **options)
+
+    return of_arrays, [jnp.asarray(v, float) for v in given.values()]
+
+
+def assert_all_close(found, expected, **tolerances):
+    for a, b in zip(found, expected, strict=True):
+        np.testing.assert_allclose(a, b, **tolerances)
+
+
+# ------------------------------------------------------------------------------- values and dtypes
+
+
+@every_operator
+def test_value_is_numpy_s(name, rng, lowering):
+    func, arrays = operator(name, rng)
+    expected = func(*map(np.asarray, arrays))
+    for f in (func, jax.jit(func)):
+        y = f(*arrays)
+        assert isinstance(y, jax.Array)
+        np.testing.assert_array_equal(y, expected)
+
+
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16", "float32", "float64"])
+@every_operator
+def test_dtypes(name, dtype, rng):
+    func, arrays = operator(name, rng)
+    arrays = [a.astype(dtype) for a in arrays]
+    exact = func(*(np.asarray(a, float) for a in arrays))
+    for f in (func, jax.jit(func)):
+        y = f(*arrays)
+        assert y.dtype == dtype
+        if dtype != "bfloat16":
+            np.testing.assert_array_equal(y, np.asarray(exact).astype(dtype))
+        bars = jax.grad(lambda *a, f=f: f(*a).astype(float).sum(), tuple(range(len(arrays))))(
+            *arrays
+        )
+        assert all(bar.dtype == dtype for bar in bars)
+
+
+def test_without_x64(rng):
+    """Numbers of Python keep their digits, and float32 data is computed in double."""
+    x = rng.normal(size=50).astype(np.float32)
+    jax.config.update("jax_enable_x64", False)
+    for f in (lapsum.soft_rank, jax.jit(lambda x, alpha: lapsum.soft_rank(x, 0.1))):
+        y = f(jnp.asarray(x), 0.1)
+        assert y.dtype == "float32"
+        np.testing.assert_array_equal(y, lapsum.soft_rank(x, 0.1))
+    assert lapsum.soft_rank(jnp.asarray([3, 1, 2]), 0.1).dtype == "float32"
+    check_grads(lambda x: lapsum.soft_rank(x, 1.0), (jnp.asarray(x[:5]),), 1, eps=1e-2, rtol=1e-2)
+
+
+def test_integers_count_as_float(rng):
+    assert lapsum.soft_rank(jnp.asarray([3, 1, 2]), 0.1).dtype == "float64"
+    x = jnp.asarray([3, 1, 2])
+    alpha_bar = jax.grad(lambda alpha: lapsum.soft_rank(x, alpha)[0])(0.5)
+    assert np.isfinite(alpha_bar)
+
+
+def test_any_layout_of_arguments(rng):
+    x = jnp.asarray(rng.normal(size=(4, 6)))
+    for given in (x.T, x[:, ::2], x[1:1], x[::-1]):
+        expected = lapsum.soft_rank(np.asarray(given), 0.3)
+        np.testing.assert_array_equal(lapsum.soft_rank(given, 0.3), expected)
+        np.testing.assert_array_equal(jax.jit(lapsum.soft_rank)(given, 0.3), expected)
+
+
+# ------------------------------------------------------------------------------------- derivatives
+
+
+@every_operator
+def test_gradients(name, rng, lowering):
+    func, arrays = operator(name, rng)
+    check_grads(func, arrays, 1, ["fwd", "rev"], rtol=1e-5, atol=1e-5)
+    check_grads(jax.jit(func), arrays, 1, ["fwd", "rev"], rtol=1e-5, atol=1e-5)
+
+
+@every_operator
+def test_gradients_are_numpy_s(name, rng):
+    func, arrays = operator(name, rng)
+    given = call(name, np.random.default_rng(0), (2, 5), EVERY[name].weighted)
+    hosts = dict(zip(given[1], map(np.asarray, arrays), strict=True))
+    lin = lapsum.linearize(given[0], **hosts)
+    bar = rng.normal(size=lin.value.shape)
+    by_name = dict(zip(lin.parameters, lin.vjp(bar), strict=True))
+    _, pull = jax.vjp(func, *arrays)
+    for parameter, found in zip(hosts, pull(jnp.asarray(bar)), strict=True):
+        np.testing.assert_array_equal(found, by_name[parameter])
+    dots = {n: rng.normal(size=h.shape) for n, h in hosts.items()}
+    expected = lin.jvp(*(dots[n] for n in lin.parameters))
+    _, dot = jax.jvp(func, arrays, [jnp.asarray(d) for d in dots.values()])
+    np.testing.assert_array_equal(dot, expected)
+
+
+@every_operator
+def test_jacobians_linearize_and_transpose(name, rng):
+    func, arrays = operator(name, rng, shape=(2, 4))
+    every = tuple(range(len(arrays)))
+    by_rows = jax.jit(jax.jacrev(func, every))(*arrays)
+    by_columns = jax.jacfwd(func, every)(*arrays)
+    assert_all_close(by_rows, by_columns, rtol=1e-10, atol=1e-11)
+    _, push = jax.linearize(func, *arrays)
+    np.testing.assert_allclose(push(*arrays), jax.jvp(func, arrays, arrays)[1], atol=1e-12)
+    y, pull = jax.vjp(func, *arrays)
+    transposed = jax.linear_transpose(push, *arrays)(y)
+    assert_all_close(transposed, pull(y), atol=1e-12)
+
+
+def test_second_derivatives_raise_by_every_route(rng):
+    x = jnp.asarray(rng.normal(size=5))
+
+    def loss(x):
+        return (lapsum.soft_topk(x, 2.0, 0.5) ** 3).sum()
+
+    for route in (
+        jax.hessian(loss),
+        jax.grad(lambda x: jax.grad(loss)(x).sum()),
+        jax.jacfwd(jax.jacfwd(loss)),
+        jax.jacrev(jax.jacrev(loss)),
+        jax.jit(jax.hessian(loss)),
+        lambda x: jax.jvp(jax.grad(loss), (x,), (x,)),
+    ):
+        with pytest.raises(NotImplementedError, match=SECOND):
+            route(x)
+
+
+# --------------------------------------------------------------------------------- transformations
+
+
+@pytest.mark.parametrize("options", [{}, {"axis": 0}])
+@every_operator
+def test_vmap_is_a_loop(name, options, rng):
+    """To the bit, over each argument alone and all of them."""
+    func, arrays = operator(name, rng, shape=(4, 4))
+
+    def f(*args):
+        return func(*args, **options)
+
+    every = tuple(range(len(arrays)))
+    grad = jax.grad(lambda *a: (f(*a) ** 2).sum(), every)
+    several = [jnp.stack([a, 1.1 * a, 0.7 * a], axis=a.ndim) for a in arrays]
+    for mapped in [*([i] for i in every), every]:
+        dims = tuple(a.ndim if i in mapped else None for i, a in enumerate(arrays))
+        given = [
+            s if i in mapped else a for i, (s, a) in enumerate(zip(several, arrays, strict=True))
+        ]
+        lanes = [
+            [a if d is None else a[..., i] for a, d in zip(given, dims, strict=True)]
+            for i in range(3)
+        ]
+        expected = jnp.stack([f(*lane) for lane in lanes])
+        np.testing.assert_array_equal(jax.vmap(f, dims)(*given), expected)
+        found = jax.vmap(grad, dims)(*given)
+        of_loop = zip(*(grad(*lane) for lane in lanes), strict=True)
+        assert_all_close(found, map(jnp.stack, of_loop), rtol=1e-11, atol=1e-12)
+    np.testing.assert_array_equal(jax.jit(jax.vmap(f, dims))(*given), expected)
+
+
+def test_vmap_of_targets_keys_and_levels(rng):
+    x, r = jnp.asarray(rng.normal(size=3)), jnp.asarray(rng.normal(size=(3, 5)))
+    found = jax.vmap(lambda x, r: lapsum.lap_sum(x, r, 0.5))(x, r)
+    expected = jnp.stack([lapsum.lap_sum(x[i], r[i], 0.5) for i in range(3)])
+    np.testing.assert_array_equal(found, expected)
+    values = jnp.asarray(rng.normal(size=(3, 5, 2)))
+    found = jax.vmap(lambda x, v: lapsum.soft_permute(x, v, 0.5, axis=0))(r, values)
+    expected = [lapsum.soft_permute(r[i], values[i], 0.5, axis=0) for i in range(3)]
+    np.testing.assert_array_equal(found, jnp.stack(expected))
+    q = jnp.asarray([[0.1, 0.5], [0.2, 0.6], [0.3, 0.7]])
+    found = jax.vmap(lambda x, q: lapsum.soft_quantile(x, q, 0.5))(r, q)
+    expected = [lapsum.soft_quantile(r[i], q[i], 0.5) for i in range(3)]
+    np.testing.assert_array_equal(found, jnp.stack(expected))
+    found = jax.vmap(lambda x: lapsum.soft_quantile(x, [0.1, 0.5], 0.5, keepdims=True))(r)
+    expected = [lapsum.soft_quantile(x, [0.1, 0.5], 0.5, keepdims=True) for x in r]
+    np.testing.assert_array_equal(found, jnp.stack(expected))
+
+
+def test_scan_cond_and_checkpoint(rng, lowering):
+    x = jnp.asarray(rng.normal(size=(2, 6)))
+
+    def loss(x):
+        return (lapsum.soft_topk(x, 2.0, 0.5) ** 2).sum()
+
+    def step(x, _):
+        x = x - 0.1 * jax.grad(loss)(x)
+        return x, loss(x)
+
+    scanned, losses = jax.jit(lambda x: jax.lax.scan(step, x, None, length=5))(x)
+    looped = x
+    for _ in range(5):
+        looped, _ = step(looped, None)
+    np.testing.assert_allclose(scanned, looped, rtol=1e-12)
+    assert losses[-1] < losses[0]
+    through = jax.grad(
+        lambda x: jax.lax.scan(lambda c, _: (lapsum.soft_rank(c, 0.5), None), x, None, length=3)[0][
+            0, 0
+        ]
+    )
+    assert np.isfinite(through(x)).all()
+    found = jax.jit(jax.grad(lambda x: jax.checkpoint(loss)(x)))(x)
+    np.testing.assert_array_equal(found, jax.grad(loss)(x))
+    chosen = jax.jit(lambda b, x: jax.lax.cond(b, loss, lambda x: 0.0, x))
+    np.testing.assert_array_equal(chosen(True, x), loss(x))
+
+
+def test_sharded(rng):
+    if len(jax.devices()) < 2:
+        pytest.skip("JAX was initialized with one device")
+    from jax.sharding import NamedSharding, PartitionSpec
+
+    x = jnp.asarray(rng.normal(size=(4, 6)))
+    by = PartitionSpec("i")
+    mesh = jax.make_mesh((2,), ("i",), axis_types=(jax.sharding.AxisType.Auto,))
+    split = jax.device_put(x, NamedSharding(mesh, by))
+
+    def rank(x):
+        return lapsum.soft_rank(x, 0.5)
+
+    def loss(x):
+        return (rank(x) ** 2).sum()
+
+    np.testing.assert_array_equal(jax.jit(rank)(split), rank(x))
+    np.testing.assert_array_equal(rank(split), rank(x))
+    for f in (rank, jax.grad(loss), lambda x: lapsum.soft_quantile(x, 0.5, 0.3)):
+        mapped = jax.shard_map(f, mesh=mesh, in_specs=by, out_specs=by)
+        np.testing.assert_array_equal(jax.jit(mapped)(split), f(x))
+
+
+def test_export(rng):
+    pytest.importorskip("flatbuffers", reason="jax.export needs flatbuffers")
+    from jax import export
+
+    x = jnp.asarray(rng.normal(size=(2, 6)))
+    func = jax.jit(lambda x: lapsum.soft_topk(x, 2.0, 0.5))
+    allowed = [export.DisabledSafetyCheck.custom_call(primitives.TARGET)]
+    exported = export.export(func, disabled_checks=allowed)(jax.ShapeDtypeStruct(x.shape, x.dtype))
+    again = export.deserialize(exported.serialize())
+    np.testing.assert_array_equal(again.call(x), func(x))
+
+
+def test_annealing_does_not_recompile(rng):
+    """A traced alpha is an argument, and eager calls compile nothing."""
+    x = jnp.asarray(rng.normal(size=6))
+    traced = 0
+
+    @jax.jit
+    def loss(x, alpha):
+        nonlocal traced
+        traced += 1
+        return lapsum.soft_topk(x, 2.0, alpha).sum()
+
+    for alpha in (1.0, 0.5, 0.25):
+        loss(x, alpha)
+    assert traced == 1
+    compiled = []
+    jax.monitoring.register_event_duration_secs_listener(
+        lambda event, *_, **__: compiled.append(event) if "compile" in event else None
+    )
+    for alpha in (1.0, 0.5, 0.25):
+        lapsum.soft_rank(x, alpha)
+    jax.monitoring.clear_event_listeners()
+    assert not compiled
+
+
+def test_traced_k(rng):
+    x = jnp.asarray(rng.normal(size=6))
+    f = jax.jit(lambda x, k: lapsum.soft_topk(x, k, 0.5))
+    for k in (1, 2.5):
+        np.testing.assert_array_equal(f(x, k), lapsum.soft_topk(np.asarray(x), k, 0.5))
+
+
+# ----------------------------------------------------------------------------------------- threads
+
+
+def test_threads_and_chains_do_not_hang(rng, lowering):
+    x = jnp.asarray(rng.normal(size=(3, 40)))
+
+    @jax.jit
+    def chain(x):
+        for _ in range(3):
+            x = lapsum.soft_rank(x, 0.5) + lapsum.soft_sort(x, 0.5)
+        return x.sum()
+
+    grad = jax.jit(jax.grad(chain))
+    expected = np.asarray(grad(x))
+    found = []
+
+    def work():
+        found.extend(np.asarray(grad(x)) for _ in range(10))
+
+    threads = [threading.Thread(target=work, daemon=True) for _ in range(6)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(60)
+    assert not any(thread.is_alive() for thread in threads)
+    assert all((f == expected).all() for f in found)
+    assert len(found) == 60
+
+
+# ------------------------------------------------------------------------------------------ errors
+
+
+def test_bad_values_name_the_argument(lowering):
+    x = jnp.ones(5)
+    with pytest.raises(ValueError, match="`alpha` must be positive"):
+        lapsum.soft_rank(x, -1.0)
+    with pytest.raises(ValueError, match="`k` must lie between"):
+        lapsum.soft_topk(x, jnp.asarray(6.0), 0.1)
+    with pytest.raises(jax.errors.JaxRuntimeError, match="`alpha` must be positive"):
+        jax.jit(lapsum.soft_rank)(x, -1.0).block_until_ready()
+    with pytest.raises(TypeError, match="`x` must be real numbers.*complex"):
+        lapsum.soft_rank(x.astype(complex), 0.1)
+    with pytest.raises(TypeError, match="`alpha` must be real numbers"):
+        lapsum.soft_rank(x, "a")
+    with pytest.raises(TypeError, match="`axis` must be one integer"):
+        lapsum.soft_rank(x, 0.1, axis=0.5)
+    with pytest.raises(TypeError, match="`out` must be None"):
+        lapsum.soft_rank(x, 0.1, out=np.empty(5))
+    with pytest.raises(np.exceptions.AxisError):
+        jax.jit(lambda x: lapsum.soft_sort(x, 0.1, axis=2))(x)
+
+
+def test_workers(rng):
+    x = jnp.asarray(rng.normal(size=(8, 50)))
+    found = jax.jit(lambda x: lapsum.soft_rank(x, 0.3, workers=2))(x)
+    np.testing.assert_array_equal(found, lapsum.soft_rank(x, 0.3))

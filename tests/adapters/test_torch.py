@@ -1,0 +1,680 @@
+"""Every operator on PyTorch's tensors: values, derivatives, transforms, compilers."""
+
+import copy
+import gc
+import os
+import subprocess
+import sys
+import threading
+import weakref
+from pathlib import Path
+
+import numpy as np
+import pytest
+from calls import EVERY, call
+
+import lapsum
+
+torch = pytest.importorskip("torch", reason="PyTorch is not installed (extra: torch)")
+
+import torch_rows  # noqa: E402
+from torch.fx.experimental.proxy_tensor import make_fx  # noqa: E402
+
+# PyTorch's own.
+pytestmark = [
+    pytest.mark.filterwarnings("ignore:`torch.jit.script` is deprecated:DeprecationWarning"),
+    pytest.mark.filterwarnings("ignore:Attempted to insert a get_attr Node:UserWarning"),
+]
+NAMES = sorted(EVERY)
+every_operator = pytest.mark.parametrize("name", NAMES)
+SECOND = "first order"
+
+
+@pytest.fixture(autouse=True)
+def _one_thread():
+    torch.set_num_threads(1)
+
+
+def operator(name, rng, shape=(2, 5), weighted=None):
+    """An operator as a function of tensors alone, and tensors for all of its parameters."""
+    weighted = EVERY[name].weighted if weighted is None else weighted
+    func, given = call(name, rng, shape, weighted)
+    given["alpha"] = 0.4
+    if name == "lap_sum_inv":
+        given["w"] = rng.uniform(0.5, 2.0, shape)
+    names = tuple(given)
+    tensors = [torch.tensor(np.asarray(given[n], float), requires_grad=True) for n in names]
+
+    def of_tensors(*args, **options):
+        return func(**dict(zip(names, args, strict=True)), **options)
+
+    return of_tensors, tensors
+
+
+def detached(tensors):
+    return [t.detach().clone() for t in tensors]
+
+
+def gradients(func, tensors):
+    fresh = [t.detach().clone().requires_grad_() for t in tensors]
+    func(*fresh).pow(2).sum().backward()
+    return [t.grad for t in fresh]
+
+
+def assert_all_close(found, expected, **tolerances):
+    for a, b in zip(found, expected, strict=True):
+        torch.testing.assert_close(a, b, **tolerances)
+
+
+# ----------------------------------------------------------------------------- values and dtypes
+
+
+@every_operator
+def test_value_is_numpy_s(name, rng):
+    func, tensors = operator(name, rng)
+    y = func(*tensors)
+    expected = func(*(t.detach().numpy() for t in tensors))
+    np.testing.assert_array_equal(y.detach().numpy(), expected)
+    assert y.requires_grad
+    with torch.no_grad():
+        bare = func(*tensors)
+    assert not bare.requires_grad
+    assert torch.equal(bare, y)
+    with torch.inference_mode():
+        assert torch.equal(func(*tensors), y)
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32, torch.float64])
+@every_operator
+def test_dtypes(name, dtype, rng):
+    func, tensors = operator(name, rng)
+    tensors = [t.detach().to(dtype).requires_grad_() for t in tensors]
+    y = func(*tensors)
+    assert y.dtype is dtype
+    y.float().sum().backward()
+    assert all(t.grad.dtype is dtype and t.grad.shape == t.shape for t in tensors)
+    exact = func(*(t.detach().double() for t in tensors))
+    assert torch.equal(y, exact.to(torch.float32).to(dtype) if dtype is not torch.float64 else y)
+
+
+def test_integers_and_bools_count_as_float64():
+    assert lapsum.soft_rank(torch.tensor([3, 1, 2]), 0.1).dtype is torch.float64
+    assert lapsum.soft_rank(torch.tensor([True, False]), 0.1).dtype is torch.float64
+
+
+def test_alpha_does_not_promote():
+    x = torch.randn(4, dtype=torch.float32)
+    assert lapsum.soft_rank(x, torch.tensor(0.5, dtype=torch.float64)).dtype is torch.float32
+
+
+def test_autocast():
+    x, layer = torch.randn(3, 6), torch.nn.Linear(6, 6)
+    with torch.autocast("cpu", torch.bfloat16):
+        h = layer(x)
+        y = lapsum.soft_topk(h, 2, 0.5)
+    assert h.dtype is y.dtype is torch.bfloat16
+    y.float().pow(2).sum().backward()
+    assert layer.weight.grad.dtype is torch.float32
+    assert layer.weight.grad.abs().max() > 0
+
+
+@pytest.mark.parametrize("grad", [False, True])
+def test_any_memory(rng, grad):
+    x = torch.tensor(rng.normal(size=(4, 6)))
+    negated = torch.randn(4, 6, dtype=torch.complex128).conj().imag
+    assert negated.is_neg()
+    for given in (x.T, x[:, ::2], x[:1].expand(3, 6), x.flip(1), x[1:1], negated):
+        contiguous = given.contiguous().resolve_neg().clone()
+        given = given.detach().requires_grad_(grad)
+        assert torch.equal(lapsum.soft_rank(given, 0.3), lapsum.soft_rank(contiguous, 0.3))
+
+
+def test_the_memory_is_shared_on_the_way_in():
+    from lapsum._adapters.torch.arrays import to_host
+
+    x = torch.randn(5, dtype=torch.float64, requires_grad=True)
+    assert to_host(x).__array_interface__["data"] == (x.data_ptr(), False)
+
+
+def test_a_changed_result_spoils_no_derivative(rng):
+    """Where the result is needed a change is an error, as with torch.sigmoid."""
+    x, alpha = (torch.tensor(rng.normal(size=6) ** 2, requires_grad=True) for _ in range(2))
+    alpha = alpha[0]
+    y = lapsum.soft_topk(x, 2.0, alpha, weights=torch.ones(6))
+    y.mul_(2.0)
+    with pytest.raises(RuntimeError, match="modified by an inplace operation"):
+        y.sum().backward()
+    (expected,) = torch.autograd.grad(lapsum.soft_sort(x, 0.5)[0], x)
+    y = lapsum.soft_sort(x, 0.5)
+    y.mul_(1.0).add_(3.0)
+    (found,) = torch.autograd.grad(y[0], x)
+    assert torch.equal(found, expected)
+
+
+def test_a_changed_argument_is_an_error(rng):
+    x = torch.tensor(rng.normal(size=6), requires_grad=True)
+    moved = x * 1
+    y = lapsum.soft_rank(moved, 0.3)
+    moved.add_(1.0)
+    with pytest.raises(RuntimeError, match="modified by an inplace operation"):
+        y.pow(2).sum().backward()
+
+
+def test_parameter_module_and_non_leaf_alpha():
+    class Ranker(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.scores = torch.nn.Parameter(torch.arange(5.0))
+            self.log_alpha = torch.nn.Parameter(torch.tensor(-1.0))
+
+        def forward(self):
+            return lapsum.soft_rank(self.scores, self.log_alpha.exp())
+
+    ranker = Ranker()
+    ranker().pow(2).sum().backward()
+    assert ranker.log_alpha.grad.shape == ()
+    assert ranker.log_alpha.grad.dtype is torch.float32
+    assert ranker.scores.grad.abs().max() > 0
+    assert torch.equal(copy.deepcopy(ranker)(), ranker())
+
+
+# ----------------------------------------------------------------------------------- derivatives
+
+
+@every_operator
+def test_gradcheck(name, rng):
+    func, tensors = operator(name, rng)
+    assert torch.autograd.gradcheck(
+        func, tensors, check_forward_ad=True, check_undefined_grad=True, atol=1e-5
+    )
+
+
+@pytest.mark.parametrize("shape", [(), (3,)])
+def test_gradcheck_per_lane(shape, rng):
+    x = torch.tensor(rng.normal(size=(3, 5)), requires_grad=True)
+    k, low, high, alpha = (
+        torch.full(shape, v, dtype=torch.float64, requires_grad=True) for v in (2.0, 0.1, 0.8, 0.4)
+    )
+    weights = torch.tensor(rng.uniform(1, 2, 5), requires_grad=True)
+    check = torch.autograd.gradcheck
+    assert check(lambda *a: lapsum.soft_topk(*a[:3], weights=a[3]), (x, k, alpha, weights))
+    assert check(
+        lambda *a: lapsum.soft_trimmed_mean(*a[:4], weights=a[4]), (x, low, high, alpha, weights)
+    )
+
+
+@every_operator
+def test_gradients_are_numpy_s(name, rng):
+    func, tensors = operator(name, rng)
+    y = func(*tensors)
+    bar = torch.tensor(rng.normal(size=y.shape))
+    found = torch.autograd.grad(y, tensors, bar)
+    operator_, arguments = call(name, np.random.default_rng(0), (2, 5), EVERY[name].weighted)
+    arguments = dict(zip(arguments, (t.detach().numpy() for t in tensors), strict=True))
+    lin = lapsum.linearize(operator_, **arguments)
+    by_name = dict(zip(lin.parameters, lin.vjp(bar.numpy()), strict=True))
+    for parameter, grad in zip(arguments, found, strict=True):
+        np.testing.assert_array_equal(grad.numpy(), by_name[parameter])
+
+
+def test_only_what_is_needed(rng):
+    x = torch.tensor(rng.normal(size=6))
+    alpha = torch.tensor(0.4, dtype=torch.float64, requires_grad=True)
+    lapsum.soft_rank(x, alpha).pow(2).sum().backward()
+    assert x.grad is None
+    assert alpha.grad.abs() > 0
+
+
+def test_a_second_backward_needs_no_linearization(rng):
+    x = torch.tensor(rng.normal(size=6), requires_grad=True)
+    y = lapsum.soft_rank(x, 0.4)
+    kept = weakref.ref(y.grad_fn.linearized)
+    loss = y.pow(2).sum()
+    (first,) = torch.autograd.grad(loss, x, retain_graph=True)
+    gc.collect()
+    assert kept() is None  # though the graph is still there
+    (second,) = torch.autograd.grad(loss, x)
+    assert torch.equal(first, second)
+
+
+def test_second_derivatives_raise_by_every_route(rng):
+    x = torch.tensor(rng.normal(size=5), requires_grad=True)
+
+    def loss(x):
+        return lapsum.soft_topk(x, 2.0, 0.5).pow(3).sum()
+
+    (g,) = torch.autograd.grad(loss(x), x, create_graph=True)
+    with pytest.raises(NotImplementedError, match=SECOND):
+        g.sum().backward()
+    routes = (
+        torch.func.hessian(loss),
+        torch.func.grad(lambda x: torch.func.grad(loss)(x).sum()),
+        torch.func.jacfwd(torch.func.jacfwd(loss)),
+        torch.func.jacrev(torch.func.jacrev(loss)),
+        torch.func.jacrev(torch.func.jacfwd(loss)),
+        lambda x: torch.autograd.functional.hessian(loss, x),
+        lambda x: torch.autograd.functional.hvp(loss, x, x),
+        lambda x: torch.func.jvp(torch.func.grad(loss), (x,), (x,)),
+    )
+    for route in routes:
+        with pytest.raises(NotImplementedError, match=SECOND):
+            route(x.detach())
+
+
+def test_reverse_over_forward_raises_and_is_linear_in_the_tangent(rng):
+    x = torch.tensor(rng.normal(size=5))
+    v = torch.tensor(rng.normal(size=5), requires_grad=True)
+
+    def rank(x):
+        return lapsum.soft_rank(x, 0.5)
+
+    def along(v):
+        return torch.func.jvp(rank, (x,), (v,))[1]
+
+    expected = torch.func.jacrev(rank)(x)
+    torch.testing.assert_close(torch.func.jacrev(along)(v.detach()), expected)
+    with torch.autograd.forward_ad.dual_level():
+        dual = torch.autograd.forward_ad.make_dual(x, v)
+        dot = torch.autograd.forward_ad.unpack_dual(rank(dual)).tangent
+    (v_bar,) = torch.autograd.grad(dot.sum(), v)
+    torch.testing.assert_close(v_bar, expected.sum(0))
+    with torch.autograd.forward_ad.dual_level():
+        needs = x.clone().requires_grad_()
+        dual = torch.autograd.forward_ad.make_dual(needs, v)
+        dot = torch.autograd.forward_ad.unpack_dual(rank(dual)).tangent
+    with pytest.raises(NotImplementedError, match=SECOND):
+        torch.autograd.grad(dot.sum(), needs)
+
+
+def test_nothing_is_silently_zero(rng):
+    """The same tangent, and gradient, by every route."""
+    x = torch.tensor(rng.normal(size=(2, 5)))
+    v = torch.tensor(rng.normal(size=(2, 5)))
+
+    def rank(x):
+        return lapsum.soft_rank(x, 0.5)
+
+    expected = torch.tensor(lapsum.jvp(lapsum.soft_rank, (x.numpy(), 0.5), (v.numpy(), None))[1])
+    graph = make_fx(rank)(x)
+    compiled = torch.compile(rank, backend="aot_eager")
+    exported = torch.export.export(_Module(rank), (x,)).module()
+    for func in (rank, graph, compiled, exported):
+        for found in (
+            torch.func.jvp(func, (x,), (v,))[1],
+            torch.func.vmap(lambda x, v, f=func: torch.func.jvp(f, (x,), (v,))[1])(
+                x[None], v[None]
+            )[0],
+            torch.func.vjp(func, x)[1](v)[0],
+            _by_dual_numbers(func, x, v),
+        ):
+            torch.testing.assert_close(found, expected)
+        needs = x.clone().requires_grad_()
+        func(needs).backward(v)
+        torch.testing.assert_close(needs.grad, expected)  # the Jacobian is symmetric
+
+
+def test_torch_linearize(rng):
+    x, v = (torch.tensor(rng.normal(size=(2, 5))) for _ in range(2))
+    value, push = torch.func.linearize(lambda x: lapsum.soft_rank(x, 0.5), x)
+    assert torch.equal(value, lapsum.soft_rank(x, 0.5))
+    expected = lapsum.jvp(lapsum.soft_rank, (x.numpy(), 0.5), (v.numpy(), None))[1]
+    np.testing.assert_allclose(push(v).numpy(), expected, rtol=1e-12)
+
+
+def _by_dual_numbers(func, x, v):
+    with torch.autograd.forward_ad.dual_level():
+        y = func(torch.autograd.forward_ad.make_dual(x, v))
+        return torch.autograd.forward_ad.unpack_dual(y).tangent
+
+
+class _Module(torch.nn.Module):
+    def __init__(self, func):
+        super().__init__()
+        self.func = func
+
+    def forward(self, *args):
+        return self.func(*args)
+
+
+# -------------------------------------------------------------------------------------- torch.func
+
+
+@pytest.mark.parametrize("options", [{}, {"axis": 0}])
+@every_operator
+def test_vmap_is_a_loop(name, options, rng):
+    """To the bit, over each argument alone and all of them, and so are gradients."""
+    func, tensors = operator(name, rng, shape=(4, 4))
+    tensors = detached(tensors)
+
+    def f(*args):
+        return func(*args, **options)
+
+    def grad(*args):
+        return torch.func.grad(lambda *a: f(*a).pow(2).sum(), tuple(range(len(args))))(*args)
+
+    several = [torch.stack([t, 1.1 * t, 0.7 * t], dim=t.ndim) for t in tensors]
+    choices = [[i] for i in range(len(tensors))] + [list(range(len(tensors)))]
+    for mapped in choices:
+        dims = tuple(t.ndim if i in mapped else None for i, t in enumerate(tensors))
+        given = [
+            s if i in mapped else t for i, (s, t) in enumerate(zip(several, tensors, strict=True))
+        ]
+        lanes = [
+            [a if d is None else a.select(d, i) for a, d in zip(given, dims, strict=True)]
+            for i in range(3)
+        ]
+        found = torch.func.vmap(f, dims)(*given)
+        assert torch.equal(found, torch.stack([f(*lane) for lane in lanes]))
+        found = torch.func.vmap(grad, dims)(*given)
+        for one, of_loop in zip(
+            found, zip(*(grad(*lane) for lane in lanes), strict=True), strict=True
+        ):
+            torch.testing.assert_close(one, torch.stack(of_loop), rtol=1e-12, atol=1e-12)
+
+
+@every_operator
+def test_jacobians_and_nesting(name, rng):
+    func, tensors = operator(name, rng, shape=(2, 4))
+    tensors = detached(tensors)
+    every = tuple(range(len(tensors)))
+    by_rows = torch.func.jacrev(func, every)(*tensors)
+    by_columns = torch.func.jacfwd(func, every)(*tensors)
+    assert_all_close(by_rows, by_columns, rtol=1e-10, atol=1e-11)
+    several = [torch.stack([t, t * 1.1]) for t in tensors]
+    nested = torch.func.vmap(torch.func.jacrev(func, every))(*several)
+    assert_all_close([n[0] for n in nested], by_rows, rtol=1e-10, atol=1e-11)
+    nested = torch.func.vmap(torch.func.jacfwd(func, every))(*several)
+    assert_all_close([n[0] for n in nested], by_columns, rtol=1e-10, atol=1e-11)
+
+
+@pytest.mark.parametrize(
+    ("shapes", "axis"),
+    [
+        ({"x": (), "r": (5,)}, -1),
+        ({"x": (), "r": (2, 5)}, -1),
+        ({"x": (3,), "r": (5, 2)}, 0),
+        ({"x": (2, 3), "r": (5,)}, -1),
+        ({"x": (2, 1, 3), "r": (4, 5)}, -1),
+    ],
+)
+def test_vmap_over_targets_and_sources(shapes, axis, rng):
+    x, r = (torch.tensor(rng.normal(size=(3, *shape))) for shape in shapes.values())
+    w = torch.tensor(rng.uniform(0.5, 4, size=x.shape))
+    weights = torch.tensor(rng.uniform(1, 2, size=(3, 5)))
+    alpha = torch.tensor([0.3, 0.5, 2.0], dtype=torch.float64)
+    for func, target in ((lapsum.lap_sum, x), (lapsum.lap_sum_inv, w)):
+
+        def one(target, r, alpha, weights, func=func):
+            return func(target, r, alpha, weights=weights, axis=axis)
+
+        for dims in ((0, 0, 0, 0), (0, None, None, None), (None, 0, None, 0), (None, None, 0, 0)):
+            given = [
+                a if d == 0 else a[0]
+                for a, d in zip((target, r, alpha, weights), dims, strict=True)
+            ]
+            found = torch.func.vmap(one, dims)(*given)
+            expected = [
+                one(*(a[i] if d == 0 else a for a, d in zip(given, dims, strict=True)))
+                for i in range(3)
+            ]
+            assert torch.equal(found, torch.stack(expected))
+
+
+@pytest.mark.parametrize(
+    ("keys", "values", "axis"), [((5,), (5, 3), 0), ((5,), (2, 5), -1), ((2, 5), (5,), 1)]
+)
+def test_vmap_over_keys_and_values(keys, values, axis, rng):
+    x, v = (torch.tensor(rng.normal(size=(3, *shape))) for shape in (keys, values))
+    for transpose in (False, True):
+
+        def one(x, v, transpose=transpose):
+            return lapsum.soft_permute(x, v, 0.5, axis=axis, transpose=transpose)
+
+        for dims in ((0, 0), (0, None), (None, 0)):
+            given = [a if d == 0 else a[0] for a, d in zip((x, v), dims, strict=True)]
+            found = torch.func.vmap(one, dims)(*given)
+            expected = [
+                one(*(a[i] if d == 0 else a for a, d in zip(given, dims, strict=True)))
+                for i in range(3)
+            ]
+            assert torch.equal(found, torch.stack(expected))
+
+
+def test_vmap_in_vmap_and_per_sample_gradients(rng):
+    x = torch.tensor(rng.normal(size=(3, 6)))
+    alphas = torch.tensor([0.1, 0.5, 2.0], dtype=torch.float64)
+
+    def f(x, alpha):
+        return lapsum.soft_topk(x, 2.0, alpha)
+
+    both = torch.func.vmap(torch.func.vmap(f, (None, 0)), (0, None))(x, alphas)
+    assert torch.equal(both[:, 1], f(x, alphas[1]))
+    layer = torch.nn.Linear(6, 4).double()
+    parameters = dict(layer.named_parameters())
+
+    def loss(parameters, x):
+        scores = torch.func.functional_call(layer, parameters, (x,))
+        return lapsum.soft_rank(scores, 0.5).pow(2).sum()
+
+    each = torch.func.vmap(torch.func.grad(loss), (None, 0))(parameters, x)
+    torch.testing.assert_close(each["weight"][1], torch.func.grad(loss)(parameters, x[1])["weight"])
+
+
+# --------------------------------------------------------------------------------------- compilers
+
+
+@every_operator
+def test_compile(name, rng):
+    func, tensors = operator(name, rng)
+    torch._dynamo.reset()
+
+    def loss(*args):
+        return func(*args).pow(2).sum()
+
+    compiled = torch.compile(loss, fullgraph=True, dynamic=True, backend="aot_eager")
+    for shape in ((2, 5), (2, 7), (3, 4)):
+        func, tensors = operator(name, rng, shape)
+        fresh = [t.detach().clone().requires_grad_() for t in tensors]
+        compiled(*fresh).backward()
+        assert_all_close([t.grad for t in fresh], gradients(func, tensors))
+
+
+def test_compile_numbers_of_python(rng):
+    torch._dynamo.reset()
+
+    def loss(x):
+        return (lapsum.soft_topk(x, x.shape[1] // 3, 0.5, largest=False) * x).sum()
+
+    compiled = torch.compile(loss, fullgraph=True, dynamic=True, backend="aot_eager")
+    for n in (9, 11, 30):
+        x = torch.tensor(rng.normal(size=(2, n)), requires_grad=True)
+        (found,) = torch.autograd.grad(compiled(x), x)
+        (expected,) = torch.autograd.grad(loss(x), x)
+        torch.testing.assert_close(found, expected)
+
+
+def test_compile_transforms(rng):
+    x = torch.tensor(rng.normal(size=(2, 5)))
+
+    def rank(x):
+        return lapsum.soft_rank(x, 0.5)
+
+    def loss(x):
+        return rank(x).pow(2).sum()
+
+    for func in (
+        torch.func.vmap(rank),
+        torch.func.grad(loss),
+        torch.func.vmap(torch.func.grad(loss)),
+        lambda x: torch.func.jvp(rank, (x,), (x,))[1],
+        lambda x: torch.func.vjp(rank, x)[1](x)[0],
+    ):
+        torch._dynamo.reset()
+        compiled = torch.compile(func, fullgraph=True, backend="aot_eager")
+        torch.testing.assert_close(compiled(x), func(x))
+
+
+@every_operator
+def test_export_and_back(name, rng, tmp_path):
+    func, tensors = operator(name, rng)
+    tensors = tuple(detached(tensors))
+    program = torch.export.export(_Module(func), tensors)
+    torch.export.save(program, tmp_path / "program.pt2")
+    again = torch.export.load(tmp_path / "program.pt2").module()
+    assert torch.equal(again(*tensors), func(*tensors))
+    targets = {str(node.target) for node in program.graph.nodes if node.op == "call_function"}
+    assert targets == {"lapsum.apply.default"}
+
+
+def test_export_with_any_length(rng):
+    x = torch.tensor(rng.normal(size=(2, 5)))
+    n = torch.export.Dim("n", min=4, max=100)
+    module = _Module(lambda x: lapsum.soft_topk(x, 2.0, 0.5))
+    program = torch.export.export(module, (x,), dynamic_shapes={"args": ({1: n},)}).module()
+    longer = torch.tensor(rng.normal(size=(2, 9)))
+    assert torch.equal(program(longer), module(longer))
+
+
+@every_operator
+def test_opcheck(name, rng):
+    func, tensors = operator(name, rng)
+    y = func(*tensors)
+    names = call(name, rng, (2, 5), EVERY[name].weighted)[1].keys()
+    text = f"{name} {' '.join(names)}|"
+    ops, wrt = torch.ops.lapsum, "alpha"
+    alpha = tensors[list(names).index("alpha")]
+    checked = torch.library.opcheck
+    checked(ops.apply.default, (tensors, text))
+    plain = detached(tensors)
+    checked(ops.pullback.default, (y.detach().requires_grad_(), plain, text, wrt))
+    checked(ops.pushforward.default, ([alpha.detach().requires_grad_()], plain, text, wrt))
+
+
+def test_fake_and_meta_tensors():
+    from torch._subclasses.fake_tensor import FakeTensorMode
+
+    with FakeTensorMode():
+        y = lapsum.soft_permutation(torch.empty(3, 5), 0.5)
+    assert y.shape == (3, 5, 5)
+    y = lapsum.soft_quantile(torch.empty(3, 5, device="meta"), [0.1, 0.2], 0.5)
+    assert y.shape == (2, 3)
+    assert y.is_meta
+
+
+# ----------------------------------------------------------------------------- threads, processes
+
+
+def test_checkpoint(rng):
+    from torch.utils.checkpoint import checkpoint
+
+    x = torch.tensor(rng.normal(size=(2, 6)), requires_grad=True)
+
+    def loss(x):
+        return lapsum.soft_rank(x, 0.3).pow(2).sum()
+
+    (expected,) = torch.autograd.grad(loss(x), x)
+    for reentrant in (False, True):
+        y = checkpoint(loss, x, use_reentrant=reentrant)
+        x.grad = None
+        y.backward()
+        assert torch.equal(x.grad, expected)
+
+
+def test_threads(rng):
+    x = torch.tensor(rng.normal(size=(4, 40)))
+    found = [None] * 6
+
+    def work(i):
+        for _ in range(20):
+            needs = x.clone().requires_grad_()
+            lapsum.soft_rank(needs, 0.3).pow(2).sum().backward()
+            found[i] = needs.grad
+
+    threads = [threading.Thread(target=work, args=(i,)) for i in range(len(found))]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(60)
+    assert all(torch.equal(g, found[0]) for g in found)
+
+
+@pytest.mark.parametrize("start", ["fork", "spawn"])
+def test_data_loader(start):
+    """In another process, which no other library has started threads in."""
+    code = f"""
+import torch
+from torch_rows import Rows
+loader = torch.utils.data.DataLoader(
+    Rows(), batch_size=2, num_workers=1, multiprocessing_context={start!r}
+)
+assert torch.equal(torch.cat(list(loader)), torch.stack([Rows()[i] for i in range(4)]))
+"""
+    support = str(Path(torch_rows.__file__).parent)
+    path = os.pathsep.join([support, *filter(None, [os.environ.get("PYTHONPATH")])])
+    environment = {**os.environ, "PYTHONPATH": path}
+    subprocess.run([sys.executable, "-c", code], env=environment, check=True, timeout=120)
+
+
+def test_kept_losses_hold_little(rng):
+    """After backward no node keeps what it computed, though the graph is kept."""
+    x = torch.tensor(rng.normal(size=1000), requires_grad=True)
+    losses = [lapsum.soft_rank(x, 0.1).pow(2).sum() for _ in range(3)]
+    for loss in losses:
+        loss.backward(retain_graph=True)
+    gc.collect()
+    from lapsum._adapters.adapter import Linearized
+
+    assert not [o for o in gc.get_objects() if type(o) is Linearized]
+
+
+# ------------------------------------------------------------------------------------------ errors
+
+
+def test_bad_values_name_the_argument():
+    x = torch.randn(5, requires_grad=True)
+    with pytest.raises(ValueError, match="`alpha` must be positive"):
+        lapsum.soft_rank(x, -1.0)
+    with pytest.raises(ValueError, match="`k` must lie between"):
+        lapsum.soft_topk(x, torch.tensor(6.0), 0.1)
+    with pytest.raises(TypeError, match="`x` must be real numbers.*complex64"):
+        lapsum.soft_rank(torch.zeros(3, dtype=torch.complex64), 0.1)
+    with pytest.raises(TypeError, match="`x` is a tensor of layout.*to_dense"):
+        lapsum.soft_rank(torch.eye(3).to_sparse(), 0.1)
+    for of in (lapsum.soft_rank, torch.func.vmap(lapsum.soft_rank, (0, None))):
+        with pytest.raises(TypeError, match="`axis` must be one integer"):
+            of(x.expand(2, 5), 0.1, axis=0.5)
+        with pytest.raises(TypeError, match="`descending` must be True or False"):
+            of(x.expand(2, 5), 0.1, descending="no")
+    with pytest.raises(ValueError, match="`alpha` must be positive"):
+        torch.func.vmap(lambda x: lapsum.soft_rank(x, -1.0))(torch.randn(2, 3))
+
+
+def test_out():
+    x = torch.randn(5, dtype=torch.float64)
+    out = torch.empty(5, dtype=torch.float64)
+    assert lapsum.soft_rank(x, 0.1, out=out) is out
+    assert torch.equal(out, lapsum.soft_rank(x, 0.1))
+    version = x._version
+    same = x.clone()
+    assert lapsum.soft_rank(x, 0.1, out=x) is x
+    assert x._version > version
+    assert torch.equal(x, lapsum.soft_rank(same, 0.1))
+    with pytest.raises(ValueError, match="`out` must have shape"):
+        lapsum.soft_rank(x, 0.1, out=torch.empty(4, dtype=torch.float64))
+    with pytest.raises(ValueError, match="`out` must have shape"):
+        lapsum.soft_rank(x, 0.1, out=torch.empty(5))
+    with pytest.raises(TypeError, match="`out` must be a torch.Tensor"):
+        lapsum.soft_rank(x, 0.1, out=np.empty(5))
+    with pytest.raises(TypeError, match="`out` must be None where a tensor needs a gradient"):
+        lapsum.soft_rank(x.requires_grad_(), 0.1, out=out)
+    with pytest.raises(TypeError, match="`out` must be None where tensors are"):
+        torch.func.vmap(lambda x: lapsum.soft_rank(x, 0.1, out=x))(torch.ones(2, 3))
+
+
+def test_workers(rng):
+    x = torch.tensor(rng.normal(size=(8, 50)), requires_grad=True)
+    y = lapsum.soft_rank(x, 0.3, workers=2)
+    assert torch.equal(y, lapsum.soft_rank(x, 0.3))
+    y.sum().backward()
+    with pytest.raises(ValueError, match="`workers`"):
+        lapsum.soft_rank(x, 0.3, workers=0)
