@@ -26,7 +26,7 @@ import report
 from scipy import special
 
 import lapsum
-from lapsum import log_soft_topk, soft_rank, soft_sort, soft_topk
+from lapsum import log_soft_topk, soft_quantile, soft_rank, soft_sort, soft_topk
 
 ALPHA = 0.1
 MILLION = (1_000_000,)
@@ -43,8 +43,9 @@ def over(call, yardstick, runs):
 
 
 def arguments(func, x):
-    chosen = func in (soft_topk, log_soft_topk)
-    return (x, x.shape[-1] / 2, ALPHA) if chosen else (x, ALPHA)
+    if func in (soft_topk, log_soft_topk):
+        return x, x.shape[-1] / 2, ALPHA
+    return (x, 0.5, ALPHA) if func is soft_quantile else (x, ALPHA)
 
 
 def value(func, x, **options):
@@ -54,7 +55,8 @@ def value(func, x, **options):
 
 def value_and_vjp(func, x):
     """The call that linearizes and takes one vjp: value and cotangents of all parameters."""
-    cotangent = normal(*x.shape, dtype=x.dtype, seed=1)
+    shape = np.shape(func(*arguments(func, x)))
+    cotangent = normal(*shape, dtype=x.dtype, seed=1)
 
     def call():
         lin = lapsum.linearize(func, *arguments(func, x))
@@ -100,6 +102,11 @@ def permutation_product(runs, transpose=False):
 def one_call(runs):
     x = normal(10)
     return over(value(soft_topk, x), partial(special.softmax, x), runs)
+
+
+def one_lane(runs, func):
+    x = normal(1, 10)
+    return over(value_and_vjp(func, x), partial(special.softmax, x, axis=-1), runs)
 
 
 def growth(runs):
@@ -202,7 +209,33 @@ class Figure:
     least: bool = False
 
 
+# What value and all cotangents of batches of short lanes must be, in sorts of the same array, and
+# of one such lane, in calls of scipy.special.softmax.
+SHORT = (soft_topk, log_soft_topk, soft_quantile, soft_rank, soft_sort)
+BATCHES = {
+    (10_000, 10): (5, 6, 5, 5, 9),
+    (100_000, 3): (4, 5, 4, 3, 6),
+    (1024, 100): (4.5, 5.5, 4.5, 5.5, 8.5),
+    (1000, 64): (6.5, 7.5, 6.5, 7, 12.5),
+    (4096, 128): (4, 5, 4, 5, 7.5),
+}
+BATCH_FIGURES = {
+    f"linearize({func.__name__})+vjp {lanes}x{n}": Figure(
+        must, "sort", against("sort", value_and_vjp, func, (lanes, n))
+    )
+    for (lanes, n), musts in BATCHES.items()
+    for func, must in zip(SHORT, musts, strict=True)
+}
+ONE_LANE_FIGURES = {
+    f"linearize({func.__name__})+vjp 1x10": Figure(
+        4, "special.softmax", partial(one_lane, func=func)
+    )
+    for func in SHORT
+}
+
 FIGURES = {
+    **BATCH_FIGURES,
+    **ONE_LANE_FIGURES,
     "soft_topk n=1e6": Figure(5, "exp", against("exp", value, soft_topk)),
     "linearize(soft_topk)+vjp n=1e6": Figure(9, "exp", against("exp", value_and_vjp, soft_topk)),
     "linearize(soft_topk)+vjp 500x10450": Figure(
@@ -245,6 +278,11 @@ FIGURES = {
 HUNDRED_THOUSAND = (100_000,)
 # A few that take seconds together: the documentation measures them when it is built.
 BRIEF = {
+    **{
+        name: Figure(None, figure.unit, figure.run)
+        for name, figure in BATCH_FIGURES.items()
+        if name.endswith("1000x64")
+    },
     "soft_topk n=1e5": Figure(None, "exp", against("exp", value, soft_topk, HUNDRED_THOUSAND)),
     "soft_topk vjp alone n=1e5": Figure(
         None, "exp", against("exp", vjp_alone, soft_topk, HUNDRED_THOUSAND)

@@ -404,6 +404,157 @@ def softmax(
     stop: int,
 ) -> None: ...
 
+# kernels/short.pxi
+
+def short_most() -> int: ...
+def short_blocks(lanes: int) -> tuple[int, int]: ...
+def short_found(lanes: int) -> int: ...
+def short_ranks(
+    x: _Entries,
+    sign: float,
+    alpha: _Floats,
+    y: _Entries,
+    places: _Bytes | None,
+    left: _Bytes,
+    start: int,
+    stop: int,
+) -> None: ...
+def short_ranks_vjp(
+    x: _Entries,
+    sign: float,
+    alpha: _Floats,
+    places: _Bytes,
+    bar: _Entries,
+    x_bar: _Entries,
+    alpha_bar: _Floats,
+    left: _Bytes,
+    start: int,
+    stop: int,
+) -> None: ...
+def short_ranks_jvp(
+    x: _Entries,
+    sign: float,
+    alpha: _Floats,
+    places: _Bytes,
+    x_dot: _Entries,
+    alpha_dot: _Floats,
+    y_dot: _Entries,
+    left: _Bytes,
+    start: int,
+    stop: int,
+) -> None: ...
+def short_topk(
+    x: _Entries,
+    sign: float,
+    alpha: _Floats,
+    levels: _Floats,
+    logarithm: bool,
+    p: _Entries,
+    found: _Floats | None,
+    left: _Bytes,
+    start: int,
+    stop: int,
+) -> None: ...
+def short_topk_vjp(
+    x: _Entries,
+    sign: float,
+    alpha: _Floats,
+    found: _Floats,
+    logarithm: bool,
+    bar: _Entries,
+    x_bar: _Entries,
+    level_bar: _Floats,
+    alpha_bar: _Floats,
+    left: _Bytes,
+    start: int,
+    stop: int,
+) -> None: ...
+def short_topk_jvp(
+    x: _Entries,
+    sign: float,
+    alpha: _Floats,
+    found: _Floats,
+    logarithm: bool,
+    x_dot: _Entries,
+    level_dot: _Floats,
+    alpha_dot: _Floats,
+    p_dot: _Entries,
+    left: _Bytes,
+    start: int,
+    stop: int,
+) -> None: ...
+def short_sorts(
+    x: _Entries,
+    sign: float,
+    alpha: _Floats,
+    y: _Entries,
+    places: _Bytes | None,
+    left: _Bytes,
+    start: int,
+    stop: int,
+) -> None: ...
+def short_sorts_vjp(
+    x: _Entries,
+    sign: float,
+    alpha: _Floats,
+    places: _Bytes,
+    bar: _Entries,
+    x_bar: _Entries,
+    alpha_bar: _Floats,
+    left: _Bytes,
+    start: int,
+    stop: int,
+) -> None: ...
+def short_sorts_jvp(
+    x: _Entries,
+    sign: float,
+    alpha: _Floats,
+    places: _Bytes,
+    x_dot: _Entries,
+    alpha_dot: _Floats,
+    y_dot: _Entries,
+    left: _Bytes,
+    start: int,
+    stop: int,
+) -> None: ...
+def short_quantiles(
+    x: _Entries,
+    alpha: _Floats,
+    levels: _Floats,
+    few: int,
+    b: _Floats,
+    found: _Floats | None,
+    left: _Bytes,
+    start: int,
+    stop: int,
+) -> None: ...
+def short_quantiles_vjp(
+    x: _Entries,
+    alpha: _Floats,
+    found: _Floats,
+    few: int,
+    bar: _Floats,
+    x_bar: _Entries,
+    levels_bar: _Floats,
+    alpha_bar: _Floats,
+    left: _Bytes,
+    start: int,
+    stop: int,
+) -> None: ...
+def short_quantiles_jvp(
+    x: _Entries,
+    alpha: _Floats,
+    found: _Floats,
+    few: int,
+    x_dot: _Entries,
+    levels_dot: _Floats,
+    alpha_dot: _Floats,
+    b_dot: _Floats,
+    left: _Bytes,
+    start: int,
+    stop: int,
+) -> None: ...
+
 # kernels/entries.pxi
 
 def offsets(

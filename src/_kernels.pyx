@@ -8,6 +8,12 @@ Inputs are marked # IN and outputs # OUT.  Each call takes lanes start to stop, 
 threads can share the lanes of one array.
 """
 
+from cpython.buffer cimport (
+    PyBUF_C_CONTIGUOUS,
+    PyBUF_SIMPLE,
+    PyBuffer_Release,
+    PyObject_GetBuffer,
+)
 from cpython.pythread cimport (
     PyThread_acquire_lock,
     PyThread_allocate_lock,
@@ -76,6 +82,47 @@ cdef extern from "transport/plan.h" nogil:
                     const double*, const double*, const double*, double*, const double*,
                     const double*, double*) noexcept nogil
 
+cdef extern from "simd/short.h" nogil:
+    enum:
+        LAP_SHORT_BLOCK
+        LAP_SHORT_ROWS
+
+    ctypedef struct lap_short_lanes:
+        const void *x
+        int single, n
+        ptrdiff_t lanes
+        double sign
+        const double *alpha
+
+    ctypedef struct lap_short_table:
+        int most
+        void (*ranks)(const lap_short_lanes*, ptrdiff_t, ptrdiff_t, void*, unsigned char*,
+                      unsigned char*) noexcept nogil
+        void (*rank_products)(const lap_short_lanes*, ptrdiff_t, ptrdiff_t, const unsigned char*,
+                              const void*, const double*, void*, double*,
+                              unsigned char*) noexcept nogil
+        void (*topk)(const lap_short_lanes*, ptrdiff_t, ptrdiff_t, const double*, int, void*,
+                     double*, unsigned char*) noexcept nogil
+        void (*topk_pull)(const lap_short_lanes*, ptrdiff_t, ptrdiff_t, const double*, int,
+                          const void*, void*, double*, double*, unsigned char*) noexcept nogil
+        void (*topk_push)(const lap_short_lanes*, ptrdiff_t, ptrdiff_t, const double*, int,
+                          const void*, const double*, const double*, void*,
+                          unsigned char*) noexcept nogil
+        void (*sorts)(const lap_short_lanes*, ptrdiff_t, ptrdiff_t, void*, unsigned char*,
+                      unsigned char*) noexcept nogil
+        void (*sort_pull)(const lap_short_lanes*, ptrdiff_t, ptrdiff_t, const unsigned char*,
+                          const void*, void*, double*, unsigned char*) noexcept nogil
+        void (*sort_push)(const lap_short_lanes*, ptrdiff_t, ptrdiff_t, const unsigned char*,
+                          const void*, const double*, void*, unsigned char*) noexcept nogil
+        void (*quantiles)(const lap_short_lanes*, ptrdiff_t, ptrdiff_t, const double*, int,
+                          double*, double*, unsigned char*) noexcept nogil
+        void (*quantile_pull)(const lap_short_lanes*, ptrdiff_t, ptrdiff_t, const double*, int,
+                              const double*, void*, double*, double*,
+                              unsigned char*) noexcept nogil
+        void (*quantile_push)(const lap_short_lanes*, ptrdiff_t, ptrdiff_t, const double*, int,
+                              const void*, const double*, const double*, double*,
+                              unsigned char*) noexcept nogil
+
 cdef extern from "simd/loops.h" nogil:
     ctypedef struct lap_pair:
         double high, low
@@ -117,6 +164,8 @@ cdef extern from "simd/loops.h" nogil:
         void (*widths)(const double*, const double*, const double*, ptrdiff_t, double,
                        double*) noexcept nogil
         const lap_transport *transport
+
+        const lap_short_table *shorts
 
     const lap_table *lap_find_table(const char*)
     const char *lap_vendor()
@@ -227,6 +276,7 @@ include "kernels/thresholds.pxi"
 include "kernels/sorts.pxi"
 include "kernels/threads.pxi"
 include "kernels/selection.pxi"
+include "kernels/short.pxi"
 include "kernels/entries.pxi"
 include "kernels/permutation.pxi"
 include "kernels/product.pxi"

@@ -188,7 +188,7 @@ class Linearized:
         workers = None if call.workers is None else worker_count(call.workers)
         with quiet():
             self.rule = rule = rule_for(call.rule, workers, (), call.arguments(arrays))
-            self.value = rule.kernels.finish(rule.to_result(rule.linearize()), rule.dtype)
+            self.value = rule.kernels.finish(rule.to_result(rule.quiet_linearize()), rule.dtype)
 
     def jvp(self, tangents: Mapping[str, Array]) -> Any:
         """Return the tangent of the value for those of some parameters."""

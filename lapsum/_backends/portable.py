@@ -11,6 +11,7 @@ from typing import Any
 from . import formulas
 from .portable_permutation import PortablePermutation
 from .portable_selection import PortableSelection
+from .portable_short import PortableShort
 from .protocol import Kernels
 from .types import (
     Array,
@@ -30,7 +31,7 @@ from .types import (
 )
 
 
-class Portable(PortableSelection, PortablePermutation):
+class Portable(PortableSelection, PortablePermutation, PortableShort):
     """The kernels that are no primitives."""
 
     # ------------------------------------------------------------------------------------- lanes

@@ -26,6 +26,7 @@ from .types import (
     Products,
     Roots,
     Selected,
+    ShortOperator,
     SourceLanes,
     Table,
 )
@@ -497,6 +498,52 @@ class Permutation(Protocol):
         ...
 
 
+class ShortLanes(Protocol):
+    """An operator on short lanes, without weights: its values, and products with its derivatives.
+
+    `lanes` are its arguments by name but for "q", or copies if products are to follow.  Of each
+    result comes which lanes, (lanes,), are left to other kernels, and hold anything; None for none.
+    """
+
+    @property
+    def lanes(self) -> dict[str, Array]: ...
+    @property
+    def values(self) -> Array: ...
+    @property
+    def left(self) -> Flags | None: ...
+
+    def vjp(self, bar: Array) -> tuple[dict[str, Array], Flags | None]:
+        """Return the cotangents by name, that of "x" in float32 if it and `bar` are."""
+        ...
+
+    def jvp(self, tangents: Mapping[str, Array]) -> tuple[Array, Flags | None]:
+        """Return the tangent of the values."""
+        ...
+
+
+class Short(Protocol):
+    """Whole operators on lanes so short that several are done at once."""
+
+    def short_lanes(
+        self,
+        operator: ShortOperator,
+        x: Entries,
+        sign: float,
+        alpha: Floats,
+        levels: Floats | None,
+        keep: bool,
+        out: Array | None,
+    ) -> ShortLanes | None:
+        """Return the results of an operator on z = sign x; None where there is no such kernel.
+
+        `levels` are those of top-k, one a lane and infinite where it is the total, or, for
+        quantiles, shares of the total, (lanes, few).  Of sorts, x itself is sorted, in descending
+        order where the sign is -1.  Values like x are of its dtype, or in the memory of `out`;
+        products may follow if `keep`.
+        """
+        ...
+
+
 class Densities(Protocol):
     """Sums for densities that are tabulated."""
 
@@ -518,6 +565,6 @@ class Densities(Protocol):
 
 
 class Kernels(
-    Lanes, Order, Scans, Targets, Thresholds, Selection, Permutation, Densities, Protocol
+    Lanes, Order, Scans, Targets, Thresholds, Selection, Permutation, Short, Densities, Protocol
 ):
     """All that a backend offers."""

@@ -7,7 +7,7 @@ share.
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple, Protocol, TypeAlias, cast, overload
+from typing import Any, Literal, NamedTuple, Protocol, TypeAlias, cast, overload
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,6 +19,7 @@ Indices: TypeAlias = NDArray[np.intp]
 Flags: TypeAlias = NDArray[np.bool_]
 Pair: TypeAlias = tuple[Floats, Floats]
 DType: TypeAlias = np.dtype[Any]
+ShortOperator: TypeAlias = Literal["topk", "log_topk", "ranks", "sorts", "quantiles"]
 
 NEAR = 1e-12  # the least density alpha dS/db of a threshold whose softmax weights are quotients
 

@@ -85,6 +85,8 @@ def _described(value: Any, array: Array) -> str:
 
 def array_beside(kernels: Kernels, name: str, value: Any) -> Array:
     """Return `value` as an array of the library that `kernels` are for, if it is not another's."""
+    if type(value) is np.ndarray and value.dtype is _FLOAT64 and kernels.on_host:
+        return value
     theirs = kernels_for({name: value})
     number = isinstance(value, np.generic)
     if theirs.xp is not kernels.xp and hasattr(value, "__array__") and not number:

@@ -156,6 +156,8 @@ def check_k(
     without weights, are refused.
     """
     levels, bad = k, -1
+    if type(k) is np.ndarray and k.size == 1 and total is None and 0.0 <= k.item() < n:
+        return k
     if kernels.on_host:
         levels, bad = check_levels(k, total, n, allowance)
     elif total is None and not kernels.holds(arrays["k"]):

@@ -147,7 +147,7 @@ class Graph:
             for name, node in arguments.items()
         }
         rule = call_of(RULES[operator], self.workers, (), {**given, **options})
-        value = rule.linearize() if self.linearize else rule.value()
+        value = rule.quiet_linearize() if self.linearize else rule.quiet_value()
         self.rules.append(rule)
         names = tuple(arguments)
 

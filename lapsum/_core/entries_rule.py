@@ -9,13 +9,15 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Mapping
+from copy import copy
 from functools import cached_property
 from math import prod
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Self
 
 import numpy as np
 
-from .._backends.types import Array, Flags, Floats
+from .._backends.protocol import ShortLanes
+from .._backends.types import Array, Flags, Floats, ShortOperator
 from .arguments import arguments
 from .checks import (
     allowance_of,
@@ -91,6 +93,9 @@ class EntriesRule(Rule):
     nan_lanes: Flags | None = None
     muted: Flags | None = None
     absent: Flags | None = None
+    operator: ShortOperator | None = None  # what kernels for short lanes call it, if there are any
+    sign = 1.0
+    short: ShortLanes | None = None
     entries: AlongAxis
 
     def __init__(
@@ -174,6 +179,10 @@ class EntriesRule(Rule):
         (lanes,) = self.kernels.rescale(self.total, lanes)
         return lanes
 
+    def from_result(self, array: Array) -> Array:
+        """Undo `to_result`; float32 stays as it is where kernels read it."""
+        return self.result.pack(array) if self.short is None else self.result.pack_entries(array)
+
     def lanes_of_out(self, out: Array | None) -> Array | None:
         """Return where a result like x may be written: in `out`, in new lanes, or None for neither.
 
@@ -204,6 +213,70 @@ class EntriesRule(Rule):
     def _without_muted(self, lanes: Array) -> Array:
         return lanes if self.muted is None else self.kernels.xp.where(self.muted, 0.0, lanes)
 
+    # ------------------------------------------------------------------------------- short lanes
+
+    def quiet_value(self, out: Array | None = None) -> Array:
+        """Return the results, by kernels for short lanes where there are such."""
+        y = self._short_value(keep=False, out=out)
+        return super().quiet_value(out) if y is None else y
+
+    def quiet_linearize(self) -> Array:
+        """Return the same, and keep what derivatives need."""
+        y = self._short_value(keep=True, out=None)
+        return super().quiet_linearize() if y is None else y
+
+    def _short_value(self, keep: bool, out: Array | None) -> Array | None:
+        """Return the results by kernels for short lanes; what these leave goes the other way."""
+        if self.total is not None or self.operator is None:
+            return None
+        x, alpha, levels = self.lanes["x"], self.lanes["alpha"], self._levels_of_lanes()
+        short = self.kernels.short_lanes(self.operator, x, self.sign, alpha, levels, keep, out)
+        if short is None:
+            return None
+        if keep:
+            self.short, kept = short, short.lanes
+            self.lanes = {
+                name: kept[name] if name in kept else self.kernels.own(lanes)
+                for name, lanes in self.lanes.items()
+            }
+        if short.left is not None:
+            some = self.some_lanes(short.left)
+            with self.kernels.quiet():
+                short.values[short.left] = some.linearize()
+            if some.nan_lanes is not None:
+                self.nan_lanes = short.left.copy()
+                self.nan_lanes[short.left] = some.nan_lanes
+        return short.values
+
+    def _levels_of_lanes(self) -> Floats | None:
+        """Return the levels of thresholds, or shares of the total, as `short_lanes` takes them."""
+        return self.lanes.get("k")
+
+    def some_lanes(self, which: Flags) -> Self:
+        """Return the same call of some of the lanes, by kernels for lanes of any length."""
+        some = copy(self)
+        some.short = None
+        some.lanes = {name: lanes[which] for name, lanes in self.lanes.items()}
+        some.batch = (len(some.lanes["alpha"]),)
+        return some
+
+    def _short_jvp(self, short: ShortLanes, tangents: Tangents) -> Array:
+        tangent, left = short.jvp(tangents)
+        if left is not None:
+            some = self.some_lanes(left)
+            some.linearize()
+            tangent[left] = some._long_jvp({name: dot[left] for name, dot in tangents.items()})
+        return tangent
+
+    def _short_vjp(self, short: ShortLanes, bar: Array, wrt: frozenset[str]) -> dict[str, Array]:
+        bars, left = short.vjp(bar)
+        if left is not None:
+            some = self.some_lanes(left)
+            some.linearize()
+            for name, lanes in some._long_vjp(self.kernels.contiguous(bar[left]), wrt).items():
+                bars[name][left] = lanes
+        return bars
+
     # ------------------------------------------------------------------------------- derivatives
 
     def fused_jvp(self, tangents: Tangents) -> FusedTangent | None:
@@ -224,6 +297,11 @@ class EntriesRule(Rule):
 
     def jvp(self, tangents: Tangents) -> Array:
         """Return the tangent of the result: fused where that is right, else careful."""
+        if self.short is not None:
+            return self._short_jvp(self.short, tangents)
+        return self._long_jvp(tangents)
+
+    def _long_jvp(self, tangents: Tangents) -> Array:
         tangent = self._without_muted(self._joined_jvp(tangents))
         return with_nan(self.kernels, self.nan_lanes, tangent)
 
@@ -240,6 +318,11 @@ class EntriesRule(Rule):
 
     def vjp(self, bar: Array, wrt: frozenset[str]) -> dict[str, Array]:
         """Return the cotangents of the parameters: fused where that is right, else careful."""
+        if self.short is not None:
+            return self._short_vjp(self.short, bar, wrt)
+        return self._long_vjp(bar, wrt)
+
+    def _long_vjp(self, bar: Array, wrt: frozenset[str]) -> dict[str, Array]:
         bars = self._joined_vjp(self._without_muted(bar), wrt)
         if self.nan_lanes is None:
             return bars

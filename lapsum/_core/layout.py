@@ -191,6 +191,8 @@ class Reduced(Layout):
 
 
 def _reduced(array: Array, shape: Shape) -> Array:
+    if array.size == 1:
+        return array.reshape(shape)
     extra = array.ndim - len(shape)
     axes = tuple(range(extra)) + tuple(
         extra + i for i, n in enumerate(shape) if n == 1 and array.shape[extra + i] != 1

@@ -94,14 +94,14 @@ class Linearization:
         ValueError
             If the cotangent has not the value's shape, or `wrt` names no parameter.
         """
-        rule = self._rule
-        if wrt is None:
-            wanted = self.parameters
-        else:
+        rule, wanted = self._rule, self.parameters
+        if wrt is not None:
             wanted = (wrt,) if isinstance(wrt, str) or not isinstance(wrt, Iterable) else tuple(wrt)
-        for name in wanted:
-            if name not in self.parameters:
-                raise ValueError(f"`wrt` must name parameters of {self.parameters}, got {name!r}")
+            for name in wanted:
+                if name not in self.parameters:
+                    raise ValueError(
+                        f"`wrt` must name parameters of {self.parameters}, got {name!r}"
+                    )
         array = _checked(rule, "cotangent", cotangent, self._shape)
         with quiet():
             bars = rule.vjp(rule.from_result(array), frozenset(wanted)) if wanted else {}
@@ -251,15 +251,14 @@ def linearize(func: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Lineari
     if kwargs.pop("out", None) is not None:
         raise TypeError("linearize takes no `out`: a Linearization keeps its value")
     workers = kwargs.pop("workers", None)
-    with quiet():
-        try:
-            call = call_of(rule, workers, args, kwargs)
-        except TypeError:
-            wrong = unbound(func, args, kwargs)
-            if wrong is None:
-                raise
-            raise wrong from None
-        value = call.kernels.finish(call.to_result(call.linearize()), call.dtype)
+    try:
+        call = call_of(rule, workers, args, kwargs)
+    except TypeError:
+        wrong = unbound(func, args, kwargs)
+        if wrong is None:
+            raise
+        raise wrong from None
+    value = call.kernels.finish(call.to_result(call.quiet_linearize()), call.dtype)
     return Linearization(call.kernels.freeze(value), tuple(call.layouts), call, value.shape)
 
 

@@ -100,6 +100,11 @@ class Rule(ABC):
         self.lanes = {name: self.kernels.own(lanes) for name, lanes in self.lanes.items()}
         return self.value()
 
+    def quiet_linearize(self) -> Array:
+        """Return the same where nothing warns of floating-point events."""
+        with self.kernels.quiet():
+            return self.linearize()
+
     @abstractmethod
     def jvp(self, tangents: Tangents) -> Array:
         """Return the lanes of the result's tangent, for lanes of tangents of parameters."""

@@ -116,6 +116,6 @@ class LogSoftTopk(SoftTopk):
     """The rule of `log_soft_topk`."""
 
     general = GeneralLogTopk
-
+    operator = "log_topk"
     logarithm = True
     derivatives = LogTopkDerivatives

@@ -133,7 +133,11 @@ class SoftQuantile(QuantileRule):
     """The rule of `soft_quantile`."""
 
     general = GeneralQuantile
+    operator = "quantiles"
     selection: Selection | None = None
+
+    def _levels_of_lanes(self) -> Floats:
+        return self.q
 
     @cached_property
     def whole(self) -> Floats | float:

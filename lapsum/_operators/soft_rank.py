@@ -133,6 +133,7 @@ class SoftRank(EntriesRule):
     """The rule of `soft_rank`."""
 
     general = GeneralRank
+    operator = "ranks"
 
     def __init__(
         self,

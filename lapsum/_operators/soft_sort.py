@@ -118,6 +118,7 @@ class SoftSort(EntriesRule):
     """The rule of `soft_sort`."""
 
     general = GeneralSort
+    operator = "sorts"
 
     def __init__(
         self,
@@ -130,6 +131,7 @@ class SoftSort(EntriesRule):
     ) -> None:
         super().__init__(workers, {"x": x, "alpha": alpha}, axis=axis)
         self.descending = check_flag("descending", descending)
+        self.sign = -1.0 if self.descending else 1.0
 
     def value(self, out: Array | None = None) -> Array:
         """Return the sorted values, which need no order of the entries."""

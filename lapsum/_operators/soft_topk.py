@@ -6,7 +6,7 @@ from typing import Any
 
 from numpy.typing import ArrayLike, NDArray
 
-from .._backends.types import Array, Flags, Floats, all_in_lane, sum_in_lane
+from .._backends.types import Array, Flags, Floats, ShortOperator, all_in_lane, sum_in_lane
 from .._core.call import evaluate, operator, rule_of
 from .._core.checks import check_flag
 from .._core.entries_rule import EntriesRule, FusedCotangents, FusedTangent
@@ -140,7 +140,7 @@ class SoftTopk(EntriesRule):
     """The rule of `soft_topk`, and of its logarithm."""
 
     general = GeneralTopk
-
+    operator: ShortOperator | None = "topk"
     logarithm = False
     keeps_value = True
     derivatives = TopkDerivatives
@@ -173,8 +173,6 @@ class SoftTopk(EntriesRule):
     def value(self, out: Array | None = None) -> Array:
         """Return the probabilities, or their logarithms."""
         return topk_values(self.kernels, self._question(), self.logarithm, out)
-
-    quiet_value = value  # what arithmetic there is is compiled, or quiet by itself
 
     def linearize(self) -> Array:
         """Return the same, and keep the threshold."""

@@ -10,6 +10,7 @@
 #define LAPSUM_LOOPS_H
 
 #include "transport/plan.h"
+#include "short.h"
 
 #include <stddef.h>
 #include <stdint.h>
@@ -136,6 +137,7 @@ typedef struct {
     double (*logistic_entries)(const double *x, ptrdiff_t n, double sign, double anchor,
                                double rate, double u, double *p, double *slopes);
     const lap_transport *transport;
+    const lap_short_table *shorts;
 } lap_table;
 
 /* The table of a level, or NULL if the processor or this build lacks it; "" is the best there is. */

@@ -113,6 +113,13 @@ static inline vec v_polynomial(const double *c, vec x)
     return v_fma(x4, v_fma(x4, pair[4], next), first);
 }
 
+/* e^r = 1 + r + r^2 q(r) for |r| <= log(2)/2, with a near-minimax q. */
+static const double V_EXP[10] = {
+    0.5000000000000001, 0.16666666666666669, 0.04166666666662399, 0.008333333333330051,
+    0.0013888888917281794, 0.00019841269863105968, 2.480152119021773e-05,
+    2.7557268378684192e-06, 2.7620138719733994e-07, 2.5100424157005067e-08,
+};
+
 /* v_power: 2^n e^r or its half, with 0 outside m.  n = shifted - V_SHIFT is the exponent rounded, to
  * a sixteenth where there is a table, else to a whole number, and e^r is what that leaves. */
 #if defined(V_AVX512)
@@ -149,16 +156,10 @@ static inline vec v_power(mask m, int half, vec shifted, vec r)
 
 static inline vec v_power(mask m, int half, vec shifted, vec r)
 {
-    /* e^r = 1 + r + r^2 q(r) with a near-minimax q. */
-    static const double q[10] = {
-        0.5000000000000001, 0.16666666666666669, 0.04166666666662399, 0.008333333333330051,
-        0.0013888888917281794, 0.00019841269863105968, 2.480152119021773e-05,
-        2.7557268378684192e-06, 2.7620138719733994e-07, 2.5100424157005067e-08,
-    };
     /* Two factors: one would underflow before 2^n does.  Outside m they vanish, since subnormals
      * are slow. */
     const vec factor = V_FLOAT(v_shift_left(V_BITS(shifted) + (1023 + 512), 52) & m);
-    const vec e = v_fma(r * r, v_polynomial(q, r), r) + 1.0;
+    const vec e = v_fma(r * r, v_polynomial(V_EXP, r), r) + 1.0;
     return V_FLOAT(V_BITS(e * factor * v_all(half ? 0x1p-513 : 0x1p-512)) & m);
 }
 
@@ -204,6 +205,21 @@ static inline vec v_expm1(vec x)
         2.7519165148887356e-06, 2.6976056756491464e-07, 1.9949853357350822e-08,
     };
     return v_fma(x * x, v_polynomial(q, x), x);
+}
+
+/* f = e^-gap for gap >= 0, zero below e^-708, and d, which is f - 1 where f > V_NEAR and better known
+ * than that, else f: one polynomial for both. */
+#define V_NEAR 0.71
+
+static inline void v_decay(vec gap, vec *f, vec *d)
+{
+    const vec x = -gap, shifted = v_fma(x, v_all(V_LOG2E), v_all(0x1.8p52));
+    const vec n = shifted - v_all(0x1.8p52);
+    vec r = v_fma(n, v_all(-6.93147180369123816490e-01), x), p;
+    r = v_fma(n, v_all(-1.90821492927058770002e-10), r);
+    p = v_fma(r * r, v_polynomial(V_EXP, r), r);
+    *f = v_if(v_le(gap, v_all(708.0)), v_scale(p + 1.0, shifted), v_all(0.0));
+    *d = v_if(v_lt(v_all(V_NEAR), *f), p, *f); /* n = 0 there */
 }
 
 /* log x for positive normal x: absolute errors of about one unit of 1 + |log x|. */

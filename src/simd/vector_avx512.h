@@ -21,6 +21,7 @@ typedef __mmask8 mask;
 #define v_add_if(m, a, b) _mm512_mask_add_pd(a, m, a, b)
 #define v_sub_if(m, a, b) _mm512_mask_sub_pd(b, m, a, b) /* b elsewhere */
 #define v_min(a, b) _mm512_min_pd(a, b)
+#define v_max(a, b) _mm512_max_pd(a, b)
 #define v_abs(a) _mm512_abs_pd(a)
 #define v_minus_abs(a) _mm512_or_pd(a, v_all(-0.0))
 #define v_sqrt(a) _mm512_sqrt_pd(a)
@@ -45,6 +46,45 @@ static inline vec v_split(vec x, vec *e)
     __m512i field = _mm512_srai_epi64(bits, 52);
     *e = _mm512_cvtepi64_pd(field);
     return (vec)_mm512_sub_epi64((__m512i)x, _mm512_slli_epi64(field, 52));
+}
+
+/* a 2^n of normal results, with n = shifted - 0x1.8p52. */
+static inline vec v_scale(vec a, vec shifted)
+{
+    return _mm512_scalef_pd(a, shifted - v_all(0x1.8p52));
+}
+
+/* a, with whole numbers below `size`, a power of two, in place of its last bits, and these. */
+static inline vec v_tag(vec a, int64_t size, int64_t tag)
+{
+    const __m512i rest = _mm512_andnot_si512(_mm512_set1_epi64(size - 1), (__m512i)a);
+    return (vec)_mm512_or_si512(rest, _mm512_set1_epi64(tag));
+}
+
+static inline void v_tags(vec a, int64_t size, int64_t *tags)
+{
+    _mm512_storeu_si512(tags, _mm512_and_si512((__m512i)a, _mm512_set1_epi64(size - 1)));
+}
+
+/* LANES vectors as the rows of a matrix, whose columns they become. */
+static inline void v_transpose(vec *a)
+{
+    vec pairs[8], fours[8];
+    int i;
+    for (i = 0; i < 8; i += 2) {
+        pairs[i] = _mm512_unpacklo_pd(a[i], a[i + 1]);
+        pairs[i + 1] = _mm512_unpackhi_pd(a[i], a[i + 1]);
+    }
+    for (i = 0; i < 2; i++) {
+        fours[i] = _mm512_shuffle_f64x2(pairs[i], pairs[i + 2], 0x88);
+        fours[i + 2] = _mm512_shuffle_f64x2(pairs[i], pairs[i + 2], 0xdd);
+        fours[i + 4] = _mm512_shuffle_f64x2(pairs[i + 4], pairs[i + 6], 0x88);
+        fours[i + 6] = _mm512_shuffle_f64x2(pairs[i + 4], pairs[i + 6], 0xdd);
+    }
+    for (i = 0; i < 4; i++) {
+        a[i] = _mm512_shuffle_f64x2(fours[i], fours[i + 4], 0x88);
+        a[i + 4] = _mm512_shuffle_f64x2(fours[i], fours[i + 4], 0xdd);
+    }
 }
 
 /* The first n < LANES doubles at p, and fill. */

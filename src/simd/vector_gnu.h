@@ -123,7 +123,24 @@ static inline int v_count(mask m)
 
 static inline vec v_min(vec a, vec b)
 {
+#if defined(V_AVX2)
+    return _mm256_min_pd(a, b);
+#elif defined(V_SSE2)
+    return _mm_min_pd(a, b);
+#else
     return v_if(v_lt(a, b), a, b);
+#endif
+}
+
+static inline vec v_max(vec a, vec b)
+{
+#if defined(V_AVX2)
+    return _mm256_max_pd(a, b);
+#elif defined(V_SSE2)
+    return _mm_max_pd(a, b);
+#else
+    return v_if(v_lt(b, a), a, b);
+#endif
 }
 
 static inline vec v_abs(vec a)
@@ -176,11 +193,50 @@ static inline vec v_split(vec x, vec *e)
 
 static inline vec v_gather(const double *p, const int64_t *at, ptrdiff_t shift)
 {
+#if defined(V_AVX2)
+    p += shift;
+    return _mm256_setr_pd(p[at[0]], p[at[1]], p[at[2]], p[at[3]]);
+#else
     double each[LANES];
     int i;
     for (i = 0; i < LANES; i++)
         each[i] = p[at[i] + shift];
     return v_load(each);
+#endif
+}
+
+static inline vec v_scale(vec a, vec shifted)
+{
+    return a * V_FLOAT(v_shift_left(V_BITS(shifted) + 1023, 52));
+}
+
+static inline vec v_tag(vec a, int64_t size, int64_t tag)
+{
+    return V_FLOAT((V_BITS(a) & ~(size - 1)) | tag);
+}
+
+static inline void v_tags(vec a, int64_t size, int64_t *tags)
+{
+    const mask bits = V_BITS(a) & (size - 1);
+    memcpy(tags, &bits, sizeof(mask));
+}
+
+static inline void v_transpose(vec *a)
+{
+#if defined(V_AVX2)
+    const __m256d e = _mm256_unpacklo_pd(a[0], a[1]), f = _mm256_unpackhi_pd(a[0], a[1]);
+    const __m256d g = _mm256_unpacklo_pd(a[2], a[3]), h = _mm256_unpackhi_pd(a[2], a[3]);
+    a[0] = _mm256_permute2f128_pd(e, g, 0x20);
+    a[1] = _mm256_permute2f128_pd(f, h, 0x20);
+    a[2] = _mm256_permute2f128_pd(e, g, 0x31);
+    a[3] = _mm256_permute2f128_pd(f, h, 0x31);
+#elif LANES == 2
+    const vec first = {a[0][0], a[1][0]}, second = {a[0][1], a[1][1]};
+    a[0] = first;
+    a[1] = second;
+#else
+    (void)a;
+#endif
 }
 
 static inline vec v_places(const int64_t *at)

@@ -11,11 +11,14 @@ from .order import Order
 from .permutation import Permutation
 from .scans import Scans
 from .selection import Selection
+from .short import Short
 from .targets import Targets
 from .thresholds import Thresholds
 
 
-class Kernels(Densities, Permutation, Selection, Targets, Thresholds, Scans, Order, Portable):
+class Kernels(
+    Short, Densities, Permutation, Selection, Targets, Thresholds, Scans, Order, Portable
+):
     """The kernels, run by a number of threads; what is missing here is the portable one."""
 
 

@@ -1,0 +1,23 @@
+"""What a backend without kernels for short lanes answers."""
+
+from __future__ import annotations
+
+from .protocol import Kernels, ShortLanes
+from .types import Array, Entries, Floats, ShortOperator
+
+
+class PortableShort:
+    """Short lanes go the way of all others."""
+
+    def short_lanes(
+        self: Kernels,
+        operator: ShortOperator,
+        x: Entries,
+        sign: float,
+        alpha: Floats,
+        levels: Floats | None,
+        keep: bool,
+        out: Array | None,
+    ) -> ShortLanes | None:
+        """Return None: there are no such kernels."""
+        return None

@@ -1,0 +1,235 @@
+/* One level of the loops declared in short.h: the order of lanes and their sums. */
+#include "short.h"
+#include "laplace.h"
+#include "loops.h"
+#include "sums.h"
+#include "vector.h"
+
+#include <float.h>
+
+#define PASTE_(a, b) a##_##b
+#define PASTE(a, b) PASTE_(a, b)
+#define NAME(function) PASTE(function, LAP_LEVEL)
+
+/* Nodes of a lane fit into the nearest caches, and their places into bytes. */
+#define MOST (LANES == 8 ? 128 : 256)
+
+#include "short_rows.inc"
+
+/* ------------------------------------------------------------------------------ lanes to be left */
+
+INLINE void store_left(uint8_t *left, const block *b, mask bad)
+{
+    double each[LANES];
+    int l;
+    v_store(each, v_if(bad, v_all(1.0), v_all(0.0)));
+    for (l = 0; l < LANES && b->first + l < b->lanes; l++)
+        left[b->first + l] |= (uint8_t)each[l];
+}
+
+INLINE mask bad_scale(vec alpha)
+{
+    const mask good = v_and(v_le(v_all(LAP_SMALLEST), alpha), v_le(alpha, v_all(LAP_LARGEST)));
+    return v_neither(good, good);
+}
+
+INLINE mask finite(vec x)
+{
+    return v_lt(v_abs(x), v_all(INFINITY));
+}
+
+/* Which lanes have a NaN, finite entries so large that differences overflow, or such an alpha; they
+ * become ordinary ones. */
+INLINE mask set_bad_aside(vec *x, int n, vec *alpha)
+{
+    const vec zero = v_all(0.0);
+    mask bad = bad_scale(*alpha);
+    int m;
+    for (m = 0; m < n; m++) {
+        const vec size = v_abs(x[m]);
+        bad = v_or(bad, v_neither(v_lt(size, v_all(0x1p1022)), v_le(v_all(INFINITY), size)));
+    }
+    if (v_count(bad)) {
+        for (m = 0; m < n; m++)
+            x[m] = v_if(bad, zero, x[m]);
+        *alpha = v_if(bad, v_all(1.0), *alpha);
+    }
+    return bad;
+}
+
+/* Infinite entries do not move. */
+INLINE void clear_infinite(const vec *x, int n, vec *v)
+{
+    int m;
+    for (m = 0; m < n; m++)
+        v[m] = v_if(finite(x[m]), v[m], v_all(0.0));
+}
+
+/* Which lanes have values so large that differences of them could overflow, or NaN. */
+INLINE mask too_large(const vec *v, int n)
+{
+    const vec zero = v_all(0.0);
+    mask large = v_lt(zero, zero);
+    int m;
+    for (m = 0; m < n; m++)
+        large = v_or(large, v_not_less(v_abs(v[m]), v_all(0x1p900)));
+    return large;
+}
+
+/* ----------------------------------------------------------------------------------------- order */
+
+INLINE void exchange(vec *a, vec *b)
+{
+    const vec lower = v_min(*a, *b), upper = v_max(*a, *b);
+    *a = lower;
+    *b = upper;
+}
+
+/* Exchanges at distance d from i = from, from + by, ... below `to`. */
+INLINE void exchanges(vec *k, int from, int to, int by, int d)
+{
+    int i;
+    for (i = from; i < to; i += by)
+        exchange(k + i, k + i + d);
+}
+
+/* Batcher's merging network for any n (Knuth, volume 3, 5.2.2, algorithm M): exchanges at p places
+ * of every 2 p, in the order that makes the longer loops. */
+static void sort(vec *k, int n)
+{
+    int top = 1, p, q, r, d, i;
+    while (2 * top < n)
+        top *= 2;
+    for (p = top; p > 0; p /= 2) {
+        for (q = top, r = 0, d = p;; d = q - p, q /= 2, r = p) {
+            if (p == 1)
+                exchanges(k, r, n - d, 2, d);
+            else if (2 * p * p < n)
+                for (i = r; i < r + p; i++)
+                    exchanges(k, i, n - d, 2 * p, d);
+            else
+                for (i = r; i < n - d; i += 2 * p)
+                    exchanges(k, i, i + p < n - d ? i + p : n - d, 1, d);
+            if (q == p)
+                break;
+        }
+    }
+}
+
+INLINE double *slot(vec *a, int m, int l)
+{
+    return (double *)a + m * LANES + l;
+}
+
+/* Insertion, for a lane almost in order. */
+static void insert(vec *x, uint8_t *places, int n, int l)
+{
+    int m, k;
+    for (m = 1; m < n; m++) {
+        const double here = *slot(x, m, l);
+        const uint8_t place = places[m * LANES + l];
+        for (k = m; k > 0 && here < *slot(x, k - 1, l); k--) {
+            *slot(x, k, l) = *slot(x, k - 1, l);
+            places[k * LANES + l] = places[(k - 1) * LANES + l];
+        }
+        *slot(x, k, l) = here;
+        places[k * LANES + l] = place;
+    }
+}
+
+/* Entries x in ascending order, with their places: these are sorted along, in the last bits of the
+ * entries, and what differs in no other bits is put right. */
+INLINE void order(const vec *x, int n, vec *out, uint8_t *places)
+{
+    vec key[MOST];
+    mask wrong = v_lt(v_all(0.0), v_all(0.0));
+    int64_t size = 1, at[LANES];
+    int m, l;
+    while (size < n)
+        size *= 2;
+    for (m = 0; m < n; m++) { /* a tagged infinity would be NaN, and the tags of -0 descend */
+        const vec most = v_all(DBL_MAX), bounded = v_max(v_min(x[m], most), -most);
+        key[m] = v_tag(bounded + 0.0, size, m);
+    }
+    sort(key, n);
+    for (m = 0; m < n; m++) {
+        v_tags(key[m], size, at);
+        for (l = 0; l < LANES; l++) {
+            places[m * LANES + l] = (uint8_t)at[l];
+            at[l] = at[l] * LANES + l;
+        }
+        out[m] = v_gather((const double *)x, at, 0);
+        if (m > 0)
+            wrong = v_or(wrong, v_lt(out[m], out[m - 1]));
+    }
+    if (v_count(wrong))
+        for (l = 0; l < LANES; l++)
+            insert(out, places, n, l);
+}
+
+/* ---------------------------------------------------------------------------------- decaying sums */
+
+/* sum <- value + e^-gap sum; what rounding loses where gaps are small goes to low. */
+INLINE vec scan(pair *sum, vec value, vec f, vec d)
+{
+    const vec base = v_if(v_lt(v_all(V_NEAR), f), sum->high, v_all(0.0));
+    const vec high = v_fma(sum->high, f, value), more = v_fma(sum->high, d, value);
+    const vec part = high - base;
+    sum->low = v_fma(sum->low, f, (base - (high - part)) + (more - part));
+    sum->high = high;
+    return high + sum->low;
+}
+
+/* Sorted x[1..n], and all that the closed forms need of them: the gap before each, over alpha, with
+ * f and d as `v_decay` returns them, and the decaying sums of ones.  Nodes 0 and n + 1 are empty. */
+typedef struct {
+    vec x[MOST + 2], gap[MOST + 2], f[MOST + 2], d[MOST + 2], A[MOST + 2], B[MOST + 2];
+} nodes;
+
+INLINE void prepare(nodes *s, int n, vec alpha)
+{
+    const vec one = v_all(1.0), zero = v_all(0.0);
+    pair a = {one, zero}, b = a;
+    int m;
+    s->x[0] = s->x[1];
+    s->x[n + 1] = s->x[n];
+    s->f[1] = s->d[1] = s->f[n + 1] = s->d[n + 1] = zero;
+    s->gap[1] = s->gap[n + 1] = v_all(INFINITY);
+    for (m = 2; m <= n; m++) {
+        const vec gap = (s->x[m] - s->x[m - 1]) / alpha;
+        s->gap[m] = v_if(v_le(s->x[m], s->x[m - 1]), zero, gap); /* equal infinities are a tie */
+        v_decay(s->gap[m], &s->f[m], &s->d[m]);
+    }
+    s->A[0] = s->B[n + 1] = zero;
+    s->A[1] = s->B[n] = one;
+    for (m = 2; m <= n; m++) {
+        const int k = n + 1 - m;
+        s->A[m] = scan(&a, one, s->f[m], s->d[m]);
+        s->B[k] = scan(&b, one, s->f[k + 1], s->d[k + 1]);
+    }
+}
+
+/* What an infinite gap lets pass is nothing. */
+INLINE vec across(vec f, vec gap)
+{
+    return v_if(v_lt(v_all(0.0), f), gap, v_all(0.0));
+}
+
+/* Where slot l of node m[l] is, as an index for `v_gather`. */
+INLINE void places_of(vec m, int64_t *at)
+{
+    static const double SLOT[8] = {0.0, 1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 7.0};
+    const vec place = v_fma(m, v_all((double)LANES), v_load(SLOT));
+    v_tags(place + 0x1p52, (int64_t)1 << 52, at);
+}
+
+#include "short_ranks.inc"
+#include "short_topk.inc"
+#include "short_quantiles.inc"
+#include "short_sorts.inc"
+
+const lap_short_table NAME(lap_short_table) = {
+    MOST, NAME(short_ranks), NAME(rank_products), NAME(short_topk), NAME(topk_pull),
+    NAME(topk_push), NAME(short_sorts), NAME(sort_pull), NAME(sort_push),
+    NAME(short_quantiles), NAME(quantile_pull), NAME(quantile_push),
+};

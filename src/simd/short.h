@@ -1,0 +1,69 @@
+/* Whole operators on lanes so short that LANES of them are done at once, one in each slot of the
+ * vectors: entry m of all of them is one vector.
+ *
+ * Every step is elementwise, so a lane's result depends on nothing but the lane.  Lanes come in
+ * blocks, of which each call does those from start to stop.  `left` becomes 1 for lanes that are
+ * not for these loops, else it stays; their results are anything.  Entries, results and cotangents are
+ * floats where `single`.
+ */
+#ifndef LAPSUM_SHORT_H
+#define LAPSUM_SHORT_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#define LAP_SHORT_BLOCK 8 /* lanes: a multiple of LANES at every level */
+#define LAP_SHORT_ROWS 9  /* numbers that are kept of each threshold */
+
+typedef struct {
+    const void *x; /* (lanes, n), z = sign x */
+    int single, n;
+    ptrdiff_t lanes;
+    double sign;
+    const double *alpha;
+} lap_short_lanes;
+
+typedef struct {
+    int most; /* entries of a lane */
+    /* The ranks of z, and the places of the entries in ascending order, (lanes, n) in whole blocks;
+     * NULL if nobody needs them. */
+    void (*ranks)(const lap_short_lanes *s, ptrdiff_t start, ptrdiff_t stop, void *y,
+                  uint8_t *places, uint8_t *left);
+    /* With alpha_bar: the cotangents of x and alpha for that of the ranks, v.  With alpha_dot: the
+     * tangent for those of x, v, and of alpha. */
+    void (*rank_products)(const lap_short_lanes *s, ptrdiff_t start, ptrdiff_t stop,
+                          const uint8_t *places, const void *v, const double *alpha_dot, void *out,
+                          double *alpha_bar, uint8_t *left);
+    /* p = F((b - z)/alpha), or its logarithm, with S(b) = level; of each b, LAP_SHORT_ROWS numbers
+     * for the products, again in whole blocks. */
+    void (*topk)(const lap_short_lanes *s, ptrdiff_t start, ptrdiff_t stop, const double *levels,
+                 int logarithm, void *p, double *found, uint8_t *left);
+    void (*topk_pull)(const lap_short_lanes *s, ptrdiff_t start, ptrdiff_t stop,
+                      const double *found, int logarithm, const void *bar, void *x_bar,
+                      double *level_bar, double *alpha_bar, uint8_t *left);
+    void (*topk_push)(const lap_short_lanes *s, ptrdiff_t start, ptrdiff_t stop,
+                      const double *found, int logarithm, const void *x_dot,
+                      const double *level_dot, const double *alpha_dot, void *p_dot,
+                      uint8_t *left);
+    /* The roots of S at 1/2, 3/2, ..., in descending order where sign is -1; x itself is sorted. */
+    void (*sorts)(const lap_short_lanes *s, ptrdiff_t start, ptrdiff_t stop, void *y,
+                  uint8_t *places, uint8_t *left);
+    void (*sort_pull)(const lap_short_lanes *s, ptrdiff_t start, ptrdiff_t stop,
+                      const uint8_t *places, const void *bar, void *x_bar, double *alpha_bar,
+                      uint8_t *left);
+    void (*sort_push)(const lap_short_lanes *s, ptrdiff_t start, ptrdiff_t stop,
+                      const uint8_t *places, const void *x_dot, const double *alpha_dot,
+                      void *y_dot, uint8_t *left);
+    /* The roots b at few levels, (lanes, few), of each lane; `found` for each of them. */
+    void (*quantiles)(const lap_short_lanes *s, ptrdiff_t start, ptrdiff_t stop,
+                      const double *levels, int few, double *b, double *found, uint8_t *left);
+    void (*quantile_pull)(const lap_short_lanes *s, ptrdiff_t start, ptrdiff_t stop,
+                          const double *found, int few, const double *bar, void *x_bar,
+                          double *levels_bar, double *alpha_bar, uint8_t *left);
+    void (*quantile_push)(const lap_short_lanes *s, ptrdiff_t start, ptrdiff_t stop,
+                          const double *found, int few, const void *x_dot,
+                          const double *levels_dot, const double *alpha_dot, double *b_dot,
+                          uint8_t *left);
+} lap_short_table;
+
+#endif
