@@ -269,14 +269,16 @@ class _Problems:
     def _guess(self) -> Indices:
         """Return how many sources are left of the threshold if alpha is small."""
         before = self.s.before[0][self.lane]
-        return (before[:, 1:] < self.level[:, None]).sum(axis=-1).astype(np.intp)
+        found: Indices = np.asarray((before[:, 1:] < self.level[:, None]).sum(axis=-1))
+        return found
 
     # ---------------------------------------------------------------------------- which gap it is
 
     def _place(self, guess: Indices) -> Indices:
         """Return how many sources are left of each threshold."""
         s = self.s
-        low, high = self.first.copy(), self.first + self.count
+        low: Indices = self.first.copy()
+        high: Indices = self.first + self.count
         probe = np.clip(guess, low, high - 1)
         active = np.arange(len(low))
         for round_ in range(4 * 64):
