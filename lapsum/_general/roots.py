@@ -270,8 +270,8 @@ class _Problems:
     def _guess(self) -> Indices:
         """Return how many sources are left of the threshold if alpha is small."""
         before = self.s.before[0][self.lane]
-        places: Indices = (before[:, 1:] < self.level[:, None]).sum(axis=-1).astype(np.intp)
-        return places
+        found: Indices = np.asarray((before[:, 1:] < self.level[:, None]).sum(axis=-1))
+        return found
 
     # ---------------------------------------------------------------------------- which gap it is
 
@@ -279,7 +279,7 @@ class _Problems:
         """Return how many sources are left of each threshold."""
         s = self.s
         low: Indices = self.first.copy()
-        high = self.first + self.count
+        high: Indices = self.first + self.count
         probe = np.clip(guess, low, high - 1)
         active = np.arange(len(low))
         for round_ in range(4 * 64):

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
 from weakref import WeakKeyDictionary
 
 import numpy as np
 from numpy.polynomial import chebyshev, polynomial
-from numpy.typing import NDArray
 
 from .._backends.protocol import Kernels
 from .._backends.types import Floats, Pair, Table
@@ -51,7 +49,7 @@ def _tabulate(density: EvenDensity, kind: int) -> Table | None:
         return density.even_pdf(t) if kind == EVEN else t * density.even_pdf(t)
 
     with np.errstate(all="ignore"):
-        ends = np.asarray((2.0 ** np.arange(MOST_OCTAVES + 1) - 1.0) / unit, np.float64)
+        ends: Floats = (np.ldexp(1.0, np.arange(MOST_OCTAVES + 1)) - 1.0) / unit
         small = np.abs(function(ends)) * max(1.0, unit) < NEGLIGIBLE
         octaves = int(np.argmax(small[1:])) + 1 if small[1:].any() else MOST_OCTAVES
         for bits, good in ((4, GOOD), (5, GOOD), (6, GOOD), (6, FAIR)):
@@ -87,9 +85,10 @@ def _monomials() -> Floats:
     out = np.zeros((DEGREE + 1, DEGREE + 1))
     for m in range(DEGREE + 1):
         powers = chebyshev.cheb2poly([0.0] * m + [1.0])
-        total: NDArray[np.floating[Any]] = np.zeros(1)
+        total: Floats = np.zeros(1)
         for power, factor in enumerate(powers):
-            total = polynomial.polyadd(total, factor * polynomial.polypow([-1.0, 2.0], power))
+            step = factor * polynomial.polypow([-1.0, 2.0], power)
+            total = np.asarray(polynomial.polyadd(total, step), float)
         out[m, : len(total)] = total
     return out
 

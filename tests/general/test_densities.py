@@ -1,0 +1,252 @@
+"""Operators with any even density: theorems, limits, what is accepted, and long lanes."""
+
+import numpy as np
+import pytest
+from any_density import DENSITIES
+from scipy import stats
+from scipy.special import expit, ndtr
+
+import lapsum
+from lapsum._general import tables, topk
+
+every_density = pytest.mark.parametrize("density", DENSITIES.values(), ids=DENSITIES.keys())
+SCALES = [1e-3, 0.3, 1.0, 50.0]
+
+
+@every_density
+@pytest.mark.parametrize("alpha", SCALES)
+def test_ranks_keep_their_sum_and_their_range(density, alpha, rng):
+    # Theorem 3.2.
+    x = rng.normal(size=60)
+    y = lapsum.soft_rank(x, alpha, density=density)
+    np.testing.assert_allclose(y.sum(), 60 * 61 / 2, rtol=1e-14)
+    assert ((y >= 1.0) & (y <= 60.0)).all()
+    assert (np.diff(y[np.argsort(x)]) >= 0.0).all()
+
+
+@every_density
+@pytest.mark.parametrize("alpha", SCALES)
+def test_a_selection_adds_up_to_k(density, alpha, rng):
+    # Theorem 3.3.
+    x, c = rng.normal(size=40), rng.uniform(0.1, 2.0, 40)
+    for k in (0.01, 1.0, 17.3, 39.9):
+        p = lapsum.soft_topk(x, k, alpha, density=density)
+        assert ((p >= 0.0) & (p <= 1.0)).all()
+        assert (np.diff(p[np.argsort(x)]) >= 0.0).all()
+        np.testing.assert_allclose(p.sum(), k, rtol=1e-13)
+        p = lapsum.soft_topk(x, k * c.sum() / 40.0, alpha, weights=c, density=density)
+        np.testing.assert_allclose((c * p).sum(), k * c.sum() / 40.0, rtol=1e-13)
+
+
+@every_density
+@pytest.mark.parametrize("alpha", SCALES)
+def test_permutations_are_doubly_stochastic(density, alpha, rng):
+    # Theorem 3.6.
+    x = rng.normal(size=30)
+    P = lapsum.soft_permutation(x, alpha, density=density)
+    assert P.min() >= 0.0
+    np.testing.assert_allclose(P.sum(axis=0), 1.0, rtol=1e-13)
+    np.testing.assert_allclose(P.sum(axis=1), 1.0, rtol=1e-13)
+    v = rng.normal(size=30)
+    np.testing.assert_allclose(lapsum.soft_permute(x, v, alpha, density=density), P @ v, atol=1e-14)
+    back = lapsum.soft_permute(x, v, alpha, density=density, transpose=True)
+    np.testing.assert_allclose(back, P.T @ v, atol=1e-14)
+
+
+@pytest.mark.parametrize("density", ["logistic", "normal"])
+def test_the_hard_limit(density, rng):
+    x = rng.integers(0, 5, 40) * 1.0
+    ranks = lapsum.soft_rank(x, 1e-9, density=density)
+    np.testing.assert_array_equal(ranks, stats.rankdata(x, "average"))
+    x, q = rng.normal(size=20), np.linspace(0.05, 0.95, 19)
+    expected = np.quantile(x, q, method="averaged_inverted_cdf")
+    found = lapsum.soft_quantile(x, q, 1e-12, density=density)
+    np.testing.assert_allclose(found, expected, atol=1e-10)
+    np.testing.assert_allclose(lapsum.soft_sort(x, 1e-12, density=density), np.sort(x), atol=1e-11)
+    p = lapsum.soft_topk(x, 5, 1e-9, density=density)
+    np.testing.assert_array_equal(p, x >= np.sort(x)[15])
+
+
+@every_density
+def test_the_inverse_undoes_the_sum(density, rng):
+    r, c = rng.normal(size=30), rng.uniform(0.1, 1.0, 30)
+    x = rng.normal(size=9)
+    w = lapsum.cdf_sum(x, r, 0.4, weights=c, density=density)
+    np.testing.assert_allclose(
+        lapsum.cdf_sum_inv(w, r, 0.4, weights=c, density=density), x, rtol=1e-12, atol=1e-12
+    )
+
+
+@every_density
+@pytest.mark.parametrize("alpha", [5e-324, 1e-300, 1e-9, 1e9, 1e300, 1.7e308])
+def test_any_scale_ends_without_nan(density, alpha, rng):
+    x = np.array([0.3, -1.2, 0.3, 5.0, 1e-310, 1e300, -1e300])
+    for func, more in [
+        (lapsum.soft_rank, ()),
+        (lapsum.soft_sort, ()),
+        (lapsum.soft_topk, (2.5,)),
+        (lapsum.soft_topk, (3,)),
+        (lapsum.soft_quantile, ([0.1, 0.5],)),
+        (lapsum.soft_permutation, ()),
+    ]:
+        lin = lapsum.linearize(func, x, *more, alpha, density=density)
+        assert not np.isnan(lin.value).any()
+        assert not np.isnan(lin.vjp(np.ones(lin.value.shape))[0]).any()
+
+
+# ------------------------------------------------------------------------------ what is accepted
+
+
+@pytest.mark.parametrize(
+    ("frozen", "named"),
+    [
+        (stats.logistic(), "logistic"),
+        (stats.norm(), "normal"),
+        (stats.cauchy(), "cauchy"),
+        (stats.t(3), lapsum.StudentT(3)),
+        (lapsum.Density(expit, lambda t: expit(t) * expit(-t)), "logistic"),
+        (
+            lapsum.Density(ndtr, lambda t: np.exp(-t * t / 2) / np.sqrt(2 * np.pi), strip=np.inf),
+            "normal",
+        ),
+    ],
+    ids=["logistic", "norm", "cauchy", "t", "cdf and pdf", "with strip"],
+)
+def test_densities_of_one_s_own(frozen, named, rng):
+    x, bar = rng.normal(size=(2, 12))
+    for func, more in [
+        (lapsum.soft_rank, ()),
+        (lapsum.soft_sort, ()),
+        (lapsum.soft_topk, (3.5,)),
+        (lapsum.log_soft_topk, (3.5,)),
+        (lapsum.soft_permute, (x,)),
+    ]:
+        one = lapsum.linearize(func, x, *more, 0.3, density=frozen)
+        other = lapsum.linearize(func, x, *more, 0.3, density=named)
+        np.testing.assert_allclose(one.value, other.value, rtol=1e-12)
+        for a, b in zip(one.vjp(bar), other.vjp(bar), strict=True):
+            np.testing.assert_allclose(a, b, rtol=1e-10, atol=1e-12)
+
+
+def test_student_s_density_with_one_degree_is_cauchy_s(rng):
+    x = rng.normal(size=20)
+    for func, more in [(lapsum.soft_rank, ()), (lapsum.soft_topk, (3,)), (lapsum.soft_sort, ())]:
+        one = func(x, *more, 0.3, density=lapsum.StudentT(1))
+        np.testing.assert_allclose(one, func(x, *more, 0.3, density="cauchy"), rtol=1e-13)
+
+
+@pytest.mark.parametrize(
+    ("density", "error", "says"),
+    [
+        ("gauss", ValueError, "^`density` must be 'laplace', 'logistic', .* got 'gauss'$"),
+        (3, TypeError, "^`density` must be a name or have methods cdf and pdf, got int$"),
+        (None, TypeError, "^`density` must be a name"),
+        (stats.norm(1.0), ValueError, "^`density` must be symmetric about zero$"),
+        (stats.gumbel_r(), ValueError, "^`density` must be symmetric about zero$"),
+        (stats.uniform(-1, 2), ValueError, "^`density` must have a strictly increasing cdf$"),
+    ],
+    ids=["name", "number", "None", "shifted", "skew", "bounded"],
+)
+def test_what_is_no_density(density, error, says):
+    with pytest.raises(error, match=says):
+        lapsum.soft_rank([1.0, 2.0], 1.0, density=density)
+    with pytest.raises(error, match=says):
+        lapsum.linearize(lapsum.soft_topk, [1.0, 2.0], 1, 1.0, density=density)
+
+
+def test_the_constructors_refuse_what_is_no_density():
+    with pytest.raises(ValueError, match="^`df` must be positive and finite, got -1$"):
+        lapsum.StudentT(-1)
+    with pytest.raises(TypeError, match="^`df` must be a number, got list$"):
+        lapsum.StudentT([3.0])
+    with pytest.raises(TypeError, match="^`pdf` must be callable, got int$"):
+        lapsum.Density(ndtr, 1)
+    with pytest.raises(ValueError, match="^`density` must have a pdf that is the derivative"):
+        lapsum.Density(ndtr, lambda t: np.exp(-t * t))
+    with pytest.raises(ValueError, match="^`strip` must be positive, got 0$"):
+        lapsum.Density(expit, lambda t: expit(t) * expit(-t), strip=0)
+
+
+def test_operators_that_are_laplace_s_take_none():
+    for func, more in ((lapsum.lap_sum, ([2.0],)), (lapsum.soft_trimmed_mean, (0.1, 0.9))):
+        with pytest.raises(TypeError, match="unexpected keyword argument 'density'"):
+            lapsum.linearize(func, [1.0], *more, 1.0, density="logistic")
+
+
+def test_laplace_by_name_is_the_default(rng):
+    x, r = rng.normal(size=(2, 30))
+    for func, more in [(lapsum.soft_rank, ()), (lapsum.soft_topk, (3.5,)), (lapsum.soft_sort, ())]:
+        one = lapsum.linearize(func, x, *more, 0.3, density="laplace")
+        other = lapsum.linearize(func, x, *more, 0.3)
+        assert type(one._rule) is type(other._rule)
+        np.testing.assert_array_equal(one.value, other.value)
+    np.testing.assert_array_equal(lapsum.cdf_sum(x, r, 0.3), lapsum.lap_sum(x, r, 0.3))
+    w = [0.5, 7.0]
+    np.testing.assert_array_equal(lapsum.cdf_sum_inv(w, r, 0.3), lapsum.lap_sum_inv(w, r, 0.3))
+
+
+# ------------------------------------------------------------------------------------ long lanes
+
+
+@every_density
+@pytest.mark.parametrize("alpha", [1e-4, 0.02, 1.0, 100.0])
+def test_the_tree_agrees_with_direct_sums(density, alpha, rng, monkeypatch):
+    n = 1300
+    parts = rng.normal(size=n - 500), 1e-6 * rng.normal(size=400), rng.normal(size=100) ** 5
+    x = np.concatenate(parts)
+    x[3] = x[4]
+    weights, bar = rng.uniform(0.0, 2.0, n) * (rng.uniform(size=n) > 0.1), rng.normal(size=n)
+    for c in (None, weights):
+        found = []
+        for long in (1000, 10**9):
+            monkeypatch.setattr(tables, "LONG", long)
+            if long > n:
+                monkeypatch.setattr(tables, "table_of", lambda density, kind: None)
+            lin = lapsum.linearize(lapsum.soft_rank, x, alpha, weights=c, density=density)
+            dots = (bar, 1.0, *([] if c is None else [bar]))
+            found.append((lin.value, *lin.vjp(bar), lin.jvp(*dots)))
+            monkeypatch.undo()
+        np.testing.assert_allclose(found[0][0], found[1][0], rtol=64 * 2.0**-52)
+        for a, b in zip(found[0][1:], found[1][1:], strict=True):
+            # Cotangents of alpha are sums of n numbers, of both signs.
+            scale = max(np.abs(b).max(), 1e-3) * (1.0 if np.ndim(b) else 30.0)
+            np.testing.assert_allclose(a, b, rtol=0, atol=1e-12 * scale)
+
+
+@pytest.mark.parametrize("n", [9, 3000, 200_000])
+@pytest.mark.parametrize("largest", [True, False])
+def test_passes_over_the_entries_agree_with_sorting(n, largest, rng, monkeypatch):
+    x, bar, dot = rng.normal(size=(3, n))
+    for alpha, k in ((1.0, n / 3.0), (0.05, 2.5), (0.2, n - 1)):
+        for func in (lapsum.soft_topk, lapsum.log_soft_topk):
+            found = []
+            for without in (False, True):
+                if without:
+                    monkeypatch.setattr(topk.GeneralTopk, "fused", None)
+                lin = lapsum.linearize(func, x, k, alpha, largest=largest, density="logistic")
+                assert without or lin._rule.fused.solved.all()
+                found.append((lin.value, *lin.vjp(bar), lin.jvp(dot, 0.7, 1.3)))
+                monkeypatch.undo()
+            for a, b in zip(*found, strict=True):
+                np.testing.assert_allclose(a, b, rtol=1e-11, atol=1e-12 * np.abs(b).max())
+
+
+def test_the_lanes_of_a_batch_do_not_know_of_each_other(rng):
+    x = rng.normal(size=(6, 40))
+    x[1, 3], x[2, 5], x[4] = np.nan, np.inf, np.round(x[4]) * 1e6
+    for func, more in [(lapsum.soft_rank, ()), (lapsum.soft_topk, (3,)), (lapsum.soft_sort, ())]:
+        lin = lapsum.linearize(func, x, *more, 0.1, density="logistic")
+        (x_bar, *_) = lin.vjp(np.ones(x.shape))
+        for i, lane in enumerate(x):
+            one = lapsum.linearize(func, lane, *more, 0.1, density="logistic")
+            np.testing.assert_array_equal(lin.value[i], one.value)
+            np.testing.assert_array_equal(x_bar[i], one.vjp(np.ones(40))[0])
+
+
+@pytest.mark.parametrize("workers", [2, -1])
+def test_the_number_of_threads_changes_no_bit(workers, rng):
+    x = rng.normal(size=(4, 20_000))
+    for func, more in [(lapsum.soft_rank, ()), (lapsum.soft_topk, (30,))]:
+        expected = func(x, *more, 0.1, density="logistic")
+        found = func(x, *more, 0.1, density="logistic", workers=workers)
+        np.testing.assert_array_equal(found, expected)
