@@ -431,7 +431,7 @@ class SoftTopkSorted(Selection):
         x_bar = np.where(self.moving, x_bar, 0.0)
         bars = {
             "x": self.sign * x_bar,
-            "epsilon": -sum_in_lane(x_bar * self._away) / self.lanes["epsilon"],
+            "epsilon": -sum_in_lane(self.kernels.times(x_bar, self._away)) / self.lanes["epsilon"],
         }
         return {name: with_nan(self.kernels, self.nan_lanes, bars[name]) for name in wrt}
 
