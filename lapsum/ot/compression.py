@@ -2,7 +2,8 @@
 
 As a function of a point, the plan of a row or column changes at the scale of the square root of
 epsilon.  So the points of an interval of about that width may be replaced by the nodes of its Gauss
-quadrature, whose weights are positive: a transport of fewer points, whose plan is the same function.
+quadrature, whose weights are positive: a transport of fewer points, with a plan that is the same
+function.
 """
 
 from __future__ import annotations
@@ -74,11 +75,15 @@ class Compression:
         starts = np.flatnonzero(change).astype(np.intp)
         stops = np.append(starts[1:], len(self.at)).astype(np.intp)
         self.cells = Cells(starts, stops, self.lane[starts])
+        if of is None:  # lanes of which much is saved
+            sizes = np.where(stops - starts > _FEW, NODES, stops - starts)
+            nodes = np.bincount(self.cells.lanes, weights=sizes, minlength=self.lanes)
+            self.worth = 2 * nodes <= np.bincount(self.lane, minlength=self.lanes)
         self._find_nodes()
 
     def _find_nodes(self) -> None:
         starts, stops, lanes = self.cells
-        many = stops - starts > _FEW
+        many = (stops - starts > _FEW) & self.worth[lanes]
         self.full = Cells(starts[many], stops[many], lanes[many])
         kept = ~np.repeat(many, stops - starts)
         self.kept = np.flatnonzero(kept)
@@ -128,7 +133,8 @@ class Compression:
         most = np.maximum(np.maximum.reduceat(deviation, first), rise)
         width = self.at[stops - 1] - self.at[starts]
         pieces = np.ceil(width * most / (self.resolved * self.epsilon[lanes]))
-        pieces = np.where(stops - starts > _FEW, np.clip(pieces, 1.0, 8.0), 1.0)
+        splits = (stops - starts > _FEW) & self.worth[lanes]
+        pieces = np.where(splits, np.clip(pieces, 1.0, 8.0), 1.0)
         if (pieces <= 1.0).all():
             return False
         of = np.repeat(np.arange(len(starts)), stops - starts)
@@ -152,9 +158,14 @@ class Compression:
             self.t, *self.full[:2], self.t_nodes, self.barycentric, values[self.of_full]
         )
         distinct[self.kept] = values[self.of_kept]
-        return distinct[self.distinct_of_point]
+        points: Floats = distinct[self.distinct_of_point]
+        return points
 
 
-def is_long(points: Points) -> bool:
-    """Return whether lanes are worth compression."""
-    return len(points.starts) > 1 and bool(np.diff(points.starts).max() > LONG)
+def compressed(
+    kernels: Transport, points: Points, epsilon: Floats, resolved: float
+) -> Compression | None:
+    """Return the nodes of a measure, None unless its lanes are long."""
+    if len(points.starts) > 1 and np.diff(points.starts).max() > LONG:
+        return Compression(kernels, points, epsilon, resolved)
+    return None

@@ -81,8 +81,7 @@ def pull(coupling: Coupling, at_entries: bool, values: Floats, mean: Floats, bar
         a_bar = -found.mean_lambda.reshape(rows) - values * mean_by
         values_bar = -a * mean_by
     if c.column_nodes is not None:  # whoever fixed the targets asks for no cotangents of them
-        nothing = np.zeros(len(b))
-        found = found._replace(y_bar=nothing, lambda_=nothing)
+        found = found._replace(y_bar=np.zeros(len(b)), lambda_=np.zeros(len(b)))
     x_bar, y_bar = unit * found.x_bar.reshape(rows), unit * found.y_bar.reshape(columns)
     a_bar, b_bar = unit * a_bar, unit * found.lambda_.reshape(columns)
     if not c.entries_are_rows:
@@ -108,11 +107,10 @@ def push(coupling: Coupling, at_entries: bool, values: Floats, mean: Floats, dot
         over_columns = at_entries == c.entries_are_rows
         if over_columns:
             s, v = c.onto_columns(_flat(values)), None
-            value: Floats | None = _flat(mean)
+            value = _flat(mean)
         else:
             s, v = None, _flat(values)
-            _, value = c.kernels.products(c.plan, v=v)
-            assert value is not None
+            value = c.mean_at_columns(v)
         pushed = c.kernels.push(c.plan, _all_flat(rows), _all_flat(columns), s, v, value)
         out = (pushed if over_columns else c.from_columns(pushed)).reshape(shape)
     if dots.values is not None:

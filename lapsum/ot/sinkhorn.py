@@ -6,7 +6,7 @@ import numpy as np
 
 from .._backends.numpy.transport import Plan, Points, Transport
 from .._backends.types import Floats, Indices
-from .compression import INTERPOLATED, SUMMED, Compression, is_long
+from .compression import INTERPOLATED, SUMMED, Compression, compressed
 
 # Stands for a weight of zero where a plan divides by weights: what has it influences nothing else,
 # and its own quotients are the limit.
@@ -76,12 +76,10 @@ class Coupling:
     def _solve(self, targets_are_fixed: bool, resolved: float) -> None:
         """Find the plan, between nodes where lanes are long, and cells until these resolve it."""
         kernels, (rows, _, columns, _, _, rate) = self.kernels, self.plan
-        row_nodes = None
-        if is_long(rows):
-            some = rows._replace(weights=np.maximum(rows.weights, ABSENT))
-            row_nodes = Compression(kernels, some, self.epsilon, SUMMED)
-        if is_long(columns) and targets_are_fixed and self.entries_are_rows:
-            self.column_nodes = Compression(kernels, columns, self.epsilon, resolved)
+        some = rows._replace(weights=np.maximum(rows.weights, ABSENT))
+        row_nodes = compressed(kernels, some, self.epsilon, SUMMED)
+        if targets_are_fixed and self.entries_are_rows:
+            self.column_nodes = compressed(kernels, columns, self.epsilon, resolved)
         for _ in range(_MOST_ROUNDS):
             nodes = rows if row_nodes is None else row_nodes.nodes
             if self.column_nodes is not None:
@@ -92,7 +90,8 @@ class Coupling:
                 self.plan = plan._replace(rows=rows)
                 return
         raise RuntimeError(
-            f"the transport did not converge: its cells are not resolved after {_MOST_ROUNDS} rounds"
+            f"the transport did not converge: after {_MOST_ROUNDS} rounds of splitting, cells of its "
+            "points are still too wide"
         )
 
     def _refine(self, plan: Plan, row_nodes: Compression | None) -> bool:
@@ -183,9 +182,13 @@ class Coupling:
             mean, _ = self.kernels.products(self.plan, s=self.onto_columns(flat))
             assert mean is not None
             return mean
-        _, mean = self.kernels.products(self.plan, v=flat)
+        return self.from_columns(self.mean_at_columns(flat))
+
+    def mean_at_columns(self, values: Floats) -> Floats:
+        """Return the mean of flat values of the rows for each column of the plan."""
+        _, mean = self.kernels.products(self.plan, v=values)
         assert mean is not None
-        return self.from_columns(mean)
+        return mean
 
 
 def _points(at: Floats, weights: Floats) -> Points:

@@ -151,12 +151,12 @@ def test_ascending_and_descending_ranks_mirror(rng):
     down = ot.sinkhorn_rank(epsilon=0.05, descending=True, **arguments)
     np.testing.assert_allclose(up + down, arguments["weights"].sum() + 1.0)
     # The same problem, mirrored.
-    mirrored = dict(
-        x=-arguments["x"],
-        weights=arguments["weights"],
-        targets=1.0 - arguments["targets"][::-1],
-        target_weights=arguments["target_weights"][::-1],
-    )
+    mirrored = {
+        "x": -arguments["x"],
+        "weights": arguments["weights"],
+        "targets": 1.0 - arguments["targets"][::-1],
+        "target_weights": arguments["target_weights"][::-1],
+    }
     np.testing.assert_allclose(ot.sinkhorn_rank(epsilon=0.05, **mirrored), down, rtol=1e-13)
 
 
@@ -199,7 +199,7 @@ def test_ott_agrees(rng):
     soft_sort = pytest.importorskip("ott.tools.soft_sort", reason="OTT is not installed")
     jax.config.update("jax_enable_x64", True)
     x = rng.normal(size=15)
-    options = dict(epsilon=0.05, threshold=1e-14, max_iterations=10**6)
+    options = {"epsilon": 0.05, "threshold": 1e-14, "max_iterations": 10**6}
     np.testing.assert_allclose(ot.sinkhorn_sort(x, 0.05), soft_sort.sort(x, **options), atol=1e-10)
     theirs = np.asarray(soft_sort.quantile(x, q=np.array([0.3]), **options))
     np.testing.assert_allclose(ot.sinkhorn_quantile(x, [0.3], 0.05), theirs, atol=1e-10)
