@@ -90,8 +90,8 @@ class Coupling:
                 self.plan = plan._replace(rows=rows)
                 return
         raise RuntimeError(
-            f"the transport did not converge: after {_MOST_ROUNDS} rounds of splitting, cells of its "
-            "points are still too wide"
+            f"the transport did not converge: after {_MOST_ROUNDS} rounds of splitting, cells are "
+            "still too wide"
         )
 
     def _refine(self, plan: Plan, row_nodes: Compression | None) -> bool:

@@ -437,8 +437,11 @@ class SoftTopkSorted(Selection):
 
     def _centred(self, values: Floats) -> Floats:
         """Return values for entries and targets, minus their means over each entry."""
-        mean: Floats = (self.matrix * values).sum(axis=-1)
-        return values - mean[:, :, None]
+        mean: Floats = (self.matrix * values).sum(axis=-1)[:, :, None]
+        size: Floats = (self.matrix * np.abs(values)).sum(axis=-1)[:, :, None]
+        away = values - mean
+        # What rounding may have made is nothing, since the rate may be large.
+        return np.where(np.abs(away) <= 2.0**-50 * (np.abs(values) + size), 0.0, away)
 
     @property
     def _away(self) -> Floats:
