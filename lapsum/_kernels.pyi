@@ -840,3 +840,26 @@ def transport_push(
     start: int,
     stop: int,
 ) -> None: ...
+def transport_gauss(
+    t: _Floats,
+    w: _Floats,
+    cells: _Indices,
+    stops: _Indices,
+    scratch: _Floats,
+    diagonal: _Floats,
+    above: _Floats,
+    start: int,
+    stop: int,
+) -> None: ...
+def transport_interpolate(
+    t: _Floats,
+    cells: _Indices,
+    stops: _Indices,
+    nodes: _Floats,
+    weights: _Floats,
+    at_nodes: _Floats,
+    at_points: _Floats,
+    transposed: bool,
+    start: int,
+    stop: int,
+) -> None: ...

@@ -24,7 +24,7 @@ from cpython.pythread cimport (
 )
 from _thread import start_new_thread
 
-from libc.math cimport isfinite
+from libc.math cimport isfinite, sqrt
 from libc.stdint cimport int64_t, uint32_t, uint64_t
 from libc.stdlib cimport free, malloc
 from libc.string cimport memcpy, memset

@@ -58,20 +58,30 @@ def pull(coupling: Coupling, at_entries: bool, values: Floats, mean: Floats, bar
     rows, columns = shapes if c.entries_are_rows else shapes[::-1]
     a = c.plan.rows.weights.reshape(rows)
     unit = np.ones((1, 1))
+    b = c.columns.weights
     if at_entries == c.entries_are_rows:
-        found = c.kernels.pull(c.plan, _flat(-bar), _flat(values), None)
-        a_bar, values_bar = -found.mean_lambda.reshape(rows), -found.column_sums.reshape(columns)
+        found = c.kernels.pull(c.plan, _flat(-bar), c.onto_columns(_flat(values)), None)
+        a_bar = -found.mean_lambda.reshape(rows)
+        share = c.from_columns(found.column_sums / c.plan.columns.weights)
+        values_bar = -(b * share).reshape(columns)
     else:
         # A common offset changes nothing; differences of large values would overflow.
         unit = np.where(np.abs(values).max(axis=-1) > LARGE, 2.0**200, 1.0)[:, None]
         values, mean = values / unit, mean / unit
         centre = values[:, values.shape[1] // 2, None]
         values, mean = values - centre, mean - centre
-        by = -bar / c.plan.columns.weights.reshape(columns)
-        found = c.kernels.pull(c.plan, _flat(a * values), _flat(by), _flat(-by * mean))
+        by = -_flat(bar) / b
+        found = c.kernels.pull(
+            c.plan,
+            _flat(a * values),
+            c.onto_columns(by),
+            c.onto_columns(-by * _flat(mean)),
+        )
         mean_by = found.mean_c.reshape(rows)
         a_bar = -found.mean_lambda.reshape(rows) - values * mean_by
         values_bar = -a * mean_by
+    if c.column_nodes is not None:  # whoever fixed the targets asks for no cotangents of them
+        found = found._replace(y_bar=np.zeros(len(b)), lambda_=np.zeros(len(b)))
     x_bar, y_bar = unit * found.x_bar.reshape(rows), unit * found.y_bar.reshape(columns)
     a_bar, b_bar = unit * a_bar, unit * found.lambda_.reshape(columns)
     if not c.entries_are_rows:
@@ -95,14 +105,14 @@ def push(coupling: Coupling, at_entries: bool, values: Floats, mean: Floats, dot
     rows, columns = both if c.entries_are_rows else both[::-1]
     if any(dot is not None for dot in (*rows, *columns)):
         over_columns = at_entries == c.entries_are_rows
-        out = c.kernels.push(
-            c.plan,
-            _all_flat(rows),
-            _all_flat(columns),
-            _flat(values) if over_columns else None,
-            None if over_columns else _flat(values),
-            _flat(mean),
-        ).reshape(shape)
+        if over_columns:
+            s, v = c.onto_columns(_flat(values)), None
+            value = _flat(mean)
+        else:
+            s, v = None, _flat(values)
+            value = c.mean_at_columns(v)
+        pushed = c.kernels.push(c.plan, _all_flat(rows), _all_flat(columns), s, v, value)
+        out = (pushed if over_columns else c.from_columns(pushed)).reshape(shape)
     if dots.values is not None:
         product = c.mean_at_entries if at_entries else c.mean_at_targets
         out = out + product(dots.values)

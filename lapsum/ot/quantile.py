@@ -192,8 +192,8 @@ class SinkhornQuantile(Rule):
         q = self.q.reshape(-1)
         width = np.minimum(1.0 / max(self.n, 1), 2.0 * np.minimum(q, 1.0 - q))
         shares = np.stack([q - 0.5 * width, width, (1.0 - q) - 0.5 * width], axis=-1)
-        found: Floats = np.maximum(shares, 0.0)
-        return found
+        shares_of_targets: Floats = np.maximum(shares, 0.0)
+        return shares_of_targets
 
     @cached_property
     def shares_by_q(self) -> Floats:

@@ -200,7 +200,16 @@ class SinkhornRule(Rule):
         if targets is None:
             targets = evenly_spaced(self.m, prod(self.batch))
         a, b = self.entry_weights.shares, self.target_weights.shares
-        return Coupling(self.transport, self.squashed.z, a, targets, b, lanes["epsilon"])
+        return Coupling(
+            self.transport,
+            self.squashed.z,
+            a,
+            targets,
+            b,
+            lanes["epsilon"],
+            targets_are_fixed=not (lanes.keys() & {"targets", "target_weights"}),
+            at_entries=self.at_entries,
+        )
 
     @abstractmethod
     def carried(self) -> Floats:

@@ -6,10 +6,13 @@ import numpy as np
 
 from .._backends.numpy.transport import Plan, Points, Transport
 from .._backends.types import Floats, Indices
+from .compression import INTERPOLATED, SUMMED, Compression, compressed
 
 # Stands for a weight of zero where a plan divides by weights: what has it influences nothing else,
 # and its own quotients are the limit.
 ABSENT = 1e-150
+
+_MOST_ROUNDS = 12  # of splitting cells
 
 
 class Coupling:
@@ -23,6 +26,11 @@ class Coupling:
     targets, target_weights : array, shape (lanes, m)
         Finite, ascending; weights add up to one.
     epsilon : array, shape (lanes,)
+    targets_are_fixed : bool, optional
+        Whether no derivatives in targets and their weights will be asked for, so that long lanes of
+        them may be compressed.  Entries always may.
+    at_entries : bool, optional
+        Whether means are taken at entries alone.
 
     Notes
     -----
@@ -38,6 +46,9 @@ class Coupling:
         targets: Floats,
         target_weights: Floats,
         epsilon: Floats,
+        *,
+        targets_are_fixed: bool = False,
+        at_entries: bool = False,
     ) -> None:
         self.kernels = kernels
         self.epsilon = epsilon
@@ -54,11 +65,60 @@ class Coupling:
         if not self.entries_are_rows:
             rows, columns = columns, rows
         columns = columns._replace(weights=np.maximum(columns.weights, ABSENT))
+        self.columns = columns
+        self.column_nodes: Compression | None = None
         rate = np.minimum(2.0 / epsilon, 1e300)
-        edge, shift = (np.zeros(0), np.zeros(0))
+        nothing = np.zeros(0)
+        self.plan = Plan(rows, rows, columns, nothing, nothing, rate)
         if not self.empty:
-            edge, shift = kernels.solve(rows, columns, rate)
-        self.plan = Plan(rows, rows, columns, edge, shift, rate)
+            self._solve(targets_are_fixed, INTERPOLATED if not at_entries else SUMMED)
+
+    def _solve(self, targets_are_fixed: bool, resolved: float) -> None:
+        """Find the plan, between nodes where lanes are long, and cells until these resolve it."""
+        kernels, (rows, _, columns, _, _, rate) = self.kernels, self.plan
+        some = rows._replace(weights=np.maximum(rows.weights, ABSENT))
+        row_nodes = compressed(kernels, some, self.epsilon, SUMMED)
+        if targets_are_fixed and self.entries_are_rows:
+            self.column_nodes = compressed(kernels, columns, self.epsilon, resolved)
+        for _ in range(_MOST_ROUNDS):
+            nodes = rows if row_nodes is None else row_nodes.nodes
+            if self.column_nodes is not None:
+                columns = self.column_nodes.nodes
+            plan = Plan(nodes, nodes, columns, *kernels.solve(nodes, columns, rate), rate)
+            found = [c for c in (row_nodes, self.column_nodes) if c is not None]
+            if not found or not self._refine(plan, row_nodes):
+                self.plan = plan._replace(rows=rows)
+                return
+        raise RuntimeError(
+            f"the transport did not converge: after {_MOST_ROUNDS} rounds of splitting, cells are "
+            "still too wide"
+        )
+
+    def _refine(self, plan: Plan, row_nodes: Compression | None) -> bool:
+        """Split the cells that do not resolve a plan; return whether there were any."""
+        x, y = plan.nodes.at, plan.columns.at
+        mean_y, mean_x = self.kernels.products(plan, y, x)
+        square_y, square_x = self.kernels.products(plan, y * y, x * x)
+        split = False
+        for cells, mean, square in (
+            (row_nodes, mean_y, square_y),
+            (self.column_nodes, mean_x, square_x),
+        ):
+            if cells is not None and mean is not None and square is not None:
+                deviation = np.sqrt(np.maximum(square - mean * mean, 0.0))
+                split |= cells.refine(mean, deviation)
+        return split
+
+    def onto_columns(self, values: Floats) -> Floats:
+        """Return flat values of columns as the columns of the plan have them in sums."""
+        if self.column_nodes is None:
+            return values
+        weighed = self.column_nodes.onto_nodes(self.columns.weights * values)
+        return weighed / self.plan.columns.weights
+
+    def from_columns(self, values: Floats) -> Floats:
+        """Return a smooth function of columns, from its flat values at those of the plan."""
+        return values if self.column_nodes is None else self.column_nodes.at_points(values)
 
     def sort(self, values: Floats) -> Floats:
         """Return lanes of entries in ascending order."""
@@ -119,9 +179,14 @@ class Coupling:
     def _mean(self, values: Floats, at_rows: bool) -> Floats:
         flat = np.ascontiguousarray(values).reshape(-1)
         if at_rows:
-            mean, _ = self.kernels.products(self.plan, s=flat)
-        else:
-            _, mean = self.kernels.products(self.plan, v=flat)
+            mean, _ = self.kernels.products(self.plan, s=self.onto_columns(flat))
+            assert mean is not None
+            return mean
+        return self.from_columns(self.mean_at_columns(flat))
+
+    def mean_at_columns(self, values: Floats) -> Floats:
+        """Return the mean of flat values of the rows for each column of the plan."""
+        _, mean = self.kernels.products(self.plan, v=values)
         assert mean is not None
         return mean
 

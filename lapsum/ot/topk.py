@@ -432,14 +432,17 @@ class SoftTopkSorted(Selection):
         x_bar = np.where(self.moving, x_bar, 0.0)
         bars = {
             "x": self.sign * x_bar,
-            "epsilon": -sum_in_lane(x_bar * self._away) / self.lanes["epsilon"],
+            "epsilon": -sum_in_lane(self.kernels.times(x_bar, self._away)) / self.lanes["epsilon"],
         }
         return {name: with_nan(self.kernels, self.nan_lanes, bars[name]) for name in wrt}
 
     def _centred(self, values: Floats) -> Floats:
         """Return values for entries and targets, minus their means over each entry."""
-        mean: Floats = (self.matrix * values).sum(axis=-1)
-        return values - mean[:, :, None]
+        mean: Floats = (self.matrix * values).sum(axis=-1)[:, :, None]
+        size: Floats = (self.matrix * np.abs(values)).sum(axis=-1)[:, :, None]
+        away = values - mean
+        # What rounding may have made is nothing, since the rate may be large.
+        return np.where(np.abs(away) <= 2.0**-50 * (np.abs(values) + size), 0.0, away)
 
     @property
     def _away(self) -> Floats:

@@ -239,3 +239,94 @@ def transport_push(
                 _into(over_columns_dot, i), _from(v, i), _from(over_rows, j),
                 _into(over_rows_dot, j),
             )
+
+
+# Cells of points, which few nodes stand for: those of Gauss quadrature.
+
+def transport_gauss(
+    const double[::1] t,                # IN  points, ascending, between -1 and 1 in each cell
+    const double[::1] w,                # IN  positive weights
+    const Py_ssize_t[::1] cells,        # IN  starts of cells, with more points than nodes
+    const Py_ssize_t[::1] stops,        # IN  their ends
+    double[:, ::1] scratch,             # two as long as the points
+    double[:, ::1] diagonal,            # OUT (cells, nodes) of their Jacobi matrices
+    double[:, ::1] above,               # OUT the squares beside it; first the mass
+    Py_ssize_t start, Py_ssize_t stop,
+):
+    """The recurrence of the polynomials that are orthogonal over a cell, by Stieltjes."""
+    cdef Py_ssize_t c, i, k, nodes = diagonal.shape[1]
+    cdef double mass, lost, part, total, centre, before, size
+    with nogil:
+        for c in range(start, stop):
+            mass = lost = 0.0
+            for i in range(cells[c], stops[c]):
+                _add_to(&mass, &lost, w[i])
+            above[c, 0] = mass
+            for i in range(cells[c], stops[c]):
+                scratch[0, i], scratch[1, i] = 0.0, 1.0 / sqrt(mass)
+            before = 0.0
+            for k in range(nodes):
+                centre = lost = 0.0
+                for i in range(cells[c], stops[c]):
+                    _add_to(&centre, &lost, w[i] * scratch[1, i] * scratch[1, i] * t[i])
+                diagonal[c, k] = centre
+                if k + 1 == nodes:
+                    break
+                size = lost = 0.0
+                for i in range(cells[c], stops[c]):
+                    part = (t[i] - centre) * scratch[1, i] - before * scratch[0, i]
+                    scratch[0, i], scratch[1, i] = scratch[1, i], part
+                    _add_to(&size, &lost, w[i] * part * part)
+                above[c, k + 1], before = size, sqrt(size)
+                for i in range(cells[c], stops[c]):
+                    scratch[1, i] = scratch[1, i] / before if before > 0.0 else 0.0
+
+
+cdef inline void _add_to(double *total, double *lost, double part) noexcept nogil:
+    cdef double due = part - lost[0], new = total[0] + due
+    lost[0] = (new - total[0]) - due
+    total[0] = new
+
+
+def transport_interpolate(
+    const double[::1] t,                # IN  points
+    const Py_ssize_t[::1] cells,        # IN  starts of cells
+    const Py_ssize_t[::1] stops,        # IN
+    const double[:, ::1] nodes,         # IN  (cells, nodes)
+    const double[:, ::1] weights,       # IN  barycentric
+    double[:, ::1] at_nodes,            # IN, or OUT if transposed
+    double[::1] at_points,              # OUT, or IN if transposed
+    bint transposed,
+    Py_ssize_t start, Py_ssize_t stop,
+):
+    """The polynomial through values at the nodes of each cell, at the points; or the transpose."""
+    cdef Py_ssize_t c, i, k, hit, count = nodes.shape[1]
+    cdef double row[64]
+    cdef double total, value
+    with nogil:
+        for c in range(start, stop):
+            if transposed:
+                for k in range(count):
+                    at_nodes[c, k] = 0.0
+            for i in range(cells[c], stops[c]):
+                total, hit = 0.0, -1
+                for k in range(count):
+                    value = t[i] - nodes[c, k]
+                    if value == 0.0:
+                        hit = k
+                    row[k] = weights[c, k] / value
+                    total += row[k]
+                if hit >= 0:
+                    if transposed:
+                        at_nodes[c, hit] += at_points[i]
+                    else:
+                        at_points[i] = at_nodes[c, hit]
+                elif transposed:
+                    value = at_points[i] / total
+                    for k in range(count):
+                        at_nodes[c, k] += row[k] * value
+                else:
+                    value = 0.0
+                    for k in range(count):
+                        value += row[k] * at_nodes[c, k]
+                    at_points[i] = value / total

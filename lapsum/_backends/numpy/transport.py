@@ -190,6 +190,49 @@ class Transport(Threads):
         _check(status)
         return out
 
+    def gauss(
+        self, t: Floats, weights: Floats, starts: Indices, stops: Indices, nodes: int
+    ) -> tuple[Floats, Floats]:
+        """Return the diagonals of the Jacobi matrices of cells, and the squares beside these."""
+        cells = len(starts)
+        diagonal, above = np.empty((cells, nodes)), np.empty((cells, nodes))
+        scratch = np.empty((2, len(t)))
+        work = cells, len(t)
+        self._run(
+            _kernels.transport_gauss, work, t, weights, starts, stops, scratch, diagonal, above
+        )
+        return diagonal, above
+
+    def interpolate(
+        self,
+        t: Floats,
+        starts: Indices,
+        stops: Indices,
+        nodes: Floats,
+        barycentric: Floats,
+        values: Floats,
+    ) -> Floats:
+        """Return, at the points of cells, the polynomials through values at their nodes."""
+        out, work = np.empty(len(t)), (len(starts), len(t))
+        cells = t, starts, stops, nodes, barycentric, values, out, False
+        self._run(_kernels.transport_interpolate, work, *cells)
+        return out
+
+    def interpolate_transpose(
+        self,
+        t: Floats,
+        starts: Indices,
+        stops: Indices,
+        nodes: Floats,
+        barycentric: Floats,
+        values: Floats,
+    ) -> Floats:
+        """Apply the transpose of `interpolate`."""
+        out, work = np.empty(nodes.shape), (len(starts), len(t))
+        cells = t, starts, stops, nodes, barycentric, out, values, True
+        self._run(_kernels.transport_interpolate, work, *cells)
+        return out
+
     @staticmethod
     def _plan(plan: Plan, rows: Points) -> tuple[Floats | Indices, ...]:
         columns = plan.columns

@@ -1,0 +1,107 @@
+"""Long lanes: nodes in place of points change nothing."""
+
+import numpy as np
+import pytest
+
+import lapsum
+from lapsum import ot
+from lapsum.ot import compression
+
+KINDS = {
+    "normal": lambda rng, n: rng.normal(size=n),
+    "clustered": lambda rng, n: np.r_[
+        0.2 + 1e-4 * rng.normal(size=n // 2), 0.9 + 0.05 * rng.normal(size=n - n // 2)
+    ],
+    "ties": lambda rng, n: rng.integers(0, 6, n) / 5.0,
+    "nearly tied": lambda rng, n: rng.integers(0, 4, n) / 3.0 + 1e-9 * rng.normal(size=n),
+    "lognormal": lambda rng, n: np.exp(2.0 * rng.normal(size=n)),
+    "gap": lambda rng, n: np.r_[rng.uniform(0, 0.1, n // 2), rng.uniform(0.9, 1.0, n - n // 2)],
+    "cauchy": lambda rng, n: rng.standard_cauchy(n),
+}
+
+
+def results(func, x, epsilon, weights, squash):
+    lin = lapsum.linearize(func, x, epsilon, weights=weights, squash=squash)
+    rng = np.random.default_rng(1)
+    bars = lin.vjp(rng.normal(size=lin.value.shape))
+    tangent = lin.jvp(*(rng.normal(size=np.shape(bar)) for bar in bars))
+    nodes = lin._rule.coupling.plan
+    return lin.value, [*bars, tangent], (len(nodes.nodes.at), len(nodes.columns.at))
+
+
+@pytest.mark.parametrize("squash", ["logistic", None])
+@pytest.mark.parametrize("kind", list(KINDS))
+@pytest.mark.parametrize("epsilon", [1.0, 0.05, 3e-3])
+@pytest.mark.parametrize("name", ["rank", "sort"])
+def test_nodes_stand_for_points(name, kind, epsilon, squash, rng, monkeypatch):
+    n = 300
+    func, x = getattr(ot, f"sinkhorn_{name}"), KINDS[kind](rng, n)
+    if squash is None:
+        x = (x - x.min()) / np.ptp(x)
+    weights = rng.uniform(0.2, 2.0, n)
+    value, derivatives, nodes = results(func, x, epsilon, weights, squash)
+    monkeypatch.setattr(compression, "LONG", 10**9)
+    exact, exact_derivatives, points = results(func, x, epsilon, weights, squash)
+    assert points == (n, n)
+    assert nodes != points or epsilon < 0.01
+    scale = weights.sum() if name == "rank" else np.abs(x).max()
+    assert np.abs(value - exact).max() <= 1e-13 * scale
+    for got, expected in zip(derivatives, exact_derivatives, strict=True):
+        assert np.abs(got - expected).max() <= 1e-10 * np.abs(expected).max()
+
+
+def test_long_lanes_are_what_each_gives_alone(rng):
+    x = np.stack([KINDS[kind](rng, 250) for kind in KINDS])
+    for func in (ot.sinkhorn_rank, ot.sinkhorn_sort):
+        together = lapsum.linearize(func, x, 0.02)
+        bar = rng.normal(size=x.shape)
+        (bars,) = together.vjp(bar, wrt="x")[:1]
+        for i, lane in enumerate(x):
+            alone = lapsum.linearize(func, lane, 0.02)
+            np.testing.assert_array_equal(together.value[i], alone.value)
+            np.testing.assert_array_equal(bars[i], alone.vjp(bar[i])[0])
+        np.testing.assert_array_equal(func(x, 0.02, workers=2), together.value)
+
+
+def test_values_of_targets_in_long_lanes(rng, monkeypatch):
+    x, v = rng.normal(size=300), rng.normal(size=300)
+    lin = lapsum.linearize(ot.sinkhorn_permute, x, v, 0.05, transpose=True)
+    bars = lin.vjp(v)
+    monkeypatch.setattr(compression, "LONG", 10**9)
+    exact = lapsum.linearize(ot.sinkhorn_permute, x, v, 0.05, transpose=True)
+    np.testing.assert_allclose(lin.value, exact.value, rtol=0, atol=1e-13)
+    for got, expected in zip(bars, exact.vjp(v), strict=True):
+        np.testing.assert_allclose(got, expected, rtol=0, atol=1e-12 * np.abs(expected).max())
+
+
+@pytest.mark.parametrize("epsilon", [0.1, 1e-3])
+def test_a_hundred_thousand_entries(epsilon, rng):
+    n = 10**5
+    x = rng.normal(size=n)
+    lin = lapsum.linearize(ot.sinkhorn_rank, x, epsilon)
+    assert lin.value.sum() == pytest.approx(n * (n + 1) / 2, rel=1e-14)
+    order = np.argsort(x)
+    assert (np.diff(lin.value[order]) >= -1e-9).all()
+    # A common shift, or factor, of x changes nothing.
+    x_bar, epsilon_bar = lin.vjp(np.sin(x))
+    assert abs(x_bar.sum()) <= 1e-12 * np.abs(x_bar).sum()
+    assert abs(x_bar @ x) <= 1e-12 * np.abs(x_bar * x).sum()
+    assert np.isfinite(epsilon_bar)
+
+
+def test_entries_without_weight_in_long_lanes(rng):
+    x, weights = rng.normal(size=400), np.ones(400)
+    weights[::2] = 0.0
+    ranks = ot.sinkhorn_rank(x, 0.05, weights=weights, targets=np.linspace(0.0, 1.0, 50))
+    present = ot.sinkhorn_rank(x[1::2], 0.05, targets=np.linspace(0.0, 1.0, 50))
+    np.testing.assert_allclose(ranks[1::2], present, rtol=1e-12)
+    assert np.isfinite(ranks).all()
+    skewed = rng.uniform(size=400) ** 60
+    P = ot.SinkhornPlan(x, 0.05, weights=skewed)
+    np.testing.assert_allclose(P @ np.ones(400), P.marginals[0], rtol=1e-13)
+
+
+def test_a_plan_too_large_says_so(rng):
+    n = 20_000
+    with pytest.raises(MemoryError, match="more than 1 GiB"):
+        ot.sinkhorn_rank(rng.normal(size=n), 1.0, targets=np.linspace(0.0, 1.0, n))
