@@ -169,10 +169,8 @@ def check_k(
             most = f"the total weight {total[bad].item()!r}"
         hint, alpha = "", arrays.get("alpha")
         given = k[bad].item()
-        whole = (
-            isinstance(alpha, np.ndarray) and alpha.size == 1 and alpha.item() in range(1, n + 1)
-        )
-        if whole and not float(given).is_integer():
+        scale = alpha.item() if isinstance(alpha, np.ndarray) and alpha.size == 1 else 0
+        if scale in range(1, n + 1):
             hint = "; perhaps it was swapped with `alpha`: the order is (x, k, alpha)"
         raise ValueError(f"`k` must lie between 0 and {most}, got {given!r}{hint}")
     return levels

@@ -81,7 +81,7 @@ class EntriesRule(Rule):
     allowance : float
         By which part of itself k may exceed the total weight.
     absent : array of bool, shape (lanes, n), or None
-        Entries of no weight, if there are weights.
+        Entries of no weight, if there are weights on the host.
     nan_lanes : array of bool, shape (lanes,), or None
         Lanes that are NaN since they hold one; None for none.  Known with the value.
     muted : array of bool, shape (lanes, n), or None
@@ -125,7 +125,8 @@ class EntriesRule(Rule):
         arrays["x"] = self.entries_of(x, arrays["alpha"])
         self.lanes = lanes = pack_all(kernels, layouts, arrays, entries=("x",))
         if weights is not None:
-            self.absent = lanes["weights"] == 0.0
+            if kernels.on_host:
+                self.absent = lanes["weights"] == 0.0
             self.total = kernels.totals(lanes["weights"])
             check_total(self.total)
         if "q" in arrays:

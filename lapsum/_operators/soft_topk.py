@@ -184,17 +184,17 @@ class SoftTopk(EntriesRule):
         self.nan_lanes = self.b.invalid
         self.muted = self.b.muted
         self.alpha = kernels.own(lanes["alpha"])
+        k = lanes["k"]
         del lanes["x"], lanes["k"], lanes["alpha"]
         self.careful = self.derivatives(kernels, self.b, self.sign, self.alpha, self.weights, p)
         if self.absent is not None:
-            self._mute_rates(self.absent)
+            ends = (k == 0.0) | kernels.xp.isinf(k)  # where all of the others, or none, are chosen
+            if ends.any():
+                self._mute_rates(self.absent & ends[:, None])
         return p
 
     def _mute_rates(self, absent: Flags) -> None:
-        """Count absent entries as muted where the level changes their results at no finite rate.
-
-        That is so if all of them, or nothing, are chosen of the others.
-        """
+        """Count absent entries as muted where the level changes their results at no finite rate."""
         kernels = self.kernels
         rates = self._joined_jvp({"k": kernels.xp.ones(self.count)})
         muted = absent & ~kernels.xp.isfinite(rates)

@@ -222,7 +222,7 @@ def test_a_sum_of_weights_is_a_k(func, rng):
 
 
 def test_a_likely_swap_is_named():
-    with pytest.raises(ValueError, match=r"the order is \(x, k, alpha\)$"):
+    with pytest.raises(ValueError, match=r"swapped with `alpha`: the order is \(x, k, alpha\)$"):
         lapsum.soft_topk([3.0, 1.0, 2.0], 50.0, 2)
 
 
