@@ -224,13 +224,13 @@ class EntriesRule(Rule):
                 name: kept[name] if name in kept else self.kernels.own(lanes)
                 for name, lanes in self.lanes.items()
             }
+        self.nan_lanes = short.nan
+        if short.nan is not None:
+            short.values[short.nan] = self.kernels.xp.nan
         if short.left is not None:
             others = self.some_lanes(short.left)
             with self.kernels.quiet():
                 short.values[short.left] = others.linearize() if keep else others.value()
-            if others.nan_lanes is not None:
-                self.nan_lanes = short.left.copy()
-                self.nan_lanes[short.left] = others.nan_lanes
             self.others = others
         return short.values
 
@@ -259,7 +259,7 @@ class EntriesRule(Rule):
         if left is not None:
             dots = {name: dot[left] for name, dot in tangents.items()}
             tangent[left] = self._left(short, left)._long_jvp(dots)
-        return tangent
+        return with_nan(self.kernels, self.nan_lanes, tangent)
 
     def _short_vjp(self, short: ShortLanes, bar: Array, wrt: frozenset[str]) -> dict[str, Array]:
         bars, left = short.vjp(bar)
@@ -267,7 +267,7 @@ class EntriesRule(Rule):
             others, rest = self._left(short, left), self.kernels.contiguous(bar[left])
             for name, lanes in others._long_vjp(rest, wrt).items():
                 bars[name][left] = lanes
-        return bars
+        return {name: with_nan(self.kernels, self.nan_lanes, bars[name]) for name in wrt}
 
     # ------------------------------------------------------------------------------- derivatives
 

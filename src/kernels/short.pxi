@@ -1,6 +1,7 @@
 # Whole operators on short lanes, several at once, in blocks start to stop.  The loops are in simd/short.c.
 #
-# `left` becomes 1 for lanes that are not for these loops, whose results are anything.
+# `left` has bits for lanes whose results are anything: 1 if they are not for these loops, 2 if they are NaN since an
+# entry is.
 
 
 def short_most():
