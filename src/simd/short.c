@@ -236,8 +236,16 @@ INLINE void places_of(vec m, int64_t *at)
 #include "short_quantiles.inc"
 #include "short_sorts.inc"
 
+/* Vectors of half the size leave room for twice as many entries. */
+#if defined(LAP_HALF_LEVEL)
+extern const lap_short_table PASTE(lap_short_table, LAP_HALF_LEVEL);
+#define LONGER &PASTE(lap_short_table, LAP_HALF_LEVEL)
+#else
+#define LONGER NULL
+#endif
+
 const lap_short_table NAME(lap_short_table) = {
-    MOST, NAME(short_ranks), NAME(rank_products), NAME(short_topk), NAME(topk_pull),
+    MOST, LONGER, NAME(short_ranks), NAME(rank_products), NAME(short_topk), NAME(topk_pull),
     NAME(topk_push), NAME(short_sorts), NAME(sort_pull), NAME(sort_push),
     NAME(short_quantiles), NAME(quantile_pull), NAME(quantile_push),
 };

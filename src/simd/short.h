@@ -25,8 +25,9 @@ typedef struct {
     const double *alpha;
 } lap_short_lanes;
 
-typedef struct {
+typedef struct lap_short_table {
     int most; /* entries of a lane */
+    const struct lap_short_table *longer; /* what takes more, NULL for none */
     /* The ranks of z, and the places of the entries in ascending order, (lanes, n) in whole blocks;
      * NULL if nobody needs them. */
     void (*ranks)(const lap_short_lanes *s, ptrdiff_t start, ptrdiff_t stop, void *y,
