@@ -96,6 +96,7 @@ cdef extern from "simd/short.h" nogil:
 
     ctypedef struct lap_short_table:
         int most
+        const lap_short_table *longer
         void (*ranks)(const lap_short_lanes*, ptrdiff_t, ptrdiff_t, void*, unsigned char*,
                       unsigned char*) noexcept nogil
         void (*rank_products)(const lap_short_lanes*, ptrdiff_t, ptrdiff_t, const unsigned char*,

@@ -503,6 +503,7 @@ class ShortLanes(Protocol):
 
     `lanes` are its arguments by name but for "q", or copies if products are to follow.  Of each
     result comes which lanes, (lanes,), are left to other kernels, and hold anything; None for none.
+    So do all results in `nan` lanes, which hold a NaN.
     """
 
     @property
@@ -511,6 +512,8 @@ class ShortLanes(Protocol):
     def values(self) -> Array: ...
     @property
     def left(self) -> Flags | None: ...
+    @property
+    def nan(self) -> Flags | None: ...
 
     def vjp(self, bar: Array) -> tuple[dict[str, Array], Flags | None]:
         """Return the cotangents by name, that of "x" in float32 if it and `bar` are."""

@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from copy import copy
 from functools import cached_property
 from math import prod
-from typing import Any, NamedTuple, Self
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -96,6 +96,7 @@ class EntriesRule(Rule):
     operator: ShortOperator | None = None  # what kernels for short lanes call it, if there are any
     sign = 1.0
     short: ShortLanes | None = None
+    others: EntriesRule | None = None  # the call of the lanes that those kernels left
     entries: AlongAxis
 
     def __init__(
@@ -240,43 +241,50 @@ class EntriesRule(Rule):
                 name: kept[name] if name in kept else self.kernels.own(lanes)
                 for name, lanes in self.lanes.items()
             }
+        self.nan_lanes = short.nan
+        if short.nan is not None:
+            short.values[short.nan] = self.kernels.xp.nan
         if short.left is not None:
-            some = self.some_lanes(short.left)
+            others = self.some_lanes(short.left)
             with self.kernels.quiet():
-                short.values[short.left] = some.linearize()
-            if some.nan_lanes is not None:
-                self.nan_lanes = short.left.copy()
-                self.nan_lanes[short.left] = some.nan_lanes
+                short.values[short.left] = others.linearize() if keep else others.value()
+            self.others = others
         return short.values
 
     def _levels_of_lanes(self) -> Floats | None:
         """Return the levels of thresholds, or shares of the total, as `short_lanes` takes them."""
         return self.lanes.get("k")
 
-    def some_lanes(self, which: Flags) -> Self:
+    def some_lanes(self, which: Flags) -> EntriesRule:
         """Return the same call of some of the lanes, by kernels for lanes of any length."""
-        some = copy(self)
-        some.short = None
+        some: EntriesRule = copy(self)
+        some.short = some.others = None
         some.lanes = {name: lanes[which] for name, lanes in self.lanes.items()}
         some.batch = (len(some.lanes["alpha"]),)
         return some
 
+    def _left(self, short: ShortLanes, left: Flags) -> EntriesRule:
+        """Return the call of the lanes that a product leaves: those of the value, or more."""
+        if self.others is not None and short.left is not None and (left == short.left).all():
+            return self.others
+        others = self.some_lanes(left)
+        others.linearize()
+        return others
+
     def _short_jvp(self, short: ShortLanes, tangents: Tangents) -> Array:
         tangent, left = short.jvp(tangents)
         if left is not None:
-            some = self.some_lanes(left)
-            some.linearize()
-            tangent[left] = some._long_jvp({name: dot[left] for name, dot in tangents.items()})
-        return tangent
+            dots = {name: dot[left] for name, dot in tangents.items()}
+            tangent[left] = self._left(short, left)._long_jvp(dots)
+        return with_nan(self.kernels, self.nan_lanes, tangent)
 
     def _short_vjp(self, short: ShortLanes, bar: Array, wrt: frozenset[str]) -> dict[str, Array]:
         bars, left = short.vjp(bar)
         if left is not None:
-            some = self.some_lanes(left)
-            some.linearize()
-            for name, lanes in some._long_vjp(self.kernels.contiguous(bar[left]), wrt).items():
+            others, rest = self._left(short, left), self.kernels.contiguous(bar[left])
+            for name, lanes in others._long_vjp(rest, wrt).items():
                 bars[name][left] = lanes
-        return bars
+        return {name: with_nan(self.kernels, self.nan_lanes, bars[name]) for name in wrt}
 
     # ------------------------------------------------------------------------------- derivatives
 

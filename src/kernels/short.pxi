@@ -1,11 +1,17 @@
 # Whole operators on short lanes, several at once, in blocks start to stop.  The loops are in simd/short.c.
 #
-# `left` becomes 1 for lanes that are not for these loops, whose results are anything.
+# `left` has bits for lanes whose results are anything: 1 if they are not for these loops, 2 if they are NaN since an
+# entry is.
 
 
 def short_most():
     """Return how many entries a lane may have."""
-    return _table.shorts.most
+    return _table.shorts.most if _table.shorts.longer is NULL else _table.shorts.longer.most
+
+
+cdef inline const lap_short_table *_shorts(int n) noexcept nogil:
+    """The loops for lanes of that length."""
+    return _table.shorts if n <= _table.shorts.most else _table.shorts.longer
 
 
 def short_blocks(Py_ssize_t lanes):
@@ -54,6 +60,8 @@ cdef class _Buffers:
         s.single = x.itemsize == sizeof(float)
         s.x = self.open(x, sizeof(float) if s.single else sizeof(double), PyBUF_C_CONTIGUOUS)
         s.lanes, s.n = self.views[0].shape[0], <int>self.views[0].shape[1]
+        if s.n > short_most():
+            raise ValueError(f"at most {short_most()} entries a lane, got {s.n}")
         s.sign, s.alpha = sign, self.doubles(alpha)
         return s
 
@@ -77,7 +85,7 @@ def short_ranks(
     cdef unsigned char *places_ = buffers.bytes(places)
     cdef unsigned char *left_ = buffers.bytes(left)
     with nogil:
-        _table.shorts.ranks(&s, start, stop, y_, places_, left_)
+        _shorts(s.n).ranks(&s, start, stop, y_, places_, left_)
 
 
 def short_ranks_vjp(
@@ -99,7 +107,7 @@ def short_ranks_vjp(
     cdef double *alpha_bar_ = buffers.doubles(alpha_bar)
     cdef unsigned char *left_ = buffers.bytes(left)
     with nogil:
-        _table.shorts.rank_products(&s, start, stop, places_, bar_, NULL, x_bar_, alpha_bar_,
+        _shorts(s.n).rank_products(&s, start, stop, places_, bar_, NULL, x_bar_, alpha_bar_,
                                     left_)
 
 
@@ -122,7 +130,7 @@ def short_ranks_jvp(
     cdef void *y_dot_ = buffers.entries(y_dot)
     cdef unsigned char *left_ = buffers.bytes(left)
     with nogil:
-        _table.shorts.rank_products(&s, start, stop, places_, x_dot_, alpha_dot_,
+        _shorts(s.n).rank_products(&s, start, stop, places_, x_dot_, alpha_dot_,
                                     y_dot_, NULL, left_)
 
 
@@ -144,7 +152,7 @@ def short_topk(
     cdef double *found_ = buffers.doubles(found)
     cdef unsigned char *left_ = buffers.bytes(left)
     with nogil:
-        _table.shorts.topk(&s, start, stop, levels_, logarithm, p_, found_, left_)
+        _shorts(s.n).topk(&s, start, stop, levels_, logarithm, p_, found_, left_)
 
 
 def short_topk_vjp(
@@ -169,7 +177,7 @@ def short_topk_vjp(
     cdef double *alpha_bar_ = buffers.doubles(alpha_bar)
     cdef unsigned char *left_ = buffers.bytes(left)
     with nogil:
-        _table.shorts.topk_pull(&s, start, stop, found_, logarithm, bar_, x_bar_,
+        _shorts(s.n).topk_pull(&s, start, stop, found_, logarithm, bar_, x_bar_,
                                 level_bar_, alpha_bar_, left_)
 
 
@@ -195,7 +203,7 @@ def short_topk_jvp(
     cdef void *p_dot_ = buffers.entries(p_dot)
     cdef unsigned char *left_ = buffers.bytes(left)
     with nogil:
-        _table.shorts.topk_push(&s, start, stop, found_, logarithm, x_dot_, level_dot_,
+        _shorts(s.n).topk_push(&s, start, stop, found_, logarithm, x_dot_, level_dot_,
                                 alpha_dot_, p_dot_, left_)
 
 
@@ -214,7 +222,7 @@ def short_sorts(
     cdef unsigned char *places_ = buffers.bytes(places)
     cdef unsigned char *left_ = buffers.bytes(left)
     with nogil:
-        _table.shorts.sorts(&s, start, stop, y_, places_, left_)
+        _shorts(s.n).sorts(&s, start, stop, y_, places_, left_)
 
 
 def short_sorts_vjp(
@@ -236,7 +244,7 @@ def short_sorts_vjp(
     cdef double *alpha_bar_ = buffers.doubles(alpha_bar)
     cdef unsigned char *left_ = buffers.bytes(left)
     with nogil:
-        _table.shorts.sort_pull(&s, start, stop, places_, bar_, x_bar_,
+        _shorts(s.n).sort_pull(&s, start, stop, places_, bar_, x_bar_,
                                 alpha_bar_, left_)
 
 
@@ -259,7 +267,7 @@ def short_sorts_jvp(
     cdef void *y_dot_ = buffers.entries(y_dot)
     cdef unsigned char *left_ = buffers.bytes(left)
     with nogil:
-        _table.shorts.sort_push(&s, start, stop, places_, x_dot_, alpha_dot_,
+        _shorts(s.n).sort_push(&s, start, stop, places_, x_dot_, alpha_dot_,
                                 y_dot_, left_)
 
 
@@ -280,7 +288,7 @@ def short_quantiles(
     cdef double *found_ = buffers.doubles(found)
     cdef unsigned char *left_ = buffers.bytes(left)
     with nogil:
-        _table.shorts.quantiles(&s, start, stop, levels_, few, b_, found_, left_)
+        _shorts(s.n).quantiles(&s, start, stop, levels_, few, b_, found_, left_)
 
 
 def short_quantiles_vjp(
@@ -304,7 +312,7 @@ def short_quantiles_vjp(
     cdef double *alpha_bar_ = buffers.doubles(alpha_bar)
     cdef unsigned char *left_ = buffers.bytes(left)
     with nogil:
-        _table.shorts.quantile_pull(&s, start, stop, found_, few, bar_, x_bar_, levels_bar_,
+        _shorts(s.n).quantile_pull(&s, start, stop, found_, few, bar_, x_bar_, levels_bar_,
                                     alpha_bar_, left_)
 
 
@@ -329,5 +337,5 @@ def short_quantiles_jvp(
     cdef double *b_dot_ = buffers.doubles(b_dot)
     cdef unsigned char *left_ = buffers.bytes(left)
     with nogil:
-        _table.shorts.quantile_push(&s, start, stop, found_, few, x_dot_, levels_dot_, alpha_dot_,
+        _shorts(s.n).quantile_push(&s, start, stop, found_, few, x_dot_, levels_dot_, alpha_dot_,
                                     b_dot_, left_)

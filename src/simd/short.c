@@ -18,11 +18,16 @@
 
 /* ------------------------------------------------------------------------------ lanes to be left */
 
-INLINE void store_left(uint8_t *left, const block *b, mask bad)
+INLINE mask no_lane(void)
+{
+    return v_lt(v_all(0.0), v_all(0.0));
+}
+
+INLINE void store_left(uint8_t *left, const block *b, mask bad, mask nan)
 {
     double each[LANES];
     int l;
-    v_store(each, v_if(bad, v_all(1.0), v_all(0.0)));
+    v_store(each, v_if(nan, v_all(LAP_SHORT_NAN), v_if(bad, v_all(1.0), v_all(0.0))));
     for (l = 0; l < LANES && b->first + l < b->lanes; l++)
         left[b->first + l] |= (uint8_t)each[l];
 }
@@ -38,9 +43,9 @@ INLINE mask finite(vec x)
     return v_lt(v_abs(x), v_all(INFINITY));
 }
 
-/* Which lanes have a NaN, finite entries so large that differences overflow, or such an alpha; they
- * become ordinary ones. */
-INLINE mask set_bad_aside(vec *x, int n, vec *alpha)
+/* Which lanes have a NaN, which is `nan`, finite entries so large that differences overflow, or such
+ * an alpha; they become ordinary ones. */
+INLINE mask set_bad_aside(vec *x, int n, vec *alpha, mask *nan)
 {
     const vec zero = v_all(0.0);
     mask bad = bad_scale(*alpha);
@@ -49,9 +54,13 @@ INLINE mask set_bad_aside(vec *x, int n, vec *alpha)
         const vec size = v_abs(x[m]);
         bad = v_or(bad, v_neither(v_lt(size, v_all(0x1p1022)), v_le(v_all(INFINITY), size)));
     }
+    *nan = no_lane();
     if (v_count(bad)) {
-        for (m = 0; m < n; m++)
+        for (m = 0; m < n; m++) {
+            const mask number = v_le(x[m], x[m]);
+            *nan = v_or(*nan, v_neither(number, number));
             x[m] = v_if(bad, zero, x[m]);
+        }
         *alpha = v_if(bad, v_all(1.0), *alpha);
     }
     return bad;
@@ -68,8 +77,7 @@ INLINE void clear_infinite(const vec *x, int n, vec *v)
 /* Which lanes have values so large that differences of them could overflow, or NaN. */
 INLINE mask too_large(const vec *v, int n)
 {
-    const vec zero = v_all(0.0);
-    mask large = v_lt(zero, zero);
+    mask large = no_lane();
     int m;
     for (m = 0; m < n; m++)
         large = v_or(large, v_not_less(v_abs(v[m]), v_all(0x1p900)));
@@ -142,7 +150,7 @@ static void insert(vec *x, uint8_t *places, int n, int l)
 INLINE void order(const vec *x, int n, vec *out, uint8_t *places)
 {
     vec key[MOST];
-    mask wrong = v_lt(v_all(0.0), v_all(0.0));
+    mask wrong = no_lane();
     int64_t size = 1, at[LANES];
     int m, l;
     while (size < n)
@@ -228,8 +236,16 @@ INLINE void places_of(vec m, int64_t *at)
 #include "short_quantiles.inc"
 #include "short_sorts.inc"
 
+/* Vectors of half the size leave room for twice as many entries. */
+#if defined(LAP_HALF_LEVEL)
+extern const lap_short_table PASTE(lap_short_table, LAP_HALF_LEVEL);
+#define LONGER &PASTE(lap_short_table, LAP_HALF_LEVEL)
+#else
+#define LONGER NULL
+#endif
+
 const lap_short_table NAME(lap_short_table) = {
-    MOST, NAME(short_ranks), NAME(rank_products), NAME(short_topk), NAME(topk_pull),
+    MOST, LONGER, NAME(short_ranks), NAME(rank_products), NAME(short_topk), NAME(topk_pull),
     NAME(topk_push), NAME(short_sorts), NAME(sort_pull), NAME(sort_push),
     NAME(short_quantiles), NAME(quantile_pull), NAME(quantile_push),
 };

@@ -2,8 +2,9 @@
  * vectors: entry m of all of them is one vector.
  *
  * Every step is elementwise, so a lane's result depends on nothing but the lane.  Lanes come in
- * blocks, of which each call does those from start to stop.  `left` becomes 1 for lanes that are
- * not for these loops, else it stays; their results are anything.  Entries, results and cotangents are
+ * blocks, of which each call does those from start to stop.  `left` gets bits for lanes whose results
+ * are anything: 1 where they are not for these loops, LAP_SHORT_NAN where they are NaN since an
+ * entry is.  Entries, results and cotangents are
  * floats where `single`.
  */
 #ifndef LAPSUM_SHORT_H
@@ -13,6 +14,7 @@
 #include <stdint.h>
 
 #define LAP_SHORT_BLOCK 8 /* lanes: a multiple of LANES at every level */
+#define LAP_SHORT_NAN 2
 #define LAP_SHORT_ROWS 9  /* numbers that are kept of each threshold */
 
 typedef struct {
@@ -23,8 +25,9 @@ typedef struct {
     const double *alpha;
 } lap_short_lanes;
 
-typedef struct {
+typedef struct lap_short_table {
     int most; /* entries of a lane */
+    const struct lap_short_table *longer; /* what takes more, NULL for none */
     /* The ranks of z, and the places of the entries in ascending order, (lanes, n) in whole blocks;
      * NULL if nobody needs them. */
     void (*ranks)(const lap_short_lanes *s, ptrdiff_t start, ptrdiff_t stop, void *y,

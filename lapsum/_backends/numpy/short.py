@@ -19,6 +19,7 @@ from .lanes import Lanes
 from .threads import Threads
 
 FEW = 8  # levels of quantiles
+NAN = 2  # what loops say of a lane that holds one; 1 if they leave it, 0 if neither
 SMALL = 2**17  # bytes; for larger arrays it matters where their memory comes from
 
 
@@ -69,8 +70,8 @@ class _Short:
     lanes : dict of str to array
         The arguments, without shares of a total.
     values : array
-    left : array of bool, shape (lanes,), or None
-        The lanes whose values are anything, None for none.
+    left, nan : array of bool, shape (lanes,), or None
+        The lanes whose values are anything, and those that hold a NaN; None for none.
     """
 
     values: Array
@@ -78,6 +79,7 @@ class _Short:
     def __init__(self, threads: Threads, x: Entries, alpha: Floats) -> None:
         self.lanes: dict[str, Array] = {"x": x, "alpha": alpha}
         self.left: Flags | None = None
+        self.nan: Flags | None = None
         self._threads = threads
         lanes, n = x.shape
         self._blocks, size = _kernels.short_blocks(lanes)
@@ -89,7 +91,14 @@ class _Short:
         if self.left is not None:
             left[self.left] = 1
         self._threads._run(loop, (self._blocks, self._entries), x, *args, left)
-        return left.view(np.bool_) if 1 in left.tobytes() else None
+        if left.tobytes().count(0) == len(left):
+            return None
+        if NAN in left:  # known with the value
+            self.nan = left == NAN
+        some: Flags = left == 1
+        if self.nan is not None:
+            some &= ~self.nan
+        return some if some.any() else None
 
     def _alike(self, values: Array) -> tuple[Array, Array]:
         """Return the entries and `values` in one dtype, that of both or float64."""
