@@ -11,8 +11,9 @@ from .._backends.types import Array, Floats, sum_in_lane
 from .._core.checks import check_flag
 from .._core.layout import with_nan
 from .._core.rule import Tangents
-from .roots import Thresholds, thresholds_at
 from .rules import GeneralEntries, column, times
+from .solving import thresholds_at
+from .thresholds import Thresholds
 
 
 class GeneralSort(GeneralEntries):
