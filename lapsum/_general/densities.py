@@ -276,7 +276,7 @@ class StudentT(EvenDensity):
     --------
     >>> import lapsum
     >>> lapsum.soft_rank([30.0, 10.0, 20.0], 2.0, density=lapsum.StudentT(3)).round(3)
-    array([2.987, 1.013, 2.   ])
+    array([2.991, 1.009, 2.   ])
     """
 
     decay = 0.0

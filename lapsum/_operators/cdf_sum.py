@@ -93,7 +93,7 @@ def cdf_sum(
     --------
     >>> import lapsum
     >>> lapsum.cdf_sum([0.0, 1.5, 9.0], [1.0, 2.0, 3.0], 0.1, density="logistic").round(3)
-    array([0.   , 1.   , 3.   ])
+    array([0., 1., 3.])
     """
     return evaluate(
         CdfSum,
