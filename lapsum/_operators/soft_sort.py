@@ -85,9 +85,9 @@ def soft_sort(
        + \frac{y_i - \sum_j q_{ij} x_j}{\alpha}\dot\alpha .
 
     One sort; products with the Jacobian are O(n).  With other densities, q being f in place of the
-    exponential over its sum, each is a few sums as in `soft_rank`.  The error is a few units in the last place of
-    :math:`|y_i| + \alpha`, and the result is sorted to the last digit.  A NaN makes its lane NaN;
-    entries padded with +inf (-inf when descending) come last and change nothing else.
+    exponential over its sum, each is a few sums as in `soft_rank`.  The error is a few units in the
+    last place of :math:`|y_i| + \alpha`, and the result is sorted to the last digit.  A NaN makes
+    its lane NaN; entries padded with +inf (-inf when descending) come last and change nothing else.
 
     References
     ----------
