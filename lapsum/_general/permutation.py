@@ -14,9 +14,11 @@ from .._core.layout import with_nan
 from .._core.permute_rule import PermuteRule
 from .._core.rule import Tangents
 from .densities import EvenDensity
-from .roots import FAR, Thresholds, over, thresholds_at
+from .roots import FAR, over
 from .rules import GeneralEntries, column, density_for, times
+from .solving import thresholds_at
 from .sums import Sources, blocks, offsets
+from .thresholds import Thresholds
 
 Flow = Callable[[slice, slice, slice], Floats]
 

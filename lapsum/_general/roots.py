@@ -1,4 +1,4 @@
-"""Thresholds: the points at which the sum of CDFs takes given levels.
+"""The equation of a threshold b: the sum of CDFs there is a level.
 
 With L and R the sums of tails T left and right of b, and d the level less the weight left of b,
 S(b) is the level where R = d + L.  First the gap between two sources that holds b is looked for,
@@ -8,162 +8,20 @@ log(R - d) = log L below: there both sides are nearly linear, and nothing cancel
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import numpy as np
 
 from .._backends import formulas
-from .._backends.types import Flags, Floats, Indices, Points, sum_in_lane
-from .sums import Sources, blocks
+from .._backends.types import Flags, Floats, Indices, sum_in_lane
+from .sums import Sources
 
+# What is known of a threshold (lo + hi)/2 + alpha u: what `Thresholds` holds.
 PARTS = (
-    *("left", "right", "t_left", "t_right", "by_left", "by_right", "density"),
+    *("lo", "hi", "u", "left", "right", "t_left", "t_right", "by_left", "by_right", "density"),
     *("nearest", "along", "by_alpha"),
 )
-OFFSET = 2  # the row of u
+OFFSET = PARTS.index("u")
 FAR = 1e150  # distances beyond are as good as this one, and its square is a float
-ROWS = 13  # numbers that are known of a threshold: the fields of `Thresholds`
 STEPS = 128  # of Newton's method, or halvings: many more than are ever taken
-
-
-@dataclass
-class Thresholds:
-    """Thresholds b = (lo + hi)/2 + alpha u, each of the shape of the levels.
-
-    Attributes
-    ----------
-    sources : Sources
-    key : array of int, or None
-        The lane of the sources of each lane.
-    points : Points
-        Infinite `u` for thresholds at infinity, NaN for none.
-    left, right : arrays
-        The sources next to b, infinite for none.
-    t_left, t_right : arrays
-        Their distances from b over alpha.
-    by_left, by_right : arrays
-        f((b - x_j)/alpha)/sum_k c_k f((b - x_k)/alpha) is this times the ratio of f to that of the
-        neighbour on its side.
-    density : array
-        sum_j c_j f((b - x_j)/alpha).
-    nearest : array of int
-        The neighbour on the side with the larger part of that sum; what many things differ from.
-    along : array
-        The mean of (x_nearest - x_j)/alpha with the weights c_j f((b - x_j)/alpha).
-    by_alpha : array
-        db/dalpha, which is the mean of (b - x_j)/alpha.
-    """
-
-    sources: Sources
-    key: Indices | None
-    points: Points
-    left: Floats
-    right: Floats
-    t_left: Floats
-    t_right: Floats
-    by_left: Floats
-    by_right: Floats
-    density: Floats
-    nearest: Indices
-    along: Floats
-    by_alpha: Floats
-
-    def of_sources(self, a: Floats) -> Floats:
-        """Return what belongs to lanes of sources for lanes of thresholds."""
-        return a if self.key is None else a[self.key]
-
-    def value(self) -> Floats:
-        """Return the thresholds, rounded."""
-        lo, hi, u = self.points
-        if hi is None or u is None:
-            raise TypeError("thresholds are anchored")
-        return formulas.threshold(np, lo, hi, u, self.of_sources(self.sources.alpha)[:, None])
-
-    @property
-    def solved(self) -> Flags:
-        """Which of them are finite."""
-        flags: Flags = np.isfinite(self.points.u)  # type: ignore[arg-type]
-        return flags
-
-    def shares(self, x: Floats, t: Floats, lanes: slice, rows: slice, axis: int) -> Floats:
-        """f(t_ij)/sum_k c_k f(t_ik) for t_ij = (b_i - x_j)/alpha, with thresholds along an axis."""
-        names = ("left", "right", "t_left", "t_right", "by_left", "by_right")
-        left, right, t_left, t_right, by_left, by_right = (
-            np.expand_dims(getattr(self, name)[lanes, rows], axis) for name in names
-        )
-        alpha = self.sources.alpha[lanes if self.key is None else self.key[lanes]][:, None, None]
-        before, after = x <= left, x >= right
-        # Only entries of zero weight lie between the two.
-        inside = ~(before | after)
-        on_left = before | (inside & (by_left > 0.0) & ((t > 0.0) | (by_right == 0.0)))
-        near, by = np.where(on_left, t_left, t_right), np.where(on_left, by_left, by_right)
-        step = over(np.where(before, left, x), np.where(before, x, right), alpha)
-        step = np.where(inside, np.abs(t) - near, step)
-        step = np.where(by == 0.0, FAR, np.clip(step, -near, FAR))
-        ratio = np.exp(self.sources.density.log_pdf_ratio(near, step))
-        return np.where(by == 0.0, 0.0, by * ratio)
-
-    def at_nearest(self, values: Floats) -> Floats:
-        """Return what belongs to the nearest source of each threshold."""
-        n = self.sources.shape[1]
-        if not n:
-            return np.zeros(self.left.shape)
-        return np.take_along_axis(self.of_sources(values), self.nearest, axis=1)
-
-    def differences(self, values: Floats) -> Floats:
-        """sum_j q_ij (v_j - v_nearest) with q_ij = c_j f_ij/sum_k c_k f_ik, for values in order."""
-        s, origin = self.sources, self.at_nearest(values)
-
-        def term(t: Floats, lanes: slice, rows: slice) -> Floats:
-            source = lanes if self.key is None else self.key[lanes]
-            q = s.c[source][:, None, :] * self.shares(s.x[source][:, None, :], t, lanes, rows, 2)
-            apart = values[source][:, None, :] - origin[lanes, rows][:, :, None]
-            return np.where(q == 0.0, 0.0, q * apart)
-
-        return s.rows(self.points, term, self.key)
-
-    def average(self, values: Floats) -> Floats:
-        """sum_j q_ij v_j."""
-        some = self.by_left + self.by_right > 0.0
-        return np.where(some, self.at_nearest(values) + self.differences(values), 0.0)
-
-    def average_transpose(self, bar: Floats) -> Floats:
-        """sum_i q_ij w_i, for every source of each lane of thresholds."""
-        s = self.sources
-
-        def term(t: Floats, lanes: slice, rows: slice) -> Floats:
-            source = lanes if self.key is None else self.key[lanes]
-            x, c = s.x[source][:, rows, None], s.c[source][:, rows, None]
-            q = c * self.shares(x, t, lanes, slice(None), 1)
-            return np.where(q == 0.0, 0.0, q * bar[lanes][:, None, :])
-
-        return s.columns(self.points, term, self.key)
-
-    def for_lanes(self, key: Indices) -> Thresholds:
-        """Return the thresholds of the sources that lanes belong to, one lane after another."""
-        if self.key is None and len(key) == len(self.left) and (key == np.arange(len(key))).all():
-            return self
-        parts = {name: getattr(self, name)[key] for name in PARTS}
-        points = Points(*(None if a is None else a[key] for a in self.points))  # type: ignore[arg-type]
-        return Thresholds(self.sources, key, points, **parts)
-
-    def cdf_apart(self, x: Floats, given: Floats, lanes: slice, rows: slice, axis: int) -> Floats:
-        """F(t_ij) - F(t_i,nearest), where t is infinite for infinite sources, as given."""
-        s, f = self.sources, self.sources.density
-        near = self.at_nearest(s.x)
-        origin = np.where(near <= self.left, self.t_left, -self.t_right)
-        near, origin = (np.expand_dims(a[lanes, rows], axis) for a in (near, origin))
-        source = lanes if self.key is None else self.key[lanes]
-        step = over(near, x, s.alpha[source][:, None, None])
-        step = np.clip(np.where(np.isfinite(given), step, -given), -FAR, FAR)
-        t = origin + step
-        apart = f.between(np.minimum(origin, t), np.maximum(origin, t), np.abs(step))
-        return np.copysign(apart, step)
-
-    def rates(self) -> Floats:
-        """Return db/dlevel, 0 for thresholds that no level moves."""
-        rates = self.of_sources(self.sources.alpha)[:, None] / self.density
-        return np.where(self.by_left + self.by_right > 0.0, rates, 0.0)
 
 
 def over(a: Floats, b: Floats, alpha: Floats) -> Floats:
@@ -172,55 +30,7 @@ def over(a: Floats, b: Floats, alpha: Floats) -> Floats:
     return formulas.step(np, b, a, alpha) if np.isinf(out).any() else out
 
 
-def thresholds_at(sources: Sources, levels: Floats, key: Indices | None = None) -> Thresholds:
-    """Return the thresholds at levels, (lanes, levels), that lie between 0 and the total.
-
-    Parameters
-    ----------
-    sources : Sources
-    levels : array, shape (lanes, levels)
-        Infinite for the total weight, NaN for none.
-    key : array of int, shape (lanes,), optional
-        For each lane of the levels, that of its sources.
-    """
-    lanes, m = levels.shape
-    lane = np.arange(lanes) if key is None else key
-    places = _places(sources, levels, key) if 4 * m >= sources.shape[1] > 0 else None
-    out = np.zeros((ROWS, lanes, m))
-    for a, b in blocks(lanes, m, sources.shape[1]):
-        part = levels[a, b]
-        at = np.repeat(lane[a], part.shape[1])
-        start = None if places is None else places[a, b].reshape(-1)
-        found = _Problems(sources, at, part.reshape(-1)).solve(start)
-        out[:, a, b] = found.reshape(ROWS, *part.shape)
-    lo, hi, u, *rest = out
-    numbers = dict(zip(PARTS, rest, strict=True))
-    nearest: Indices = numbers.pop("nearest").astype(np.intp)
-    return Thresholds(sources, key, Points(lo, hi, u), nearest=nearest, **numbers)
-
-
-def _places(s: Sources, levels: Floats, key: Indices | None) -> Indices:
-    """Return how many sources are left of the threshold at each of many levels, or nearly so."""
-    tail, lanes = s.density.tail, len(levels)
-    place = np.arange(s.shape[1])
-
-    def term(t: Floats, a: slice, b: slice) -> Floats:
-        signed = np.where(place < place[b, None], 1.0, -1.0)
-        return signed * s.c[a][:, None, :] * tail(np.abs(t))
-
-    less = s.rows(Points(s.x, None, None), term)
-    high, low = (part[:, :-1] for part in s.before)
-    sums = (high + s.low[:, None]) + (low - less)
-    sums = np.where(s.alive, sums, np.where(place < s.first[:, None], -np.inf, np.inf))
-    sums = np.maximum.accumulate(sums, axis=-1) if s.shape[1] else sums
-    out = np.empty(levels.shape, np.intp)
-    for lane in range(lanes):
-        source = lane if key is None else key[lane]
-        out[lane] = np.searchsorted(sums[source], levels[lane])
-    return out
-
-
-class _Problems:
+class Problems:
     """Levels to be solved for, one a problem, each among the sources of a lane."""
 
     def __init__(self, sources: Sources, lane: Indices, levels: Floats) -> None:
@@ -236,13 +46,13 @@ class _Problems:
         """Return the rows of `Thresholds`, for a first guess of where they are."""
         s, lane, some = self.s, self.lane, self.count > 0
         low, high = s.low[lane], s.high[lane]
-        out = np.zeros((ROWS, len(lane)))
+        out = np.zeros((len(PARTS), len(lane)))
         ends = np.where(self.level <= 0.0, -np.inf, np.inf)
         apart = ~some & (self.level == 0.0) & (low > 0.0) & (high > 0.0)
         out[OFFSET] = np.where(np.isnan(self.level) | apart, np.nan, ends)
         inside = np.flatnonzero(some & (self.level > 0.0) & (self.short < 0.0))
         if len(inside):
-            kept = _Problems(s, lane[inside], self.level[inside] + low[inside])
+            kept = Problems(s, lane[inside], self.level[inside] + low[inside])
             kept.level, kept.short = self.level[inside], self.short[inside]
             out[:, inside] = kept._solve(kept._guess() if start is None else start[inside])
         first = some & (self.level == 0.0) & (low == 0.0)

@@ -12,8 +12,9 @@ from .._core.checks import check_flag
 from .._core.layout import with_nan
 from .._core.quantile_rule import QuantileRule
 from .._core.rule import Tangents
-from .roots import Thresholds, thresholds_at
 from .rules import GeneralEntries, column, density_for, times
+from .solving import thresholds_at
+from .thresholds import Thresholds
 
 
 class GeneralSort(GeneralEntries):

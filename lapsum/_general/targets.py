@@ -11,9 +11,10 @@ from .._backends.types import Array, Floats, Points
 from .._core.layout import with_nan
 from .._core.rule import Tangents
 from .._core.targets_rule import TargetsRule
-from .roots import Thresholds, thresholds_at
 from .rules import column, density_for, times
+from .solving import thresholds_at
 from .sums import Sources, cdf_at
+from .thresholds import Thresholds
 
 
 class GeneralTargets(TargetsRule):

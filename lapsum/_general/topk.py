@@ -13,9 +13,11 @@ from .._core.entries_rule import FusedCotangents, FusedTangent
 from .._core.layout import with_nan
 from .._core.rule import Tangents
 from .densities import density_of
-from .roots import Thresholds, over, thresholds_at
+from .roots import over
 from .rules import GeneralEntries, column, times
+from .solving import thresholds_at
 from .sums import offsets
+from .thresholds import Thresholds
 
 
 class GeneralTopk(GeneralEntries):

@@ -95,11 +95,12 @@ def soft_rank(
        & + \sum_j F\Bigl(\frac{x_i - x_j}{\alpha}\Bigr)\dot c_j ,
 
     a graph Laplacian in :math:`\dot x`, symmetric for unit weights.  One sort; products with the
-    Jacobian are O(n).  The relative error is a few units in the last place at any n, and up to
-    :math:`1 + t` times that where an entry at a distance of :math:`t \alpha` outweighs all nearer
-    ones, as one of :math:`10^7` times their weight can.  Tied entries get identical ranks.  A NaN
-    makes its lane NaN; m entries at -inf share the rank (m + 1)/2; an entry of zero weight is
-    ranked but counts for nothing.
+    Jacobian are O(n).  With other densities, f in place of the exponential, both are O(n log n),
+    and for a `Density` without `strip` O(n^2) in blocks of bounded memory.  The relative error is a
+    few units in the last place at any n, and up to :math:`1 + t` times that where an entry at a
+    distance of :math:`t \alpha` outweighs all nearer ones, as one of :math:`10^7` times their
+    weight can.  Tied entries get identical ranks.  A NaN makes its lane NaN; m entries at -inf
+    share the rank (m + 1)/2; an entry of zero weight is ranked but counts for nothing.
 
     References
     ----------

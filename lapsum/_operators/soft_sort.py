@@ -84,9 +84,10 @@ def soft_sort(
     .. math:: \dot y_i = \sum_j q_{ij} \dot x_j
        + \frac{y_i - \sum_j q_{ij} x_j}{\alpha}\dot\alpha .
 
-    One sort; products with the Jacobian are O(n).  The error is a few units in the last place of
-    :math:`|y_i| + \alpha`, and the result is sorted to the last digit.  A NaN makes its lane NaN;
-    entries padded with +inf (-inf when descending) come last and change nothing else.
+    One sort; products with the Jacobian are O(n).  With other densities, q being f in place of the
+    exponential over its sum, each is a few sums as in `soft_rank`.  The error is a few units in the
+    last place of :math:`|y_i| + \alpha`, and the result is sorted to the last digit.  A NaN makes
+    its lane NaN; entries padded with +inf (-inf when descending) come last and change nothing else.
 
     References
     ----------

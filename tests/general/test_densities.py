@@ -7,7 +7,7 @@ from scipy import stats
 from scipy.special import expit, ndtr
 
 import lapsum
-from lapsum._general import tables, topk
+from lapsum._general import solving, tables, thresholds, topk
 
 every_density = pytest.mark.parametrize("density", DENSITIES.values(), ids=DENSITIES.keys())
 SCALES = [1e-3, 0.3, 1.0, 50.0]
@@ -250,3 +250,21 @@ def test_the_number_of_threads_changes_no_bit(workers, rng):
         expected = func(x, *more, 0.1, density="logistic")
         found = func(x, *more, 0.1, density="logistic", workers=workers)
         np.testing.assert_array_equal(found, expected)
+
+
+@pytest.mark.parametrize("density", ["logistic", "cauchy"])
+@pytest.mark.parametrize("alpha", [1e-3, 0.1, 10.0])
+def test_sorting_together_agrees_with_one_by_one(density, alpha, rng, monkeypatch):
+    n = 300
+    x, bar = rng.normal(size=(2, n))
+    found = []
+    for many in (10**9, 1000):
+        for module in (solving, thresholds):
+            monkeypatch.setattr(module, "MANY", many)
+        monkeypatch.setattr(tables, "LONG", 1)
+        lin = lapsum.linearize(lapsum.soft_sort, x, alpha, density=density)
+        found.append((lin.value, *lin.vjp(bar), lin.jvp(bar, 1.0)))
+    one, together = found
+    np.testing.assert_allclose(together[0], one[0], rtol=4e-15, atol=4e-14 * (0.1 + alpha))
+    for a, b in zip(together[1:], one[1:], strict=True):
+        np.testing.assert_allclose(a, b, rtol=0, atol=1e-12 * max(np.abs(b).max(), 1.0))

@@ -1,0 +1,220 @@
+"""Thresholds: the points at which the sum of CDFs takes given levels."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from .._backends import formulas
+from .._backends.types import Flags, Floats, Indices, Points
+from .roots import FAR, PARTS, over
+from .sums import Sources
+from .tables import EVEN, tree_sums
+
+SPARSE = 1e-3  # sums of f below are not summed by tables, whose errors are relative to f(0)
+MANY = 2**22  # from so many pairs of a threshold and a source on, sums are taken by a tree
+
+
+def sums_between(
+    sources: Sources,
+    kind: int,
+    points: Points,
+    values: Floats,
+    weights: Floats,
+    key: Indices | None,
+) -> tuple[Floats, Floats, Floats] | None:
+    """Return sums over lanes of sources and points, for values of both, by a tree.
+
+    That is sum_k w_k K((x_j - x_k)/alpha) at the sources, where these sums and whole steps are one,
+    and at the points, where they are two.  None where there is no tree.
+    """
+    lanes, m = points.lo.shape
+    n = sources.shape[1]
+    if n * m <= MANY:
+        return None
+    lane = np.arange(lanes) if key is None else key
+    x, alpha = sources.x[lane], sources.alpha[lane]
+    away = np.zeros(points.lo.shape)
+    if points.u is not None:
+        away = alpha[:, None] * np.where(np.isfinite(points.u), points.u, 0.0)
+    place = points.lo + away
+    moved = place - points.lo
+    low = (points.lo - (place - moved)) + (away - moved)  # what the sum was rounded by
+    found = tree_sums(
+        sources.kernels,
+        sources.density,
+        kind,
+        np.concatenate([x, place], axis=1),
+        np.concatenate([np.zeros((lanes, n)), low], axis=1),
+        np.concatenate([values, weights], axis=1),
+        alpha,
+    )
+    if found is None:
+        return None
+    sums, steps = found
+    return (sums + steps)[:, :n], sums[:, n:], steps[:, n:]
+
+
+@dataclass
+class Thresholds:
+    """Thresholds b = (lo + hi)/2 + alpha u, each of the shape of the levels.
+
+    Attributes
+    ----------
+    sources : Sources
+    key : array of int, or None
+        The lane of the sources of each lane.
+    points : Points
+        Infinite `u` for thresholds at infinity, NaN for none.
+    left, right : arrays
+        The sources next to b, infinite for none.
+    t_left, t_right : arrays
+        Their distances from b over alpha.
+    by_left, by_right : arrays
+        f((b - x_j)/alpha)/sum_k c_k f((b - x_k)/alpha) is this times the ratio of f to that of the
+        neighbour on its side.
+    density : array
+        sum_j c_j f((b - x_j)/alpha).
+    nearest : array of int
+        The neighbour on the side with the larger part of that sum; what many things differ from.
+    along : array
+        The mean of (x_nearest - x_j)/alpha with the weights c_j f((b - x_j)/alpha).
+    by_alpha : array
+        db/dalpha, which is the mean of (b - x_j)/alpha.
+    """
+
+    sources: Sources
+    key: Indices | None
+    points: Points
+    left: Floats
+    right: Floats
+    t_left: Floats
+    t_right: Floats
+    by_left: Floats
+    by_right: Floats
+    density: Floats
+    nearest: Indices
+    along: Floats
+    by_alpha: Floats
+
+    def of_sources(self, a: Floats) -> Floats:
+        """Return what belongs to lanes of sources for lanes of thresholds."""
+        return a if self.key is None else a[self.key]
+
+    def value(self) -> Floats:
+        """Return the thresholds, rounded."""
+        lo, hi, u = self.points
+        if hi is None or u is None:
+            raise TypeError("thresholds are anchored")
+        return formulas.threshold(np, lo, hi, u, self.of_sources(self.sources.alpha)[:, None])
+
+    @property
+    def solved(self) -> Flags:
+        """Which of them are finite."""
+        flags: Flags = np.isfinite(self.points.u)  # type: ignore[arg-type]
+        return flags
+
+    def shares(self, x: Floats, t: Floats, lanes: slice, rows: slice, axis: int) -> Floats:
+        """f(t_ij)/sum_k c_k f(t_ik) for t_ij = (b_i - x_j)/alpha, with thresholds along an axis."""
+        names = ("left", "right", "t_left", "t_right", "by_left", "by_right")
+        left, right, t_left, t_right, by_left, by_right = (
+            np.expand_dims(getattr(self, name)[lanes, rows], axis) for name in names
+        )
+        alpha = self.sources.alpha[lanes if self.key is None else self.key[lanes]][:, None, None]
+        before, after = x <= left, x >= right
+        # Only entries of zero weight lie between the two.
+        inside = ~(before | after)
+        on_left = before | (inside & (by_left > 0.0) & ((t > 0.0) | (by_right == 0.0)))
+        near, by = np.where(on_left, t_left, t_right), np.where(on_left, by_left, by_right)
+        step = over(np.where(before, left, x), np.where(before, x, right), alpha)
+        step = np.where(inside, np.abs(t) - near, step)
+        step = np.where(by == 0.0, FAR, np.clip(step, -near, FAR))
+        ratio = np.exp(self.sources.density.log_pdf_ratio(near, step))
+        return np.where(by == 0.0, 0.0, by * ratio)
+
+    def at_nearest(self, values: Floats) -> Floats:
+        """Return what belongs to the nearest source of each threshold."""
+        n = self.sources.shape[1]
+        if not n:
+            return np.zeros(self.left.shape)
+        return np.take_along_axis(self.of_sources(values), self.nearest, axis=1)
+
+    def differences(self, values: Floats) -> Floats:
+        """sum_j q_ij (v_j - v_nearest) with q_ij = c_j f_ij/sum_k c_k f_ik, for values in order."""
+        s, origin = self.sources, self.at_nearest(values)
+        base = self.of_sources(values)[:, :1]
+        weighted = self.of_sources(s.c) * (self.of_sources(values) - base)
+        found = self._by_tree(EVEN, weighted, np.zeros(self.left.shape))
+        if found is not None:
+            return np.where(self.solved, found[1] / self.density - (origin - base), 0.0)
+
+        def term(t: Floats, lanes: slice, rows: slice) -> Floats:
+            source = lanes if self.key is None else self.key[lanes]
+            q = s.c[source][:, None, :] * self.shares(s.x[source][:, None, :], t, lanes, rows, 2)
+            apart = values[source][:, None, :] - origin[lanes, rows][:, :, None]
+            return np.where(q == 0.0, 0.0, q * apart)
+
+        return s.rows(self.points, term, self.key)
+
+    def _by_tree(
+        self, kind: int, values: Floats, weights: Floats
+    ) -> tuple[Floats, Floats, Floats] | None:
+        """Return `sums_between`, where no threshold is in so wide a gap that tables end."""
+        if self.left.size * self.sources.shape[1] <= MANY or (self.density < SPARSE).any():
+            return None
+        return sums_between(self.sources, kind, self.points, values, weights, self.key)
+
+    def average(self, values: Floats) -> Floats:
+        """sum_j q_ij v_j."""
+        some = self.by_left + self.by_right > 0.0
+        return np.where(some, self.at_nearest(values) + self.differences(values), 0.0)
+
+    def average_transpose(self, bar: Floats) -> Floats:
+        """sum_i q_ij w_i, for every source of each lane of thresholds."""
+        s = self.sources
+        rates = np.where(self.solved, bar / self.density, 0.0)
+        found = self._by_tree(EVEN, np.zeros((len(bar), s.shape[1])), rates)
+        if found is not None:
+            return self.of_sources(s.c) * found[0]
+
+        def term(t: Floats, lanes: slice, rows: slice) -> Floats:
+            source = lanes if self.key is None else self.key[lanes]
+            x, c = s.x[source][:, rows, None], s.c[source][:, rows, None]
+            q = c * self.shares(x, t, lanes, slice(None), 1)
+            return np.where(q == 0.0, 0.0, q * bar[lanes][:, None, :])
+
+        return s.columns(self.points, term, self.key)
+
+    def for_lanes(self, key: Indices) -> Thresholds:
+        """Return the thresholds of the sources that lanes belong to, one lane after another."""
+        if self.key is None and len(key) == len(self.left) and (key == np.arange(len(key))).all():
+            return self
+        parts = {name: getattr(self, name)[key] for name in PARTS[3:]}
+        points = Points(*(None if a is None else a[key] for a in self.points))  # type: ignore[arg-type]
+        return Thresholds(self.sources, key, points, **parts)
+
+    def cdf_apart(self, x: Floats, given: Floats, lanes: slice, rows: slice, axis: int) -> Floats:
+        """F(t_ij) - F(t_i,nearest), where t is infinite for infinite sources, as given."""
+        s, f = self.sources, self.sources.density
+        near = self.at_nearest(s.x)
+        origin = np.where(near <= self.left, self.t_left, -self.t_right)
+        near, origin = (np.expand_dims(a[lanes, rows], axis) for a in (near, origin))
+        source = lanes if self.key is None else self.key[lanes]
+        step = over(near, x, s.alpha[source][:, None, None])
+        step = np.clip(np.where(np.isfinite(given), step, -given), -FAR, FAR)
+        t = origin + step
+        apart = f.between(np.minimum(origin, t), np.maximum(origin, t), np.abs(step))
+        return np.copysign(apart, step)
+
+    def rates(self) -> Floats:
+        """Return db/dlevel, 0 for thresholds that no level moves."""
+        rates = self.of_sources(self.sources.alpha)[:, None] / self.density
+        return np.where(self.by_left + self.by_right > 0.0, rates, 0.0)
+
+
+def from_parts(sources: Sources, key: Indices | None, parts: dict[str, Floats]) -> Thresholds:
+    """Return thresholds from what is known of them, by name."""
+    points = Points(*(parts.pop(name) for name in ("lo", "hi", "u")))
+    nearest: Indices = parts.pop("nearest").astype(np.intp)
+    return Thresholds(sources, key, points, nearest=nearest, **parts)
