@@ -20,7 +20,7 @@ tends to the hard operator of the same name.
 `linearize`               value, jvp, vjp and Jacobian of an operator at a point
 `Linearization`           what `linearize` returns
 `jvp`, `vjp`              the two in one call
-`lapsum.ot`               ranks, sorts and top-k by entropic optimal transport
+``lapsum.ot``             ranks, sorts and top-k by entropic optimal transport
 ========================  ===============================================================
 
 The operators whose name does not say Laplace take ``density=``: any even density in its place.

@@ -97,8 +97,15 @@ def sinkhorn_rank(
     never formed, only their differences along the hard plan, so that a small epsilon, or a common
     offset, loses no digit.  A step costs O(n m) for the plan, and O(m w^2) for the equations, with
     w the most targets that one entry reaches: about :math:`13 \sqrt{\varepsilon}` of the distance
-    of the outermost ones.  Derivatives follow from the implicit function theorem at the cost of two
-    steps; with :math:`\dot\Pi` as there,
+    of the outermost ones.
+
+    Lanes of more than 200 points are replaced, for the solution alone, by the nodes of the Gauss
+    quadratures of cells that resolve the plan, some :math:`20/\sqrt{\varepsilon}` of them, found
+    in at most 12 rounds; the ranks are then O(n) after a sort.  Given `targets`, or their weights,
+    are not replaced: with many of them and a large epsilon the equations may not fit.
+
+    Derivatives follow from the implicit function theorem at the cost of two evaluations and one
+    step; with :math:`\dot\Pi` as there,
 
     .. math:: \dot R_i = W \sum_j \dot\Pi_{ij} s_j + W \sum_j \Pi_{ij} \dot s_j
        + \dot W \sum_j \Pi_{ij} s_j .

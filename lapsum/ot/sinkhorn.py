@@ -150,6 +150,10 @@ class Coupling:
         m = self.shape_of_targets[1]
         if self.empty:
             return np.zeros((lanes, n, m))
+        if self.column_nodes is not None:
+            entries, weights = self.unsort(self.entries), self.unsort(self.entry_weights)
+            targets = self.targets, self.target_weights
+            return Coupling(self.kernels, entries, weights, *targets, self.epsilon).matrix()
         matrix = self.kernels.matrix(self.plan)
         if not self.entries_are_rows:
             weights = self.plan.rows.weights.reshape(self.shape_of_targets)
@@ -166,14 +170,18 @@ class Coupling:
         if self.empty:
             return np.zeros(shapes[0]), np.zeros(shapes[1])
         rows, columns = shapes if self.entries_are_rows else shapes[::-1]
-        x, y = p.rows.at.reshape(rows), p.columns.at.reshape(columns)
-        edge, shift = p.edge.reshape(columns)[:, :-1], p.shift.reshape(columns)[:, :-1]
-        steps = np.diff(y, axis=-1) * (y[:, 1:] + y[:, :-1] - 2.0 * edge) + epsilon * shift
-        g = np.concatenate([np.zeros((len(y), 1)), np.cumsum(steps, axis=-1)], axis=-1)
+        y, starts = p.columns.at, p.columns.starts
+        lane = np.repeat(np.arange(len(epsilon)), np.diff(starts))
+        g: Floats = np.zeros_like(y)
+        g[1:] = np.diff(y) * (y[1:] + y[:-1] - 2.0 * p.edge[:-1])
+        g[1:] += self.epsilon[lane[1:]] * p.shift[:-1]
+        g[starts[:-1]] = 0.0
+        g = np.cumsum(g)
+        g -= g[starts[:-1]][lane]
         logs, top = self.kernels.row_sums(p)
-        at = top.reshape(rows)
-        cost = (x - np.take_along_axis(y, at, axis=-1)) ** 2
-        f = cost - np.take_along_axis(g, at, axis=-1) - epsilon * logs.reshape(rows)
+        at = top.reshape(rows) + starts[:-1, None]
+        f = (p.rows.at.reshape(rows) - y[at]) ** 2 - g[at] - epsilon * logs.reshape(rows)
+        g = self.from_columns(g).reshape(columns)
         return (f, g) if self.entries_are_rows else (g, f)
 
     def _mean(self, values: Floats, at_rows: bool) -> Floats:

@@ -606,6 +606,10 @@ static int NAME(equations)(const lap_plan *p, double *z)
     return status;
 }
 
+/* Where a level divides a row, and epsilon is small, parts of derivatives are opposite but for
+ * rounding: what that may have made of them is nothing, since it would be multiplied by the rate. */
+#define ROUNDED 0x1p-47
+
 /* v_j minus its mean over a row, to `out`; returns the mean. */
 static inline double centred(const double *row, const double *v, double about, ptrdiff_t width,
                              double *out)
@@ -688,10 +692,8 @@ static int NAME(pull)(const lap_plan *p, const lap_plan *nodes, const double *r,
             }
             size = dot(row, sizes, width);
             for (j = 0; j < width; j++) {
-                /* Both are nearly opposite where a level divides a row: what rounding may have made
-                 * is nothing, since the rate may be large. */
                 const double part = t.scratch[j] + other[j];
-                const double bar = fabs(part) > 0x1p-47 * (size + sizes[j]) ? row[j] * part : 0.0;
+                const double bar = fabs(part) > ROUNDED * (size + sizes[j]) ? row[j] * part : 0.0;
                 row[j] = bar;
                 sums[j] += bar;
                 y_bar[lo + j] -= p->rate * product(bar, away);
@@ -752,7 +754,7 @@ static int NAME(push)(const lap_plan *p, const lap_plan *nodes, const double *x_
 {
     tiling t;
     ptrdiff_t k, i, j, m = p->m;
-    double *h = malloc(2 * m * sizeof(double)), *sums = h + m;
+    double *h = malloc((3 * m + LANES) * sizeof(double)), *sums = h + m, *sizes = sums + m;
     int status = h ? LAP_DONE : LAP_NO_MEMORY;
     for (j = 0; h && j < m; j++) {
         h[j] = b_dot ? b_dot[j] : 0.0;
@@ -775,24 +777,29 @@ static int NAME(push)(const lap_plan *p, const lap_plan *nodes, const double *x_
         fill(&t, one);
         for (i = one->start; i < one->stop; i++) {
             const double *row = t.rows + (i - one->start) * t.stride;
-            double *q = t.scratch, mean, sum = 0.0;
+            double *q = t.scratch, *log_dot = t.base, mean, size, sum = 0.0;
             moved(&t, one, i, x_dot ? x_dot[i] : 0.0, y_dot, q);
+            for (j = 0; j < width; j++) {
+                log_dot[j] = h[lo + j] - h[one->top];
+                sizes[j] = fabs(log_dot[j]) + fabs(q[j]);
+                log_dot[j] += q[j];
+            }
+            mean = dot(row, log_dot, width);
+            size = dot(row, sizes, width);
+            for (j = 0; j < width; j++) {
+                const double dot_ij = log_dot[j] - mean;
+                log_dot[j] = fabs(dot_ij) > ROUNDED * (size + sizes[j]) ? dot_ij : 0.0;
+            }
             if (rows_dot) {
                 for (j = 0; j < width; j++)
-                    q[j] += h[lo + j];
-                centred(row, q, q[one->top - lo], width, q);
-                for (j = 0; j < width; j++)
-                    sum += row[j] * (s[lo + j] - rows[i]) * q[j];
+                    sum += row[j] * (s[lo + j] - rows[i]) * log_dot[j];
                 rows_dot[i] = sum;
             }
             if (columns_dot) {
+                const double own = a_dot ? a_dot[i] : 0.0;
                 for (j = 0; j < width; j++)
-                    t.base[j] = q[j] + h[lo + j];
-                mean = dot(row, t.base, width);
-                for (j = 0; j < width; j++) {
-                    const double dot_ij = (a_dot ? a_dot[i] : 0.0) + p->a[i] * (q[j] - mean);
-                    columns_dot[lo + j] += row[j] * (v[i] - columns[lo + j]) * dot_ij;
-                }
+                    columns_dot[lo + j] +=
+                        row[j] * (v[i] - columns[lo + j]) * (own + p->a[i] * log_dot[j]);
                 add(sums + lo, p->a[i], row, width);
             }
         }

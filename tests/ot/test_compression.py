@@ -105,3 +105,16 @@ def test_a_plan_too_large_says_so(rng):
     n = 20_000
     with pytest.raises(MemoryError, match="more than 1 GiB"):
         ot.sinkhorn_rank(rng.normal(size=n), 1.0, targets=np.linspace(0.0, 1.0, n))
+
+
+def test_a_long_plan_is_the_same_operator(rng):
+    n = 300
+    x, v = rng.normal(size=n), rng.normal(size=n)
+    P = ot.SinkhornPlan(x, 0.02)
+    matrix = P.toarray()
+    np.testing.assert_allclose(matrix @ v, P @ v, rtol=0, atol=1e-15)
+    np.testing.assert_allclose(v @ matrix, v @ P, rtol=0, atol=1e-15)
+    (a, b), (f, g), (z, y) = P.marginals, P.potentials, P.points
+    np.testing.assert_allclose(matrix.sum(axis=0), b, rtol=1e-12)
+    exponent = (f[:, None] + g - (z[:, None] - y) ** 2) / 0.02
+    np.testing.assert_allclose(a[:, None] * b * np.exp(exponent), matrix, rtol=0, atol=1e-16)

@@ -200,6 +200,8 @@ def test_ott_agrees(rng):
     jax.config.update("jax_enable_x64", True)
     x = rng.normal(size=15)
     options = {"epsilon": 0.05, "threshold": 1e-14, "max_iterations": 10**6}
-    np.testing.assert_allclose(ot.sinkhorn_sort(x, 0.05), soft_sort.sort(x, **options), atol=1e-10)
-    theirs = np.asarray(soft_sort.quantile(x, q=np.array([0.3]), **options))
-    np.testing.assert_allclose(ot.sinkhorn_quantile(x, [0.3], 0.05), theirs, atol=1e-10)
+    np.testing.assert_allclose(ot.sinkhorn_sort(x, 0.05), soft_sort.sort(x, **options), atol=1e-8)
+    theirs = np.asarray(soft_sort.quantile(x, q=np.array([0.3]), weight=1 / 15, **options))
+    np.testing.assert_allclose(ot.sinkhorn_quantile(x, [0.3], 0.05), theirs, atol=1e-8)
+    theirs = np.asarray(soft_sort.ranks(x, **options)) + 1.0
+    np.testing.assert_allclose(ot.sinkhorn_rank(x, 0.05), theirs, atol=1e-8)
