@@ -168,8 +168,8 @@ def decode(text: str) -> Call:
         option, _, value = item.partition("=")
         options[option] = _from_text(value)
     workers = options.pop("workers", None)
-    for func, rule in RULES.items():
-        if func.__name__ == name and isinstance(rule, type):
+    for rule in RULES.values():
+        if isinstance(rule, type) and issubclass(rule, Rule) and rule.name == name:
             found = Call(rule, tuple(given), options, workers)
             return found._replace(constants=json.loads(constants[0])) if constants else found
     raise ValueError(f"lapsum has no operator {name!r}")

@@ -67,7 +67,8 @@ def rule_of(func: Callable[..., Any]) -> Callable[[type[Rule]], type[Rule]]:
 
     def register(rule: type[Rule]) -> type[Rule]:
         RULES[func] = rule
-        rule.name = func.__name__
+        _, family, *_ = func.__module__.split(".")
+        rule.name = func.__name__ if family.startswith("_") else f"{family}.{func.__name__}"
         rule.positional = tuple(
             name
             for name, parameter in inspect.signature(func).parameters.items()
@@ -111,7 +112,7 @@ def evaluate(
     try:
         call = call_of(rule, workers, args, kwargs)
     except ForAdapter as found:
-        adapter = found.adapter()
+        adapter = found.adapter(rule)
     else:
         there = call.out_lanes(out)
         value: Array = call.kernels.finish(call.to_result(call.quiet_value(there)), call.dtype)

@@ -26,7 +26,7 @@ class Rule(ABC):
     Attributes
     ----------
     name : str
-        The operator's.
+        The operator's, with that of its family in front if it is in a public one.
     positional : tuple of str
         Its positional parameters; these and `weights` are the differentiable ones.
     along_axis : tuple of str

@@ -290,6 +290,15 @@ def test_sharded(rng):
         mapped = jax.shard_map(f, mesh=mesh, in_specs=by, out_specs=by)
         np.testing.assert_array_equal(jax.jit(mapped)(split), f(x))
 
+    # What all devices share gets the sum of their gradients.
+    def of_alpha(x, alpha):
+        return (lapsum.soft_rank(x, alpha) ** 2).sum(-1)
+
+    shared = jax.shard_map(of_alpha, mesh=mesh, in_specs=(by, PartitionSpec()), out_specs=by)
+    found = jax.grad(lambda alpha: jax.jit(shared)(split, alpha).sum())(0.5)
+    expected = jax.grad(lambda alpha: of_alpha(x, alpha).sum())(0.5)
+    np.testing.assert_allclose(found, expected, rtol=1e-12)
+
 
 def test_export(rng):
     pytest.importorskip("flatbuffers", reason="jax.export needs flatbuffers")

@@ -13,7 +13,6 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.core import ShapedArray
 from jax.extend.core import Primitive
 from jax.interpreters import ad, batching, mlir
 
@@ -22,6 +21,7 @@ from ..._backends.types import Array
 from ..._core.rule import Rule
 from ..adapter import FIRST_ORDER, Batch, Call, Front, Linearized, batched, call_of, decode
 from . import ffi
+from .avals import aval_like, varying_alike
 
 TARGET = "lapsum_host"
 
@@ -101,29 +101,19 @@ def _dtypes(p: Any, args: Sequence[Any], call: str, wrt: tuple[str, ...] = ()) -
     return [at[name].dtype for name in wrt]
 
 
-def _aval(shape: Any, dtype: Any, like: Sequence[Any]) -> Any:
-    """Return an abstract array that varies over devices as these do, under shard_map."""
-    most = max(like, key=lambda a: len(getattr(a, "vma", ())))
-    if most.shape == shape:
-        return most.update(dtype=dtype, weak_type=False)
-    if getattr(most, "vma", ()):
-        return most.update(shape=shape, dtype=dtype, weak_type=False, sharding=None)
-    return ShapedArray(shape, dtype)
-
-
 def _value_aval(*avals: Any, call: str) -> Any:
     decoded = decode(call)
-    return _aval(decoded.shape([a.shape for a in avals]), _dtype(decoded, avals), avals)
+    return aval_like(decoded.shape([a.shape for a in avals]), _dtype(decoded, avals), avals)
 
 
 def _pushforward_aval(*avals: Any, call: str, wrt: tuple[str, ...]) -> Any:
     decoded, arrays = decode(call), avals[len(wrt) :]
-    return _aval(decoded.shape([a.shape for a in arrays]), _dtype(decoded, arrays), avals)
+    return aval_like(decoded.shape([a.shape for a in arrays]), _dtype(decoded, arrays), avals)
 
 
 def _pullback_aval(bar: Any, *arrays: Any, call: str, wrt: tuple[str, ...]) -> Any:
     at = dict(zip(decode(call).names, arrays, strict=True))
-    return [_aval(at[n].shape, at[n].dtype, (at[n], bar, *arrays)) for n in wrt]
+    return [aval_like(at[n].shape, at[n].dtype, (at[n], bar, *arrays)) for n in wrt]
 
 
 # ------------------------------------------------------------------------------- evaluation
@@ -333,7 +323,7 @@ def evaluate(
         else:  # as they are: without x64 an array of JAX's would round alpha to float32
             constants[name] = numbers.astype(float).tolist()
     call = call._replace(names=tuple(arrays), constants=constants)
-    return value_p.bind(*arrays.values(), call=call.encode())
+    return value_p.bind(*varying_alike(list(arrays.values())), call=call.encode())
 
 
 def _check(name: str, dtype: Any) -> None:
