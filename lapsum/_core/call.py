@@ -87,7 +87,7 @@ def call_of(
     if general is not None and "density" in kwargs:
         density = kwargs["density"]
         if not (isinstance(density, str) and density == LAPLACE):
-            other: Rule = general(workers, *args, **kwargs)
+            other: Rule = general()(workers, *args, **kwargs)
             return other
         del kwargs["density"]
     return rule(workers, *args, **kwargs)

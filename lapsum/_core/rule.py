@@ -38,7 +38,7 @@ class Rule(ABC):
     keeps_value : bool
         Whether derivatives need what `linearize` returned, and its memory unchanged.
     general : callable or None
-        The rule for any other density, which takes `density` besides, if there is one.
+        What imports the rule for any other density, which takes `density` besides.
     kernels : Kernels
         The backend of the arrays.
     layouts : dict of str to Layout
@@ -59,7 +59,7 @@ class Rule(ABC):
     keeps_value: ClassVar[bool] = False
     several_axes: ClassVar[bool] = False
     in_every_lane: tuple[str, ...] = ()
-    general: ClassVar[Callable[..., Rule] | None] = None
+    general: ClassVar[Callable[[], type[Rule]] | None] = None
 
     kernels: Kernels
     layouts: dict[str, Layout]

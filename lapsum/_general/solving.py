@@ -108,8 +108,9 @@ class Many:
             sums, slopes = self._sums(CDF, points), self._sums(EVEN, points)
             if sums is None or slopes is None:
                 return None
-            residual = (sums[2] - level) + sums[1]
-            step = np.where(done, 0.0, -residual / slopes[1])
+            (_, parts, whole_steps), (_, slope, _) = sums, slopes
+            residual = (whole_steps - level) + parts
+            step = np.where(done, 0.0, -residual / slope)
             low = np.where(residual < 0.0, np.maximum(low, u), low)
             high = np.where(residual > 0.0, np.minimum(high, u), high)
             # Roundings of the sums may have put the threshold into the next gap, if that is near.

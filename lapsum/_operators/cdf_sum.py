@@ -7,7 +7,7 @@ from typing import Any
 from numpy.typing import ArrayLike, NDArray
 
 from .._core.call import evaluate, operator, rule_of
-from .._general.targets import GeneralCdfSum
+from .._core.rule import Rule
 from .lap_sum import LapSum
 
 
@@ -112,4 +112,9 @@ def cdf_sum(
 class CdfSum(LapSum):
     """The rule of `cdf_sum`: for the Laplace density that of `lap_sum`."""
 
-    general = GeneralCdfSum
+    @staticmethod
+    def general() -> type[Rule]:
+        """Return the rule for any other density."""
+        from .._general.targets import GeneralCdfSum
+
+        return GeneralCdfSum

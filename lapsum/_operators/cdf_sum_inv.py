@@ -7,7 +7,7 @@ from typing import Any
 from numpy.typing import ArrayLike, NDArray
 
 from .._core.call import evaluate, operator, rule_of
-from .._general.targets import GeneralCdfSumInverse
+from .._core.rule import Rule
 from .lap_sum_inv import LapSumInverse
 
 
@@ -110,4 +110,9 @@ def cdf_sum_inv(
 class CdfSumInverse(LapSumInverse):
     """The rule of `cdf_sum_inv`: for the Laplace density that of `lap_sum_inv`."""
 
-    general = GeneralCdfSumInverse
+    @staticmethod
+    def general() -> type[Rule]:
+        """Return the rule for any other density."""
+        from .._general.targets import GeneralCdfSumInverse
+
+        return GeneralCdfSumInverse

@@ -7,7 +7,7 @@ from typing import Any
 from numpy.typing import ArrayLike, NDArray
 
 from .._core.call import evaluate, operator, rule_of
-from .._general.topk import GeneralLogTopk
+from .._core.rule import Rule
 from .._laplace.topk import LogTopkDerivatives
 from .soft_topk import SoftTopk
 
@@ -115,7 +115,13 @@ def log_soft_topk(
 class LogSoftTopk(SoftTopk):
     """The rule of `log_soft_topk`."""
 
-    general = GeneralLogTopk
+    @staticmethod
+    def general() -> type[Rule]:
+        """Return the rule for any other density."""
+        from .._general.topk import GeneralLogTopk
+
+        return GeneralLogTopk
+
     operator = "log_topk"
     logarithm = True
     derivatives = LogTopkDerivatives

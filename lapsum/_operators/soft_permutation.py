@@ -13,9 +13,8 @@ from .._core.call import evaluate, operator, rule_of
 from .._core.checks import check_flag
 from .._core.entries_rule import EntriesRule
 from .._core.layout import Shape, with_nan
-from .._core.rule import Tangents
+from .._core.rule import Rule, Tangents
 from .._core.shapes import reduced_shape
-from .._general.permutation import GeneralPermutationMatrix
 from .._laplace.sources import Sources
 from .._laplace.thresholds import Thresholds, integer_thresholds
 
@@ -117,7 +116,12 @@ def soft_permutation(
 class PermutationMatrix(EntriesRule):
     """The rule of `soft_permutation`."""
 
-    general = GeneralPermutationMatrix
+    @staticmethod
+    def general() -> type[Rule]:
+        """Return the rule for any other density."""
+        from .._general.permutation import GeneralPermutationMatrix
+
+        return GeneralPermutationMatrix
 
     def __init__(
         self,

@@ -10,7 +10,7 @@ from numpy.typing import ArrayLike, NDArray
 from .._backends.types import Floats, sum_in_lane
 from .._core.call import evaluate, operator, rule_of
 from .._core.permute_rule import PermuteRule
-from .._general.permutation import GeneralPermute
+from .._core.rule import Rule
 from .._laplace.product import Product, reverse_if
 from .._laplace.sources import Sources
 
@@ -134,7 +134,12 @@ def soft_permute(
 class SoftPermute(PermuteRule):
     """The rule of `soft_permute`."""
 
-    general = GeneralPermute
+    @staticmethod
+    def general() -> type[Rule]:
+        """Return the rule for any other density."""
+        from .._general.permutation import GeneralPermute
+
+        return GeneralPermute
 
     @cached_property
     def sources(self) -> Sources:

@@ -12,8 +12,7 @@ from .._backends.types import Array, Flags, Floats, sum_in_lane
 from .._core.call import evaluate, operator, rule_of
 from .._core.entries_rule import FusedCotangents, FusedTangent
 from .._core.quantile_rule import QuantileRule
-from .._core.rule import Tangents
-from .._general.sorts import GeneralQuantile
+from .._core.rule import Rule, Tangents
 from .._laplace.selection import Question, Selection, select_quantiles
 from .._laplace.sources import Sources
 from .._laplace.thresholds import Thresholds, thresholds_at
@@ -132,7 +131,13 @@ def soft_quantile(
 class SoftQuantile(QuantileRule):
     """The rule of `soft_quantile`."""
 
-    general = GeneralQuantile
+    @staticmethod
+    def general() -> type[Rule]:
+        """Return the rule for any other density."""
+        from .._general.sorts import GeneralQuantile
+
+        return GeneralQuantile
+
     operator = "quantiles"
     selection: Selection | None = None
 

@@ -12,8 +12,7 @@ from .._core.arguments import float_type, near_integers
 from .._core.call import evaluate, operator, rule_of
 from .._core.checks import check_flag
 from .._core.entries_rule import EntriesRule, FusedCotangents, FusedTangent
-from .._core.rule import LARGE, Tangents
-from .._general.ranks import GeneralRank
+from .._core.rule import LARGE, Rule, Tangents
 from .._laplace.sources import Sources
 from .._laplace.targets import Neighbours, Targets, targets_at
 
@@ -133,7 +132,13 @@ def soft_rank(
 class SoftRank(EntriesRule):
     """The rule of `soft_rank`."""
 
-    general = GeneralRank
+    @staticmethod
+    def general() -> type[Rule]:
+        """Return the rule for any other density."""
+        from .._general.ranks import GeneralRank
+
+        return GeneralRank
+
     operator = "ranks"
 
     def __init__(

@@ -11,8 +11,7 @@ from .._backends.types import Array, Floats, all_in_lane, sum_in_lane
 from .._core.call import evaluate, operator, rule_of
 from .._core.checks import check_flag
 from .._core.entries_rule import EntriesRule, FusedCotangents
-from .._core.rule import Tangents
-from .._general.sorts import GeneralSort
+from .._core.rule import Rule, Tangents
 from .._laplace.sources import Sources
 from .._laplace.thresholds import Thresholds, thresholds_at_steps
 
@@ -118,7 +117,13 @@ def soft_sort(
 class SoftSort(EntriesRule):
     """The rule of `soft_sort`."""
 
-    general = GeneralSort
+    @staticmethod
+    def general() -> type[Rule]:
+        """Return the rule for any other density."""
+        from .._general.sorts import GeneralSort
+
+        return GeneralSort
+
     operator = "sorts"
 
     def __init__(

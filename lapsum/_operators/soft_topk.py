@@ -10,8 +10,7 @@ from .._backends.types import Array, Flags, Floats, ShortOperator, all_in_lane, 
 from .._core.call import evaluate, operator, rule_of
 from .._core.checks import check_flag
 from .._core.entries_rule import EntriesRule, FusedCotangents, FusedTangent
-from .._core.rule import Tangents
-from .._general.topk import GeneralTopk
+from .._core.rule import Rule, Tangents
 from .._laplace.selection import Question, select_topk, topk_values
 from .._laplace.topk import TopkDerivatives
 
@@ -139,7 +138,13 @@ def soft_topk(
 class SoftTopk(EntriesRule):
     """The rule of `soft_topk`, and of its logarithm."""
 
-    general = GeneralTopk
+    @staticmethod
+    def general() -> type[Rule]:
+        """Return the rule for any other density."""
+        from .._general.topk import GeneralTopk
+
+        return GeneralTopk
+
     operator: ShortOperator | None = "topk"
     logarithm = False
     keeps_value = True
