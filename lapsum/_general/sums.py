@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from functools import cached_property
 
 import numpy as np
 
 from .._backends import formulas
 from .._backends.protocol import Kernels
-from .._backends.types import Entries, Floats, Indices, Points, sum_in_lane
+from .._backends.types import Entries, Floats, Indices, Pair, Points, sum_in_lane
 from .densities import EvenDensity
 
 BLOCK = 2**16  # pairs of a point and a source that are looked at together
@@ -80,8 +81,6 @@ class Sources:
         Whether there are weights.
     first, count : arrays of int, shape (lanes,)
         Where the finite ones begin, and how many they are.
-    before : two arrays, shape (lanes, n + 1)
-        The weight of the first m, as an unevaluated pair.
     low, high : arrays, shape (lanes,)
         The weights at -inf and at inf.
     invalid : array of bool, shape (lanes,), or None
@@ -110,21 +109,26 @@ class Sources:
         self.first = (present & (self.given == -np.inf)).sum(axis=-1)
         self.count = alive.sum(axis=-1)
         finite = np.isfinite(self.given)
-        self.x = np.where(finite, self.given, 0.0)
-        if n:
+        self.x = self.given
+        if not finite.all():
+            self.x = np.where(finite, self.given, 0.0)
             ends = self.first, self.first + self.count - 1
             low, high = (self._take(self.x, end)[:, None] for end in ends)
             self.x = np.where(finite, self.x, np.where(self.given < 0.0, low, high))
-        zero = np.zeros((lanes, 1))
-        if weights is None:
-            whole = np.cumsum(self.c, axis=-1)
-            pair = whole, np.zeros((lanes, n))
-        else:
-            pair = kernels.cumulate(self.c)
-        self.before = tuple(np.concatenate([zero, part], axis=-1) for part in pair)
         infinite = np.where(alive, 0.0, self.weight)
         self.low = sum_in_lane(np.where(self.given < 0.0, infinite, 0.0))
         self.high = sum_in_lane(np.where(self.given > 0.0, infinite, 0.0))
+
+    @cached_property
+    def before(self) -> Pair:
+        """The weight of the first m sources, (lanes, n + 1), as an unevaluated pair."""
+        zero = np.zeros((len(self.c), 1))
+        if self.weighted:
+            pair = self.kernels.cumulate(self.c)
+        else:
+            pair = np.cumsum(self.c, axis=-1), np.zeros(self.shape)
+        whole, rest = (np.concatenate([zero, part], axis=-1) for part in pair)
+        return whole, rest
 
     @staticmethod
     def _take(a: Floats, at: Indices) -> Floats:

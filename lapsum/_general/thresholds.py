@@ -145,9 +145,11 @@ class Thresholds:
         s, origin = self.sources, self.at_nearest(values)
         base = self.of_sources(values)[:, :1]
         weighted = self.of_sources(s.c) * (self.of_sources(values) - base)
-        found = self._by_tree(EVEN, weighted, np.zeros(self.left.shape))
+        found = self._by_tree(weighted, np.zeros(self.left.shape))
         if found is not None:
-            return np.where(self.solved, found[1] / self.density - (origin - base), 0.0)
+            together = np.where(self.solved, found[1] / self.density - (origin - base), 0.0)
+            if self.dense.all():
+                return together
 
         def term(t: Floats, lanes: slice, rows: slice) -> Floats:
             source = lanes if self.key is None else self.key[lanes]
@@ -155,15 +157,21 @@ class Thresholds:
             apart = values[source][:, None, :] - origin[lanes, rows][:, :, None]
             return np.where(q == 0.0, 0.0, q * apart)
 
-        return s.rows(self.points, term, self.key)
+        one_by_one = s.rows(self.points, term, self.key)
+        return one_by_one if found is None else np.where(self.dense, together, one_by_one)
 
-    def _by_tree(
-        self, kind: int, values: Floats, weights: Floats
-    ) -> tuple[Floats, Floats, Floats] | None:
-        """Return `sums_between`, where no threshold is in so wide a gap that tables end."""
-        if self.left.size * self.sources.shape[1] <= MANY or (self.density < SPARSE).any():
+    @property
+    def dense(self) -> Flags:
+        """Lanes, (lanes, 1), with no threshold in so wide a gap that tables say nothing of it."""
+        dense = ~self.solved | (self.density >= SPARSE)
+        flags: Flags = np.asarray(dense.all(axis=1, keepdims=True))
+        return flags
+
+    def _by_tree(self, values: Floats, weights: Floats) -> tuple[Floats, Floats, Floats] | None:
+        """Return `sums_between` of f, None if no lane is long, or dense enough."""
+        if not self.dense.any():
             return None
-        return sums_between(self.sources, kind, self.points, values, weights, self.key)
+        return sums_between(self.sources, EVEN, self.points, values, weights, self.key)
 
     def average(self, values: Floats) -> Floats:
         """sum_j q_ij v_j."""
@@ -174,9 +182,11 @@ class Thresholds:
         """sum_i q_ij w_i, for every source of each lane of thresholds."""
         s = self.sources
         rates = np.where(self.solved, bar / self.density, 0.0)
-        found = self._by_tree(EVEN, np.zeros((len(bar), s.shape[1])), rates)
+        found = self._by_tree(np.zeros((len(bar), s.shape[1])), rates)
         if found is not None:
-            return self.of_sources(s.c) * found[0]
+            together = self.of_sources(s.c) * found[0]
+            if self.dense.all():
+                return together
 
         def term(t: Floats, lanes: slice, rows: slice) -> Floats:
             source = lanes if self.key is None else self.key[lanes]
@@ -184,7 +194,8 @@ class Thresholds:
             q = c * self.shares(x, t, lanes, slice(None), 1)
             return np.where(q == 0.0, 0.0, q * bar[lanes][:, None, :])
 
-        return s.columns(self.points, term, self.key)
+        one_by_one = s.columns(self.points, term, self.key)
+        return one_by_one if found is None else np.where(self.dense, together, one_by_one)
 
     def for_lanes(self, key: Indices) -> Thresholds:
         """Return the thresholds of the sources that lanes belong to, one lane after another."""
