@@ -42,6 +42,8 @@ class Compression:
     epsilon : array, shape (lanes,)
     resolved : float
         `SUMMED` or `INTERPOLATED`.
+    spread : array, shape (lanes,)
+        The width of the bulk of the other measure.
 
     Attributes
     ----------
@@ -50,7 +52,7 @@ class Compression:
     """
 
     def __init__(
-        self, kernels: Transport, points: Points, epsilon: Floats, resolved: float
+        self, kernels: Transport, points: Points, epsilon: Floats, resolved: float, spread: Floats
     ) -> None:
         self.kernels, self.epsilon, self.resolved = kernels, epsilon, resolved
         self.lanes = len(points.starts) - 1
@@ -63,7 +65,10 @@ class Compression:
         self.weights = np.add.reduceat(points.weights, self.first)
         self.lane = lane_of_point[self.first]
         origin = points.at[points.starts[:-1]]
-        width = 1.28 * resolved * np.sqrt(epsilon)  # right for targets and entries much alike
+        # Right for measures much alike; against a narrow one, cells may be wider.
+        alike = np.sqrt(0.5 * epsilon)
+        wider = np.clip(alike / np.maximum(spread, 1e-300), 1.0, 4.0)
+        width = 1.28 * resolved * np.sqrt(epsilon) * wider
         self._cut(np.floor((self.at - origin[self.lane]) / width[self.lane]))
 
     def _cut(self, label: Floats, of: Indices | None = None) -> None:
@@ -163,9 +168,9 @@ class Compression:
 
 
 def compressed(
-    kernels: Transport, points: Points, epsilon: Floats, resolved: float
+    kernels: Transport, points: Points, epsilon: Floats, resolved: float, spread: Floats
 ) -> Compression | None:
     """Return the nodes of a measure, None unless its lanes are long."""
     if len(points.starts) > 1 and np.diff(points.starts).max() > LONG:
-        return Compression(kernels, points, epsilon, resolved)
+        return Compression(kernels, points, epsilon, resolved, spread)
     return None

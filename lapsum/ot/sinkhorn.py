@@ -77,9 +77,9 @@ class Coupling:
         """Find the plan, between nodes where lanes are long, and cells until these resolve it."""
         kernels, (rows, _, columns, _, _, rate) = self.kernels, self.plan
         some = rows._replace(weights=np.maximum(rows.weights, ABSENT))
-        row_nodes = compressed(kernels, some, self.epsilon, SUMMED)
+        row_nodes = compressed(kernels, some, self.epsilon, SUMMED, _bulk(columns))
         if targets_are_fixed and self.entries_are_rows:
-            self.column_nodes = compressed(kernels, columns, self.epsilon, resolved)
+            self.column_nodes = compressed(kernels, columns, self.epsilon, resolved, _bulk(rows))
         for _ in range(_MOST_ROUNDS):
             nodes = rows if row_nodes is None else row_nodes.nodes
             if self.column_nodes is not None:
@@ -203,6 +203,13 @@ def _points(at: Floats, weights: Floats) -> Points:
     lanes, n = at.shape
     starts: Indices = np.arange(lanes + 1, dtype=np.intp) * n
     return Points(at.reshape(-1), np.ascontiguousarray(weights).reshape(-1), starts)
+
+
+def _bulk(points: Points) -> Floats:
+    """Return the distance between the quartiles of each lane, whatever the weights."""
+    first, count = points.starts[:-1], np.diff(points.starts)
+    width: Floats = points.at[first + 3 * (count - 1) // 4] - points.at[first + (count - 1) // 4]
+    return width
 
 
 def _first_of_ties(x: Floats) -> Indices | None:
