@@ -60,7 +60,8 @@ if find_spec(f"{__name__}._kernels") is None:
 
 from . import _adapters, _kernels  # noqa: F401  # a broken copy says so itself
 from ._core.linearize import Linearization, jvp, linearize, vjp
-from ._general.densities import Density, StudentT
+from ._general.densities import StudentT
+from ._general.own_density import Density
 from ._operators.cdf_sum import cdf_sum
 from ._operators.cdf_sum_inv import cdf_sum_inv
 from ._operators.lap_sum import lap_sum

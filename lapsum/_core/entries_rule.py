@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from copy import copy
 from functools import cached_property
 from math import prod
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
@@ -28,6 +28,7 @@ from .checks import (
     check_total,
     check_weights,
 )
+from .fused import FusedCotangents, FusedTangent
 from .layout import (
     AlongAxes,
     AlongAxis,
@@ -43,21 +44,6 @@ from .layout import (
     with_nan,
 )
 from .rule import Rule, Tangents
-
-
-class FusedTangent(NamedTuple):
-    """The tangent that a fused kernel made: in which lanes it is right, and from what."""
-
-    lanes: Flags
-    tangent: Floats
-    parameters: frozenset[str]
-
-
-class FusedCotangents(NamedTuple):
-    """The cotangents that fused kernels made, and in which lanes they are right."""
-
-    lanes: Flags
-    cotangents: dict[str, Array]
 
 
 class EntriesRule(Rule):

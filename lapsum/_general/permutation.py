@@ -8,14 +8,13 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from .._backends.types import Array, Floats, Indices, Points, sum_in_lane
+from .._backends.types import Array, Floats, Indices, Points
 from .._core.checks import check_flag
 from .._core.layout import with_nan
-from .._core.permute_rule import PermuteRule
 from .._core.rule import Tangents
-from .densities import EvenDensity
+from .even_density import EvenDensity
 from .roots import FAR, over
-from .rules import GeneralEntries, column, density_for, times
+from .rules import GeneralEntries, column, times
 from .solving import thresholds_at
 from .sums import Sources, blocks, offsets
 from .thresholds import Thresholds
@@ -276,90 +275,3 @@ class GeneralPermutationMatrix(GeneralEntries):
         if "alpha" in wrt:
             bars["alpha"] = -times(flow, self._flow(p.at_x)).sum(axis=(1, 2)) / s.alpha
         return bars
-
-
-class GeneralPermute(PermuteRule):
-    """The rule of `soft_permute`."""
-
-    def __init__(
-        self,
-        workers: int | None,
-        x: Any,
-        values: Any,
-        alpha: Any,
-        *,
-        axis: int | None = -1,
-        descending: bool = False,
-        transpose: bool = False,
-        density: Any,
-    ) -> None:
-        super().__init__(
-            workers, x, values, alpha, axis=axis, descending=descending, transpose=transpose
-        )
-        self.density = density_for(self.kernels, density)
-
-    @cached_property
-    def sources(self) -> Sources:
-        """The sorted keys."""
-        return Sources(self.kernels, self.density, self.lanes["x"], self.lanes["alpha"])
-
-    @cached_property
-    def product(self) -> Permutation:
-        """The permutation."""
-        return Permutation(self.sources)
-
-    def _reverse(self, lanes: Floats) -> Floats:
-        return self.kernels.contiguous(lanes[:, ::-1]) if self.descending else lanes
-
-    def multiply(self, lanes: Floats, transpose: bool) -> Floats:
-        """Return the product of the permutation, or of its transpose, with lanes."""
-        s, key = self.sources, self.key
-        if transpose:
-            return s.from_order(self.product.multiply(self._reverse(lanes), key, True), key)
-        return self._reverse(self.product.multiply(s.to_order(lanes, key), key, False))
-
-    @cached_property
-    def b(self) -> Thresholds:
-        """The thresholds of the keys, for every lane of values."""
-        return self.product.b.for_lanes(self.key)
-
-    def jvp_of_permutation(self, x_dot: Floats | None, alpha_dot: Floats | None) -> Floats:
-        """Return the tangent due to that of the permutation."""
-        s, product, key, b = self.sources, self.product, self.key, self.b
-        if self.transpose:
-            along, values = product.columns, _fall(self._reverse(self.finite_values))
-            out = np.zeros(self.values.shape)
-        else:
-            along, values = product.rows, s.to_order(self.finite_values, key)
-            out = np.zeros(b.left.shape)
-        if x_dot is not None:
-            out = out + along(b, values, product.motion(s.tangent(x_dot)))
-        if alpha_dot is not None:
-            out = out - along(b, values, product.at_x) * column((alpha_dot / s.alpha)[key])
-        if self.transpose:
-            return s.from_order(out, key)
-        none = np.zeros((len(out), 1))
-        change = np.diff(np.concatenate([none, out, none], axis=1), axis=1)[:, : self.n]
-        return self._reverse(change)
-
-    def vjp_of_permutation(
-        self, entries: Floats, positions: Floats, wrt: frozenset[str]
-    ) -> dict[str, Floats]:
-        """Return the cotangents of keys and alpha."""
-        s, product, key, b = self.sources, self.product, self.key, self.b
-        values = s.to_order(entries, key)
-        h = _fall(self._reverse(positions))
-        lanes = s.shape[0]
-        bars: dict[str, Floats] = {}
-        if "x" in wrt:
-            pulled = self.kernels.sum_lanes(product.pull(b, values, h), key, lanes)
-            bars["x"] = s.cotangent(pulled / column(s.alpha))
-        if "alpha" in wrt:
-            along = -sum_in_lane(times(h, product.rows(b, values, product.at_x)))
-            bars["alpha"] = self.kernels.sum_lanes(along, key, lanes) / s.alpha
-        return bars
-
-
-def _fall(positions: Floats) -> Floats:
-    """Return u_i - u_{i+1}."""
-    return positions[:, :-1] - positions[:, 1:]

@@ -12,7 +12,8 @@ from .._backends.protocol import Kernels
 from .._backends.types import Array, Floats, Points
 from .._core.checks import check_numpy
 from .._core.entries_rule import EntriesRule
-from .densities import EvenDensity, density_of
+from .densities import density_of
+from .even_density import EvenDensity
 from .sums import Sources
 
 

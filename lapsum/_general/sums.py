@@ -10,7 +10,7 @@ import numpy as np
 from .._backends import formulas
 from .._backends.protocol import Kernels
 from .._backends.types import Entries, Floats, Indices, Pair, Points, sum_in_lane
-from .densities import EvenDensity
+from .even_density import EvenDensity
 
 BLOCK = 2**16  # pairs of a point and a source that are looked at together
 

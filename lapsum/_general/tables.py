@@ -10,7 +10,7 @@ from numpy.polynomial import chebyshev, polynomial
 
 from .._backends.protocol import Kernels
 from .._backends.types import Floats, Pair, Table
-from .densities import EvenDensity
+from .even_density import EvenDensity
 
 CDF, EVEN, ODD = range(3)  # the kinds of kernels: F(t), f(t), t f(t)
 DEGREE = 8  # of the polynomials

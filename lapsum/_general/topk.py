@@ -9,7 +9,7 @@ import numpy as np
 
 from .._backends.types import Array, Flags, Floats, Indices, LogisticTopk, sum_in_lane
 from .._core.checks import check_flag
-from .._core.entries_rule import FusedCotangents, FusedTangent
+from .._core.fused import FusedCotangents, FusedTangent
 from .._core.layout import with_nan
 from .._core.rule import Tangents
 from .densities import density_of

@@ -137,7 +137,7 @@ class SoftPermute(PermuteRule):
     @staticmethod
     def general() -> type[Rule]:
         """Return the rule for any other density."""
-        from .._general.permutation import GeneralPermute
+        from .._general.permute import GeneralPermute
 
         return GeneralPermute
 

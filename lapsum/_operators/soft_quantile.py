@@ -10,7 +10,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from .._backends.types import Array, Flags, Floats, sum_in_lane
 from .._core.call import evaluate, operator, rule_of
-from .._core.entries_rule import FusedCotangents, FusedTangent
+from .._core.fused import FusedCotangents, FusedTangent
 from .._core.quantile_rule import QuantileRule
 from .._core.rule import Rule, Tangents
 from .._laplace.selection import Question, Selection, select_quantiles

@@ -11,7 +11,8 @@ from .._backends.types import Array, Floats, all_in_lane, sum_in_lane
 from .._core.arguments import float_type, near_integers
 from .._core.call import evaluate, operator, rule_of
 from .._core.checks import check_flag
-from .._core.entries_rule import EntriesRule, FusedCotangents, FusedTangent
+from .._core.entries_rule import EntriesRule
+from .._core.fused import FusedCotangents, FusedTangent
 from .._core.rule import LARGE, Rule, Tangents
 from .._laplace.sources import Sources
 from .._laplace.targets import Neighbours, Targets, targets_at

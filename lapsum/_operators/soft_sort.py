@@ -10,7 +10,8 @@ from numpy.typing import ArrayLike, NDArray
 from .._backends.types import Array, Floats, all_in_lane, sum_in_lane
 from .._core.call import evaluate, operator, rule_of
 from .._core.checks import check_flag
-from .._core.entries_rule import EntriesRule, FusedCotangents
+from .._core.entries_rule import EntriesRule
+from .._core.fused import FusedCotangents
 from .._core.rule import Rule, Tangents
 from .._laplace.sources import Sources
 from .._laplace.thresholds import Thresholds, thresholds_at_steps

@@ -9,7 +9,8 @@ from numpy.typing import ArrayLike, NDArray
 from .._backends.types import Array, Flags, Floats, ShortOperator, all_in_lane, sum_in_lane
 from .._core.call import evaluate, operator, rule_of
 from .._core.checks import check_flag
-from .._core.entries_rule import EntriesRule, FusedCotangents, FusedTangent
+from .._core.entries_rule import EntriesRule
+from .._core.fused import FusedCotangents, FusedTangent
 from .._core.rule import Rule, Tangents
 from .._laplace.selection import Question, select_topk, topk_values
 from .._laplace.topk import TopkDerivatives

@@ -20,8 +20,10 @@ They are exact to rounding, and no number of iterations is to be chosen.  `lapsu
 from .permute import sinkhorn_permute
 from .plan import SinkhornPlan
 from .quantile import sinkhorn_quantile
-from .ranks import sinkhorn_rank, sinkhorn_sort
-from .topk import soft_topk, soft_topk_sorted
+from .ranks import sinkhorn_rank
+from .sorts import sinkhorn_sort
+from .topk import soft_topk
+from .topk_sorted import soft_topk_sorted
 
 __all__ = [
     "SinkhornPlan",

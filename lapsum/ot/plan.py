@@ -10,7 +10,7 @@ import numpy as np
 from .._backends.types import Array, Floats
 from .._core.arguments import array_beside, float_dtype
 from .._core.call import quiet
-from .ranks import SinkhornSort
+from .sorts import SinkhornSort
 
 
 class SinkhornPlan:

@@ -26,7 +26,7 @@ from .._core.layout import (
     weights_layout,
 )
 from .._core.rule import Rule, Tangents
-from .ranks import SinkhornSort
+from .sorts import SinkhornSort
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike

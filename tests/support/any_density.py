@@ -16,7 +16,7 @@ from mpmath import mp, mpf
 
 import lapsum
 from lapsum._core.call import RULES
-from lapsum._general.densities import EvenDensity
+from lapsum._general.even_density import EvenDensity
 
 DIGITS = 150
 STEP = mpf(10) ** -40

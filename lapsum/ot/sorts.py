@@ -1,0 +1,157 @@
+"""Sinkhorn sorts."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from .._backends.types import Floats
+from .._core.call import evaluate, rule_of
+from .._core.rule import Tangents
+from .rule import SinkhornRule
+
+if TYPE_CHECKING:
+    from numpy.typing import ArrayLike
+
+
+def sinkhorn_sort(
+    x: ArrayLike,
+    epsilon: ArrayLike,
+    *,
+    weights: ArrayLike | None = None,
+    targets: ArrayLike | None = None,
+    target_weights: ArrayLike | None = None,
+    squash: str | None = "logistic",
+    axis: int = -1,
+    descending: bool = False,
+    workers: int | None = None,
+) -> Any:
+    r"""Sinkhorn sort: the mean of the entries that are transported to each target.
+
+    .. math:: S_j = \frac{1}{b_j} \sum_i P_{ij} x_i
+
+    with the plan P and the shares b as in `sinkhorn_rank`.  As epsilon tends to zero, for as many
+    targets of equal weight as entries, this is ``np.sort(x)``.
+
+    Parameters
+    ----------
+    x : array_like
+        The entries to sort.
+    epsilon : array_like
+        Positive strength of the entropy, as in `sinkhorn_rank`.
+    weights : array_like, optional
+        Non-negative weights of the entries, of the shape of `x` or 1-D along `axis`.
+    targets : array_like, optional
+        Ascending points, as in `sinkhorn_rank`.
+    target_weights : array_like, optional
+        Non-negative weights of the targets; equal by default.
+    squash : {"logistic", None}, optional
+        How the entries are squashed before they are transported, as in `sinkhorn_rank`.  Their
+        means are taken of `x` itself.
+    axis : int, optional
+        Axis along which to sort.
+    descending : bool, optional
+        Whether the largest comes first: the result is reversed.
+    workers : int, optional
+        Number of threads, which share the lanes: one by default; negative numbers count from the
+        CPUs, and 0 is a ValueError.
+
+    Returns
+    -------
+    ndarray
+        One value for each target, along `axis`, in the units and the float dtype of `x`.
+
+    Raises
+    ------
+    ValueError
+        As `sinkhorn_rank`.
+    TypeError
+        If an argument is not made of real numbers of at most 64 bits.
+    RuntimeError, MemoryError
+        As `sinkhorn_rank`.
+
+    See Also
+    --------
+    sinkhorn_quantile : Few targets.
+    sinkhorn_permute : The same of other values.
+    lapsum.soft_sort : Sorting by Laplace CDFs, in O(n log n).
+
+    Notes
+    -----
+    Solution, cost and derivatives are those of `sinkhorn_rank`, with
+    :math:`\dot S_j = \sum_i (P_{ij}/b_j)^{\textstyle\cdot} x_i + \sum_i (P_{ij}/b_j) \dot x_i`.  A
+    target of zero weight influences nothing, and gets the limit of a small weight.  A NaN of
+    non-zero weight makes its lane NaN, and so do entries of which none has weight.  Infinite
+    entries are the limit of large ones, so that every target with a share of them is infinite.
+
+    References
+    ----------
+    .. [1] M. Cuturi, O. Teboul, J.-P. Vert, "Differentiable Ranks and Sorting using Optimal
+       Transport", NeurIPS 2019.
+
+    Examples
+    --------
+    >>> import lapsum
+    >>> lapsum.ot.sinkhorn_sort([30.0, 10.0, 20.0], 1e-3).round(3)
+    array([10., 20., 30.])
+    >>> lapsum.ot.sinkhorn_sort([30.0, 10.0, 20.0], 0.1).round(3)
+    array([11.903, 20.   , 28.097])
+    """
+    return evaluate(
+        SinkhornSort,
+        x,
+        epsilon,
+        weights=weights,
+        targets=targets,
+        target_weights=target_weights,
+        squash=squash,
+        axis=axis,
+        descending=descending,
+        workers=workers,
+    )
+
+
+@rule_of(sinkhorn_sort)
+class SinkhornSort(SinkhornRule):
+    """The rule of `sinkhorn_sort`."""
+
+    at_entries = False
+
+    def __init__(
+        self,
+        workers: int | None,
+        x: Any,
+        epsilon: Any,
+        *,
+        weights: Any = None,
+        targets: Any = None,
+        target_weights: Any = None,
+        squash: Any = "logistic",
+        axis: int = -1,
+        descending: bool = False,
+    ) -> None:
+        super().__init__(
+            workers,
+            x,
+            epsilon,
+            weights=weights,
+            targets=targets,
+            target_weights=target_weights,
+            squash=squash,
+            axis=axis,
+            descending=descending,
+        )
+
+    def carried(self) -> Floats:
+        """Return the entries."""
+        return self.x
+
+    def carried_push(self, tangents: Tangents, b_dot: Floats | None) -> Floats | None:
+        """Return the tangent of the entries."""
+        return np.where(np.isfinite(self.x), tangents["x"], 0.0) if "x" in tangents else None
+
+    def carried_pull(self, bar: Floats, bars: dict[str, Floats]) -> Floats | None:
+        """Add the cotangent of the entries."""
+        bars["x"] = np.where(np.isfinite(self.x) & ~self.absent, bar, 0.0)
+        return None
