@@ -270,6 +270,8 @@ class EntriesRule(Rule):
             others, rest = self._left(short, left), self.kernels.contiguous(bar[left])
             for name, lanes in others._long_vjp(rest, wrt).items():
                 bars[name][left] = lanes
+        if self.nan_lanes is None:
+            return bars
         return {name: with_nan(self.kernels, self.nan_lanes, bars[name]) for name in wrt}
 
     # ------------------------------------------------------------------------------- derivatives
