@@ -14,7 +14,8 @@ from .._core.targets_rule import TargetsRule
 from .rules import column, density_for, times
 from .solving import thresholds_at
 from .sums import Sources, cdf_at
-from .thresholds import Thresholds
+from .tables import CDF, EVEN, ODD
+from .thresholds import Thresholds, sums_between
 
 
 class GeneralTargets(TargetsRule):
@@ -80,13 +81,35 @@ class GeneralCdfSum(GeneralTargets):
 
     def value(self, out: Array | None = None) -> Array:
         """Return the sums."""
-        sums = self.sum_of_cdfs(self.points, self.targets, self.sources.weight)
+        s, key, x = self.sources, self.key, self.targets
+        found = self._by_tree(CDF, s.c[key], np.zeros(x.shape))
+        if found is None:
+            sums = self.sum_of_cdfs(self.points, x, s.weight)
+        else:
+            low, high = column(s.low[key]), column(s.high[key])
+            whole = column(s.before[0][key, -1])
+            sums = np.where(x == -np.inf, 0.5 * low, low + (found[1] + found[2]))
+            sums = np.where(x == np.inf, (low + whole) + 0.5 * high, sums)
         sums = np.where(np.isnan(self.targets), np.nan, sums)
         return with_nan(self.kernels, self.nan_lanes, sums)
+
+    def _by_tree(
+        self, kind: int, values: Floats, weights: Floats
+    ) -> tuple[Floats, Floats, Floats] | None:
+        """Return `sums_between` sources and targets: None where these are few."""
+        return sums_between(self.sources, kind, self.points, values, weights, self.key)
 
     def _sum_of_pdfs(self, x_dot: Floats, r_dot: Floats) -> Floats:
         """sum_j c_j f(t_ij) (x_dot_i - r_dot_j), for finite targets."""
         s, f, key = self.sources, self.density, self.key
+        none = np.zeros(self.targets.shape)
+        slopes = self._by_tree(EVEN, s.c[key], none)
+        if slopes is not None:
+            origin = r_dot[key][:, :1]
+            moved = self._by_tree(EVEN, s.c[key] * (r_dot[key] - origin), none)
+            if moved is not None:
+                sums = (x_dot - origin) * slopes[1] - moved[1]
+                return np.where(np.isfinite(self.targets), sums, 0.0)
 
         def term(t: Floats, lanes: slice, rows: slice) -> Floats:
             source = key[lanes]
@@ -99,6 +122,9 @@ class GeneralCdfSum(GeneralTargets):
     def _moments(self) -> Floats:
         """sum_j c_j f(t_ij) t_ij, for finite targets."""
         s, f, key = self.sources, self.density, self.key
+        found = self._by_tree(ODD, s.c[key], np.zeros(self.targets.shape))
+        if found is not None:
+            return np.where(np.isfinite(self.targets), found[1], 0.0)
 
         def term(t: Floats, lanes: slice, rows: slice) -> Floats:
             return times(s.c[key[lanes]][:, None, :] * f.pdf_at(t), t)
@@ -136,7 +162,9 @@ class GeneralCdfSum(GeneralTargets):
             def pulled(t: Floats, lanes: slice, rows: slice) -> Floats:
                 return times(f.pdf_at(t), moving[lanes][:, None, :])
 
-            sums = kernels.sum_lanes(s.columns(self.points, pulled, key), key, s.shape[0])
+            found = self._by_tree(EVEN, np.zeros((len(bar), s.shape[1])), moving)
+            sums = s.columns(self.points, pulled, key) if found is None else found[0]
+            sums = kernels.sum_lanes(sums, key, s.shape[0])
             bars["r"] = s.cotangent(-s.c * sums / column(s.alpha))
         if "alpha" in wrt:
             bars["alpha"] = -self.sum_targets(times(bar, self._moments)) / s.alpha

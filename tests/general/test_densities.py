@@ -268,3 +268,18 @@ def test_sorting_together_agrees_with_one_by_one(density, alpha, rng, monkeypatc
     np.testing.assert_allclose(together[0], one[0], rtol=4e-15, atol=4e-14 * (0.1 + alpha))
     for a, b in zip(together[1:], one[1:], strict=True):
         np.testing.assert_allclose(a, b, rtol=0, atol=1e-12 * max(np.abs(b).max(), 1.0))
+
+
+@pytest.mark.parametrize("density", ["logistic", "cauchy"])
+def test_sums_at_many_targets_agree_with_direct_ones(density, rng, monkeypatch):
+    r, x = rng.normal(size=1500), np.append(rng.normal(size=700), [np.inf, -np.inf, np.nan])
+    r[3], bar = -np.inf, rng.normal(size=x.size)
+    found = []
+    for many in (10**9, 1000):
+        monkeypatch.setattr(thresholds, "MANY", many)
+        lin = lapsum.linearize(lapsum.cdf_sum, x, r, 0.1, density=density)
+        found.append(
+            (lin.value, *lin.vjp(bar), lin.jvp(np.ones(x.shape), np.full(r.shape, 2.0), 0.5))
+        )
+    for a, b in zip(*found, strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-12, atol=1e-12 * np.nanmax(np.abs(b)))
