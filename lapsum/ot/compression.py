@@ -13,7 +13,7 @@ from typing import NamedTuple
 import numpy as np
 
 from .._backends.numpy.transport import Points, Transport
-from .._backends.types import Floats, Indices
+from .._backends.types import Flags, Floats, Indices
 
 NODES = 24  # in a cell, where it has more points than these and half as many again
 _FEW = NODES + NODES // 2
@@ -126,6 +126,12 @@ class Compression:
         counts = np.bincount(lanes, weights=sizes, minlength=self.lanes).astype(np.intp)
         lane_starts = np.concatenate([[0], np.cumsum(counts)]).astype(np.intp)
         self.nodes = Points(at, weights, lane_starts)
+
+    def leave(self, lanes: Flags) -> None:
+        """Keep the points of some lanes."""
+        if (self.worth & lanes).any():
+            self.worth = self.worth & ~lanes
+            self._find_nodes()
 
     def refine(self, mean: Floats, deviation: Floats) -> bool:
         """Split the cells that do not resolve the plan; return whether there were any.

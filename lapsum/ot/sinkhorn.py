@@ -80,6 +80,8 @@ class Coupling:
         row_nodes = compressed(kernels, some, self.epsilon, SUMMED, _bulk(columns))
         if targets_are_fixed and self.entries_are_rows:
             self.column_nodes = compressed(kernels, columns, self.epsilon, resolved, _bulk(rows))
+            if row_nodes is not None and self.column_nodes is not None:
+                row_nodes.leave(~self.column_nodes.worth)
         for _ in range(_MOST_ROUNDS):
             nodes = rows if row_nodes is None else row_nodes.nodes
             if self.column_nodes is not None:
