@@ -12,6 +12,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 import lapsum
+import lapsum.ot
 
 HERE = Path(__file__).parent
 
@@ -100,17 +101,21 @@ def copy_mathjax(app):
     shutil.copyfile(Path(folder) / "static" / "mathjax" / "es5" / "tex-svg.js", target)
 
 
+PUBLIC = [(module, name) for module in (lapsum, lapsum.ot) for name in module.__all__]
+
+
 def write_reference(app):
     """Write one page for each public name, so that a new operator needs no page of its own."""
     folder = HERE / "reference" / "generated"
     folder.mkdir(exist_ok=True)
     wanted = {}
-    for name in lapsum.__all__:
-        made = getattr(lapsum, name)
+    for module, name in PUBLIC:
+        made = getattr(module, name)
         kind = "class" if isinstance(made, type) else "function"
         members = "   :members:\n" if kind == "class" else ""
-        wanted[f"{name}.rst"] = (
-            f"{name}\n{'=' * len(name)}\n\n.. currentmodule:: lapsum\n\n"
+        title = f"{module.__name__}.{name}".removeprefix("lapsum.")
+        wanted[f"{title}.rst"] = (
+            f"{title}\n{'=' * len(title)}\n\n.. currentmodule:: {module.__name__}\n\n"
             f".. auto{kind}:: {name}\n{members}"
         )
     for path in folder.iterdir():
@@ -126,8 +131,8 @@ def run_examples(app):
     failed = 0
     for test in doctest.DocTestFinder().find(lapsum, extraglobs={}):
         failed += doctest.DocTestRunner().run(test).failed
-    for name in lapsum.__all__:
-        for test in doctest.DocTestFinder().find(getattr(lapsum, name), name, module=False):
+    for module, name in PUBLIC:
+        for test in doctest.DocTestFinder().find(getattr(module, name), name, module=False):
             failed += doctest.DocTestRunner().run(test).failed
     if failed:
         raise RuntimeError(f"{failed} examples of the docstrings do not print what stands there")

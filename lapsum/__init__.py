@@ -20,10 +20,11 @@ tends to the hard operator of the same name.
 `linearize`               value, jvp, vjp and Jacobian of an operator at a point
 `Linearization`           what `linearize` returns
 `jvp`, `vjp`              the two in one call
-``lapsum.ot``             ranks, sorts and top-k by entropic optimal transport
+`lapsum.ot`               ranks, sorts and top-k by entropic optimal transport
 ========================  ===============================================================
 
-The operators whose name does not say Laplace take ``density=``: any even density in its place.
+Ranks, sorts, top-k, quantiles and permutations take ``density=``: any even density in place of
+the Laplace one, as `cdf_sum` and `cdf_sum_inv` do.
 
 Arrays are NumPy's, CuPy's on a GPU, PyTorch's or JAX's; what goes in comes out, on the autograd
 graph of its library if that has one.
