@@ -33,6 +33,11 @@ class Linearization:
     _rule: Rule
     _shape: tuple[int, ...]
 
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        # A copy from elsewhere is read-only as well.
+        state["value"] = state["_rule"].kernels.freeze(state["value"])
+        self.__dict__.update(state)
+
     def __repr__(self) -> str:
         return f"Linearization(value of shape {self._shape}, parameters={self.parameters})"
 

@@ -97,7 +97,8 @@ class PermuteRule(Rule):
         if axis is None:
             return normalize_axes(None, shapes[name])
         normalize_axis(-1, shapes[name], name)
-        at = normalize_axis(axis, max(shapes["x"], shapes["values"], key=len))
+        longest = max(("x", "values"), key=lambda one: len(shapes[one]))
+        at = normalize_axis(axis, shapes[longest], longest)
         return (-1,) if len(shapes[name]) == 1 else (at,)
 
     @classmethod
