@@ -52,6 +52,11 @@ if find_spec(f"{__name__}._kernels") is None:
             f"lapsum was compiled for another Python: {', '.join(others)}, and this is "
             f"{implementation.cache_tag}; install it for this one"
         )
+    if not (Path(__file__).parents[1] / "meson.build").exists():
+        raise ImportError(
+            f"the copy of lapsum in {Path(__file__).parent} has no compiled kernels; "
+            "install it again"
+        )
     __path__ = extend_path(__path__, __name__)[len(__path__) :]
     if find_spec(f"{__name__}._kernels") is None:
         raise ImportError(

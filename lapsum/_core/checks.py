@@ -79,7 +79,7 @@ def check_alpha(alpha: Array, name: str = "alpha") -> None:
         if value == 0:
             hint = "; any tiny number gives the hard limit"
         elif value < 0:
-            hint = "; an order is chosen by a keyword, not by a sign"
+            hint = "; an order is chosen by `largest` or `descending`, not by a sign"
         raise ValueError(f"`{name}` must be positive and finite, got {value!r}{hint}")
 
 

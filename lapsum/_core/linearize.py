@@ -9,11 +9,14 @@ from math import prod
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from .._backends.types import Array, DType
 from .arguments import array_beside
 from .call import RULES, call_of, quiet, unbound
 from .rule import Rule
+
+Result = NDArray[Any] | np.floating[Any]  # a scalar where there are no dimensions
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -41,7 +44,7 @@ class Linearization:
     def __repr__(self) -> str:
         return f"Linearization(value of shape {self._shape}, parameters={self.parameters})"
 
-    def jvp(self, *tangents: Any) -> Any:
+    def jvp(self, *tangents: Any) -> Result:
         """Return the derivative along `tangents`, the Jacobian-vector product.
 
         Parameters
@@ -74,7 +77,8 @@ class Linearization:
                 lanes[name] = layout.pack(array)
         with quiet():
             out = rule.to_result(rule.jvp(lanes)) if lanes else rule.kernels.xp.zeros(self._shape)
-            return rule.kernels.finish(out, rule.dtype)
+            product: Result = rule.kernels.finish(out, rule.dtype)
+            return product
 
     def vjp(self, cotangent: Any, wrt: str | Iterable[str] | None = None) -> tuple[Any, ...]:
         """Return the cotangents of the parameters, the vector-Jacobian product.
@@ -175,7 +179,8 @@ class JacobianProducts:
         """Return the product with a vector."""
         tangents: list[Array | None] = [None] * len(self.lin.parameters)
         tangents[self.at] = v.reshape(self.argument)
-        return self.kernels.xp.ravel(self.lin.jvp(*tangents))
+        product: Any = self.lin.jvp(*tangents)
+        return self.kernels.xp.ravel(product)
 
     def rmatvec(self, v: Array) -> Array:
         """Return the product of the transpose with a vector."""
@@ -273,7 +278,7 @@ def jvp(
     tangents: Sequence[Any],
     /,
     **kwargs: Any,
-) -> tuple[Any, Any]:
+) -> tuple[Result, Result]:
     """Value of an operator and its derivative along `tangents`.
 
     Parameters
@@ -315,7 +320,9 @@ def jvp(
     return lin.value, lin.jvp(*tangents)
 
 
-def vjp(func: Callable[..., Any], /, *args: Any, **kwargs: Any) -> tuple[Any, Callable[..., Any]]:
+def vjp(
+    func: Callable[..., Any], /, *args: Any, **kwargs: Any
+) -> tuple[Result, Callable[..., Any]]:
     """Value of an operator and the function that pulls cotangents back.
 
     Parameters

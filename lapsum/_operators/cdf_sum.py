@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from .._core.call import evaluate, operator, rule_of
@@ -22,7 +23,7 @@ def cdf_sum(
     density: Any = "laplace",
     workers: int | None = None,
     out: NDArray[Any] | None = None,
-) -> NDArray[Any]:
+) -> NDArray[Any] | np.floating[Any]:
     r"""Sum of the CDFs of sources, at targets, for any even density.
 
     .. math:: S(x_i) = \sum_j c_j F\Bigl(\frac{x_i - r_j}{\alpha}\Bigr)

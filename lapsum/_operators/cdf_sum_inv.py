@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from .._core.call import evaluate, operator, rule_of
@@ -21,7 +22,7 @@ def cdf_sum_inv(
     axis: int | None = -1,
     density: Any = "laplace",
     workers: int | None = None,
-) -> NDArray[Any]:
+) -> NDArray[Any] | np.floating[Any]:
     r"""Inverse of `cdf_sum`: where the sum of the sources' CDFs reaches a level.
 
     .. math:: & S^{-1}(w) = b \quad\text{with} \\

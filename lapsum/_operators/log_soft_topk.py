@@ -40,7 +40,9 @@ def log_soft_topk(
         How much weight to choose, any real number in [0, W] with W the total weight (n without
         weights); must broadcast to the batch shape (the axes but `axis`).
     alpha : array_like
-        Positive scale, in the units of `x`; must broadcast to the batch shape.
+        Positive scale, in the units of `x`; must broadcast to the batch shape.  It stands after
+        `k`: ``log_soft_topk(x, 2, 0.1)`` chooses two entries at the scale 0.1, and
+        ``log_soft_topk(x, 0.1, 2)`` a tenth of one at the scale 2.
     weights : array_like, optional
         Non-negative frequency weights :math:`c_j`, of the shape of `x` or 1-D along `axis`; an
         entry of weight 0 counts for nothing: its own output is what the formula gives, and 0 where

@@ -59,7 +59,7 @@ def soft_quantile(
         Whether the axes stay in the result, with length 1.
     per_lane : bool, optional
         Whether `q` is one level for each lane: it must broadcast to the batch shape, which the
-        result then has.
+        result then has.  A keyword says so, since a `q` of that shape could mean either.
     density : str or object, optional
         Density whose CDF F is: "laplace" (the default), "logistic", "normal", "cauchy", a
         `StudentT`, a `Density`, or a frozen distribution of ``scipy.stats`` that is symmetric about
