@@ -94,6 +94,14 @@ def array_beside(kernels: Kernels, name: str, value: Any) -> Array:
     return real_array(kernels, name, value)
 
 
+def array_of_shape(kernels: Kernels, name: str, value: Any, shape: tuple[int, ...]) -> Array:
+    """Return `value` as `array_beside` does, if it has that shape."""
+    array = array_beside(kernels, name, value)
+    if array.shape != shape:
+        raise ValueError(f"`{name}` must have shape {shape}, got {array.shape}")
+    return array
+
+
 def arguments(
     workers: int | None, values: Mapping[str, Any], weights: Any = None
 ) -> tuple[Kernels, dict[str, Array], dict[str, DType]]:

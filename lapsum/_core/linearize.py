@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .._backends.types import Array, DType
-from .arguments import array_beside
+from .arguments import array_of_shape
 from .call import RULES, call_of, quiet, unbound
 from .rule import Rule
 
@@ -73,7 +73,7 @@ class Linearization:
         lanes = {}
         for (name, layout), tangent in zip(rule.layouts.items(), tangents, strict=True):
             if tangent is not None:
-                array = _checked(rule, f"tangent of {name}", tangent, layout.shape)
+                array = array_of_shape(rule.kernels, f"tangent of {name}", tangent, layout.shape)
                 lanes[name] = layout.pack(array)
         with quiet():
             out = rule.to_result(rule.jvp(lanes)) if lanes else rule.kernels.xp.zeros(self._shape)
@@ -111,7 +111,7 @@ class Linearization:
                     raise ValueError(
                         f"`wrt` must name parameters of {self.parameters}, got {name!r}"
                     )
-        array = _checked(rule, "cotangent", cotangent, self._shape)
+        array = array_of_shape(rule.kernels, "cotangent", cotangent, self._shape)
         with quiet():
             bars = rule.vjp(rule.from_result(array), frozenset(wanted)) if wanted else {}
             return tuple(
@@ -200,13 +200,6 @@ class JacobianProducts:
             unit[i] = 1.0
             out[i] = product(unit)
         return out if by_rows else out.T
-
-
-def _checked(rule: Rule, name: str, value: Any, shape: tuple[int, ...]) -> Array:
-    array = array_beside(rule.kernels, name, value)
-    if array.shape != shape:
-        raise ValueError(f"`{name}` must have shape {shape}, got {array.shape}")
-    return array
 
 
 def linearize(func: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Linearization:

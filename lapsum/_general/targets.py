@@ -87,8 +87,9 @@ class GeneralCdfSum(GeneralTargets):
             sums = self.sum_of_cdfs(self.points, x, s.weight)
         else:
             low, high = column(s.low[key]), column(s.high[key])
+            _, parts, steps = found
             whole = column(s.before[0][key, -1])
-            sums = np.where(x == -np.inf, 0.5 * low, low + (found[1] + found[2]))
+            sums = np.where(x == -np.inf, 0.5 * low, low + (parts + steps))
             sums = np.where(x == np.inf, (low + whole) + 0.5 * high, sums)
         sums = np.where(np.isnan(self.targets), np.nan, sums)
         return with_nan(self.kernels, self.nan_lanes, sums)
