@@ -253,11 +253,15 @@ class Composed(EntriesRule):
         self.lanes = {name: self.kernels.own(lanes) for name, lanes in self.lanes.items()}
         return with_nan(self.kernels, self.nan_lanes, self._composed(linearize=True))
 
+    def _of_numbers(self, lanes: Floats) -> Floats:
+        """Return what belongs to weights, zero for those of NaN: more of it has no meaning."""
+        return self.kernels.xp.where(self.kernels.xp.isnan(self.lanes["x"]), 0.0, lanes)
+
     def careful_jvp(self, tangents: Tangents) -> Floats:
         """Return the tangent, in lanes of any kind."""
         dots = {}
         for name, dot in tangents.items():
-            dot = self.rescale(dot) if name == "weights" else dot
+            dot = self._of_numbers(self.rescale(dot)) if name == "weights" else dot
             dots[self.arguments[name]] = _column(dot)
         return self.graph.jvp(dots, self.outcome)
 
@@ -268,7 +272,7 @@ class Composed(EntriesRule):
         for name in wrt:
             node = self.arguments[name]
             pulled = bars[node] if node in bars else self.graph.zeros(node)
-            pulled = self.rescale(pulled) if name == "weights" else pulled
+            pulled = self._of_numbers(self.rescale(pulled)) if name == "weights" else pulled
             out[name] = pulled if self.lanes[name].ndim == 2 else pulled[:, 0]
         return out
 

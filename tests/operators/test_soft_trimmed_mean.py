@@ -163,3 +163,13 @@ def test_no_weight_is_nan():
     for bar in lin.vjp(1.0):
         np.testing.assert_array_equal(bar, np.zeros(np.shape(bar)))
     assert np.isnan(lapsum.soft_trimmed_mean([], 0.1, 0.5, 0.1))
+
+
+def test_the_weight_of_an_absent_nan_has_no_derivative():
+    lin = lapsum.linearize(
+        lapsum.soft_trimmed_mean, [1.0, np.nan, 3.0], 0.2, 0.7, 0.3, weights=[1.0, 0.0, 1.0]
+    )
+    *_, weights_bar = lin.vjp(1.0)
+    assert weights_bar[1] == 0.0
+    assert abs(weights_bar[0]) > 0.5
+    assert lin.jvp(None, None, None, None, [0.0, 1.0, 0.0]) == 0.0
