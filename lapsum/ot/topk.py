@@ -93,7 +93,8 @@ def soft_topk(
     .. math:: \dot p_i = l_i \Bigl(\dot x_i - \sum_j q_j \dot x_j\Bigr) + q_i \dot k
        - l_i \Bigl(x_i - \sum_j q_j x_j\Bigr) \frac{\dot\varepsilon}{\varepsilon} .
 
-    Entries are within a few units in the last place of p, times ``1 + |t|`` with t the exponent above.
+    Entries are within a few units in the last place of p, times ``1 + |t|`` with t the exponent
+    above.
     Tied entries get identical results.  A NaN makes its lane NaN; infinite entries are the limit of
     large ones.
 
