@@ -33,7 +33,7 @@ graph of its library if that has one.
 from __future__ import annotations
 
 from importlib.util import find_spec
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 if find_spec(f"{__name__}._kernels") is None:
     from pathlib import Path
@@ -65,22 +65,25 @@ if find_spec(f"{__name__}._kernels") is None:
         )
 
 from . import _adapters, _kernels  # noqa: F401  # a broken copy says so itself
-from ._core.linearize import Linearization, jvp, linearize, vjp
-from ._general.densities import StudentT
-from ._general.own_density import Density
-from ._operators.cdf_sum import cdf_sum
-from ._operators.cdf_sum_inv import cdf_sum_inv
-from ._operators.lap_sum import lap_sum
-from ._operators.lap_sum_inv import lap_sum_inv
-from ._operators.log_soft_topk import log_soft_topk
-from ._operators.permutation_operator import SoftPermutation
-from ._operators.soft_permutation import soft_permutation
-from ._operators.soft_permute import soft_permute
-from ._operators.soft_quantile import soft_quantile
-from ._operators.soft_rank import soft_rank
-from ._operators.soft_sort import soft_sort
-from ._operators.soft_topk import soft_topk
-from ._operators.soft_trimmed_mean import soft_trimmed_mean
+
+if TYPE_CHECKING:
+    from . import ot as ot
+    from ._core.linearize import Linearization, jvp, linearize, vjp
+    from ._general.densities import StudentT
+    from ._general.own_density import Density
+    from ._operators.cdf_sum import cdf_sum
+    from ._operators.cdf_sum_inv import cdf_sum_inv
+    from ._operators.lap_sum import lap_sum
+    from ._operators.lap_sum_inv import lap_sum_inv
+    from ._operators.log_soft_topk import log_soft_topk
+    from ._operators.permutation_operator import SoftPermutation
+    from ._operators.soft_permutation import soft_permutation
+    from ._operators.soft_permute import soft_permute
+    from ._operators.soft_quantile import soft_quantile
+    from ._operators.soft_rank import soft_rank
+    from ._operators.soft_sort import soft_sort
+    from ._operators.soft_topk import soft_topk
+    from ._operators.soft_trimmed_mean import soft_trimmed_mean
 
 __all__ = [
     "Density",
@@ -104,15 +107,30 @@ __all__ = [
     "vjp",
 ]
 
+# Names are imported when they are asked for; the module of an operator has its name.
+_MODULES = {
+    "Density": "_general.own_density",
+    "Linearization": "_core.linearize",
+    "SoftPermutation": "_operators.permutation_operator",
+    "StudentT": "_general.densities",
+    "jvp": "_core.linearize",
+    "linearize": "_core.linearize",
+    "vjp": "_core.linearize",
+}
+
 
 def __dir__() -> list[str]:
     return [*__all__, "__version__"]
 
 
 def __getattr__(name: str) -> Any:
-    if name == "ot":  # imported when it is asked for
-        from importlib import import_module
+    from importlib import import_module
 
+    if name in __all__:
+        module = import_module(f".{_MODULES.get(name, f'_operators.{name}')}", __name__)
+        globals()[name] = value = getattr(module, name)
+        return value
+    if name == "ot":
         return import_module(".ot", __name__)
     if name == "__version__":
         from importlib.metadata import version
