@@ -16,8 +16,8 @@ from .._core.arguments import float_type, worker_count
 from .._core.call import LAPLACE, RULES, evaluate, quiet
 from .._core.call import call_of as rule_for
 from .._core.checks import check_flag
-from .._core.layout import Shape, normalize_axes, normalize_axis
 from .._core.rule import Rule
+from .._core.shapes import Shape, normalize_axes, normalize_axis
 from .._general.densities import density_of
 
 FIRST_ORDER = (

@@ -67,8 +67,9 @@ def rule_of(func: Callable[..., Any]) -> Callable[[type[Rule]], type[Rule]]:
 
     def register(rule: type[Rule]) -> type[Rule]:
         RULES[func] = rule
-        _, family, *_ = func.__module__.split(".")
-        rule.name = func.__name__ if family.startswith("_") else f"{family}.{func.__name__}"
+        family = func.__module__.split(".")[1:2]
+        public = not "".join(family).startswith("_")
+        rule.name = ".".join([*family * public, func.__name__])
         rule.positional = tuple(
             name
             for name, parameter in inspect.signature(func).parameters.items()

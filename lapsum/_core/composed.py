@@ -47,6 +47,12 @@ class Node:
         self.pull = pull
         graph.nodes.append(self)
 
+    def _node(self, other: Node | float) -> Node:
+        """Return another operand as a node; a number follows from nothing."""
+        if isinstance(other, Node):
+            return other
+        return self.graph.leaf(self.graph.one * other)
+
     def _of_two(self, value: Floats, other: Node, factors: tuple[Floats, Floats]) -> Node:
         """Return a node whose derivatives in this one and another are factors, entry by entry."""
         times = self.graph.kernels.times
@@ -60,21 +66,35 @@ class Node:
 
         return Node(self.graph, value, (self, other), push, pull)
 
-    def __add__(self, other: Node) -> Node:
-        one = self.graph.one
+    def __add__(self, other: Node | float) -> Node:
+        one, other = self.graph.one, self._node(other)
         return self._of_two(self.value + other.value, other, (one, one))
 
-    def __sub__(self, other: Node) -> Node:
-        one = self.graph.one
+    def __sub__(self, other: Node | float) -> Node:
+        one, other = self.graph.one, self._node(other)
         return self._of_two(self.value - other.value, other, (one, -one))
 
-    def __mul__(self, other: Node) -> Node:
+    def __mul__(self, other: Node | float) -> Node:
+        other = self._node(other)
         product = self.graph.kernels.times(self.value, other.value)
         return self._of_two(product, other, (other.value, self.value))
 
-    def __truediv__(self, other: Node) -> Node:
+    def __truediv__(self, other: Node | float) -> Node:
+        other = self._node(other)
         quotient = self.value / other.value
         return self._of_two(quotient, other, (1.0 / other.value, -quotient / other.value))
+
+    def __radd__(self, other: float) -> Node:
+        return self + other
+
+    def __rsub__(self, other: float) -> Node:
+        return self._node(other) - self
+
+    def __rmul__(self, other: float) -> Node:
+        return self * other
+
+    def __rtruediv__(self, other: float) -> Node:
+        return self._node(other) / self
 
     def sum(self) -> Node:
         """Return the sum of each lane."""

@@ -35,15 +35,13 @@ from .layout import (
     Layout,
     PerLane,
     WholeInEveryLane,
-    batch_of,
-    batch_without,
-    normalize_axes,
     pack_all,
     scalar_layout,
     weights_layout,
     with_nan,
 )
 from .rule import Rule, Tangents
+from .shapes import batch_of, batch_without, normalize_axes
 
 
 class EntriesRule(Rule):
@@ -53,9 +51,10 @@ class EntriesRule(Rule):
     ----------
     workers : int or None
     values : mapping of str to array_like
-        "x", the entries, then the parameters that are not weights, in signature order: one number
-        a lane, but for those that every lane has whole.  The lanes of "k" are levels, infinite
-        where they are the total weight.
+        "x", the entries, and the other parameters but weights, in signature order.  Those named in
+        `along_axis`, which ends with "x", are laid out as weights are, one number for each entry;
+        others are one number a lane, but for those that every lane has whole.  The lanes of "k" are
+        levels, infinite where they are the total weight.
     weights : array_like or None
     axis : int, None or tuple of int
 
@@ -97,6 +96,8 @@ class EntriesRule(Rule):
         self.kernels, self.dtypes = kernels, dtypes
         x = arrays["x"]
         self.dtype = dtypes["x"]
+        if len(self.along_axis) > 1:
+            self.dtype = np.result_type(*(dtypes[name] for name in self.along_axis))
         self.axes = axes = normalize_axes(axis, x.shape, several=self.several_axes)
         if len(axes) == 1:
             self.batch = batch = batch_of("x", x.shape, axes[0])
@@ -133,9 +134,9 @@ class EntriesRule(Rule):
         for name, array in arrays.items():
             if name == "x":
                 continue
-            if name == "weights":
+            if name == "weights" or name in self.along_axis:
                 shape = entries.shape
-                layouts[name] = weights_layout(kernels, array, shape, self.axes, batch, "x")
+                layouts[name] = weights_layout(kernels, array, shape, self.axes, batch, "x", name)
             elif name in self.in_every_lane:
                 layouts[name] = WholeInEveryLane(kernels, array.shape, batch)
             elif not array.shape:

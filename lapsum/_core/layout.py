@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import operator
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Collection, Mapping
 from math import prod
@@ -12,8 +11,7 @@ import numpy as np
 
 from .._backends.protocol import Kernels
 from .._backends.types import Array, Entries, Flags, Floats, Indices
-
-Shape = tuple[int, ...]
+from .shapes import Shape, batch_of, kept_shape
 
 
 class Layout(ABC):
@@ -252,72 +250,6 @@ def lanes_along(kernels: Kernels, shape: Shape, axes: Shape, batch: Shape) -> Al
     return AlongAxes(kernels, shape, axes, batch)
 
 
-def kept_shape(shape: Shape, axes: Shape) -> Shape:
-    """Return a shape with ones at axes that count from the end."""
-    return tuple(1 if i - len(shape) in axes else n for i, n in enumerate(shape))
-
-
-def normalize_axis(axis: Any, shape: Shape, name: str = "x") -> int:
-    """Return `axis` of an array of that shape as a negative number, counted from the end."""
-    ndim = len(shape)
-    if type(axis) is int and -ndim <= axis < 0:
-        return axis
-    try:
-        index = operator.index(axis)
-    except TypeError:
-        raise TypeError(f"`axis` must be an integer or None, got {axis!r}") from None
-    if ndim == 0:
-        raise ValueError(
-            f"`{name}` must have at least one dimension, got a 0-d array; `axis=None` takes that"
-        )
-    if not -ndim <= index < ndim:
-        raise np.exceptions.AxisError(
-            f"`axis` {index} is out of bounds for `{name}` of shape {shape}"
-        )
-    return index if index < 0 else index - ndim
-
-
-def normalize_axes(axis: Any, shape: Shape, name: str = "x", *, several: bool = False) -> Shape:
-    """Return the axes along which lanes lie, counted from the end; None is all of them."""
-    ndim = len(shape)
-    if type(axis) is int and -ndim <= axis < 0:
-        return (axis,)
-    if axis is None:
-        return tuple(range(-ndim, 0))
-    if several and isinstance(axis, tuple):
-        axes = tuple(normalize_axis(one, shape, name) for one in axis)
-        if len(set(axes)) < len(axes):
-            raise ValueError(f"`axis` names an axis twice, got {axis!r}")
-        return axes
-    return (normalize_axis(axis, shape, name),)
-
-
-def batch_without(shape: Shape, axes: Shape) -> Shape:
-    """Return the axes of `shape` without some that count from the end."""
-    return tuple(n for i, n in enumerate(shape) if i - len(shape) not in axes)
-
-
-def batch_of(name: str, shape: Shape, axis: int) -> Shape:
-    """Return the axes of `shape` without `axis`, which counts from the end."""
-    if len(shape) < -axis:
-        raise ValueError(
-            f"`{name}` of shape {shape} has no axis {axis}; it must be 1-D or have that axis"
-        )
-    position = len(shape) + axis
-    return shape[:position] + shape[position + 1 :]
-
-
-def joint_batch(first: str, a: Shape, second: str, b: Shape) -> Shape:
-    """Return the batch shape that two batch shapes broadcast to."""
-    try:
-        return np.broadcast_shapes(a, b)
-    except ValueError:
-        raise ValueError(
-            f"`{first}` and `{second}` do not fit: their axes other than `axis`, {a} and {b}, do "
-            "not broadcast"
-        ) from None
-
-
 def scalar_layout(kernels: Kernels, name: str, array: Array, batch: Shape) -> PerLane:
     """Return the layout of one scalar a lane, which must broadcast to `batch`."""
     try:
@@ -334,15 +266,21 @@ def scalar_layout(kernels: Kernels, name: str, array: Array, batch: Shape) -> Pe
 
 
 def weights_layout(
-    kernels: Kernels, array: Array, shape: Shape, axes: Shape, batch: Shape, of: str
+    kernels: Kernels,
+    array: Array,
+    shape: Shape,
+    axes: Shape,
+    batch: Shape,
+    of: str,
+    name: str = "weights",
 ) -> AlongAxis:
-    """Return the layout of weights: of the shape of what they weigh, or 1-D along its lanes."""
+    """Return the layout of weights, and the like: of the shape of `of`, or 1-D along its lanes."""
     if array.shape == shape:
         return lanes_along(kernels, shape, axes, batch)
     n = prod(shape[axis] for axis in axes)
     if array.shape == (n,):
         return AlongAxis(kernels, array.shape, -1, batch)
     raise ValueError(
-        f"`weights` of shape {array.shape} must have the shape {shape} of `{of}`, or be 1-D of "
+        f"`{name}` of shape {array.shape} must have the shape {shape} of `{of}`, or be 1-D of "
         f"length {n}"
     )

@@ -16,20 +16,15 @@ from .checks import check_alpha, check_flag
 from .layout import (
     AlongAxis,
     PerLane,
-    Shape,
     SortedLanes,
-    batch_of,
-    joint_batch,
     key_of,
     lanes_along,
-    normalize_axes,
-    normalize_axis,
     pack_all,
     scalar_layout,
     with_nan,
 )
 from .rule import Rule, Tangents
-from .shapes import shape_along_axis
+from .shapes import Shape, batch_of, joint_batch, normalize_axes, normalize_axis, shape_along_axis
 
 
 class PermuteRule(Rule):

@@ -8,9 +8,9 @@ from typing import Any
 from .._backends.types import Array, Floats
 from .checks import check_flag
 from .entries_rule import EntriesRule
-from .layout import Reduced, Shape
+from .layout import Reduced
 from .rule import Tangents
-from .shapes import reduced_shape
+from .shapes import Shape, reduced_shape
 
 
 class QuantileRule(EntriesRule):

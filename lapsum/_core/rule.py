@@ -10,7 +10,8 @@ from typing import Any, ClassVar
 from .._backends.protocol import Kernels
 from .._backends.types import Array, DType, Flags, Floats
 from .checks import check_out
-from .layout import Layout, Shape
+from .layout import Layout
+from .shapes import Shape
 
 LARGE = 2.0**900  # no sum of smaller values, or of their differences, overflows
 

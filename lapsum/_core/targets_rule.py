@@ -16,19 +16,15 @@ from .checks import check_alpha, check_total, check_weights
 from .layout import (
     AlongAxis,
     PerLane,
-    Shape,
     SortedLanes,
-    batch_of,
-    joint_batch,
     key_of,
     lanes_along,
-    normalize_axes,
     pack_all,
     scalar_layout,
     weights_layout,
 )
 from .rule import Rule
-from .shapes import shape_along_axis
+from .shapes import Shape, batch_of, joint_batch, normalize_axes, shape_along_axis
 
 
 class TargetsRule(Rule):

@@ -12,9 +12,9 @@ from .._backends.types import Array, Floats
 from .._core.call import evaluate, operator, rule_of
 from .._core.checks import check_flag
 from .._core.entries_rule import EntriesRule
-from .._core.layout import Shape, with_nan
+from .._core.layout import with_nan
 from .._core.rule import Rule, Tangents
-from .._core.shapes import reduced_shape
+from .._core.shapes import Shape, reduced_shape
 from .._laplace.sources import Sources
 from .._laplace.thresholds import Thresholds, integer_thresholds
 

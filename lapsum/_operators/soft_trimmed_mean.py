@@ -12,9 +12,9 @@ from .._backends.types import Floats, all_in_lane, any_in_lane, sum_in_lane
 from .._core.call import evaluate, operator, rule_of
 from .._core.checks import check_flag, check_trimming
 from .._core.composed import Composed, Graph, Node
-from .._core.layout import Reduced, Shape
+from .._core.layout import Reduced
 from .._core.rule import LARGE
-from .._core.shapes import reduced_shape
+from .._core.shapes import Shape, reduced_shape
 from .soft_topk import soft_topk
 
 

@@ -9,8 +9,9 @@ import numpy as np
 from .._backends.types import Array, Floats, any_in_lane
 from .._core.call import evaluate, rule_of
 from .._core.checks import check_flag
-from .._core.layout import AlongAxis, Layout, batch_of
+from .._core.layout import AlongAxis, Layout
 from .._core.rule import Tangents
+from .._core.shapes import batch_of
 from .rule import SinkhornRule
 
 if TYPE_CHECKING:

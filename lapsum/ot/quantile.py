@@ -17,15 +17,13 @@ from .._core.layout import (
     AlongAxis,
     Layout,
     Reduced,
-    Shape,
     WholeInEveryLane,
-    batch_of,
-    normalize_axis,
     pack_all,
     scalar_layout,
     weights_layout,
 )
 from .._core.rule import Rule, Tangents
+from .._core.shapes import Shape, batch_of, normalize_axis
 from .sorts import SinkhornSort
 
 if TYPE_CHECKING:

@@ -13,17 +13,9 @@ from .._backends.numpy.transport import Transport
 from .._backends.types import Array, Flags, Floats, any_in_lane, sum_in_lane
 from .._core.arguments import host_arguments, worker_count
 from .._core.checks import check_alpha, check_flag, check_targets, check_total, check_weights
-from .._core.layout import (
-    AlongAxis,
-    Layout,
-    batch_of,
-    normalize_axis,
-    pack_all,
-    scalar_layout,
-    weights_layout,
-    with_nan,
-)
+from .._core.layout import AlongAxis, Layout, pack_all, scalar_layout, weights_layout, with_nan
 from .._core.rule import Rule, Tangents
+from .._core.shapes import batch_of, normalize_axis
 from .implicit import Dots, pull, push
 from .sinkhorn import Coupling
 from .squash import Squash, check_squash, evenly_spaced, squashed

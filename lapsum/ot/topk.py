@@ -11,15 +11,9 @@ from .._backends.types import Array, Flags, Floats, any_in_lane
 from .._core.arguments import host_arguments
 from .._core.call import evaluate, rule_of
 from .._core.checks import allowance_of, check_alpha, check_flag, check_k
-from .._core.layout import (
-    AlongAxis,
-    batch_of,
-    normalize_axis,
-    pack_all,
-    scalar_layout,
-    with_nan,
-)
+from .._core.layout import AlongAxis, pack_all, scalar_layout, with_nan
 from .._core.rule import Rule, Tangents
+from .._core.shapes import batch_of, normalize_axis
 from .logistic import LogisticTopk
 
 if TYPE_CHECKING:

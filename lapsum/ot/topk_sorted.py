@@ -14,12 +14,9 @@ from .._backends.protocol import Kernels
 from .._backends.types import Array, DType, Flags, Floats, sum_in_lane
 from .._core.arguments import worker_count
 from .._core.call import evaluate, rule_of
-from .._core.layout import (
-    Layout,
-    Shape,
-    with_nan,
-)
+from .._core.layout import Layout, with_nan
 from .._core.rule import Tangents
+from .._core.shapes import Shape
 from .sinkhorn import Coupling
 from .squash import FAR
 
