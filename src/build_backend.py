@@ -1,12 +1,16 @@
-"""meson-python, but that an editable install which could not rebuild itself says what to do."""
+"""meson-python, but for two things.
 
+A wheel holds what git tracks alone, and an editable install which could not rebuild itself says
+what to do.
+"""
+
+import os
 import sys
 from pathlib import Path
 
 import mesonpy
 from mesonpy import (
     build_sdist,
-    build_wheel,
     get_requires_for_build_sdist,
     get_requires_for_build_wheel,
 )
@@ -19,6 +23,12 @@ __all__ = [
     "get_requires_for_build_sdist",
     "get_requires_for_build_wheel",
 ]
+
+
+def build_wheel(wheel_directory, config_settings=None, metadata_directory=None):
+    """Build as meson-python does, of tracked files."""
+    os.environ["LAPSUM_TRACKED_ONLY"] = "yes"  # for meson.build
+    return mesonpy.build_wheel(wheel_directory, config_settings, metadata_directory)
 
 
 def get_requires_for_build_editable(config_settings=None):
