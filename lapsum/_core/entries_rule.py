@@ -65,8 +65,6 @@ class EntriesRule(Rule):
         the host would refuse.
     allowance : float
         By which part of itself k may exceed the total weight.
-    absent : array of bool, shape (lanes, n), or None
-        Entries of no weight, if there are weights on the host.
     nan_lanes : array of bool, shape (lanes,), or None
         Lanes that are NaN since they hold one; None for none.  Known with the value.
     muted : array of bool, shape (lanes, n), or None
@@ -77,7 +75,6 @@ class EntriesRule(Rule):
     total: Floats | None = None
     nan_lanes: Flags | None = None
     muted: Flags | None = None
-    absent: Flags | None = None
     operator: ShortOperator | None = None  # what kernels for short lanes call it, if there are any
     sign = 1.0
     short: ShortLanes | None = None
@@ -113,8 +110,6 @@ class EntriesRule(Rule):
         arrays["x"] = self.entries_of(x, arrays["alpha"])
         self.lanes = lanes = pack_all(kernels, layouts, arrays, entries=("x",))
         if weights is not None:
-            if kernels.on_host:
-                self.absent = lanes["weights"] == 0.0
             self.total = kernels.totals(lanes["weights"])
             check_total(self.total)
         if "q" in arrays:
@@ -193,10 +188,10 @@ class EntriesRule(Rule):
 
     def to_result(self, lanes: Array) -> Array:
         """Return the lanes of a result in the caller's shape; absent ones do not overflow."""
-        of_entries = self.absent is not None and self.absent.shape == lanes.shape
-        if of_entries and self.dtype.itemsize < 8:
+        weights = self.lanes.get("weights")
+        if weights is not None and self.dtype.itemsize < 8 and weights.shape == lanes.shape:
             too_large = self.kernels.xp.abs(lanes) > np.finfo(self.dtype).max
-            lanes = self.kernels.xp.where(self.absent & too_large, 0.0, lanes)
+            lanes = self.kernels.xp.where((weights == 0.0) & too_large, 0.0, lanes)
         return super().to_result(lanes)
 
     def _without_muted(self, lanes: Array) -> Array:

@@ -81,7 +81,14 @@ class TopkDerivatives:
 
     def by_level(self) -> Floats:
         """Return the derivative of the result in the level: q_i/c_i."""
-        return self.shares
+        return self._rates(self.shares)
+
+    def _rates(self, rates: Floats) -> Floats:
+        """Return rates of results, of which those of absent entries are 0 if not finite."""
+        if self.weights is None:
+            return rates
+        xp = self.kernels.xp
+        return xp.where((self.weights == 0.0) & ~xp.isfinite(rates), 0.0, rates)
 
     def level_vjp(self, bar: Floats) -> Floats:
         """Return the cotangent of the level, (lanes,)."""
@@ -252,12 +259,14 @@ class LogTopkDerivatives(TopkDerivatives):
 
     def by_level(self) -> Floats:
         """Return the derivative of the result in the level."""
-        return self.kernels.xp.where(self._small, 1.0 / self.density, self._by_level_of_large())
+        xp = self.kernels.xp
+        return self._rates(xp.where(self._small, 1.0 / self.density, self._by_level_of_large()))
 
     def level_vjp(self, bar: Floats) -> Floats:
         """Return the cotangent of the level, (lanes,)."""
         # One product for all the small entries: in a wide gap their common rate is infinite.
         xp, times = self.kernels.xp, self.kernels.times
-        small = sum_in_lane(xp.where(self._small, bar, 0.0))
-        large = sum_in_lane(times(bar, self._by_level_of_large()))
+        of_small = self._rates(xp.where(self._small, 1.0 / self.density, 0.0)) > 0.0
+        small = sum_in_lane(xp.where(of_small, bar, 0.0))
+        large = sum_in_lane(times(bar, self._rates(self._by_level_of_large())))
         return times(small, 1.0 / self.density[:, 0]) + large

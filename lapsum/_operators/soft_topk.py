@@ -6,7 +6,7 @@ from typing import Any
 
 from numpy.typing import ArrayLike, NDArray
 
-from .._backends.types import Array, Flags, Floats, ShortOperator, all_in_lane, sum_in_lane
+from .._backends.types import Array, Floats, ShortOperator, all_in_lane, sum_in_lane
 from .._core.call import evaluate, operator, rule_of
 from .._core.checks import check_flag
 from .._core.entries_rule import EntriesRule
@@ -192,22 +192,9 @@ class SoftTopk(EntriesRule):
         self.nan_lanes = self.b.invalid
         self.muted = self.b.muted
         self.alpha = kernels.own(lanes["alpha"])
-        k = lanes["k"]
         del lanes["x"], lanes["k"], lanes["alpha"]
         self.careful = self.derivatives(kernels, self.b, self.sign, self.alpha, self.weights, p)
-        if self.absent is not None:
-            ends = (k == 0.0) | kernels.xp.isinf(k)  # where all of the others, or none, are chosen
-            if ends.any():
-                self._mute_rates(self.absent & ends[:, None])
         return p
-
-    def _mute_rates(self, absent: Flags) -> None:
-        """Count absent entries as muted where the level changes their results at no finite rate."""
-        kernels = self.kernels
-        rates = self._joined_jvp({"k": kernels.xp.ones(self.count)})
-        muted = absent & ~kernels.xp.isfinite(rates)
-        if kernels.maybe_any(muted):
-            self.muted = muted if self.muted is None else self.muted | muted
 
     def from_result(self, array: Array) -> Array:
         """Undo `to_result`; float32 stays as it is where kernels read it."""
