@@ -1,5 +1,6 @@
 import numpy as np
 import pytest
+from backends import EVERYWHERE
 from contract import Contract, some_k, topk_thresholds
 from oracle_jacobian import jacobian
 
@@ -245,3 +246,28 @@ def test_sums_are_right_whatever_pads(func, held, rng):
         np.testing.assert_array_equal(lin.value[i, :n], one.value)
         x_bar = one.vjp(2 * c[i, :n] * (one.value - target[i, :n]))[0]
         np.testing.assert_allclose(bars[0][i, :n], x_bar, rtol=1e-13)
+
+
+@pytest.mark.parametrize("backend", EVERYWHERE)
+@pytest.mark.parametrize("func", [lapsum.soft_topk, lapsum.log_soft_topk])
+@pytest.mark.parametrize("far", [-1e6, 1e6, np.nan, np.inf, -np.inf])
+def test_no_rate_of_an_absent_entry_is_infinite_at_the_ends_of_levels(backend, func, far):
+    x = np.array([[0.0, 1.0, far, 2.0]] * 2)
+    weights, k = np.array([1.0, 1.0, 0.0, 1.0]), np.array([0.0, 3.0])
+    lin = backend.linearize(func, x=x, k=k, alpha=0.1, weights=weights)
+    rates = lin.jvp(None, np.ones(2), None, None)
+    assert np.isfinite(lin.value[:, 2]).all()
+    assert np.isfinite(rates[:, 2]).all()
+    if np.isfinite(far):
+        for bar in lin.vjp(np.array([[0.0, 0.0, 1.0, 0.0]] * 2)):
+            assert np.isfinite(bar).all()
+
+
+@pytest.mark.parametrize("backend", EVERYWHERE)
+def test_absent_entries_do_not_overflow(backend):
+    x = np.array([0.0, 1.0, -1e30], np.float32)
+    lin = backend.linearize(
+        lapsum.log_soft_topk, x=x, k=1.0, alpha=1e-9, weights=np.array([1.0, 1.0, 0.0])
+    )
+    np.testing.assert_array_equal(lin.value[2], 0)
+    assert lin.value.dtype == np.float32
