@@ -21,18 +21,18 @@ LAPLACE = "laplace"
 RULES: dict[Any, Callable[..., Rule]] = {}
 
 
-# What other libraries call things, and what to begin with.
-_HINTS = {
-    "'dim'": "use `axis`",
-    "'ascending'": "use `descending`",
-    "'temperature'": "use `alpha`",
-    "'tau'": "use `alpha`",
-    "'regularization_strength'": "use `alpha`",
-    "argument: 'alpha'": (
-        "it is the scale of smoothing, in the units of the data; a tenth of their standard "
-        "deviation is a start"
-    ),
+# What other libraries call things.
+_KEYWORDS = {
+    "dim": "axis",
+    "ascending": "descending",
+    "temperature": "alpha",
+    "tau": "alpha",
+    "regularization_strength": "alpha",
 }
+_ALPHA = (
+    "; it is the scale of smoothing, in the units of the data; a tenth of their standard deviation "
+    "is a start"
+)
 _signature = cache(inspect.signature)
 
 
@@ -57,8 +57,12 @@ def unbound(func: Callable[..., Any], args: Any, kwargs: Any) -> TypeError | Non
     try:
         _signature(func).bind(*args, **kwargs)
     except TypeError as error:
-        hint = next((f"; {hint}" for text, hint in _HINTS.items() if text in str(error)), "")
-        return TypeError(f"{func.__name__}() {error}{hint}")
+        text = str(error)
+        text += _ALPHA if "argument: 'alpha'" in text else ""
+        # What another library calls it says more than that it is missing.
+        for name in kwargs.keys() & _KEYWORDS.keys():
+            text = f"got an unexpected keyword argument {name!r}; use `{_KEYWORDS[name]}`"
+        return TypeError(f"{func.__name__}() {text}")
     return None
 
 

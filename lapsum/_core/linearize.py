@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from math import prod
-from typing import Any
+from typing import Any, overload
 
 import numpy as np
 from numpy.typing import NDArray
@@ -80,7 +80,13 @@ class Linearization:
             product: Result = rule.kernels.finish(out, rule.dtype)
             return product
 
-    def vjp(self, cotangent: Any, wrt: str | Iterable[str] | None = None) -> tuple[Any, ...]:
+    @overload
+    def vjp(self, cotangent: Any, wrt: None = None) -> tuple[Result, ...]: ...
+    @overload
+    def vjp(self, cotangent: Any, wrt: str | Iterable[str]) -> tuple[Result | None, ...]: ...
+    def vjp(
+        self, cotangent: Any, wrt: str | Iterable[str] | None = None
+    ) -> tuple[Result | None, ...]:
         """Return the cotangents of the parameters, the vector-Jacobian product.
 
         Parameters
@@ -184,7 +190,7 @@ class JacobianProducts:
 
     def rmatvec(self, v: Array) -> Array:
         """Return the product of the transpose with a vector."""
-        bars = self.lin.vjp(v.reshape(self.result), wrt=self.lin.parameters[self.at])
+        bars: Any = self.lin.vjp(v.reshape(self.result), wrt=self.lin.parameters[self.at])
         return self.kernels.xp.ravel(bars[self.at])
 
     def toarray(self) -> Array:
@@ -315,7 +321,7 @@ def jvp(
 
 def vjp(
     func: Callable[..., Any], /, *args: Any, **kwargs: Any
-) -> tuple[Result, Callable[..., Any]]:
+) -> tuple[Result, Callable[..., tuple[Result, ...]]]:
     """Value of an operator and the function that pulls cotangents back.
 
     Parameters

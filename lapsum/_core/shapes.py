@@ -47,7 +47,7 @@ def kept_shape(shape: Shape, axes: Shape) -> Shape:
     return tuple(1 if i - len(shape) in axes else n for i, n in enumerate(shape))
 
 
-def normalize_axis(axis: Any, shape: Shape, name: str = "x") -> int:
+def normalize_axis(axis: Any, shape: Shape, name: str = "x", *, several: bool = False) -> int:
     """Return `axis` of an array of that shape as a negative number, counted from the end."""
     ndim = len(shape)
     if type(axis) is int and -ndim <= axis < 0:
@@ -55,7 +55,8 @@ def normalize_axis(axis: Any, shape: Shape, name: str = "x") -> int:
     try:
         index = operator.index(axis)
     except TypeError:
-        raise TypeError(f"`axis` must be an integer or None, got {axis!r}") from None
+        kinds = "an integer, a tuple of integers or None" if several else "an integer or None"
+        raise TypeError(f"`axis` must be {kinds}, got {axis!r}") from None
     if ndim == 0:
         raise ValueError(
             f"`{name}` must have at least one dimension, got a 0-d array; `axis=None` takes that"
@@ -79,7 +80,7 @@ def normalize_axes(axis: Any, shape: Shape, name: str = "x", *, several: bool = 
         if len(set(axes)) < len(axes):
             raise ValueError(f"`axis` names an axis twice, got {axis!r}")
         return axes
-    return (normalize_axis(axis, shape, name),)
+    return (normalize_axis(axis, shape, name, several=several),)
 
 
 def batch_without(shape: Shape, axes: Shape) -> Shape:

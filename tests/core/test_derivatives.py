@@ -249,6 +249,8 @@ def test_arguments_that_do_not_bind(arguments, message):
             call(*arguments)
         with pytest.raises(TypeError, match="unexpected keyword argument 'dim'; use `axis`$"):
             call([1.0], 0.1, dim=0)
+        with pytest.raises(TypeError, match="unexpected keyword argument 'tau'; use `alpha`$"):
+            call([1.0], tau=0.1)
 
 
 @pytest.mark.parametrize(
