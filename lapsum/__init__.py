@@ -68,7 +68,8 @@ from . import _adapters, _kernels  # noqa: F401  # a broken copy says so itself
 
 if TYPE_CHECKING:
     from . import ot as ot
-    from ._core.linearize import Linearization, jvp, linearize, vjp
+    from ._core.linearization import Linearization
+    from ._core.linearize import jvp, linearize, vjp
     from ._general.densities import StudentT
     from ._general.own_density import Density
     from ._operators.cdf_sum import cdf_sum
@@ -110,7 +111,7 @@ __all__ = [
 # Names are imported when they are asked for; the module of an operator has its name.
 _MODULES = {
     "Density": "_general.own_density",
-    "Linearization": "_core.linearize",
+    "Linearization": "_core.linearization",
     "SoftPermutation": "_operators.permutation_operator",
     "StudentT": "_general.densities",
     "jvp": "_core.linearize",

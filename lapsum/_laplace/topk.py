@@ -139,6 +139,9 @@ class TopkDerivatives:
             step = self.kernels.steps(origin, self.z, unit)
         step = xp.where(finite, step, 0.0)
         step = step - sum_in_lane(self.kernels.times(self.softmax, step))[:, None]
+        # Where infinite entries have q, all finite ones are infinitely far from the mean.
+        beyond = sum_in_lane(xp.where(xp.isinf(self.z), self.softmax * xp.sign(self.z), 0.0))
+        step = step - self.kernels.times(beyond, xp.full(beyond.shape, xp.inf))[:, None]
         return xp.where(finite, step, 0.0), (unit / self.alpha)[:, None]
 
     def chosen(self) -> Floats:

@@ -91,3 +91,13 @@ def test_nothing(shape):
     x_bar, k_bar, alpha_bar = lin.vjp(np.empty(shape))
     assert x_bar.shape == shape
     assert (k_bar, alpha_bar) == (0, 0)
+
+
+@pytest.mark.parametrize("order", [[0, 1, 2, 3, 4], [2, 0, 4, 1, 3], [4, 3, 2, 1, 0]])
+def test_entries_infinitely_far_beyond_the_level_fall_infinitely_fast_with_alpha(order):
+    x = np.array([np.inf, np.inf, 0.0, 1.0, 3.0])[order]
+    lin = lapsum.linearize(lapsum.log_soft_topk, x, 0.5, 0.3)
+    expected = np.where(np.isinf(x), 0.0, np.inf)
+    np.testing.assert_array_equal(lin.jvp(None, None, 1.0), expected)
+    assert lin.vjp(expected == 0.0)[2] == 0.0
+    assert lin.vjp(np.ones(5))[2] == np.inf
