@@ -10,7 +10,7 @@ from .._backends.types import Array, Flags, Floats, ShortOperator, all_in_lane, 
 from .._core.call import evaluate, operator, rule_of
 from .._core.checks import check_flag
 from .._core.entries_rule import EntriesRule
-from .._core.fused import FusedCotangents, FusedTangent
+from .._core.fused import FusedCotangents, FusedRule, FusedTangent
 from .._core.rule import Rule, Tangents
 from .._laplace.selection import Question, select_topk, topk_values
 from .._laplace.topk import TopkDerivatives
@@ -204,7 +204,7 @@ class SoftTopk(EntriesRule):
     def _mute_rates(self, absent: Flags) -> None:
         """Count absent entries as muted where the level changes their results at no finite rate."""
         kernels = self.kernels
-        rates = self._joined_jvp({"k": kernels.xp.ones(self.count)})
+        rates = FusedRule.jvp(self, {"k": kernels.xp.ones(self.count)})
         muted = absent & ~kernels.xp.isfinite(rates)
         if kernels.maybe_any(muted):
             self.muted = muted if self.muted is None else self.muted | muted
