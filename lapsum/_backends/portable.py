@@ -161,6 +161,16 @@ class Portable(PortableSelection, PortablePermutation, PortableShort):
         """Return None: there is no such kernel."""
         return None
 
+    def ranks_jvp(
+        self: Kernels,
+        sources: SourceLanes,
+        sign: float,
+        x_dot: Floats | None,
+        alpha_dot: Floats | None,
+    ) -> Floats | None:
+        """Return None: there is no such kernel."""
+        return None
+
     def solve_steps(
         self: Kernels, sources: SourceLanes, first: float, steps: int, full: bool
     ) -> Roots:

@@ -279,6 +279,15 @@ class Targets(Protocol):
         """
         ...
 
+    def ranks_jvp(
+        self, sources: SourceLanes, sign: float, x_dot: Floats | None, alpha_dot: Floats | None
+    ) -> Floats | None:
+        """Tangent of the same ranks, in the caller's order, for finite ones of x and alpha.
+
+        None for these is zero, and as a result that the backend has no such kernel.
+        """
+        ...
+
 
 class Thresholds(Protocol):
     """Points at which the sum of the sources' CDFs reaches a level."""

@@ -11,7 +11,7 @@ from abc import abstractmethod
 from collections.abc import Iterable
 from typing import NamedTuple
 
-from .._backends.types import Array, Flags, Floats
+from .._backends.types import Array, Flags, Floats, all_in_lane
 from .rule import LARGE, Rule, Tangents
 
 
@@ -90,7 +90,7 @@ def moderate(arrays: Iterable[Array]) -> Flags:
     flags: list[Flags] = []
     for values in arrays:
         within: Flags = (values < LARGE) & (values > -LARGE)
-        flags.append(within if within.ndim == 1 else within.all(axis=-1))
+        flags.append(within if within.ndim == 1 else all_in_lane(within))
     first, *others = flags
     for more in others:
         first = first & more
