@@ -271,6 +271,8 @@ def vendor():
 include "kernels/order.pxi"
 include "kernels/keys.pxi"
 include "kernels/scans.pxi"
+include "kernels/meeting.pxi"
+include "kernels/nodes.pxi"
 include "kernels/ranks.pxi"
 include "kernels/targets.pxi"
 include "kernels/thresholds.pxi"

@@ -80,6 +80,13 @@ class Portable(PortableSelection, PortablePermutation, PortableShort):
         results[...] = self.xp.where(muted, 0.0, results)
         return muted
 
+    def round_beside(self: Kernels, weights: Floats, results: Array, dtype: DType) -> Array:
+        """Return results rounded to `dtype`; those of zero weight that overflow are 0."""
+        with self.quiet():
+            rounded = results.astype(dtype)
+        rounded[(weights == 0.0) & self.xp.isinf(rounded)] = 0.0
+        return rounded
+
     def levels(self: Kernels, q: Floats, totals: Floats | None, n: int) -> Floats:
         """Return the levels q of the totals, NaN where q is not in (0, 1); None for these is n."""
         levels = q * (float(n) if totals is None else totals[:, None])
@@ -158,6 +165,16 @@ class Portable(PortableSelection, PortablePermutation, PortableShort):
         return out if s.invalid is None else xp.where(s.invalid[:, None], xp.nan, out)
 
     def ranks_vjp(self: Kernels, sources: SourceLanes, sign: float, bar: Floats) -> Pair | None:
+        """Return None: there is no such kernel."""
+        return None
+
+    def ranks_jvp(
+        self: Kernels,
+        sources: SourceLanes,
+        sign: float,
+        x_dot: Floats | None,
+        alpha_dot: Floats | None,
+    ) -> Floats | None:
         """Return None: there is no such kernel."""
         return None
 

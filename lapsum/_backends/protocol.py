@@ -140,6 +140,13 @@ class Lanes(Protocol):
         """
         ...
 
+    def round_beside(self, weights: Floats, results: Array, dtype: DType) -> Array:
+        """Return results rounded to `dtype`; those of zero weight that overflow are 0.
+
+        A device's kernels that write results of that type have made them so.
+        """
+        ...
+
     def levels(self, q: Floats, totals: Floats | None, n: int) -> Floats:
         """Return the levels q, (lanes, steps), of the totals; None for these is n.
 
@@ -276,6 +283,15 @@ class Targets(Protocol):
 
         Both are in the caller's order, and the ranks are those of sources sign x.  None if the
         backend has no such kernel.
+        """
+        ...
+
+    def ranks_jvp(
+        self, sources: SourceLanes, sign: float, x_dot: Floats | None, alpha_dot: Floats | None
+    ) -> Floats | None:
+        """Tangent of the same ranks, in the caller's order, for finite ones of x and alpha.
+
+        None for these is zero, and as a result that the backend has no such kernel.
         """
         ...
 

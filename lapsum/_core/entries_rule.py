@@ -1,13 +1,7 @@
-"""What operators on the entries of one array share.
-
-Their derivatives are written once for lanes of any kind, the careful way, in `_laplace`.  A backend
-may have a fused kernel for the lanes of most calls; here the two are joined, lane by lane, so that
-no lane's result depends on the others.
-"""
+"""What operators on the entries of one array share."""
 
 from __future__ import annotations
 
-from abc import abstractmethod
 from collections.abc import Mapping
 from copy import copy
 from functools import cached_property
@@ -28,7 +22,7 @@ from .checks import (
     check_total,
     check_weights,
 )
-from .fused import FusedCotangents, FusedTangent
+from .fused import FusedRule
 from .layout import (
     AlongAxes,
     AlongAxis,
@@ -40,11 +34,11 @@ from .layout import (
     weights_layout,
     with_nan,
 )
-from .rule import Rule, Tangents
+from .rule import Tangents
 from .shapes import batch_of, batch_without, normalize_axes
 
 
-class EntriesRule(Rule):
+class EntriesRule(FusedRule):
     """An operator on the entries x of lanes: shapes, checks, lanes and total weights.
 
     Parameters
@@ -190,8 +184,7 @@ class EntriesRule(Rule):
         """Return the lanes of a result in the caller's shape; absent ones do not overflow."""
         weights = self.lanes.get("weights")
         if weights is not None and self.dtype.itemsize < 8 and weights.shape == lanes.shape:
-            too_large = self.kernels.xp.abs(lanes) > np.finfo(self.dtype).max
-            lanes = self.kernels.xp.where((weights == 0.0) & too_large, 0.0, lanes)
+            lanes = self.kernels.round_beside(weights, lanes, self.dtype)
         return super().to_result(lanes)
 
     def _without_muted(self, lanes: Array) -> Array:
@@ -272,22 +265,6 @@ class EntriesRule(Rule):
 
     # ------------------------------------------------------------------------------- derivatives
 
-    def fused_jvp(self, tangents: Tangents) -> FusedTangent | None:
-        """Return what a fused kernel makes of some of the tangents, None for nothing."""
-        return None
-
-    @abstractmethod
-    def careful_jvp(self, tangents: Tangents) -> Floats:
-        """Return the tangent of the result, in lanes of any kind."""
-
-    def fused_vjp(self, bar: Array, wrt: frozenset[str]) -> FusedCotangents | None:
-        """Return what fused kernels make of a cotangent, None for nothing."""
-        return None
-
-    @abstractmethod
-    def careful_vjp(self, bar: Floats, wrt: frozenset[str]) -> dict[str, Array]:
-        """Return the cotangents of the parameters in `wrt`, in lanes of any kind."""
-
     def jvp(self, tangents: Tangents) -> Array:
         """Return the tangent of the result: fused where that is right, else careful."""
         if self.short is not None:
@@ -295,19 +272,8 @@ class EntriesRule(Rule):
         return self._long_jvp(tangents)
 
     def _long_jvp(self, tangents: Tangents) -> Array:
-        tangent = self._without_muted(self._joined_jvp(tangents))
+        tangent = self._without_muted(super().jvp(tangents))
         return with_nan(self.kernels, self.nan_lanes, tangent)
-
-    def _joined_jvp(self, tangents: Tangents) -> Array:
-        fused = self.fused_jvp(tangents)
-        every = fused is not None and bool(fused.lanes.all())
-        if fused is None or not (every or fused.lanes.any()):
-            return self.careful_jvp(tangents)
-        out = fused.tangent
-        rest = {name: dot for name, dot in tangents.items() if name not in fused.parameters}
-        if rest:
-            out = self.careful_jvp(rest) + out
-        return out if every else self._choose(fused.lanes, out, self.careful_jvp(tangents))
 
     def vjp(self, bar: Array, wrt: frozenset[str]) -> dict[str, Array]:
         """Return the cotangents of the parameters: fused where that is right, else careful."""
@@ -316,29 +282,7 @@ class EntriesRule(Rule):
         return self._long_vjp(bar, wrt)
 
     def _long_vjp(self, bar: Array, wrt: frozenset[str]) -> dict[str, Array]:
-        bars = self._joined_vjp(self._without_muted(bar), wrt)
+        bars = super().vjp(self._without_muted(bar), wrt)
         if self.nan_lanes is None:
             return bars
         return {name: with_nan(self.kernels, self.nan_lanes, bars[name]) for name in wrt}
-
-    def _joined_vjp(self, bar: Array, wrt: frozenset[str]) -> dict[str, Array]:
-        fused = self.fused_vjp(bar, wrt)
-        every = fused is not None and bool(fused.lanes.all())
-        if fused is None or not (every or fused.lanes.any()):
-            return self.careful_vjp(self.kernels.contiguous(bar), wrt)
-        bars = fused.cotangents
-        rest = wrt - bars.keys() if every else wrt
-        if not rest:
-            return bars
-        careful = self.careful_vjp(self.kernels.contiguous(bar), rest)
-        if every:
-            return {**bars, **careful}
-        return {
-            name: self._choose(fused.lanes, bars[name], other) if name in bars else other
-            for name, other in careful.items()
-        }
-
-    def _choose(self, lanes: Flags, these: Array, those: Array) -> Array:
-        """Return `these` in some lanes, else `those`."""
-        flags = lanes.reshape(-1, *(1,) * (those.ndim - 1))
-        return self.kernels.xp.where(flags, these, those)

@@ -7,13 +7,13 @@ from typing import Any
 
 from numpy.typing import ArrayLike, DTypeLike, NDArray
 
-from .._backends.types import Array, Floats, all_in_lane, sum_in_lane
+from .._backends.types import Array, Floats, sum_in_lane
 from .._core.arguments import float_type, near_integers
 from .._core.call import evaluate, operator, rule_of
 from .._core.checks import check_flag
 from .._core.entries_rule import EntriesRule
-from .._core.fused import FusedCotangents, FusedTangent
-from .._core.rule import LARGE, Rule, Tangents
+from .._core.fused import FusedCotangents, FusedTangent, moderate
+from .._core.rule import Rule, Tangents
 from .._laplace.sources import Sources
 from .._laplace.targets import Neighbours, Targets, targets_at
 
@@ -188,29 +188,17 @@ class SoftRank(EntriesRule):
         """The entries as targets: all of them; absent ones, last, hold any value."""
         return targets_at(self.sources, self.sources.x)
 
-    def _fused(self, lanes: Array) -> FusedCotangents | None:
-        """Return products of lanes with the Jacobian in x, and with the derivative in alpha.
-
-        They are for lanes without weights, where the Jacobian is symmetric, and without values so
-        large that differences overflow.
-        """
-        if self.total is not None:
-            return None
-        fused = all_in_lane((lanes < LARGE) & (lanes > -LARGE))
-        if not fused.any():
-            return None
-        bars = self.kernels.ranks_vjp(self.sources.lanes, self.sign, lanes)
-        if bars is None:
-            return None
-        x_bar, alpha_bar = bars
-        return FusedCotangents(fused, {"x": x_bar, "alpha": alpha_bar})
-
     def fused_jvp(self, tangents: Tangents) -> FusedTangent | None:
-        """Return the tangent due to that of x."""
-        fused = self._fused(tangents["x"]) if "x" in tangents else None
-        if fused is None:
+        """Return the tangent due to those of x and alpha, in lanes without weights."""
+        handled = tangents.keys() - {"weights"}
+        if self.total is not None or not handled:
             return None
-        return FusedTangent(fused.lanes, fused.cotangents["x"], frozenset({"x"}))
+        lanes = moderate(tangents[name] for name in handled)
+        if not lanes.any():
+            return None
+        x_dot, alpha_dot = tangents.get("x"), tangents.get("alpha")
+        out = self.kernels.ranks_jvp(self.sources.lanes, self.sign, x_dot, alpha_dot)
+        return None if out is None else FusedTangent(lanes, out, frozenset(handled))
 
     def careful_jvp(self, tangents: Tangents) -> Floats:
         """Return the tangent, in lanes of any kind."""
@@ -228,8 +216,15 @@ class SoftRank(EntriesRule):
         return s.from_order(xp.where(self.at.invalid, xp.nan, out))
 
     def fused_vjp(self, bar: Array, wrt: frozenset[str]) -> FusedCotangents | None:
-        """Return the cotangents of x and alpha."""
-        return self._fused(bar)
+        """Return the cotangents of x and alpha, in lanes without weights."""
+        lanes = moderate([bar])
+        if self.total is not None or not lanes.any():
+            return None
+        bars = self.kernels.ranks_vjp(self.sources.lanes, self.sign, bar)
+        if bars is None:
+            return None
+        x_bar, alpha_bar = bars
+        return FusedCotangents(lanes, {"x": x_bar, "alpha": alpha_bar})
 
     def careful_vjp(self, bar: Floats, wrt: frozenset[str]) -> dict[str, Array]:
         """Return the cotangents, in lanes of any kind."""

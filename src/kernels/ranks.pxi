@@ -100,10 +100,62 @@ cdef inline void _give_back(
         _collect(scratch, order.part, order.first, n, out)
 
 
-cdef inline double _flux(double gap, double decay, double before_b, double a_after) noexcept nogil:
-    """What passes a gap in sum_ij e^{-|x_i - x_j|/alpha} (v_j - v_i), times the gap."""
-    cdef double value = lap_decay_value(decay)
-    return gap * (value * a_after + before_b) if value != 0.0 else 0.0
+cdef inline double _kept_apart(
+    const double *decay, const double *gap, const double *A, const double *B, const double *before,
+    const double *after, Py_ssize_t size, double *out,
+) noexcept nogil:
+    """out = before - after; returns what passes the gaps in sum_ij e^{-|x_i - x_j|/alpha}
+    (v_j - v_i), times the gaps."""
+    cdef Py_ssize_t i
+    cdef double value = 0.0, factor
+    for i in range(size):
+        factor = lap_decay_value(decay[i])
+        if factor != 0.0:
+            value += gap[i] * (factor * (A[i - 1] * after[i]) + before[i] * B[i])
+        out[i] = before[i] - after[i]
+    return value
+
+
+cdef double _laplacian(
+    const double *v, double along, const double *gap, const double *A, const double *B,
+    Py_ssize_t n, double *out,
+) noexcept nogil:
+    """out_i = sum_j e^{-|x_i - x_j|/alpha} (v_i - v_j), for v less along times x/alpha.
+
+    In differences of v nothing cancels; nor does the flux of them through each gap, which is what
+    alpha feels: twice that is returned.
+    """
+    cdef Py_ssize_t i, k, some
+    cdef double factor, value, total = 0.0, rest = 0.0
+    cdef _meeting scan
+    _meet(&scan, gap, n)
+    while _advance(&scan):
+        for i in range(scan.size):
+            k = scan.at + i
+            factor = lap_decay_value(scan.ahead[i])
+            scan.left[i + 1] = 0.0
+            if factor != 0.0:
+                scan.left[i + 1] = factor * (((v[k] - v[k - 1]) - along * gap[k]) * A[k - 1])
+            k = scan.mirror + i + 1
+            factor = lap_decay_value(scan.back[i + 1])
+            scan.right[i] = 0.0
+            if factor != 0.0:
+                scan.right[i] = factor * (((v[k] - v[k - 1]) - along * gap[k]) * B[k])
+        _scan(&scan)
+        if not _have_met(&scan):
+            memcpy(out + scan.at, scan.left + 1, scan.size * sizeof(double))
+            memcpy(out + scan.mirror, scan.right, scan.size * sizeof(double))
+            continue
+        some = _not_middle(&scan)
+        if some < scan.size:
+            out[scan.at] = scan.right[some]
+        k = scan.at
+        value = _kept_apart(scan.ahead, gap + k, A + k, B + k, scan.left + 1, out + k, scan.size,
+                            out + k)
+        k = scan.mirror
+        value += _kept_apart(scan.back, gap + k, A + k, B + k, out + k, scan.right, some, out + k)
+        lap_add(value, &total, &rest)
+    return total + rest
 
 
 def pull_ranks(
@@ -117,73 +169,32 @@ def pull_ranks(
     const double[:, ::1] B,             # IN
     const double[::1] alpha,            # IN
     double sign,                        # IN
-    const double[:, ::1] bar,           # IN  finite cotangent, in the caller's order
+    const double[:, ::1] bar,           # IN  finite, in the caller's order; None: zero
+    const double[::1] along,            # IN  None: zero
     double[:, ::1] scratch,
-    double[:, ::1] x_bar,               # OUT sign sum_j K_ij (bar_i - bar_j), caller's order
-    double[::1] alpha_bar,              # OUT
+    double[:, ::1] out,                 # OUT sign sum_j K_ij (bar_i - bar_j), caller's order, less
+    double[::1] flux,                   # OUT   the same of along x/alpha; and the cotangent of alpha
     Py_ssize_t start, Py_ssize_t stop,
 ):
-    """In differences of the cotangent nothing cancels; nor does the flux of them through each gap,
-    which is what alpha feels."""
-    cdef Py_ssize_t l, i, k, m, b, size, n = x.shape[1]
-    cdef double ahead[BLOCK]
-    cdef double back[BLOCK + 1]
-    cdef double before, after, total, rest, value
-    cdef lap_two high, low, sum
+    """The Jacobian in x is symmetric: this is its product with bar on either side."""
+    cdef Py_ssize_t l, n = x.shape[1]
     cdef double *v
-    cdef double *out
-    cdef const double *rise
-    cdef const double *fall
+    cdef double *sums
     cdef _order order
     with nogil:
-        for l in range(start, stop):
-            alpha_bar[l] = 0.0
+        for l in range(start, stop if n > 0 else start):
+            flux[l] = 0.0
             if count[l] == 0:
-                for m in range(n):
-                    x_bar[l, m] = 0.0
+                memset(&out[l, 0], 0, n * sizeof(double))
                 continue
-            v = &x_bar[l, 0] if part is None else &scratch[l, 0]
-            out = &scratch[l, 0] if part is None else &x_bar[l, 0]
+            v = &out[l, 0] if part is None else &scratch[l, 0]
+            sums = &scratch[l, 0] if part is None else &out[l, 0]
             order = _order_of(places, part, first, l)
-            _sort(&bar[l, 0], order, out, v)
-            total = rest = out[0] = out[n - 1] = 0.0
-            high = low = lap_both(0.0, 0.0)
-            b = 1
-            while b < n:
-                # The scans meet in the middle: until then each entry gets what the first of them
-                # brings, then the difference to what the other brings.
-                size = BLOCK if b + BLOCK < n else n - b
-                if b <= (n - 2) // 2 < b + size - 1:
-                    size = (n - 2) // 2 - b + 1
-                m = n - b - size
-                _table.decays(&gap[l, b], size, ahead)
-                _table.decays(&gap[l, m], size + 1, back)
-                rise = v + b
-                fall = v + m
-                value = 0.0
-                for i in range(size):
-                    k = b + i
-                    before = lap_decay_value(ahead[i]) * ((rise[i] - rise[i - 1]) * A[l, k - 1])
-                    m = size - i
-                    after = lap_decay_value(back[m]) * ((fall[m] - fall[m - 1]) * B[l, n - k])
-                    lap_scan_two(lap_both(before, after), lap_both(ahead[i], back[m]), &high, &low)
-                    sum = lap_total(high, low)
-                    before, after = lap_first(sum), lap_second(sum)
-                    m = n - 1 - k
-                    if k < m:
-                        out[k] = before
-                        out[m] = after
-                        continue
-                    if k == m:
-                        out[k] = after
-                    value += _flux(gap[l, k], ahead[i], before * B[l, k], A[l, k - 1] * out[k])
-                    out[k] = before - out[k]
-                    if k > m:
-                        if m > 0:
-                            value += _flux(gap[l, m], back[size - 1 - i], out[m] * B[l, m],
-                                           A[l, m - 1] * after)
-                        out[m] -= after
-                lap_add(value, &total, &rest)
-                b += size
-            alpha_bar[l] = -0.5 * (total + rest) / alpha[l]  # 2 alpha may overflow
-            _give_back(out, &x[l, 0], 0.5 * sign, alpha[l], order, v, &x_bar[l, 0])
+            if bar is None:
+                memset(v, 0, n * sizeof(double))
+            else:
+                _sort(&bar[l, 0], order, sums, v)
+            flux[l] = _laplacian(v, 0.0 if along is None else along[l], &gap[l, 0], &A[l, 0],
+                                 &B[l, 0], n, sums)
+            flux[l] = -0.5 * flux[l] / alpha[l]  # 2 alpha may overflow
+            _give_back(sums, &x[l, 0], 0.5 * sign, alpha[l], order, v, &out[l, 0])

@@ -1,6 +1,7 @@
 import numpy as np
 import oracle
 import pytest
+from backends import EVERYWHERE
 from contract import Contract, relative
 from scipy.stats import rankdata
 
@@ -132,3 +133,12 @@ def test_the_dtype_of_the_result(rng):
 )
 def test_integers_are_ranked_by_their_differences(x):
     np.testing.assert_array_equal(lapsum.soft_rank(x, 1e-3), rankdata(x, axis=-1))
+
+
+@pytest.mark.parametrize("backend", EVERYWHERE)
+@pytest.mark.parametrize("dtype", [np.float16, np.float32])
+def test_absent_ranks_do_not_overflow(backend, dtype):
+    x, weights = np.array([0.0, 1.0, 2.0], dtype), np.array([1e39, 1.0, 0.0])
+    ranks = backend.call(lapsum.soft_rank, x=x, alpha=0.1, weights=weights)
+    assert np.isinf(ranks[1])
+    assert ranks[2] == 0.0

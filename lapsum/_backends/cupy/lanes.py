@@ -47,6 +47,16 @@ RESCALE = elementwise(
     "rescale", "float64 total, float64 a", "float64 out", "out = ldexp(a, lap_exponent(total));"
 )
 
+ROUND = elementwise(
+    "round_beside",
+    "float64 weight, T result",
+    "U rounded",
+    """
+    rounded = (U)result;
+    if (weight == 0.0 && isinf((double)rounded)) rounded = (U)0.0;
+    """,
+)
+
 
 class Lanes:
     """The kernels of `protocol.Lanes` that need no scans."""
@@ -109,6 +119,13 @@ class Lanes:
     def detached(self, a: Floats) -> Floats:
         """Return `a` itself: what is beside it is small, and a copy would be a launch."""
         return a
+
+    def round_beside(self, weights: Floats, results: Array, dtype: DType) -> Array:
+        """Return results rounded to `dtype`; those of zero weight that overflow are 0."""
+        if results.dtype == dtype:
+            return results
+        rounded: Array = ROUND(weights, results, cupy.empty(results.shape, dtype))
+        return rounded
 
     def finish(self, a: Array, dtype: DType) -> Any:
         """Return `a` rounded once to `dtype`."""

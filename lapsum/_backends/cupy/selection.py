@@ -53,7 +53,8 @@ PROBABILITIES = elementwise(
         && !isnan(found[2 * lanes + lane]);
     if (weighted)
         muted[i] = nothing;
-    p = (U)(nothing ? 0.0 : result);
+    const bool overflows = weighted && weights[i] == 0.0 && isinf((double)(U)result);
+    p = (U)(nothing || overflows ? 0.0 : result);
     """,
 )
 

@@ -132,6 +132,8 @@ RANKS = elementwise(
         rank = 0.5 * ((after - before) + 1.0);
         if (m > 0)
             rank = high[f - 1] + (low[f - 1] + rank);
+        if (isinf((double)(T)rank))
+            rank = 0.0;
     }
     out[start + at] = (T)rank;
     """,
@@ -141,7 +143,8 @@ RANKS = elementwise(
 # which is what alpha feels.
 STEPS_OF_RANKS = elementwise(
     "steps_of_ranks",
-    "raw float64 gap, raw float64 bar, raw float64 A, raw float64 B, int64 size, int64 length",
+    "raw float64 gap, raw float64 bar, raw float64 along, raw float64 A, raw float64 B, "
+    "int64 size, int64 length",
     "float64 value",
     """
     const ptrdiff_t at = i % size, m = at % length, right = i / size;
@@ -150,7 +153,8 @@ STEPS_OF_RANKS = elementwise(
         const double factor = lap_decay_value(lap_decay(gap[at + right]));
         if (factor != 0.0)
             value = factor
-                * ((bar[at + right] - bar[at + right - 1]) * (right ? B[at + 1] : A[at - 1]));
+                * (((bar[at + right] - bar[at + right - 1]) - along[at / length] * gap[at + right])
+                   * (right ? B[at + 1] : A[at - 1]));
     }
     """,
 )
@@ -249,10 +253,22 @@ class Targets(Scans, Order):
 
     def ranks_vjp(self, sources: SourceLanes, sign: float, bar: Floats) -> Pair:
         """Cotangents of x and alpha for `bar`, finite, that of ranks of lanes without weights."""
+        return self._pull_ranks(sources, sign, bar, cupy.zeros(len(bar)))
+
+    def ranks_jvp(
+        self, sources: SourceLanes, sign: float, x_dot: Floats | None, alpha_dot: Floats | None
+    ) -> Floats:
+        """Tangent of the ranks for finite ones of x and alpha."""
+        v = cupy.zeros(sources.x.shape) if x_dot is None else x_dot
+        along = cupy.zeros(len(v)) if alpha_dot is None else sign * alpha_dot
+        tangent, _ = self._pull_ranks(sources, sign, v, along)
+        return tangent
+
+    def _pull_ranks(self, sources: SourceLanes, sign: float, bar: Floats, along: Floats) -> Pair:
         s, n, scans = sources, sources.x.shape[1], (sources.left, sources.right)
         bar = self.to_order(bar, s.order)
         steps = cupy.empty((2, *s.x.shape))
-        STEPS_OF_RANKS(s.gap, bar, *scans, s.x.size, n, steps)
+        STEPS_OF_RANKS(s.gap, bar, along, *scans, s.x.size, n, steps)
         (before, after), _ = self._scan(s.gap, steps, None, None, both=True, apart=True)
         x_bar, flux = cupy.empty((2, *s.x.shape))
         inputs = s.x, s.gap, s.order, bar, *scans, before, after, s.alpha
