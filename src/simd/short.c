@@ -93,34 +93,107 @@ INLINE void exchange(vec *a, vec *b)
     *b = upper;
 }
 
-/* Exchanges at distance d from i = from, from + by, ... below `to`. */
-INLINE void exchanges(vec *k, int from, int to, int by, int d)
+/* Merging of two sorted halves, at places 0, s, 2 s, ...: their even ones, their odd ones, and what
+ * that leaves (Batcher; Knuth, volume 3, 5.3.4).  All of a short network is done in registers. */
+INLINE void merge_4(vec *k, int s)
 {
-    int i;
-    for (i = from; i < to; i += by)
-        exchange(k + i, k + i + d);
+    exchange(k, k + 2 * s);
+    exchange(k + s, k + 3 * s);
+    exchange(k + s, k + 2 * s);
 }
 
-/* Batcher's merging network for any n (Knuth, volume 3, 5.2.2, algorithm M): exchanges at p places
- * of every 2 p, in the order that makes the longer loops. */
+INLINE void merge_8(vec *k, int s)
+{
+    int i;
+    merge_4(k, 2 * s);
+    merge_4(k + s, 2 * s);
+    for (i = 1; i < 7; i += 2)
+        exchange(k + i * s, k + (i + 1) * s);
+}
+
+INLINE void merge_16(vec *k)
+{
+    int i;
+    merge_8(k, 2);
+    merge_8(k + 1, 2);
+    for (i = 1; i < 15; i += 2)
+        exchange(k + i, k + i + 1);
+}
+
+INLINE void sort_4(vec *k)
+{
+    exchange(k, k + 1);
+    exchange(k + 2, k + 3);
+    merge_4(k, 1);
+}
+
+INLINE void sort_8(vec *k)
+{
+    sort_4(k);
+    sort_4(k + 4);
+    merge_8(k, 1);
+}
+
+/* 16 entries of which those from any place on are not less than those before it, or not more. */
+INLINE void clean(vec *k)
+{
+    int i;
+    for (i = 0; i < 8; i++)
+        exchange(k + i, k + i + 8);
+    for (i = 0; i < 8; i++)
+        exchange(k + i + (i & 4), k + i + (i & 4) + 4);
+    for (i = 0; i < 8; i++)
+        exchange(k + i + (i & 6), k + i + (i & 6) + 2);
+    for (i = 0; i < 16; i += 2)
+        exchange(k + i, k + i + 1);
+}
+
+static void sort_16(vec *k)
+{
+    vec r[16];
+    memcpy(r, k, sizeof r);
+    sort_8(r);
+    sort_8(r + 8);
+    merge_16(r);
+    memcpy(k, r, sizeof r);
+}
+
+static void clean_16(vec *k)
+{
+    vec r[16];
+    memcpy(r, k, sizeof r);
+    clean(r);
+    memcpy(k, r, sizeof r);
+}
+
+/* Bitonic merges of sorted runs of p entries, sixteen to begin with: the second run is taken from
+ * its end, and then there are two halves to be merged on.  Infinities fill the last sixteen. */
 static void sort(vec *k, int n)
 {
-    int top = 1, p, q, r, d, i;
-    while (2 * top < n)
-        top *= 2;
-    for (p = top; p > 0; p /= 2) {
-        for (q = top, r = 0, d = p;; d = q - p, q /= 2, r = p) {
-            if (p == 1)
-                exchanges(k, r, n - d, 2, d);
-            else if (2 * p * p < n)
-                for (i = r; i < r + p; i++)
-                    exchanges(k, i, n - d, 2 * p, d);
-            else
-                for (i = r; i < n - d; i += 2 * p)
-                    exchanges(k, i, i + p < n - d ? i + p : n - d, 1, d);
-            if (q == p)
-                break;
-        }
+    int p, h, i, start;
+    for (i = n; n > 8 ? i % 16 > 0 : i < (n > 4 ? 8 : 4); i++)
+        k[i] = v_all(INFINITY);
+    if (n <= 4) {
+        sort_4(k);
+        return;
+    }
+    if (n <= 8) {
+        sort_8(k);
+        return;
+    }
+    n = i;
+    for (i = 0; i < n; i += 16)
+        sort_16(k + i);
+    for (p = 16; p < n; p *= 2) {
+        for (start = 0; start + p < n; start += 2 * p) /* the last run may be shorter */
+            for (i = start + 2 * p > n ? start + 2 * p - n : 0; i < p; i++)
+                exchange(k + start + i, k + start + 2 * p - 1 - i);
+        for (h = p / 2; h >= 16; h /= 2)
+            for (start = 0; start + h < n; start += 2 * h)
+                for (i = start; i < start + h && i + h < n; i++)
+                    exchange(k + i, k + i + h);
+        for (i = 0; i < n; i += 16)
+            clean_16(k + i);
     }
 }
 

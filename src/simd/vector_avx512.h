@@ -87,6 +87,46 @@ static inline void v_transpose(vec *a)
     }
 }
 
+/* Four vectors as LANES records of four, lane after lane; and the vectors of records at any places. */
+static inline void v_store_records(double *p, const vec *a)
+{
+    vec pairs[4];
+    int i;
+    for (i = 0; i < 2; i++) {
+        pairs[i] = _mm512_unpacklo_pd(a[2 * i], a[2 * i + 1]);
+        pairs[i + 2] = _mm512_unpackhi_pd(a[2 * i], a[2 * i + 1]);
+    }
+    for (i = 0; i < 4; i += 2) { /* lanes 0, 2, 4, 6, then the others */
+        const __m512i first = _mm512_setr_epi64(0, 1, 8, 9, 2, 3, 10, 11);
+        const __m512i last = _mm512_setr_epi64(4, 5, 12, 13, 6, 7, 14, 15);
+        const vec few = _mm512_permutex2var_pd(pairs[i], first, pairs[i + 1]);
+        const vec more = _mm512_permutex2var_pd(pairs[i], last, pairs[i + 1]);
+        _mm256_storeu_pd(p + 2 * i, _mm512_castpd512_pd256(few));
+        _mm256_storeu_pd(p + 2 * i + 8, _mm512_extractf64x4_pd(few, 1));
+        _mm256_storeu_pd(p + 2 * i + 16, _mm512_castpd512_pd256(more));
+        _mm256_storeu_pd(p + 2 * i + 24, _mm512_extractf64x4_pd(more, 1));
+    }
+}
+
+static inline void v_load_records(const double *p, const int64_t *at, vec *a)
+{
+    const __m512i even = _mm512_setr_epi64(0, 1, 8, 9, 4, 5, 12, 13);
+    const __m512i odd = _mm512_setr_epi64(2, 3, 10, 11, 6, 7, 14, 15);
+    vec two[4], low[2], high[2];
+    int i;
+    for (i = 0; i < 4; i++) /* lanes i and i + 4 */
+        two[i] = _mm512_insertf64x4(_mm512_castpd256_pd512(_mm256_loadu_pd(p + 4 * at[i])),
+                                    _mm256_loadu_pd(p + 4 * at[i + 4]), 1);
+    for (i = 0; i < 2; i++) {
+        low[i] = _mm512_unpacklo_pd(two[2 * i], two[2 * i + 1]);
+        high[i] = _mm512_unpackhi_pd(two[2 * i], two[2 * i + 1]);
+    }
+    a[0] = _mm512_permutex2var_pd(low[0], even, low[1]);
+    a[1] = _mm512_permutex2var_pd(high[0], even, high[1]);
+    a[2] = _mm512_permutex2var_pd(low[0], odd, low[1]);
+    a[3] = _mm512_permutex2var_pd(high[0], odd, high[1]);
+}
+
 /* The first n < LANES doubles at p, and fill. */
 static inline vec v_load_part(const double *p, ptrdiff_t n, double fill)
 {

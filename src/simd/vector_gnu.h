@@ -239,6 +239,39 @@ static inline void v_transpose(vec *a)
 #endif
 }
 
+static inline void v_store_records(double *p, const vec *a)
+{
+#if defined(V_AVX2)
+    vec rows[4] = {a[0], a[1], a[2], a[3]};
+    v_transpose(rows);
+    memcpy(p, rows, sizeof rows);
+#else
+    int i, l;
+    for (l = 0; l < LANES; l++)
+        for (i = 0; i < 4; i++)
+            p[4 * l + i] = V_LANE(a[i], l);
+#endif
+}
+
+static inline void v_load_records(const double *p, const int64_t *at, vec *a)
+{
+#if defined(V_AVX2)
+    int l;
+    for (l = 0; l < 4; l++)
+        a[l] = v_load(p + 4 * at[l]);
+    v_transpose(a);
+#else
+    int i;
+    for (i = 0; i < 4; i++) {
+        double each[LANES];
+        int l;
+        for (l = 0; l < LANES; l++)
+            each[l] = p[4 * at[l] + i];
+        a[i] = v_load(each);
+    }
+#endif
+}
+
 static inline vec v_places(const int64_t *at)
 {
     double each[LANES];
