@@ -16,7 +16,7 @@
 #define PASSES 40
 #define LEAST_DENSITY 1e-8 /* below, b is in a gap whose two sides need more care */
 #define DEVIATIONS 6.0     /* of the threshold of a sample from that of all */
-#define RARE 4.0           /* entries in a sample that say little */
+#define RARE 4.0           /* entries of a sample that say little */
 #define FEW_INSIDE 0.7     /* parts of all entries that are worth a pass that leaves the others out */
 
 typedef struct {
@@ -119,8 +119,7 @@ static double lap_start(lap_lane_of *lane, const double *sample, ptrdiff_t size,
         return INFINITY;
     lap_anchor(&part, sample, size, 1.0);
     lane->anchor = part.anchor, lane->u = part.u;
-    double fewer = fmin(part.k, size - part.k);
-    return DEVIATIONS * (sqrt(fewer) + (fewer < RARE ? RARE : 0.0)) / part.density;
+    return DEVIATIONS * sqrt(fmin(part.k, size - part.k) + 1.0) / part.density;
 }
 
 /* Sets the ends of a lane's entries, several at once, so that none waits for the last. */
@@ -219,8 +218,10 @@ int lap_logistic_topk(const lap_table *table, const double *x, ptrdiff_t n, doub
         if (larger) {
             lap_take(x, n, sign, larger, LARGE_SAMPLE);
             double off = lap_start(&lane, larger, LARGE_SAMPLE, 1e-3);
-            for (int wide = 0; isfinite(off) && !solved && wide < 3; wide++, off *= 8.0)
-                solved = lap_solve_near(&lane, larger, LARGE_SAMPLE, off);
+            static const double WIDER[] = {4.0, 1.0, 32.0};
+            int wide = fmin(k, n - k) * LARGE_SAMPLE / n > RARE;
+            for (; isfinite(off) && !solved && wide < 3; wide++)
+                solved = lap_solve_near(&lane, larger, LARGE_SAMPLE, WIDER[wide] * off);
             free(larger);
         }
     }
