@@ -223,7 +223,7 @@ class Portable(PortableSelection, PortablePermutation, PortableShort):
         return None
 
     def logistic_topk(
-        self: Kernels, x: Floats, sign: float, levels: Floats, alpha: Floats
+        self: Kernels, x: Floats, sign: float, levels: Floats, alpha: Floats, keep: bool
     ) -> LogisticTopk | None:
         """Return None: there is no such kernel."""
         return None

@@ -577,9 +577,12 @@ class Densities(Protocol):
         ...
 
     def logistic_topk(
-        self, x: Floats, sign: float, levels: Floats, alpha: Floats
+        self, x: Floats, sign: float, levels: Floats, alpha: Floats, keep: bool
     ) -> LogisticTopk | None:
-        """Select from sign x where a few passes over a lane will do; None for no such kernel."""
+        """Select from sign x where a few passes over a lane will do; None for no such kernel.
+
+        Slopes have no columns unless `keep`.
+        """
         ...
 
 

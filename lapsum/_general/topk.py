@@ -28,6 +28,7 @@ class GeneralTopk(GeneralEntries):
 
     logarithm = False
     keeps_value = True
+    keeps_slopes = False  # of the results, for derivatives
 
     def __init__(
         self,
@@ -101,7 +102,9 @@ class GeneralTopk(GeneralEntries):
         if self.density is not density_of("logistic") or self.total is not None:
             return None
         x = self.kernels.contiguous(self.lanes["x"])
-        found = self.kernels.logistic_topk(x, self.sign, self.lanes["k"], self.lanes["alpha"])
+        levels, alpha = self.lanes["k"], self.lanes["alpha"]
+        keep = self.keeps_slopes or self.logarithm
+        found = self.kernels.logistic_topk(x, self.sign, levels, alpha, keep)
         return None if found is None or not found.solved.any() else found
 
     def _flow(self, fused: LogisticTopk) -> Floats:
@@ -152,6 +155,11 @@ class GeneralTopk(GeneralEntries):
         return FusedCotangents(fused.solved, bars)
 
     # ------------------------------------------------------------------------ in lanes of any kind
+
+    def linearize(self) -> Array:
+        """Return the same, and keep what derivatives need."""
+        self.keeps_slopes = True
+        return super().linearize()
 
     def value(self, out: Array | None = None) -> Array:
         """Return the probabilities, or their logarithms."""

@@ -40,7 +40,7 @@ def logistic_topk(
     const double[::1] level,            # IN
     const double[::1] alpha,            # IN
     double[:, ::1] p,                   # OUT F((b - sign x)/alpha)
-    double[:, ::1] slopes,              # OUT f there
+    double[:, ::1] slopes,              # OUT f there, or without columns if nobody needs it
     double[::1] density,                # OUT their sum
     char[::1] solved,                   # OUT whether these are right
     Py_ssize_t start, Py_ssize_t stop,
@@ -49,5 +49,6 @@ def logistic_topk(
     with nogil:
         for l in range(start, stop):
             solved[l] = n > 0 and lap_logistic_topk(
-                _table, &x[l, 0], n, sign, level[l], alpha[l], &p[l, 0], &slopes[l, 0], &density[l]
+                _table, &x[l, 0], n, sign, level[l], alpha[l], &p[l, 0],
+                NULL if slopes.shape[1] == 0 else &slopes[l, 0], &density[l]
             )

@@ -59,6 +59,15 @@ typedef struct {
     double before[LAP_EDGES], after[LAP_EDGES];
 } lap_edges;
 
+/* What entries far from [low, high] do there: the sums of powers of e^-|t| from each end, in units
+ * of alpha from an anchor, and how many are below. */
+#define LAP_POWERS 4
+#define LAP_DISTANT 9.3 /* e^-|t| to that power is nothing beside one */
+typedef struct {
+    double low, high, below;
+    double left[LAP_POWERS], right[LAP_POWERS];
+} lap_far;
+
 typedef struct {
     const char *name;
     /* Collapses z <= lo and z >= hi, moves the x of what is between to inside (which may be x) and
@@ -133,7 +142,12 @@ typedef struct {
      * t > 0 and elsewhere, those of f there, and how many t > 0. */
     void (*logistic_sums)(const double *x, ptrdiff_t n, double sign, double anchor, double rate,
                           double u, double sums[5]);
-    /* F(t) and f(t), the sum of which is returned. */
+    /* Splits the entries into those far from b, for all b from low to high, and the x of the others;
+     * returns how many these are, or -1 if an entry is not finite. */
+    ptrdiff_t (*logistic_collapse)(const double *x, ptrdiff_t n, double sign, double anchor,
+                                   double rate, double low, double high, double *inside,
+                                   lap_far *far);
+    /* F(t), and f(t) unless that is NULL; the sum of f(t) is returned. */
     double (*logistic_entries)(const double *x, ptrdiff_t n, double sign, double anchor,
                                double rate, double u, double *p, double *slopes);
     const lap_transport *transport;

@@ -6,6 +6,7 @@ import numpy as np
 
 from ... import _kernels
 from ..types import Floats, LogisticTopk, Pair, Table
+from . import memory
 from .lanes import Lanes
 
 
@@ -25,10 +26,10 @@ class Densities(Lanes):
         return sums, steps
 
     def logistic_topk(
-        self, x: Floats, sign: float, levels: Floats, alpha: Floats
+        self, x: Floats, sign: float, levels: Floats, alpha: Floats, keep: bool
     ) -> LogisticTopk | None:
         """Select from sign x in the lanes where that takes a few passes."""
-        p, (slopes,) = np.empty(x.shape), self._block(1, x.shape)
+        p, slopes = np.empty(x.shape), memory.empty(x.shape if keep else (len(x), 0))
         density, solved = np.empty(len(x)), np.empty(len(x), np.int8)
         results = p, slopes, density, solved
         self._run(_kernels.logistic_topk, x.shape, x, sign, levels, alpha, *results)
