@@ -64,7 +64,8 @@ def figures_row(row, columns=FIGURES):
         limit = f"{'>=' if row['least'] else '<='}{NARROW}{must}"
         if measured is not None:
             passed = measured >= must if row["least"] else measured <= must
-            verdict = "yes" if passed else "NO"
+            missed = must / measured - 1 if row["least"] else measured / must - 1
+            verdict = "yes" if passed else f"missed by {math.ceil(100 * missed)}{NARROW}%"
     if not isinstance(detail, str):
         detail = " / ".join(f"{seconds * 1e3:.4g}{NARROW}ms" for seconds in detail)
     shown = "" if measured is None else f"{measured:.3g}"
@@ -210,6 +211,42 @@ def comparison_tables(record, operator):
         if cell.absent not in ("", "time", "memory")
     ]
     return "\n\n".join(out)
+
+
+HIGHLIGHTS = [(f, *shape) for shape in [(500, 10450), (128, 1000), (1, 10**6)] for f in VECTORS]
+HIGHLIGHTS.append(("soft_topk", 1, 10))
+
+
+def highlights(record):
+    """Ten rows for users: value and vjp beside NumPy and the fastest of the other libraries."""
+    out = [_head(["", "rows x entries", "lapsum", "over NumPy", "fastest other", "time of it"])]
+    for operator, lanes, n in HIGHLIGHTS:
+        cells = {
+            peer: cell
+            for peer, row in _cells(record, operator).items()
+            for cell in row
+            if (cell.lanes, cell.n) == (lanes, n) and not cell.absent
+        }
+        ours = cells.pop("lapsum")
+        peer = min(cells, key=lambda name: cells[name].both, default=None)
+        found = ""
+        if peer:
+            times = _number(float(f"{cells[peer].both / ours.both:.2g}"))
+            found = f"{_milliseconds(cells[peer].both)} ({times} times ours)"
+        texts = (
+            f"`{operator}`",
+            _shape(ours) if lanes > 1 else f"1 x {_shape(ours)}",
+            _milliseconds(ours.both),
+            f"{_number(ours.both_ratio)} `{record['units'][operator]}`",
+            peer or "none in time and memory",
+            found,
+        )
+        out.append(_row(texts))
+    return f"Record of `compare.py`: {stamp(record['machine'])}, one core.\n\n" + "\n".join(out)
+
+
+def _milliseconds(seconds):
+    return f"{_number(seconds * 1e3)}{NARROW}ms"
 
 
 def comparison(record):

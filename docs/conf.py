@@ -109,7 +109,9 @@ html_theme_options = {
     "pygments_dark_style": "github-dark",
 }
 html_context = {"default_mode": "auto"}
-html_sidebars = {"index": [], "start": [], "paper": [], "coming_from": [], "development": []}
+html_sidebars = {
+    page: [] for page in ("index", "start", "paper", "coming_from", "gallery", "glossary")
+}
 
 # One file: glyphs are paths in it, so no fonts are fetched.
 mathjax_path = "mathjax/tex-svg.js"

@@ -1,7 +1,9 @@
 """A directive `gallery`: pages, or sections of them, as cards with their first picture.
 
-Each line of it is ``page`` or ``page#section``.
+Each line of it is ``page`` or ``page#section``, or a pattern such as ``studies/*``.
 """
+
+from fnmatch import fnmatch
 
 from docutils import nodes
 from docutils.parsers.rst import Directive
@@ -60,7 +62,12 @@ def resolve(app, doctree, docname):
     """Replace the lists by cards."""
     for node in list(doctree.findall(gallery)):
         cards = nodes.container(classes=["gallery"])
-        cards += [card(app, docname, line) for line in node["pages"]]
+        for line in node["pages"]:
+            pages = [line]
+            if "*" in line:
+                found = (page for page in app.env.found_docs if fnmatch(page, line))
+                pages = [page for page in sorted(found) if not page.endswith("index")]
+            cards += [card(app, docname, page) for page in pages]
         node.replace_self(cards)
 
 

@@ -14,13 +14,14 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 FOLDERS = ("guide/", "tutorials/", "studies/")
+PAGES = ("start", "numerics")
 HEAD = """*This notebook is a page of the documentation of lapsum {version}.
 It needs `pip install 'lapsum[docs]'` and nothing else.*"""
 
 
 def is_notebook(page, text):
-    """Whether a page can be downloaded: one of the folders that has code to run."""
-    return page.startswith(FOLDERS) and "{code-cell}" in text
+    """Whether a page can be downloaded: it has code to run, and needs the library alone."""
+    return (page.startswith(FOLDERS) or page in PAGES) and "{code-cell}" in text
 
 
 def plain(text, titles, page):
@@ -92,9 +93,7 @@ def write_notebooks(app, exception):
 
 def offer(app, page, template, context, doctree):
     """Put a line with the download under the title of a page."""
-    if doctree is None or not page.startswith(FOLDERS):
-        return
-    if not is_notebook(page, app.env.doc2path(page).read_text()):
+    if doctree is None or not is_notebook(page, app.env.doc2path(page).read_text()):
         return
     name = f"{page.replace('/', '-')}.ipynb"
     href = "../" * page.count("/") + f"_notebooks/{name}"
