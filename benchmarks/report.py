@@ -49,6 +49,7 @@ def _head(names):
 
 
 NARROW = "\u00a0"  # a space at which a narrow column does not break
+TIMES = f"{NARROW}\u00d7{NARROW}"
 FIGURES = ("figure", "in units of", "must", "measured", "pass", "times")
 BRIEF = ("figure", "in units of", "measured", "times")  # without what each must be
 
@@ -129,8 +130,8 @@ def _cells(record, operator):
 
 
 def _shape(cell):
-    rows = f"{cell.lanes} x " if cell.lanes > 1 else ""
-    power = {10**e: f"10^{e}" for e in (4, 5, 6)}
+    rows = f"{cell.lanes}{TIMES}" if cell.lanes > 1 else ""
+    power = {10_000: "10⁴", 100_000: "10⁵", 1_000_000: "10⁶"}
     return rows + power.get(cell.n, f"{cell.n}")
 
 
@@ -219,7 +220,9 @@ HIGHLIGHTS.append(("soft_topk", 1, 10))
 
 def highlights(record):
     """Ten rows for users: value and vjp beside NumPy and the fastest of the other libraries."""
-    out = [_head(["", "rows x entries", "lapsum", "over NumPy", "fastest other", "time of it"])]
+    out = [
+        _head(["", f"rows{TIMES}entries", "lapsum", "over NumPy", "fastest other", "time of it"])
+    ]
     for operator, lanes, n in HIGHLIGHTS:
         cells = {
             peer: cell
@@ -235,7 +238,7 @@ def highlights(record):
             found = f"{_milliseconds(cells[peer].both)} ({times} times ours)"
         texts = (
             f"`{operator}`",
-            _shape(ours) if lanes > 1 else f"1 x {_shape(ours)}",
+            _shape(ours) if lanes > 1 else f"1{TIMES}{_shape(ours)}",
             _milliseconds(ours.both),
             f"{_number(ours.both_ratio)} `{record['units'][operator]}`",
             peer or "none in time and memory",

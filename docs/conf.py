@@ -92,6 +92,7 @@ html_title = f"lapsum {release}"
 html_favicon = "_static/favicon.svg"
 html_static_path = ["_static"]
 html_css_files = ["lapsum.css"]
+html_js_files = ["lapsum.js"]
 html_show_sourcelink = False
 html_copy_source = False
 html_theme_options = {

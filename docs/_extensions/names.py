@@ -109,6 +109,23 @@ def pages_with(name, here):
     return [(page, title) for _, page, title in sorted(found)[:5]]
 
 
+def toctrees():
+    """Return the reference's table of contents, by the groups of the modules' docstrings."""
+    out, listed = [], set()
+    for module in (lapsum, lapsum.ot):
+        _, *parts = re.split(r"^\*\*(.+)\*\*$", module.__doc__, flags=re.MULTILINE)
+        for title, table in zip(parts[::2], parts[1::2], strict=True):
+            full = [f"{module.__name__}.{name}" for name in re.findall(r"^`(\w+)`", table, re.M)]
+            if full:
+                names = "\n".join(f"generated/{name.removeprefix('lapsum.')}" for name in full)
+                out.append(f"```{{toctree}}\n:hidden:\n:caption: {title}\n\n{names}\n```\n")
+            listed.update(full)
+    if listed != PUBLIC.keys():
+        missing = ", ".join(sorted(listed ^ PUBLIC.keys()))
+        raise ValueError(f"the tables in the modules' docstrings and __all__ differ in {missing}")
+    return "\n".join(out)
+
+
 def write_reference(app):
     """Write one page for each public name, so that a new operator needs no page of its own."""
     here = Path(app.srcdir)
@@ -128,6 +145,7 @@ def write_reference(app):
             links = "\n".join(f"- :doc:`{words} </{page}>`" for page, words in pages)
             text += f"\n.. rubric:: Pages that use it\n\n{links}\n"
         wanted[f"{title}.rst"] = text
+    wanted["toctrees.inc"] = toctrees()
     for path in folder.iterdir():
         if path.name not in wanted:
             path.unlink()

@@ -7,6 +7,7 @@ FOLDER`` executes what is there, in an empty folder.
 
 import os
 import re
+import shutil
 import sys
 import tempfile
 import time
@@ -66,6 +67,7 @@ def write_notebooks(app, exception):
     }
     titles = {page: re.search(r"^# (.+)$", text, re.MULTILINE)[1] for page, text in sources.items()}
     folder = Path(app.outdir) / "_notebooks"
+    shutil.rmtree(folder, ignore_errors=True)
     for page, text in sources.items():
         if not is_notebook(page, text):
             continue
