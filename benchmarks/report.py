@@ -49,6 +49,7 @@ def _head(names):
 
 
 NARROW = "\u00a0"  # a space at which a narrow column does not break
+TIMES = f"{NARROW}\u00d7{NARROW}"
 FIGURES = ("figure", "in units of", "must", "measured", "pass", "times")
 BRIEF = ("figure", "in units of", "measured", "times")  # without what each must be
 
@@ -64,7 +65,8 @@ def figures_row(row, columns=FIGURES):
         limit = f"{'>=' if row['least'] else '<='}{NARROW}{must}"
         if measured is not None:
             passed = measured >= must if row["least"] else measured <= must
-            verdict = "yes" if passed else "NO"
+            missed = must / measured - 1 if row["least"] else measured / must - 1
+            verdict = "yes" if passed else f"missed by {math.ceil(100 * missed)}{NARROW}%"
     if not isinstance(detail, str):
         detail = " / ".join(f"{seconds * 1e3:.4g}{NARROW}ms" for seconds in detail)
     shown = "" if measured is None else f"{measured:.3g}"
@@ -128,8 +130,8 @@ def _cells(record, operator):
 
 
 def _shape(cell):
-    rows = f"{cell.lanes} x " if cell.lanes > 1 else ""
-    power = {10**e: f"10^{e}" for e in (4, 5, 6)}
+    rows = f"{cell.lanes}{TIMES}" if cell.lanes > 1 else ""
+    power = {10_000: "10⁴", 100_000: "10⁵", 1_000_000: "10⁶"}
     return rows + power.get(cell.n, f"{cell.n}")
 
 
@@ -210,6 +212,44 @@ def comparison_tables(record, operator):
         if cell.absent not in ("", "time", "memory")
     ]
     return "\n\n".join(out)
+
+
+HIGHLIGHTS = [(f, *shape) for shape in [(500, 10450), (128, 1000), (1, 10**6)] for f in VECTORS]
+HIGHLIGHTS.append(("soft_topk", 1, 10))
+
+
+def highlights(record):
+    """Ten rows for users: value and vjp beside NumPy and the fastest of the other libraries."""
+    out = [
+        _head(["", f"rows{TIMES}entries", "lapsum", "over NumPy", "fastest other", "time of it"])
+    ]
+    for operator, lanes, n in HIGHLIGHTS:
+        cells = {
+            peer: cell
+            for peer, row in _cells(record, operator).items()
+            for cell in row
+            if (cell.lanes, cell.n) == (lanes, n) and not cell.absent
+        }
+        ours = cells.pop("lapsum")
+        peer = min(cells, key=lambda name: cells[name].both, default=None)
+        found = ""
+        if peer:
+            times = _number(float(f"{cells[peer].both / ours.both:.2g}"))
+            found = f"{_milliseconds(cells[peer].both)} ({times} times ours)"
+        texts = (
+            f"`{operator}`",
+            _shape(ours) if lanes > 1 else f"1{TIMES}{_shape(ours)}",
+            _milliseconds(ours.both),
+            f"{_number(ours.both_ratio)} `{record['units'][operator]}`",
+            peer or "none in time and memory",
+            found,
+        )
+        out.append(_row(texts))
+    return f"Record of `compare.py`: {stamp(record['machine'])}, one core.\n\n" + "\n".join(out)
+
+
+def _milliseconds(seconds):
+    return f"{_number(seconds * 1e3)}{NARROW}ms"
 
 
 def comparison(record):

@@ -8,13 +8,17 @@ make is shown from benchmarks/records, which say when and where they were measur
 import doctest
 import os
 import shutil
+import sys
 from importlib.util import find_spec
 from pathlib import Path
 
-import lapsum
-import lapsum.ot
-
 HERE = Path(__file__).parent
+sys.path.insert(0, str(HERE / "_extensions"))
+
+import matplotlib  # noqa: E402
+from names import PUBLIC  # noqa: E402
+
+import lapsum  # noqa: E402
 
 project = "lapsum"
 author = "The lapsum developers"
@@ -24,9 +28,16 @@ release = version = lapsum.__version__
 extensions = [
     "sphinx.ext.autodoc",
     "sphinx.ext.autosummary",
+    "sphinx.ext.intersphinx",
     "sphinx.ext.mathjax",
+    "sphinx.ext.viewcode",
+    "matplotlib.sphinxext.plot_directive",
     "numpydoc",
     "myst_nb",
+    "sphinx_copybutton",
+    "names",
+    "notebooks",
+    "gallery",
 ]
 exclude_patterns = ["_build", "**.ipynb_checkpoints"]
 default_role = "autolink"
@@ -57,14 +68,35 @@ numpydoc_xref_param_type = False
 
 toc_object_entries_show_parents = "hide"
 
+# NumPy's and SciPy's names: `_inventories` lists those that are used, so that nothing is fetched.
+intersphinx_mapping = {}
+intersphinx_disabled_reftypes = []
+
+# Plots of the docstrings look like those of the pages.
+plot_rcparams = matplotlib.rc_params_from_file(
+    HERE / "matplotlibrc", fail_on_error=True, use_default_template=False
+) | {"figure.figsize": (5.6, 2.9)}
+plot_apply_rcparams = True
+plot_formats = [("png", 140)]
+plot_html_show_formats = False
+plot_html_show_source_link = False
+plot_include_source = True
+plot_pre_code = "import numpy as np\nimport matplotlib.pyplot as plt\nimport lapsum\n"
+
+copybutton_prompt_text = r">>> |\.\.\. |\$ "
+copybutton_prompt_is_regexp = True
+copybutton_exclude = ".linenos, .gp, .go"
+
 html_theme = "pydata_sphinx_theme"
-html_title = "lapsum"
+html_title = f"lapsum {release}"
+html_favicon = "_static/favicon.svg"
 html_static_path = ["_static"]
 html_css_files = ["lapsum.css"]
+html_js_files = ["lapsum.js"]
 html_show_sourcelink = False
 html_copy_source = False
 html_theme_options = {
-    "logo": {"text": "lapsum"},
+    "logo": {"text": f"lapsum {release}"},
     "header_links_before_dropdown": 7,
     "navigation_with_keys": False,
     "navbar_persistent": ["search-button"],
@@ -78,7 +110,9 @@ html_theme_options = {
     "pygments_dark_style": "github-dark",
 }
 html_context = {"default_mode": "auto"}
-html_sidebars = {"index": [], "start": [], "paper": [], "coming_from": [], "development": []}
+html_sidebars = {
+    page: [] for page in ("index", "start", "paper", "coming_from", "gallery", "glossary")
+}
 
 # One file: glyphs are paths in it, so no fonts are fetched.
 mathjax_path = "mathjax/tex-svg.js"
@@ -101,38 +135,13 @@ def copy_mathjax(app):
     shutil.copyfile(Path(folder) / "static" / "mathjax" / "es5" / "tex-svg.js", target)
 
 
-PUBLIC = [(module, name) for module in (lapsum, lapsum.ot) for name in module.__all__]
-
-
-def write_reference(app):
-    """Write one page for each public name, so that a new operator needs no page of its own."""
-    folder = HERE / "reference" / "generated"
-    folder.mkdir(exist_ok=True)
-    wanted = {}
-    for module, name in PUBLIC:
-        made = getattr(module, name)
-        kind = "class" if isinstance(made, type) else "function"
-        members = "   :members:\n" if kind == "class" else ""
-        title = f"{module.__name__}.{name}".removeprefix("lapsum.")
-        wanted[f"{title}.rst"] = (
-            f"{title}\n{'=' * len(title)}\n\n.. currentmodule:: {module.__name__}\n\n"
-            f".. auto{kind}:: {name}\n{members}"
-        )
-    for path in folder.iterdir():
-        if path.name not in wanted:
-            path.unlink()
-    for name, text in wanted.items():
-        if not (folder / name).exists() or (folder / name).read_text() != text:
-            (folder / name).write_text(text)
-
-
 def run_examples(app):
     """Run the examples of the docstrings, which the reference shows with their outputs."""
     failed = 0
     for test in doctest.DocTestFinder().find(lapsum, extraglobs={}):
         failed += doctest.DocTestRunner().run(test).failed
-    for module, name in PUBLIC:
-        for test in doctest.DocTestFinder().find(getattr(module, name), name, module=False):
+    for name, made in PUBLIC.items():
+        for test in doctest.DocTestFinder().find(made, name, module=False):
             failed += doctest.DocTestRunner().run(test).failed
     if failed:
         raise RuntimeError(f"{failed} examples of the docstrings do not print what stands there")
@@ -148,6 +157,5 @@ def hide_private_parameters(app, what, name, obj, options, signature, result):
 def setup(app):
     """Connect what is above."""
     app.connect("builder-inited", run_examples)
-    app.connect("builder-inited", write_reference, priority=400)
     app.connect("builder-inited", copy_mathjax)
     app.connect("autodoc-process-signature", hide_private_parameters)

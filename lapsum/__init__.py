@@ -1,32 +1,67 @@
 r"""Differentiable ranking, sorting, top-k, quantiles and permutations by sums of Laplace CDFs.
 
-Every operator takes arrays and a scale alpha > 0 and returns arrays; as alpha tends to zero it
-tends to the hard operator of the same name.
+Every operator takes arrays and a scale `alpha` > 0, and returns arrays.  As alpha tends to zero its
+results tend to those of the hard operator: `soft_sort` to a sort, and so on.
+
+**Order operators**
 
 ========================  ===============================================================
-`lap_sum`                 sum of the Laplace CDFs of sources, at targets
-`lap_sum_inv`             its inverse
-`cdf_sum`, `cdf_sum_inv`  the same for any even density
-`soft_rank`               ranks
-`soft_sort`               the sorted array
+`soft_rank`               ranks of the entries
+`soft_sort`               the entries in ascending or descending order
 `soft_topk`               to what extent each entry is among the k largest
-`log_soft_topk`           its logarithm
-`soft_quantile`           quantiles
-`soft_trimmed_mean`       the mean between two quantiles
+`log_soft_topk`           the logarithm of that, accurate where it is tiny
+========================  ===============================================================
+
+**Quantiles and means**
+
+========================  ===============================================================
+`soft_quantile`           quantiles, the median among them
+`soft_trimmed_mean`       the mean of the entries between two quantiles
+========================  ===============================================================
+
+**Permutations**
+
+========================  ===============================================================
+`soft_permute`            order one array by another
 `soft_permutation`        the permutation matrix that sorts
-`soft_permute`            its product with an array, without the matrix
-`SoftPermutation`         the matrix as a linear operator
-`StudentT`, `Density`     densities, for ``density=``
-`linearize`               value, jvp, vjp and Jacobian of an operator at a point
+`SoftPermutation`         the same matrix as a linear operator, in O(n) memory
+========================  ===============================================================
+
+**Sums**
+
+========================  ===============================================================
+`lap_sum`                 how many entries lie below a point, softly
+`lap_sum_inv`             the point below which a given number of entries lie
+`cdf_sum`                 `lap_sum` for any density that is symmetric about zero
+`cdf_sum_inv`             its inverse
+========================  ===============================================================
+
+**Derivatives**
+
+========================  ===============================================================
+`vjp`                     a value, and the function that pulls gradients back (reverse mode)
+`jvp`                     a value, and its derivative in one direction (forward mode)
+`linearize`               a value with both, and the Jacobian as a linear operator
 `Linearization`           what `linearize` returns
-`jvp`, `vjp`              the two in one call
+========================  ===============================================================
+
+**Densities**
+
+========================  ===============================================================
+`StudentT`                Student's t density, for ``density=``
+`Density`                 a density of your own, for ``density=``
+========================  ===============================================================
+
+**Optimal transport**
+
+========================  ===============================================================
 `lapsum.ot`               ranks, sorts and top-k by entropic optimal transport
 ========================  ===============================================================
 
-Ranks, sorts, top-k, quantiles and permutations take ``density=``: any even density in place of
-the Laplace one, as `cdf_sum` and `cdf_sum_inv` do.
+Ranks, sorts, top-k, quantiles and permutations take ``density=``: "logistic", "normal" or another
+density in place of the Laplace one.
 
-Arrays are NumPy's, CuPy's on a GPU, PyTorch's or JAX's; what goes in comes out, on the autograd
+Arrays are NumPy's, CuPy's on a GPU, PyTorch's or JAX's.  What goes in comes out, on the autograd
 graph of its library if that has one.
 """
 

@@ -24,11 +24,10 @@ def cdf_sum(
     workers: int | None = None,
     out: NDArray[Any] | None = None,
 ) -> NDArray[Any] | np.floating[Any]:
-    r"""Sum of the CDFs of sources, at targets, for any even density.
+    r"""How many sources lie below each target, softly, for any density symmetric about zero.
 
-    .. math:: S(x_i) = \sum_j c_j F\Bigl(\frac{x_i - r_j}{\alpha}\Bigr)
-
-    As alpha tends to zero this is the weight of the sources below :math:`x_i`, half of those at it.
+    This is `lap_sum` with another CDF in place of the Laplace one.  As alpha tends to zero it is
+    the weight of the sources below each target, with half of those at it.
 
     Parameters
     ----------
@@ -63,8 +62,8 @@ def cdf_sum(
     Raises
     ------
     ValueError
-        If `alpha` is not positive and finite, a weight is negative or not finite, `density` is no
-        even density, or shapes do not fit.
+        If `alpha` is not positive and finite, a weight is negative or not finite, `density` is not
+        symmetric about zero, or shapes do not fit.
     TypeError
         If an argument is not made of real numbers of at most 64 bits.
 
@@ -76,14 +75,18 @@ def cdf_sum(
 
     Notes
     -----
+    With the CDF F and its derivative f the sums are
+
+    .. math:: S(x_i) = \sum_j c_j F\Bigl(\frac{x_i - r_j}{\alpha}\Bigr) .
+
     With :math:`K_{ij} = f((x_i - r_j)/\alpha)/\alpha` the derivative is
 
     .. math:: \dot S_i = {} & \sum_j c_j K_{ij} \Bigl(\dot x_i - \dot r_j
        - \frac{x_i - r_j}{\alpha}\dot\alpha\Bigr) \\
        & + \sum_j F\Bigl(\frac{x_i - r_j}{\alpha}\Bigr) \dot c_j .
 
-    A NaN target spoils only itself, a NaN source its lane; infinite entries are the limit of large
-    ones.
+    A NaN target makes only its own result NaN, and a NaN source all results of its lane.  Infinite
+    entries are the limit of large ones.
 
     References
     ----------
@@ -95,6 +98,23 @@ def cdf_sum(
     >>> import lapsum
     >>> lapsum.cdf_sum([0.0, 1.5, 9.0], [1.0, 2.0, 3.0], 0.1, density="logistic").round(3)
     array([0., 1., 3.])
+
+    Four densities of scale one, and the same three points:
+
+    .. plot::
+       :alt: Sum of the CDFs of three points for four densities
+
+       import matplotlib.pyplot as plt
+       import numpy as np
+       import lapsum
+
+       b = np.linspace(-4, 12, 300)
+       for density in ("laplace", "logistic", "normal", "cauchy"):
+           plt.plot(b, lapsum.cdf_sum(b, [0.0, 3.0, 8.0], 1.0, density=density), label=density)
+       plt.xlabel("b")
+       plt.ylabel("points below b")
+       plt.legend()
+       plt.show()
     """
     return evaluate(
         CdfSum,

@@ -23,13 +23,10 @@ def cdf_sum_inv(
     density: Any = "laplace",
     workers: int | None = None,
 ) -> NDArray[Any] | np.floating[Any]:
-    r"""Inverse of `cdf_sum`: where the sum of the sources' CDFs reaches a level.
+    r"""Inverse of `cdf_sum`: the point below which a given number of sources lie, softly.
 
-    .. math:: & S^{-1}(w) = b \quad\text{with} \\
-       & S(b) = \sum_j c_j F\Bigl(\frac{b - r_j}{\alpha}\Bigr) = w, \\
-       & 0 < w < W = \sum_j c_j
-
-    As alpha tends to zero this is the weighted quantile of the sources at :math:`w/W`.
+    This is `lap_sum_inv` with another CDF in place of the Laplace one.  As alpha tends to zero it
+    is the weighted quantile of the sources at w/W, with W the total weight.
 
     Parameters
     ----------
@@ -56,14 +53,14 @@ def cdf_sum_inv(
     Returns
     -------
     ndarray or scalar
-        :math:`b`, of the shape of the levels; float dtype of `w` and `r`.  As for a `ppf`: -inf at
-        level 0, inf at W, NaN outside, and NaN where W is 0.
+        :math:`b`, of the shape of the levels; float dtype of `w` and `r`.  It is -inf at level 0,
+        inf at the total weight W, and NaN outside and where W is 0.
 
     Raises
     ------
     ValueError
-        If `alpha` is not positive and finite, a weight is negative or not finite, `density` is no
-        even density, or shapes do not fit.
+        If `alpha` is not positive and finite, a weight is negative or not finite, `density` is not
+        symmetric about zero, or shapes do not fit.
     TypeError
         If an argument is not made of real numbers of at most 64 bits.
 
@@ -75,14 +72,19 @@ def cdf_sum_inv(
 
     Notes
     -----
+    With the CDF F and its derivative f the result is the point b at which
+
+    .. math:: S(b) = \sum_j c_j F\Bigl(\frac{b - r_j}{\alpha}\Bigr) = w, \qquad
+       0 < w < W = \sum_j c_j .
+
     With :math:`l_j = f((b - r_j)/\alpha)/\alpha` and :math:`q_j = c_j l_j/\sum_k c_k l_k` the
     derivative is
 
     .. math:: \dot b = {} & \sum_j q_j \dot r_j + \frac{b - \sum_j q_j r_j}{\alpha}\dot\alpha \\
        & + \frac{\dot w - \sum_j F((b - r_j)/\alpha)\,\dot c_j}{\sum_j c_j l_j} .
 
-    In a wide gap the last denominator underflows, and the derivative is rightly infinite; a zero
-    tangent or cotangent times it is zero.
+    In a wide gap the last denominator underflows and the derivative is infinite, rightly.  A
+    tangent or cotangent of zero times that is zero.
 
     References
     ----------
@@ -94,6 +96,23 @@ def cdf_sum_inv(
     >>> import lapsum
     >>> lapsum.cdf_sum_inv([0.5, 1.5, 2.5], [1.0, 2.0, 3.0], 0.1, density="normal").round(3)
     array([1., 2., 3.])
+
+    The inverse for four densities of scale one, and the same three points:
+
+    .. plot::
+       :alt: Inverse of the sum of the CDFs of three points for four densities
+
+       import matplotlib.pyplot as plt
+       import numpy as np
+       import lapsum
+
+       w = np.linspace(0.1, 2.9, 300)
+       for density in ("laplace", "logistic", "normal", "cauchy"):
+           plt.plot(w, lapsum.cdf_sum_inv(w, [0.0, 3.0, 8.0], 1.0, density=density), label=density)
+       plt.xlabel("level w")
+       plt.ylabel("b")
+       plt.legend()
+       plt.show()
     """
     return evaluate(
         CdfSumInverse,

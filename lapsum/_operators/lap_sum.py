@@ -27,12 +27,11 @@ def lap_sum(
     workers: int | None = None,
     out: NDArray[Any] | None = None,
 ) -> NDArray[Any] | np.floating[Any]:
-    r"""Sum of the Laplace CDFs of sources, at targets.
+    r"""Lap-Sum: how many sources lie below each target, softly.
 
-    .. math:: & S(x_i) = \sum_j c_j F\Bigl(\frac{x_i - r_j}{\alpha}\Bigr), \\
-       & F(t) = \begin{cases} e^t/2 & t \le 0 \\ 1 - e^{-t}/2 & t > 0 \end{cases}
-
-    As alpha tends to zero this is the weight of the sources below :math:`x_i`, half of those at it.
+    A source far below a target counts as one, a source far above it as nothing, and one within a
+    few alpha in part: by the Laplace CDF of its distance.  As alpha tends to zero this is the
+    weight of the sources below each target, with half of those at it.
 
     Parameters
     ----------
@@ -77,17 +76,24 @@ def lap_sum(
 
     Notes
     -----
+    With the Laplace CDF F the sums are
+
+    .. math:: & S(x_i) = \sum_j c_j F\Bigl(\frac{x_i - r_j}{\alpha}\Bigr), \\
+       & F(t) = \begin{cases} e^t/2 & t \le 0 \\ 1 - e^{-t}/2 & t > 0 \end{cases}
+
     With :math:`K_{ij} = e^{-|x_i - r_j|/\alpha}/(2\alpha)` the derivative is
 
     .. math:: \dot S_i = {} & \sum_j c_j K_{ij} \Bigl(\dot x_i - \dot r_j
        - \frac{x_i - r_j}{\alpha}\dot\alpha\Bigr) \\
        & + \sum_j F\Bigl(\frac{x_i - r_j}{\alpha}\Bigr) \dot c_j .
 
-    One sort of the sources, and one of the targets if they are many; few are found in O(log n)
-    each.  Products with the Jacobian are O(n).  Relative accuracy is a few units in the last
-    place, times :math:`1 + |x - r|/\alpha` far below all sources, or all but some that hardly weigh
-    beside them.  A NaN target spoils only itself, a NaN source its lane; infinite entries are the
-    limit of large ones.
+    The sources are sorted, and so are the targets if they are many.  A few targets are found in
+    :math:`O(\log n)` each.  Products with the Jacobian are :math:`O(n)`.  The relative error is a
+    few units in the last place.  Far below all sources, or below all but some of very little
+    weight, it is :math:`1 + |x - r|/\alpha` times that.
+
+    A NaN target makes only its own result NaN, and a NaN source all results of its lane.  Infinite
+    entries are the limit of large ones.
 
     References
     ----------
@@ -101,6 +107,24 @@ def lap_sum(
     array([0., 1., 3.])
     >>> lapsum.lap_sum(2.0, [1.0, 2.0, 3.0], 0.5)
     np.float64(1.5)
+
+    How many of seven points lie below b: the staircase of the hard count becomes smooth.
+
+    .. plot::
+       :alt: The Lap-Sum of seven points for three scales, a staircase that becomes a smooth curve
+
+       import matplotlib.pyplot as plt
+       import numpy as np
+       import lapsum
+
+       points = np.array([0.5, 1.0, 1.3, 2.6, 3.0, 4.4, 5.0])
+       b = np.linspace(-1.5, 7, 400)
+       for alpha in (0.02, 0.2, 1.0):
+           plt.plot(b, lapsum.lap_sum(b, points, alpha), label=f"alpha = {alpha:g}")
+       plt.xlabel("b")
+       plt.ylabel("points below b")
+       plt.legend()
+       plt.show()
     """
     return evaluate(LapSum, x, r, alpha, weights=weights, axis=axis, workers=workers, out=out)
 

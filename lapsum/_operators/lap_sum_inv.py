@@ -26,13 +26,10 @@ def lap_sum_inv(
     axis: int | None = -1,
     workers: int | None = None,
 ) -> NDArray[Any] | np.floating[Any]:
-    r"""Inverse of the Lap-Sum: where the sum of the sources' Laplace CDFs reaches a level.
+    r"""Inverse of the Lap-Sum: the point below which a given number of sources lie, softly.
 
-    .. math:: & S^{-1}(w) = b \quad\text{with} \\
-       & S(b) = \sum_j c_j F\Bigl(\frac{b - r_j}{\alpha}\Bigr) = w, \\
-       & 0 < w < W = \sum_j c_j
-
-    As alpha tends to zero this is the weighted quantile of the sources at :math:`w/W`.
+    `lap_sum` rises from 0 to the total weight W, so each level between is reached at one point.  As
+    alpha tends to zero that is the weighted quantile of the sources at w/W.
 
     Parameters
     ----------
@@ -56,8 +53,8 @@ def lap_sum_inv(
     Returns
     -------
     ndarray or scalar
-        :math:`b`, of the shape of the levels; float dtype of `w` and `r`.  As for a `ppf`: -inf at
-        level 0, inf at W, NaN outside, and NaN where W is 0.
+        :math:`b`, of the shape of the levels; float dtype of `w` and `r`.  It is -inf at level 0,
+        inf at the total weight W, and NaN outside and where W is 0.
 
     Raises
     ------
@@ -75,8 +72,14 @@ def lap_sum_inv(
 
     Notes
     -----
-    On the interval between two neighbouring sources, :math:`S(b) = w` is a quadratic equation in
-    :math:`e^{b/\alpha}` with one root.  With the softmax weights
+    Let :math:`F(t)` be the Laplace CDF, :math:`e^t/2` for :math:`t \le 0` and :math:`1 - e^{-t}/2`
+    above.  The result is the point b at which
+
+    .. math:: S(b) = \sum_j c_j F\Bigl(\frac{b - r_j}{\alpha}\Bigr) = w, \qquad
+       0 < w < W = \sum_j c_j .
+
+    Between two neighbouring sources this is a quadratic equation in :math:`e^{b/\alpha}` with one
+    root.  With the softmax weights
 
     .. math:: & q_j = \frac{c_j e^{-|b - r_j|/\alpha}}{\sum_k c_k e^{-|b - r_k|/\alpha}}, \\
        & l_j = \frac{e^{-|b - r_j|/\alpha}}{2\alpha},
@@ -86,10 +89,12 @@ def lap_sum_inv(
     .. math:: \dot b = {} & \sum_j q_j \dot r_j + \frac{b - \sum_j q_j r_j}{\alpha}\dot\alpha \\
        & + \frac{\dot w - \sum_j F((b - r_j)/\alpha)\,\dot c_j}{\sum_j c_j l_j} .
 
-    In a wide gap the last denominator underflows, and the derivative is rightly infinite; a zero
-    tangent or cotangent times it is zero.  One sort of the sources, and one of the levels if they
-    are many; few are found in O(log n) each.  Products with the Jacobian are O(n).  The error is a
-    few units in the last place of :math:`|b| + \alpha`.
+    In a wide gap the last denominator underflows and the derivative is infinite, rightly.  A
+    tangent or cotangent of zero times that is zero.
+
+    The sources are sorted, and so are the levels if they are many.  A few levels are found in
+    :math:`O(\log n)` each.  Products with the Jacobian are :math:`O(n)`.  The error is a few units
+    in the last place of :math:`|b| + \alpha`.
 
     References
     ----------
@@ -103,6 +108,25 @@ def lap_sum_inv(
     array([1., 2., 3.])
     >>> lapsum.lap_sum_inv([0.0, 3.0, 4.0], [1.0, 2.0, 3.0], 0.1)
     array([-inf,  inf,  nan])
+
+    The point below which w of ten sources lie.  It crosses the gap between them at w = 5.
+
+    .. plot::
+       :alt: Inverse of the Lap-Sum of ten sources in two groups against the level, for three scales
+
+       import matplotlib.pyplot as plt
+       import numpy as np
+       import lapsum
+
+       rng = np.random.default_rng(0)
+       sources = np.r_[rng.uniform(0, 1, 5), rng.uniform(3, 4, 5)]
+       w = np.linspace(0.1, 9.9, 400)
+       for alpha in (0.02, 0.2, 1.0):
+           plt.plot(w, lapsum.lap_sum_inv(w, sources, alpha), label=f"alpha = {alpha:g}")
+       plt.xlabel("level w")
+       plt.ylabel("b")
+       plt.legend()
+       plt.show()
     """
     return evaluate(LapSumInverse, w, r, alpha, weights=weights, axis=axis, workers=workers)
 

@@ -31,12 +31,8 @@ def soft_permutation(
 ) -> NDArray[Any]:
     r"""Soft permutation matrix: to what extent each entry is at each position of the sorted order.
 
-    .. math:: & P_{ij} = F\Bigl(\frac{b_i - x_j}{\alpha}\Bigr)
-       - F\Bigl(\frac{b_{i-1} - x_j}{\alpha}\Bigr), \\
-       & b_i = S^{-1}(i), \quad b_0 = -\infty, \quad b_n = \infty
-
-    with :math:`S(b) = \sum_j F((b - x_j)/\alpha)`.  As alpha tends to zero this is the permutation
-    matrix with ``P @ x = np.sort(x)``; it is doubly stochastic for every alpha.
+    Rows are positions, and columns are entries.  All rows and columns add up to one, for every
+    alpha.  As alpha tends to zero this is the permutation matrix with ``P @ x = np.sort(x)``.
 
     Parameters
     ----------
@@ -77,16 +73,23 @@ def soft_permutation(
 
     Notes
     -----
+    Let :math:`F(t)` be the Laplace CDF, :math:`e^t/2` for :math:`t \le 0` and :math:`1 - e^{-t}/2`
+    above, or that of the `density`.  With :math:`S(b) = \sum_j F((b - x_j)/\alpha)` the matrix is
+
+    .. math:: & P_{ij} = F\Bigl(\frac{b_i - x_j}{\alpha}\Bigr)
+       - F\Bigl(\frac{b_{i-1} - x_j}{\alpha}\Bigr), \\
+       & b_i = S^{-1}(i), \quad b_0 = -\infty, \quad b_n = \infty .
+
     With :math:`l_{ij} = e^{-|b_i - x_j|/\alpha}/(2\alpha)` and :math:`q_{ij}` the softmax weights
     of :math:`-|b_i - x_j|/\alpha` over j, the derivative of :math:`F((b_i - x_j)/\alpha)` is
 
     .. math:: l_{ij} \Bigl(\sum_k q_{ik} \dot x_k - \dot x_j
        + \frac{x_j - \sum_k q_{ik} x_k}{\alpha}\dot\alpha\Bigr),
 
-    and that of P the difference of two rows.  Values and products with the Jacobian are O(n^2),
-    the size of the result.  Entries are never negative; their relative error is a few units in
-    the last place times :math:`(1 + |b_i - x_j|/\alpha)(1 + \alpha/(b_i - b_{i-1}))`.  A NaN makes
-    its lane NaN.
+    and that of P is the difference of two rows of it.  Values and products with the Jacobian are
+    :math:`O(n^2)`, the size of the result.  Entries are never negative.  Their relative error is a
+    few units in the last place times
+    :math:`(1 + |b_i - x_j|/\alpha)(1 + \alpha/(b_i - b_{i-1}))`.  A NaN makes its lane NaN.
 
     References
     ----------
@@ -100,6 +103,24 @@ def soft_permutation(
     array([[0.   , 0.997, 0.003],
            [0.003, 0.003, 0.993],
            [0.997, 0.   , 0.003]])
+
+    Eight shuffled entries.  Where two are close, their positions mix first.
+
+    .. plot::
+       :alt: Soft permutation matrices of eight entries for three scales, from sharp to blurred
+
+       import matplotlib.pyplot as plt
+       import numpy as np
+       import lapsum
+
+       x = np.array([2.6, 0.5, 4.4, 1.0, 5.0, 3.0, 1.3, 3.7])
+       figure, panels = plt.subplots(1, 3, sharey=True)
+       for axes, alpha in zip(panels, (0.01, 0.2, 1.0)):
+           axes.imshow(lapsum.soft_permutation(x, alpha), vmin=0, vmax=1, cmap="Blues")
+           axes.set(title=f"alpha = {alpha:g}", xlabel="entry")
+           axes.grid(False)
+       panels[0].set_ylabel("position")
+       plt.show()
     """
     return evaluate(
         PermutationMatrix,

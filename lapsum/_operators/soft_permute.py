@@ -28,13 +28,10 @@ def soft_permute(
     workers: int | None = None,
     out: NDArray[Any] | None = None,
 ) -> NDArray[Any]:
-    r"""Order one thing by another: the soft permutation of the keys, times the values.
+    r"""Order one array by another: the soft permutation of the keys, times the values.
 
-    .. math:: & y_i = \sum_j P_{ij} v_j = G(b_i) - G(b_{i-1}), \\
-       & G(b) = \sum_j v_j F\Bigl(\frac{b - x_j}{\alpha}\Bigr)
-
-    with P and b as in `soft_permutation`, and P never formed.  As alpha tends to zero this is
-    ``np.take(values, np.argsort(x), axis)`` for 1-D keys.
+    Each result is an average of the values whose keys belong near its position.  As alpha tends to
+    zero this is ``values[np.argsort(x)]``.  The permutation matrix is never formed.
 
     Parameters
     ----------
@@ -51,7 +48,7 @@ def soft_permute(
     descending : bool, optional
         Whether the value of the largest key comes first.
     transpose : bool, optional
-        Whether to take ``P.T @ values``: back from positions to entries.
+        Whether to take ``P.T @ values``, which goes back from positions to entries.
     density : str or object, optional
         Density whose CDF F is: "laplace" (the default), "logistic", "normal", "cauchy", a
         `StudentT`, a `Density`, or a frozen distribution of ``scipy.stats`` that is symmetric about
@@ -83,6 +80,12 @@ def soft_permute(
 
     Notes
     -----
+    Let :math:`F(t)` be the Laplace CDF, :math:`e^t/2` for :math:`t \le 0` and :math:`1 - e^{-t}/2`
+    above, or that of the `density`.  With P and b as in `soft_permutation` the results are
+
+    .. math:: & y_i = \sum_j P_{ij} v_j = G(b_i) - G(b_{i-1}), \\
+       & G(b) = \sum_j v_j F\Bigl(\frac{b - x_j}{\alpha}\Bigr) .
+
     With :math:`l_{ij} = e^{-|b_i - x_j|/\alpha}/(2\alpha)` and :math:`q_{ij}` the softmax weights
     of :math:`-|b_i - x_j|/\alpha` over j,
 
@@ -90,10 +93,12 @@ def soft_permute(
        & + \sum_j v_j l_{ij} \Bigl(\sum_k q_{ik} \dot x_k - \dot x_j \\
        & \qquad + \frac{x_j - \sum_k q_{ik} x_k}{\alpha}\dot\alpha\Bigr) .
 
-    One sort; products and derivatives are O(n), and with other densities O(n^2) in time, not in
-    memory.  The error is a few units in the last place of
-    :math:`\sum_j P_{ij} |v_j|`, times :math:`1 + \alpha/(b_i - b_{i-1})`.  A NaN among keys or
-    values makes its lane NaN; keys of +inf (-inf when descending) are padding.
+    The values take one sort and :math:`O(n)` more, and so do products with the Jacobian.  With
+    other densities both take :math:`O(n^2)` time, but not memory.  The error is a few units in the
+    last place of :math:`\sum_j P_{ij} |v_j|`, times :math:`1 + \alpha/(b_i - b_{i-1})`.
+
+    A NaN among keys or values makes its lane NaN.  Keys of +inf (-inf when descending) serve as
+    padding.
 
     References
     ----------
@@ -115,6 +120,27 @@ def soft_permute(
     array([[10.,  1.],
            [20.,  2.],
            [30.,  3.]])
+
+    Noisy measurements in the order of a key.  A larger alpha averages over more neighbours.
+
+    .. plot::
+       :alt: Values in the order of their keys, for two scales; the larger scale is smoother
+
+       import matplotlib.pyplot as plt
+       import numpy as np
+       import lapsum
+
+       rng = np.random.default_rng(0)
+       keys = rng.uniform(0, 6, 80)
+       values = np.sin(keys) + 0.3 * rng.normal(size=80)
+       place = np.arange(1, 81)
+       for alpha, style in ((1e-6, "."), (0.2, "-")):
+           ordered = lapsum.soft_permute(keys, values, alpha)
+           plt.plot(place, ordered, style, label=f"alpha = {alpha:g}")
+       plt.xlabel("position")
+       plt.ylabel("value")
+       plt.legend()
+       plt.show()
     """
     return evaluate(
         SoftPermute,

@@ -33,20 +33,19 @@ def soft_quantile(
     density: Any = "laplace",
     workers: int | None = None,
 ) -> NDArray[Any] | np.floating[Any]:
-    r"""Soft quantiles: the inverse Lap-Sum at fractions of the total weight.
+    r"""Soft quantiles: the values below which given fractions of the sample lie.
 
-    .. math:: & y = S^{-1}(q W), \\
-       & S(b) = \sum_j c_j F\Bigl(\frac{b - x_j}{\alpha}\Bigr), \quad
-       W = \sum_j c_j
-
-    As alpha tends to zero this is ``np.quantile(x, q, method="averaged_inverted_cdf")``.
+    A quantile depends smoothly on all entries within a few alpha of it, not on one or two of them
+    alone.  As alpha tends to zero this is
+    ``np.quantile(x, q, method="averaged_inverted_cdf")``.  A percentile p is the quantile at
+    ``q=p / 100``, and the median that at ``q=0.5``.
 
     Parameters
     ----------
     x : array_like
         The sample.
     q : array_like
-        Probabilities, strictly between 0 and 1, of any shape: all of them for every lane, unless
+        Levels, strictly between 0 and 1, of any shape.  Every lane gets all of them, unless
         `per_lane`.
     alpha : array_like
         Positive scale, in the units of `x`; must broadcast to the batch shape (the axes but
@@ -83,11 +82,18 @@ def soft_quantile(
 
     See Also
     --------
-    lap_sum_inv : The same at levels that are no fractions.
+    lap_sum_inv : The same at levels that are counts, not fractions.
     linearize, jvp, vjp : Its derivatives.
 
     Notes
     -----
+    Let :math:`F(t)` be the Laplace CDF, :math:`e^t/2` for :math:`t \le 0` and :math:`1 - e^{-t}/2`
+    above, or that of the `density`.  The quantiles are the values at which the sum of the CDFs
+    reaches a fraction of its end,
+
+    .. math:: y = S^{-1}(q W), \qquad
+       S(b) = \sum_j c_j F\Bigl(\frac{b - x_j}{\alpha}\Bigr), \qquad W = \sum_j c_j .
+
     The level :math:`q W` is rounded once, and W is the correctly rounded sum.  Derivatives are
     those of `lap_sum_inv` with :math:`\dot w = \dot q W + q \sum_j \dot c_j`: with :math:`q_j` the
     softmax weights of :math:`-|y - x_j|/\alpha` and :math:`l_j = e^{-|y - x_j|/\alpha}/(2\alpha)`,
@@ -95,10 +101,10 @@ def soft_quantile(
     .. math:: \dot y = {} & \sum_j q_j \dot x_j + \frac{y - \sum_j q_j x_j}{\alpha}\dot\alpha \\
        & + \frac{\dot q W + \sum_j (q - F((y - x_j)/\alpha))\,\dot c_j}{\sum_j c_j l_j} .
 
-    Up to eight levels of finite entries are found by selection, in O(n) expected time each, and
-    one pass over the entries is all that a product with the Jacobian takes; more levels, infinite
-    entries, and derivatives in the weights take one sort.  The error is a few units in the last
-    place of :math:`|y| + \alpha`.  A NaN of non-zero weight makes its lane NaN, and so does W = 0.
+    Up to eight levels of finite entries are found by selection, in :math:`O(n)` expected time each,
+    and a product with the Jacobian takes one pass over the entries.  More levels, infinite entries,
+    and derivatives in the weights take one sort.  The error is a few units in the last place of
+    :math:`|y| + \alpha`.  A NaN of non-zero weight makes its lane NaN, and so does W = 0.
 
     References
     ----------
@@ -112,6 +118,26 @@ def soft_quantile(
     np.float64(2.5)
     >>> lapsum.soft_quantile([1.0, 2.0, 3.0, 10.0], [0.25, 0.75], 1.0).round(3)
     array([1.343, 6.704])
+
+    All quantiles of a sample of forty, hard and soft:
+
+    .. plot::
+       :alt: Quantiles of forty values against the level, hard and for two scales
+
+       import matplotlib.pyplot as plt
+       import numpy as np
+       import lapsum
+
+       x = np.random.default_rng(0).normal(size=40)
+       q = np.linspace(0.01, 0.99, 300)
+       hard = np.quantile(x, q, method="averaged_inverted_cdf")
+       plt.plot(q, hard, color="0.5", label="np.quantile")
+       for alpha in (0.05, 0.3):
+           plt.plot(q, lapsum.soft_quantile(x, q, alpha), label=f"alpha = {alpha:g}")
+       plt.xlabel("level q")
+       plt.ylabel("quantile")
+       plt.legend()
+       plt.show()
     """
     return evaluate(
         SoftQuantile,

@@ -31,11 +31,11 @@ def soft_rank(
     workers: int | None = None,
     out: NDArray[Any] | None = None,
 ) -> NDArray[Any]:
-    r"""Soft ranks: one half plus the Lap-Sum of all entries at each of them.
+    r"""Soft ranks: the position of each entry in the sorted order, from 1.
 
-    .. math:: y_i = \frac12 + \sum_j c_j F\Bigl(\frac{x_i - x_j}{\alpha}\Bigr)
-
-    As alpha tends to zero this is ``scipy.stats.rankdata(x, "average")``.
+    A rank counts the entries below.  Here an entry far below counts as one, an entry far above as
+    nothing, and one within a few alpha in part, so that ranks change smoothly with `x`.  As alpha
+    tends to zero this is ``scipy.stats.rankdata(x, "average")``.
 
     Parameters
     ----------
@@ -45,16 +45,16 @@ def soft_rank(
         Positive scale, in the units of `x`; must broadcast to the batch shape (the axes but
         `axis`).
     weights : array_like, optional
-        Non-negative frequency weights :math:`c_j`, of the shape of `x` or 1-D along `axis`; an
-        entry of weight 2 counts as two equal entries, one of weight 0 for nothing: its own rank is
-        the one among the others, and 0 for a NaN.
+        Non-negative frequency weights :math:`c_j`, of the shape of `x` or 1-D along `axis`.  An
+        entry of weight 2 counts as two equal entries, and one of weight 0 as none: its own rank is
+        the one that it would have among the others, and 0 for a NaN.
     axis : int or None, optional
         Axis along which to rank; None for all of the raveled array, and a flat result.
     descending : bool, optional
         Whether the largest entry has the smallest rank.
     dtype : dtype, optional
-        Float type of the result, by default that of `x`: float16 has no ranks above 2048 one by
-        one.
+        Float type of the result, by default that of `x`.  float16 cannot tell ranks above 2048
+        apart.
     density : str or object, optional
         Density whose CDF F is: "laplace" (the default), "logistic", "normal", "cauchy", a
         `StudentT`, a `Density`, or a frozen distribution of ``scipy.stats`` that is symmetric about
@@ -88,19 +88,28 @@ def soft_rank(
 
     Notes
     -----
+    Let :math:`F(t)` be the Laplace CDF, :math:`e^t/2` for :math:`t \le 0` and :math:`1 - e^{-t}/2`
+    above, or that of the `density`.  The ranks are
+
+    .. math:: y_i = \frac12 + \sum_j c_j F\Bigl(\frac{x_i - x_j}{\alpha}\Bigr) .
+
     With :math:`K_{ij} = e^{-|x_i - x_j|/\alpha}/(2\alpha)` the derivative is, ascending,
 
     .. math:: \dot y_i = {} & \sum_j c_j K_{ij} \Bigl(\dot x_i - \dot x_j
        - \frac{x_i - x_j}{\alpha}\dot\alpha\Bigr) \\
        & + \sum_j F\Bigl(\frac{x_i - x_j}{\alpha}\Bigr)\dot c_j ,
 
-    a graph Laplacian in :math:`\dot x`, symmetric for unit weights.  One sort; products with the
-    Jacobian are O(n).  With other densities, f in place of the exponential, both are O(n log n),
-    and for a `Density` without `strip` O(n^2) in blocks of bounded memory.  The relative error is a
-    few units in the last place at any n, and up to :math:`1 + t` times that where an entry at a
-    distance of :math:`t \alpha` outweighs all nearer ones, as one of :math:`10^7` times their
-    weight can.  Tied entries get identical ranks.  A NaN makes its lane NaN; m entries at -inf
-    share the rank (m + 1)/2; an entry of zero weight is ranked but counts for nothing.
+    a graph Laplacian in :math:`\dot x`, which is symmetric for unit weights.
+
+    The values take one sort, and products with the Jacobian :math:`O(n)`.  With other densities f
+    stands in place of the exponential, and both are :math:`O(n \log n)`; for a `Density` without
+    `strip` they are :math:`O(n^2)`, in blocks of bounded memory.  The relative error is a few units
+    in the last place at any n.  It is up to :math:`1 + t` times that where an entry at a distance
+    of :math:`t \alpha` outweighs all nearer ones, as an entry of :math:`10^7` times their weight
+    can.
+
+    Tied entries get identical ranks.  A NaN makes its lane NaN.  m entries at -inf share the rank
+    :math:`(m + 1)/2`.
 
     References
     ----------
@@ -114,6 +123,24 @@ def soft_rank(
     array([3., 1., 2.])
     >>> lapsum.soft_rank([30.0, 10.0, 20.0], 10.0).round(3)
     array([2.748, 1.252, 2.   ])
+
+    Twelve runners: with a small alpha the ranks are whole numbers; with a larger one, runners who
+    finish close together share their ranks.
+
+    .. plot::
+       :alt: Soft ranks of twelve times for three scales, from a staircase to a smooth curve
+
+       import matplotlib.pyplot as plt
+       import numpy as np
+       import lapsum
+
+       times = np.sort(np.random.default_rng(0).normal(100, 5, 12))
+       for alpha in (0.01, 1.0, 5.0):
+           plt.plot(times, lapsum.soft_rank(times, alpha), "o-", label=f"alpha = {alpha:g}")
+       plt.xlabel("time (s)")
+       plt.ylabel("soft rank")
+       plt.legend()
+       plt.show()
     """
     return evaluate(
         SoftRank,

@@ -31,27 +31,25 @@ def soft_topk(
 ) -> NDArray[Any]:
     r"""Soft top-k selection: to what extent each entry is among the k largest.
 
-    .. math:: & p_i = F\Bigl(\frac{b - x_i}{\alpha}\Bigr), \\
-       & \sum_j c_j F\Bigl(\frac{b - x_j}{\alpha}\Bigr) = k
-
-    for the k smallest; for the k largest the same of -x.  As alpha tends to zero this is the
-    indicator of the k smallest, or largest, entries.
+    Entries far above a threshold get 1, entries far below it 0, and those within a few alpha of it
+    a share between the two.  The shares add up to `k`.  As alpha tends to zero they are 1 for the k
+    largest entries and 0 for the others.
 
     Parameters
     ----------
     x : array_like
         The entries to choose from.
     k : array_like
-        How much weight to choose, any real number in [0, W] with W the total weight (n without
-        weights); must broadcast to the batch shape (the axes but `axis`).
+        How many entries to choose: any real number from 0 to W, the total weight, which is n
+        without weights.  Must broadcast to the batch shape (the axes but `axis`).
     alpha : array_like
         Positive scale, in the units of `x`; must broadcast to the batch shape.  It stands after
         `k`: ``soft_topk(x, 2, 0.1)`` chooses two entries at the scale 0.1, and
         ``soft_topk(x, 0.1, 2)`` a tenth of one at the scale 2.
     weights : array_like, optional
-        Non-negative frequency weights :math:`c_j`, of the shape of `x` or 1-D along `axis`; an
-        entry of weight 2 counts as two equal entries, one of weight 0 for nothing: its own output
-        is what the formula gives, and 0 where that is not finite.
+        Non-negative frequency weights :math:`c_j`, of the shape of `x` or 1-D along `axis`.  An
+        entry of weight 2 counts as two equal entries, and one of weight 0 as none: its own share is
+        what the formula gives, and 0 where that is not finite.
     axis : int or None, optional
         Axis along which to choose; None for all of the raveled array, and a flat result.
     largest : bool, optional
@@ -88,20 +86,29 @@ def soft_topk(
 
     Notes
     -----
-    With :math:`l_i = e^{-|b - x_i|/\alpha}/(2\alpha)`, :math:`q = c\,l/\sum_j c_j l_j` and s = 1
-    for the smallest, -1 for the largest,
+    Let :math:`F(t)` be the Laplace CDF, :math:`e^t/2` for :math:`t \le 0` and :math:`1 - e^{-t}/2`
+    above, or that of the `density`.  For the k smallest the shares and their threshold b are
+
+    .. math:: p_i = F\Bigl(\frac{b - x_i}{\alpha}\Bigr) \quad\text{with}\quad
+       \sum_j c_j F\Bigl(\frac{b - x_j}{\alpha}\Bigr) = k .
+
+    The k largest of x are the k smallest of -x.  With
+    :math:`l_i = e^{-|b - x_i|/\alpha}/(2\alpha)`, :math:`q = c\,l/\sum_j c_j l_j` and s = 1 for the
+    smallest, -1 for the largest, the derivative is
 
     .. math:: \dot p_i = {} & s\,l_i \Bigl(\sum_j q_j \dot x_j - \dot x_i\Bigr) \\
        & + \frac{l_i}{\sum_j c_j l_j} \Bigl(\dot k - \sum_j p_j \dot c_j\Bigr) \\
        & + s\,l_i \frac{x_i - \sum_j q_j x_j}{\alpha}\dot\alpha .
 
-    The threshold of finite entries is found by selection, in O(n) expected time; lanes with
-    infinite ones are sorted. The Jacobian in x is a diagonal plus a matrix of rank one; products
-    with it are O(n). Every entry, the small ones included, has a relative error of a few units in
-    the last place times :math:`1 + |b - x_i|/\alpha`: the threshold b is never rounded to a float.
-    A NaN of non-zero weight makes its lane NaN; -inf is never chosen by ``largest=True`` while k is
-    at most the weight of the other entries. At k = 0 and k = W derivatives are the one-sided
-    limits.
+    The threshold of finite entries is found by selection, in :math:`O(n)` expected time.  Lanes
+    with infinite entries are sorted.  The Jacobian in x is a diagonal matrix plus one of rank one,
+    and products with it are :math:`O(n)`.  Every share, the small ones included, has a relative
+    error of a few units in the last place times :math:`1 + |b - x_i|/\alpha`, since the threshold
+    is never rounded to a float.
+
+    A NaN of non-zero weight makes its lane NaN.  An entry of -inf is not chosen by
+    ``largest=True`` while `k` is at most the weight of the other entries.  At k = 0 and k = W
+    derivatives are the one-sided limits.
 
     References
     ----------
@@ -116,12 +123,30 @@ def soft_topk(
     >>> lapsum.soft_topk([3.0, 1.0, 4.0, 1.5], 2, 1.0).round(3)
     array([0.744, 0.132, 0.906, 0.218])
 
-    Two lanes, with one scale each, of which the second lacks an entry:
+    Two lanes with a scale each.  The second has an entry less:
 
     >>> x, present = [[3.0, 1.0, 4.0], [3.0, 1.0, 0.0]], [[1.0, 1.0, 1.0], [1.0, 1.0, 0.0]]
     >>> lapsum.soft_topk(x, 1, [0.5, 2.0], weights=present).round(3)
     array([[0.182, 0.003, 0.814],
            [0.697, 0.303, 0.184]])
+
+    The best 5 of 20 scores.  The shares fall from 1 to 0 within a few alpha of the threshold.
+
+    .. plot::
+       :alt: Shares of twenty scores in the top five for three scales, a step that becomes a ramp
+
+       import matplotlib.pyplot as plt
+       import numpy as np
+       import lapsum
+
+       scores = np.sort(np.random.default_rng(0).normal(size=20))
+       for alpha in (0.01, 0.1, 0.5):
+           shares = lapsum.soft_topk(scores, 5, alpha)
+           plt.plot(scores, shares, "o-", label=f"alpha = {alpha:g}")
+       plt.xlabel("score")
+       plt.ylabel("share in the top 5")
+       plt.legend()
+       plt.show()
     """
     return evaluate(
         SoftTopk,

@@ -30,15 +30,11 @@ def soft_trimmed_mean(
     keepdims: bool = False,
     workers: int | None = None,
 ) -> NDArray[Any] | np.floating[Any]:
-    r"""Soft trimmed mean: the weighted mean of the entries between two quantile levels.
+    r"""Soft trimmed mean: the mean of the entries between two quantiles.
 
-    .. math:: & y = \frac{\sum_i c_i s_i x_i}{\sum_i c_i s_i}, \\
-       & s_i = F\Bigl(\frac{b_h - x_i}{\alpha}\Bigr) - F\Bigl(\frac{b_l - x_i}{\alpha}\Bigr)
-
-    where :math:`b_l` and :math:`b_h` are the soft quantiles at `low` and `high`, so that the share
-    :math:`s_i` is the difference of two soft top-k selections of the smallest, and
-    :math:`\sum_i c_i s_i = (h - l) W` with W the total weight.  As alpha tends to zero this is the
-    mean of the entries between the two quantiles, those at the ends counted in part.
+    Entries below the quantile at `low` and above the one at `high` are left out, softly, so that
+    outliers have no influence.  As alpha tends to zero this is the mean of the entries between the
+    two quantiles, those at the ends counted in part.  Levels 0 and 1 give the plain mean.
 
     Parameters
     ----------
@@ -48,7 +44,8 @@ def soft_trimmed_mean(
         The level from which on entries count, in [0, 1]; must broadcast to the batch shape (the
         axes but `axis`).
     high : array_like
-        The level up to which they do, in [0, 1] and greater than `low`; likewise.
+        The level up to which entries count, in [0, 1] and greater than `low`; must broadcast to the
+        batch shape.
     alpha : array_like
         Positive scale, in the units of `x`; must broadcast to the batch shape.
     weights : array_like, optional
@@ -82,12 +79,20 @@ def soft_trimmed_mean(
 
     Notes
     -----
-    Derivatives follow from those of `soft_topk` by the chain rule.  Values and products with the
-    Jacobian are O(n).  The error is a few units in the last place of :math:`|y|` and of the
-    distances of the entries from y, each times its share and :math:`1/(h - l)`: a common offset of
-    the entries costs no digit, levels that nearly agree do.  A NaN of non-zero weight makes its
-    lane NaN, and so does W = 0.  Infinite entries are the limit of large ones: those without a
-    share change nothing.
+    Let :math:`F(t)` be the Laplace CDF, :math:`e^t/2` for :math:`t \le 0` and :math:`1 - e^{-t}/2`
+    above, and :math:`b_l` and :math:`b_h` the soft quantiles at `low` and `high`.  Then
+
+    .. math:: & y = \frac{\sum_i c_i s_i x_i}{\sum_i c_i s_i}, \\
+       & s_i = F\Bigl(\frac{b_h - x_i}{\alpha}\Bigr) - F\Bigl(\frac{b_l - x_i}{\alpha}\Bigr) .
+
+    The share :math:`s_i` is the difference of two soft top-k selections of the smallest, and
+    :math:`\sum_i c_i s_i = (h - l) W` with W the total weight.  Derivatives follow from those of
+    `soft_topk` by the chain rule.  Values and products with the Jacobian are :math:`O(n)`.
+
+    The error is a few units in the last place of :math:`|y|` and of the distances of the entries
+    from y, each times its share and :math:`1/(h - l)`.  A common offset of the entries costs no
+    digit, but levels that nearly agree do.  A NaN of non-zero weight makes its lane NaN, and so
+    does W = 0.  Infinite entries are the limit of large ones: those without a share change nothing.
 
     References
     ----------
@@ -101,6 +106,26 @@ def soft_trimmed_mean(
     np.float64(3.0)
     >>> lapsum.soft_trimmed_mean([1.0, 2.0, 3.0, 4.0, 1000.0], 0.0, 1.0, 0.05).round(3)
     np.float64(202.0)
+
+    One of twenty measurements goes astray.  The mean follows it, and the trimmed mean does not.
+
+    .. plot::
+       :alt: Mean and soft trimmed mean of twenty values against one outlier; only the mean follows
+
+       import matplotlib.pyplot as plt
+       import numpy as np
+       import lapsum
+
+       outlier = np.linspace(-10, 30, 200)
+       data = np.tile(np.random.default_rng(0).normal(5, 1, 20), (200, 1))
+       data[:, 0] = outlier
+       plt.plot(outlier, data.mean(axis=1), label="mean")
+       trimmed = lapsum.soft_trimmed_mean(data, 0.1, 0.9, 0.2)
+       plt.plot(outlier, trimmed, label="soft trimmed mean, 10 % to 90 %")
+       plt.xlabel("value of one measurement")
+       plt.ylabel("mean of all")
+       plt.legend()
+       plt.show()
     """
     return evaluate(
         SoftTrimmedMean,

@@ -1,20 +1,23 @@
 """Ranks, sorts and top-k by entropic optimal transport on a line.
 
-The sample is transported to ascending targets at the least squared distance, up to an entropy of
-strength epsilon; as epsilon tends to zero, this sorts.
+The entries are transported to ascending targets, at the least squared distance.  An entropy of
+strength epsilon spreads each entry over several targets.  As epsilon tends to zero this sorts.
+
+**Optimal transport**
 
 ========================  ===============================================================
-`sinkhorn_rank`           the mean level of the targets of each entry
-`sinkhorn_sort`           the mean of the entries of each target
-`sinkhorn_quantile`       the same at single levels
-`sinkhorn_permute`        means of other values, both ways
-`SinkhornPlan`            the plan as a linear operator
-`soft_topk`               SOFT top-k: two targets
-`soft_topk_sorted`        one target for each of the k positions
+`sinkhorn_rank`           ranks: the mean position of the targets of each entry
+`sinkhorn_sort`           the entries in order: their mean at each target
+`sinkhorn_quantile`       single quantiles
+`sinkhorn_permute`        order one array by another
+`SinkhornPlan`            the transport plan as a linear operator
+`soft_topk`               SOFT top-k: the share of each entry at the upper one of two targets
+`soft_topk_sorted`        to what extent each entry is the l-th largest, for l from 1 to k
 ========================  ===============================================================
 
-They are exact to rounding, and no number of iterations is to be chosen.  `lapsum.linearize`,
-`lapsum.jvp` and `lapsum.vjp` take them as all operators.  Arrays are NumPy's alone.
+Results are exact to rounding, and there is no number of iterations to choose.  `lapsum.linearize`,
+`lapsum.jvp` and `lapsum.vjp` take these functions as they take all operators.  Arrays are NumPy's
+alone.
 """
 
 from .permute import sinkhorn_permute
