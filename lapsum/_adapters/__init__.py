@@ -12,6 +12,6 @@ def load(name: str) -> Any:
         from .torch import eager
 
         return eager
-    from .jax import primitives
+    from .jax import entry
 
-    return primitives
+    return entry

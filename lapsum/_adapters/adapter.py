@@ -11,12 +11,13 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from .._backends.choose import kernels_for
 from .._backends.types import Array
 from .._core.arguments import float_type, worker_count
 from .._core.call import LAPLACE, RULES, evaluate, quiet
 from .._core.call import call_of as rule_for
 from .._core.checks import check_flag
-from .._core.rule import Rule
+from .._core.rule import Forms, Rule
 from .._core.shapes import Shape, normalize_axes, normalize_axis
 from .._general.densities import density_of
 
@@ -67,10 +68,26 @@ class Call(NamedTuple):
 
     def shape(self, shapes: Sequence[Shape]) -> Shape:
         """Return the shape of the result for arguments of these shapes."""
-        by_name = {name: np.shape(value) for name, value in self.constants.items()}
-        by_name.update(zip(self.names, shapes, strict=True))
+        by_name = self._shapes(shapes)
         options = {name: value for name, value in self.options.items() if name != "axis"}
         return self.rule.result_shape(by_name, self.axes(by_name), **options)
+
+    def state_forms(self, shapes: Sequence[Shape]) -> Forms:
+        """Return the shapes and dtypes of `Linearized.state` for arguments of these shapes.
+
+        There is none where the derivative has to begin anew.
+        """
+        if "density" in self.options:
+            return ()
+        by_name = self._shapes(shapes)
+        options = {name: value for name, value in self.options.items() if name != "axis"}
+        return self.rule.state_forms(kernels_for({}), by_name, self.axes(by_name), **options)
+
+    def _shapes(self, shapes: Sequence[Shape]) -> dict[str, Shape]:
+        """Return the shapes of all arguments by name."""
+        by_name = {name: np.shape(value) for name, value in self.constants.items()}
+        by_name.update(zip(self.names, shapes, strict=True))
+        return by_name
 
     def arguments(self, arrays: Sequence[Any]) -> dict[str, Any]:
         """Return the operator's arguments by name."""
@@ -178,17 +195,36 @@ def decode(text: str) -> Call:
 class Linearized:
     """The value of a call, and its derivative there.
 
+    Parameters
+    ----------
+    call : Call
+    arrays : sequence of array
+        The arguments.
+    state : sequence of array
+        That of the same call before, if it was kept: then the value is not wanted, and the
+        arguments must not change.
+
     Attributes
     ----------
     value : ndarray or scalar
         Where the rule keeps its value, in memory that nobody may change.
     """
 
-    def __init__(self, call: Call, arrays: Sequence[Any]) -> None:
+    value: Any = None
+
+    def __init__(self, call: Call, arrays: Sequence[Any], state: Sequence[Array] = ()) -> None:
         workers = None if call.workers is None else worker_count(call.workers)
         with quiet():
             self.rule = rule = rule_for(call.rule, workers, (), call.arguments(arrays))
-            self.value = rule.kernels.finish(rule.to_result(rule.quiet_linearize()), rule.dtype)
+            if state:
+                rule.restore(state)
+            else:
+                value = rule.to_result(rule.quiet_linearize())
+                self.value = rule.kernels.finish(value, rule.dtype)
+
+    def state(self) -> tuple[Array, ...]:
+        """Return what the call found, in arrays that nobody else holds."""
+        return self.rule.state()
 
     def jvp(self, tangents: Mapping[str, Array]) -> Any:
         """Return the tangent of the value for those of some parameters."""

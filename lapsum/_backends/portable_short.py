@@ -9,6 +9,8 @@ from .types import Array, Entries, Floats, ShortOperator
 class PortableShort:
     """Short lanes go the way of all others."""
 
+    longest_short = 0
+
     def short_lanes(
         self: Kernels,
         operator: ShortOperator,

@@ -6,7 +6,7 @@ What `portable.Portable` lacks of these is what a new backend must have: its pri
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
 from typing import Any, Protocol
 
@@ -159,17 +159,34 @@ class Order(Protocol):
     """Entries brought into ascending order, and lanes beside them."""
 
     def order(
-        self, x: Entries, alpha: Floats, weights: Floats | None, totals: Floats | None
+        self,
+        x: Entries,
+        alpha: Floats,
+        weights: Floats | None,
+        totals: Floats | None,
+        known: Any = None,
     ) -> Ordered:
         """Order the entries, as `entries` returns them; weights of zero are absent entries.
 
-        On a device lanes are spoilt, too, by an alpha or by weights (NaN among their `totals`) that
-        the host would have refused.
+        `known` is their order, where it is.  On a device lanes are spoilt, too, by an alpha or by
+        weights (NaN among their `totals`) that the host would have refused.
         """
         ...
 
     def ascending(self, x: Entries, alpha: Floats) -> Ordered:
         """Return the same, perhaps without the order."""
+        ...
+
+    def arrays_of_order(self, order: Any) -> tuple[Array, ...]:
+        """Return an order as arrays that nobody else holds, the first axis that of lanes."""
+        ...
+
+    def order_of_arrays(self, arrays: Sequence[Array]) -> Any:
+        """Undo `arrays_of_order`."""
+        ...
+
+    def forms_of_order(self, lanes: int, n: int) -> tuple[tuple[tuple[int, ...], DType], ...]:
+        """Return the shapes and dtypes of these arrays for lanes of n entries."""
         ...
 
     def arrange(self, targets: Floats, sources: int) -> tuple[Floats, Any]:
@@ -541,7 +558,13 @@ class ShortLanes(Protocol):
 
 
 class Short(Protocol):
-    """Whole operators on lanes so short that several are done at once."""
+    """Whole operators on lanes so short that several are done at once.
+
+    These have at most `longest_short` entries; it is 0 if there are no such kernels.
+    """
+
+    @property
+    def longest_short(self) -> int: ...
 
     def short_lanes(
         self,

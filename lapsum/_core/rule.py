@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from math import prod
 from typing import Any, ClassVar
 
@@ -17,6 +17,9 @@ LARGE = 2.0**900  # no sum of smaller values, or of their differences, overflows
 
 # Tangents by the names of the parameters; those that are zero are left out.
 Tangents = Mapping[str, Floats]
+
+# Shapes and dtypes of arrays that nobody has yet.
+Forms = tuple[tuple[Shape, DType], ...]
 
 
 class Rule(ABC):
@@ -105,6 +108,27 @@ class Rule(ABC):
         """Return the same where nothing warns of floating-point events."""
         with self.kernels.quiet():
             return self.linearize()
+
+    @classmethod
+    def state_forms(
+        cls, kernels: Kernels, shapes: Mapping[str, Shape], axes: Shape | None, **options: Any
+    ) -> Forms:
+        """Return what `state` is like for arguments of these shapes; () if there is none.
+
+        The first axis of each array is that of lanes.
+        """
+        return ()
+
+    def state(self) -> tuple[Array, ...]:
+        """Return what `linearize` found, in arrays that nobody else holds, for `restore`."""
+        return ()
+
+    def restore(self, state: Sequence[Array]) -> None:
+        """Be as after `linearize`, by its state and without its work; by that, if there is none.
+
+        What is restored may lie in the caller's memory.
+        """
+        self.quiet_linearize()
 
     @abstractmethod
     def jvp(self, tangents: Tangents) -> Array:

@@ -7,10 +7,13 @@ bit of its result.
 from __future__ import annotations
 
 from functools import cached_property
+from math import prod
 from typing import NamedTuple
 
+import numpy as np
+
 from .._backends.protocol import Kernels
-from .._backends.types import AnchoredThresholds, Entries, Flags, Floats, Selected
+from .._backends.types import AnchoredThresholds, DType, Entries, Flags, Floats, Selected
 from .sources import Sources
 from .thresholds import Thresholds, thresholds_at
 
@@ -57,6 +60,44 @@ class Selection:
         self.unsolved = selected.unsolved
         if self.unsolved is not None:
             self._sort(question, self.unsolved)
+
+    @staticmethod
+    def state_form(lanes: int, steps: int) -> tuple[tuple[int, int], DType]:
+        """Return the shape and dtype of `state` for so many thresholds a lane."""
+        return (lanes, len(AnchoredThresholds._fields) * steps + 3), np.dtype(np.float64)
+
+    def state(self) -> Floats:
+        """Return all but the entries, a row for each lane."""
+        xp, (fields, lanes, *steps) = self.kernels.xp, self.block.shape
+        rows = xp.moveaxis(self.block, 1, 0).reshape(lanes, fields * prod(steps))
+        absent = None if self.absent is None else self.absent[:, 0]
+        flags = [
+            xp.zeros((lanes, 1)) if flag is None else 1.0 * flag[:, None]
+            for flag in (self.selected.state, self.invalid, absent)
+        ]
+        return self.kernels.contiguous(xp.concatenate([rows, *flags], axis=-1))
+
+    @classmethod
+    def restored(
+        cls, kernels: Kernels, question: Question, state: Floats, steps: tuple[int, ...] = ()
+    ) -> Selection:
+        """Return what had a state, for entries without weights.
+
+        `steps` is empty for one threshold a lane, else how many there are.
+        """
+        rows = len(AnchoredThresholds._fields)
+        block = kernels.xp.moveaxis(state[:, :-3].reshape(len(state), rows, *steps), 0, 1)
+        solved, invalid, absent = state[:, -3], state[:, -2] > 0.0, state[:, -1:] > 0.0
+        selected = Selected(
+            kernels.contiguous(block),
+            None,
+            solved,
+            question.x,
+            None,
+            invalid if kernels.maybe_any(invalid) else None,
+            absent if kernels.maybe_any(absent) else None,
+        )
+        return cls(kernels, question, selected)
 
     @property
     def block(self) -> Floats:
@@ -114,7 +155,7 @@ def select_topk(
     entries where they were not finite.
     """
     selected = kernels.select_topk(*question, logarithm, copy, out)
-    return _finished(kernels, question, selected, _given(selected.p), logarithm)
+    return _finished(kernels, question, selected, given(selected.p), logarithm)
 
 
 def topk_values(
@@ -124,7 +165,7 @@ def topk_values(
     selected = kernels.select_topk(*question, logarithm, False, out)
     if selected.unsolved is None and question.weights is None and selected.p is not None:
         return selected.p
-    _, p = _finished(kernels, question, selected, _given(selected.p), logarithm)
+    _, p = _finished(kernels, question, selected, given(selected.p), logarithm)
     return p
 
 
@@ -162,7 +203,7 @@ def _fill_sorted(
         p[nothing] = none
 
 
-def _given(p: Entries | None) -> Entries:
+def given(p: Entries | None) -> Entries:
     if p is None:
         raise TypeError("select_topk returns results at the entries")
     return p

@@ -12,6 +12,7 @@ two decaying scans over the sources, then two reads a target; the transpose runs
 from __future__ import annotations
 
 from functools import cached_property
+from typing import Any
 
 from .._backends.protocol import Kernels
 from .._backends.types import Entries, Flags, Floats, Indices, Ordered, Pair, SourceLanes
@@ -31,6 +32,8 @@ class Sources:
     weights : array, shape (lanes, n), optional
     totals : array, shape (lanes,), optional
         The sums of the weights, for a device: there NaN tells that the host would refuse them.
+    known : optional
+        Their order, where it is known.
 
     Attributes
     ----------
@@ -45,8 +48,9 @@ class Sources:
         alpha: Floats,
         weights: Floats | None = None,
         totals: Floats | None = None,
+        known: Any = None,
     ) -> None:
-        self._finish(kernels, x, alpha, kernels.order(x, alpha, weights, totals))
+        self._finish(kernels, x, alpha, kernels.order(x, alpha, weights, totals, known))
 
     @classmethod
     def without_order(cls, kernels: Kernels, x: Entries, alpha: Floats) -> Sources:

@@ -10,7 +10,7 @@ from functools import cached_property
 
 from .._backends.protocol import Kernels
 from .._backends.types import NEAR, Entries, Flags, Floats, Indices, Pair, any_in_lane, sum_in_lane
-from .selection import Selection
+from .selection import Selection, given
 
 
 class TopkDerivatives:
@@ -25,8 +25,8 @@ class TopkDerivatives:
     alpha : array, shape (lanes,)
     weights : array, shape (lanes, n), or None
         Rescaled, as all levels and cotangents of levels and weights here.
-    p : array, shape (lanes, n)
-        The results.
+    p : array, shape (lanes, n), or None
+        The results, which only weights need.
     """
 
     def __init__(
@@ -36,7 +36,7 @@ class TopkDerivatives:
         sign: float,
         alpha: Floats,
         weights: Floats | None,
-        p: Entries,
+        p: Entries | None,
     ) -> None:
         self.kernels = kernels
         self.b = b
@@ -73,7 +73,7 @@ class TopkDerivatives:
     @cached_property
     def probabilities(self) -> Floats:
         """The probabilities F(t)."""
-        return self.kernels.contiguous(self.result)
+        return self.kernels.contiguous(given(self.result))
 
     def slope(self) -> Floats:
         """Return alpha times the derivative of the result in the threshold b."""

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from functools import cached_property
+from math import prod
 from typing import Any
 
 from numpy.typing import ArrayLike, NDArray
@@ -11,8 +13,10 @@ from .._backends.types import Floats, sum_in_lane
 from .._core.call import evaluate, operator, rule_of
 from .._core.permute_rule import PermuteRule
 from .._core.rule import Rule
+from .._core.shapes import Shape, batch_without, broadcast
 from .._laplace.product import Product, reverse_if
 from .._laplace.sources import Sources
+from .._laplace.state import OrderedRule, lanes_along
 
 
 @operator
@@ -157,7 +161,7 @@ def soft_permute(
 
 
 @rule_of(soft_permute)
-class SoftPermute(PermuteRule):
+class SoftPermute(OrderedRule, PermuteRule):
     """The rule of `soft_permute`."""
 
     @staticmethod
@@ -170,7 +174,21 @@ class SoftPermute(PermuteRule):
     @cached_property
     def sources(self) -> Sources:
         """The sorted keys."""
-        return Sources(self.kernels, self.lanes["x"], self.lanes["alpha"])
+        x, alpha = self.lanes["x"], self.lanes["alpha"]
+        return Sources(self.kernels, x, alpha, known=self.known_order)
+
+    def order_of_sources(self) -> Any:
+        """Return the order of the keys."""
+        return self.sources.order
+
+    @classmethod
+    def shape_of_sources(cls, shapes: Mapping[str, Shape], axes: Shape | None) -> tuple[int, int]:
+        """Return how many lanes of keys there are, and how long."""
+        x, alpha = shapes["x"], shapes["alpha"]
+        if axes is None:
+            return lanes_along(x, None)
+        at = (-1,) if len(x) == 1 else axes
+        return prod(broadcast("x", batch_without(x, at), "alpha", alpha)), x[at[0]]
 
     @cached_property
     def product(self) -> Product:

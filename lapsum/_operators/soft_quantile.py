@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from functools import cached_property
+from math import prod
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from .._backends.protocol import Kernels
 from .._backends.types import Array, Flags, Floats, sum_in_lane
 from .._core.call import evaluate, operator, rule_of
 from .._core.fused import FusedCotangents, FusedTangent
 from .._core.quantile_rule import QuantileRule
-from .._core.rule import Rule, Tangents
+from .._core.rule import Forms, Rule, Tangents
+from .._core.shapes import Shape
 from .._laplace.selection import Question, Selection, select_quantiles
 from .._laplace.sources import Sources
+from .._laplace.state import are_short, lanes_along
 from .._laplace.thresholds import Thresholds, thresholds_at
 
 MOST_SELECTED = 8  # from more levels on, one sort costs less than selecting each
@@ -189,16 +194,43 @@ class SoftQuantile(QuantileRule):
 
     def value(self, out: Array | None = None) -> Array:
         """Return the quantiles: by selection if they are few, else in order."""
-        kernels, lanes = self.kernels, self.lanes
-        self.q = self._levels(lanes["q"])
+        kernels = self.kernels
+        self.q = self._levels(self.lanes["q"])
         if 0 < self.q.shape[1] <= MOST_SELECTED:
-            weights = lanes.get("weights")
-            question = Question(lanes["x"], weights, 1.0, self.q, self.total, lanes["alpha"])
-            self.selection = select_quantiles(kernels, question)
+            self.selection = select_quantiles(kernels, self._question())
             self.nan_lanes = self.selection.invalid
             return kernels.detached(self.selection.selected.value)
         self.nan_lanes = self.sources.invalid
         return kernels.xp.where(self._empty(), kernels.xp.nan, self.solved.value())
+
+    @classmethod
+    def state_forms(
+        cls, kernels: Kernels, shapes: Mapping[str, Shape], axes: Shape | None, **options: Any
+    ) -> Forms:
+        """Return what few thresholds are like."""
+        lanes, n = lanes_along(shapes["x"], axes)
+        steps = 1 if options.get("per_lane") else prod(shapes["q"])
+        if not 0 < steps <= MOST_SELECTED or "weights" in shapes:
+            return ()
+        return () if are_short(cls, kernels, n, False) else (Selection.state_form(lanes, steps),)
+
+    def state(self) -> tuple[Array, ...]:
+        """Return the thresholds."""
+        return () if self.selection is None else (self.selection.state(),)
+
+    def restore(self, state: Sequence[Array]) -> None:
+        """Be as after `linearize`."""
+        if not state:
+            super().restore(state)
+            return
+        self.q = self._levels(self.lanes["q"])
+        steps = self.q.shape[1:]
+        self.selection = Selection.restored(self.kernels, self._question(), state[0], steps)
+        self.nan_lanes = self.selection.invalid
+
+    def _question(self) -> Question:
+        lanes = self.lanes
+        return Question(lanes["x"], lanes.get("weights"), 1.0, self.q, self.total, lanes["alpha"])
 
     def _empty(self) -> Flags:
         """Return which lanes have no entries."""

@@ -11,10 +11,10 @@ from .._backends.types import Array, Floats, sum_in_lane
 from .._core.arguments import float_type, near_integers
 from .._core.call import evaluate, operator, rule_of
 from .._core.checks import check_flag
-from .._core.entries_rule import EntriesRule
 from .._core.fused import FusedCotangents, FusedTangent, moderate
 from .._core.rule import Rule, Tangents
 from .._laplace.sources import Sources
+from .._laplace.state import OrderedEntriesRule
 from .._laplace.targets import Neighbours, Targets, targets_at
 
 
@@ -157,7 +157,7 @@ def soft_rank(
 
 
 @rule_of(soft_rank)
-class SoftRank(EntriesRule):
+class SoftRank(OrderedEntriesRule):
     """The rule of `soft_rank`."""
 
     @staticmethod
@@ -192,7 +192,8 @@ class SoftRank(EntriesRule):
     def _sources(self, alpha: Floats) -> Sources:
         lanes = self.lanes
         x = -lanes["x"] if self.sign < 0 else lanes["x"]
-        return Sources(self.kernels, x, alpha, lanes.get("weights"), self.total)
+        known = self.known_order
+        return Sources(self.kernels, x, alpha, lanes.get("weights"), self.total, known)
 
     def value(self, out: Array | None = None) -> Array:
         """Return the ranks."""
@@ -200,6 +201,11 @@ class SoftRank(EntriesRule):
 
     def linearize(self) -> Array:
         """Return the ranks, and keep the sorted sources."""
+        self.keep_sources()
+        return self.kernels.ranks(self.sources.lanes, self.dtype)
+
+    def keep_sources(self) -> None:
+        """Sort the entries and keep them, and which absent ones are muted."""
         kernels, lanes = self.kernels, self.lanes
         if self.total is not None:  # absent entries stay where they were given
             lanes["x"] = kernels.own(lanes["x"])
@@ -208,7 +214,6 @@ class SoftRank(EntriesRule):
         self.sources = self._sources(kernels.own(lanes["alpha"]))
         self.nan_lanes = self.sources.invalid
         self.lanes = {}
-        return kernels.ranks(self.sources.lanes, self.dtype)
 
     @cached_property
     def at(self) -> Targets:

@@ -10,10 +10,10 @@ from numpy.typing import ArrayLike, NDArray
 from .._backends.types import Array, Floats, all_in_lane, sum_in_lane
 from .._core.call import evaluate, operator, rule_of
 from .._core.checks import check_flag
-from .._core.entries_rule import EntriesRule
 from .._core.fused import FusedCotangents
 from .._core.rule import Rule, Tangents
 from .._laplace.sources import Sources
+from .._laplace.state import OrderedEntriesRule
 from .._laplace.thresholds import Thresholds, thresholds_at_steps
 
 FIRST_LEVEL = 0.5  # of the positions' levels, which are one apart
@@ -142,7 +142,7 @@ def soft_sort(
 
 
 @rule_of(soft_sort)
-class SoftSort(EntriesRule):
+class SoftSort(OrderedEntriesRule):
     """The rule of `soft_sort`."""
 
     @staticmethod
@@ -173,11 +173,15 @@ class SoftSort(EntriesRule):
 
     def linearize(self) -> Array:
         """Return the same, and keep the sorted sources."""
-        kernels = self.kernels
-        self.sources = Sources(kernels, self.lanes["x"], kernels.own(self.lanes["alpha"]))
+        self.keep_sources()
+        return self._values(self.sources)
+
+    def keep_sources(self) -> None:
+        """Sort the entries and keep them."""
+        x, alpha = self.lanes["x"], self.kernels.own(self.lanes["alpha"])
+        self.sources = Sources(self.kernels, x, alpha, known=self.known_order)
         self.lanes = {}
         self.nan_lanes = self.sources.invalid
-        return self._values(self.sources)
 
     def _values(self, sources: Sources) -> Array:
         kernels = self.kernels

@@ -2,17 +2,28 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from numpy.typing import ArrayLike, NDArray
 
-from .._backends.types import Array, Floats, ShortOperator, all_in_lane, sum_in_lane
+from .._backends.protocol import Kernels
+from .._backends.types import (
+    Array,
+    Entries,
+    Floats,
+    ShortOperator,
+    all_in_lane,
+    sum_in_lane,
+)
 from .._core.call import evaluate, operator, rule_of
 from .._core.checks import check_flag
 from .._core.entries_rule import EntriesRule
 from .._core.fused import FusedCotangents, FusedTangent
-from .._core.rule import Rule, Tangents
-from .._laplace.selection import Question, select_topk, topk_values
+from .._core.rule import Forms, Rule, Tangents
+from .._core.shapes import Shape
+from .._laplace.selection import Question, Selection, given, select_topk, topk_values
+from .._laplace.state import are_short, lanes_along
 from .._laplace.topk import TopkDerivatives
 
 
@@ -214,12 +225,39 @@ class SoftTopk(EntriesRule):
             lanes["x"] = kernels.contiguous(lanes["x"])
             lanes["weights"] = kernels.own(lanes["weights"])
         self.b, p = select_topk(kernels, self._question(), self.logarithm, True, None)
+        self._keep(p)
+        return p
+
+    @classmethod
+    def state_forms(
+        cls, kernels: Kernels, shapes: Mapping[str, Shape], axes: Shape | None, **options: Any
+    ) -> Forms:
+        """Return what the thresholds are like; with weights all results are needed, too."""
+        lanes, n = lanes_along(shapes["x"], axes)
+        if "weights" in shapes or are_short(cls, kernels, n, False):
+            return ()
+        return (Selection.state_form(lanes, 1),)
+
+    def state(self) -> tuple[Array, ...]:
+        """Return the thresholds."""
+        return (self.b.state(),)
+
+    def restore(self, state: Sequence[Array]) -> None:
+        """Be as after `linearize`."""
+        if not state:
+            super().restore(state)
+            return
+        self.b = Selection.restored(self.kernels, self._question(), state[0])
+        self._keep(None)
+
+    def _keep(self, p: Entries | None) -> None:
+        """Keep what derivatives need, and release the arguments."""
+        kernels, lanes = self.kernels, self.lanes
         self.nan_lanes = self.b.invalid
         self.muted = self.b.muted
         self.alpha = kernels.own(lanes["alpha"])
         del lanes["x"], lanes["k"], lanes["alpha"]
         self.careful = self.derivatives(kernels, self.b, self.sign, self.alpha, self.weights, p)
-        return p
 
     def from_result(self, array: Array) -> Array:
         """Undo `to_result`; float32 stays as it is where kernels read it."""
@@ -285,7 +323,7 @@ class SoftTopk(EntriesRule):
 
     def _plain_probabilities(self) -> Floats:
         """Return p by the value, which is not rounded where there are weights; 0 for NaN."""
-        xp, p = self.kernels.xp, self.kernels.contiguous(self.careful.result)
+        xp, p = self.kernels.xp, self.kernels.contiguous(given(self.careful.result))
         p = xp.exp(p) if self.logarithm else p
         nothing = xp.isnan(p)
         return xp.where(nothing, 0.0, p) if self.kernels.maybe_any(nothing) else p

@@ -5,22 +5,14 @@ from inspect import signature
 
 import numpy as np
 import pytest
-from calls import EVERY, call
+from calls import EVERY, call_and_arrays
 
 import lapsum
-from lapsum._adapters.adapter import Call, Linearized, batched, decode
-from lapsum._core.call import RULES
+from lapsum._adapters.adapter import Linearized, batched, decode
 
 NAMES = sorted(EVERY)
 WITH_DENSITY = [n for n in NAMES if "density" in signature(EVERY[n].func).parameters]
 OPTIONS = [{}, {"axis": 0}, {"axis": 1}, {"axis": None}]
-
-
-def call_and_arrays(name, rng, options, shape=(4, 4), weighted=True, **given):
-    func, arguments = call(name, rng, shape, weighted and EVERY[name].weighted)
-    arguments.update(given)
-    arrays = {n: np.asarray(v, float) for n, v in arguments.items()}
-    return func, Call(RULES[func], tuple(arrays), options, None), arrays
 
 
 @pytest.mark.parametrize("options", OPTIONS)

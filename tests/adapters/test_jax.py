@@ -7,6 +7,7 @@ import pytest
 from calls import EVERY, call
 
 import lapsum
+from lapsum._core.call import RULES
 
 jax = pytest.importorskip("jax", reason="JAX is not installed (extra: jax)")
 
@@ -168,6 +169,94 @@ def test_jacobians_linearize_and_transpose(name, rng):
     y, pull = jax.vjp(func, *arrays)
     transposed = jax.linear_transpose(push, *arrays)(y)
     assert_all_close(transposed, pull(y), atol=1e-12)
+
+
+WITH_STATE = ["log_soft_topk", "soft_quantile", "soft_rank", "soft_sort", "soft_permute", "lap_sum"]
+
+
+@pytest.fixture
+def linearized(monkeypatch):
+    """Which rules were linearized without a state."""
+    found = []
+    for name in WITH_STATE:
+        rule = RULES[getattr(lapsum, name)]
+
+        def counting(self, linearize=rule.linearize):
+            found.append(self)
+            return linearize(self)
+
+        monkeypatch.setattr(rule, "linearize", counting)
+    return found
+
+
+def long_operator(name, rng, shape=(2, 300)):
+    """On lanes so long that the derivative begins with a state."""
+    func, given = call(name, rng, shape)
+    given["alpha"] = 0.4
+    names = tuple(given)
+    arrays = [jnp.asarray(v, float) for v in given.values()]
+    return lambda *args: func(**dict(zip(names, args, strict=True))), arrays
+
+
+@pytest.mark.parametrize("name", WITH_STATE)
+def test_derivatives_begin_with_the_state(name, rng, lowering, linearized):
+    func, arrays = long_operator(name, rng)
+    every = tuple(range(len(arrays)))
+    exact = jax.grad(lambda *a: (func(*a) ** 2).sum(), every)(*arrays)
+    assert len(linearized) == 1
+    for f in (func, jax.jit(func), jax.checkpoint(func)):
+        linearized.clear()
+        found = jax.jit(jax.grad(lambda *a, f=f: (f(*a) ** 2).sum(), every))(*arrays)
+        assert len(linearized) == 1
+        assert_all_close(found, exact, rtol=1e-15)
+    y, push = jax.linearize(func, *arrays)
+    linearized.clear()
+    dot = push(*arrays)
+    assert not linearized
+    np.testing.assert_array_equal(dot, jax.jvp(func, arrays, arrays)[1])
+    assert_all_close(jax.linear_transpose(push, *arrays)(2 * y), exact, rtol=1e-13)
+    with pytest.raises(NotImplementedError, match=SECOND):
+        jax.jit(jax.hessian(lambda *a: func(*a).sum()))(*arrays)
+
+
+@pytest.mark.parametrize("name", WITH_STATE)
+def test_vmap_of_what_has_a_state(name, rng):
+    """Gradients are those of a loop, whatever is mapped over, in a jit or not."""
+    func, arrays = long_operator(name, rng)
+    every = tuple(range(len(arrays)))
+    grad = jax.grad(lambda *a: (func(*a) ** 2).sum(), every)
+    several = [jnp.stack([a, 1.1 * a, 0.7 * a], axis=-1) for a in arrays]
+    for mapped in [*([i] for i in every), every]:
+        dims = tuple(-1 if i in mapped else None for i in every)
+        given = [
+            s if i in mapped else a for i, (s, a) in enumerate(zip(several, arrays, strict=True))
+        ]
+        of_loop = [
+            grad(*(a if d is None else a[..., i] for a, d in zip(given, dims, strict=True)))
+            for i in range(3)
+        ]
+        expected = [jnp.stack(one) for one in zip(*of_loop, strict=True)]
+        for f in (jax.vmap(grad, dims), jax.jit(jax.vmap(grad, dims))):
+            assert_all_close(f(*given), expected, rtol=1e-11, atol=1e-12)
+        # The map inside of the derivative: the state is that of the one call.
+        outside = jax.grad(lambda *a, d=dims: (jax.vmap(func, d)(*a) ** 2).sum(), every)
+        for found, exact, d in zip(outside(*given), expected, dims, strict=True):
+            exact = jnp.moveaxis(exact, 0, -1) if d is not None else exact.sum(0)
+            np.testing.assert_allclose(found, exact, rtol=1e-11, atol=1e-11)
+    nested = jax.vmap(jax.vmap(grad, (-1,) * len(every)), (-1,) * len(every))
+    twice = [jnp.stack([s, 0.9 * s], axis=-1) for s in several]
+    found = nested(*twice)
+    expected = grad(*(t[..., 1, 1] for t in twice))
+    assert_all_close([f[1, 1] for f in found], expected, rtol=1e-11, atol=1e-12)
+
+
+def test_state_without_x64(rng):
+    x = rng.normal(size=(2, 300)).astype(np.float32)
+    expected = lapsum.vjp(lapsum.soft_rank, x, 0.1)[1](x)[0]
+    jax.config.update("jax_enable_x64", False)
+    for make in (lambda f: f, jax.jit):
+        found = jax.vjp(make(lambda x: lapsum.soft_rank(x, 0.1)), x)[1](jnp.asarray(x))[0]
+        np.testing.assert_array_equal(found, expected)
 
 
 def test_second_derivatives_raise_by_every_route(rng):

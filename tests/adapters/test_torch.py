@@ -14,6 +14,7 @@ import pytest
 from calls import EVERY, call
 
 import lapsum
+from lapsum._core.call import RULES
 
 torch = pytest.importorskip("torch", reason="PyTorch is not installed (extra: torch)")
 
@@ -22,7 +23,7 @@ from torch.fx.experimental.proxy_tensor import make_fx  # noqa: E402
 
 # PyTorch's own.
 pytestmark = [
-    pytest.mark.filterwarnings("ignore:`torch.jit.script` is deprecated:DeprecationWarning"),
+    pytest.mark.filterwarnings("ignore:`torch.jit.script:DeprecationWarning"),
     pytest.mark.filterwarnings("ignore:Attempted to insert a get_attr Node:UserWarning"),
 ]
 NAMES = sorted(EVERY)
@@ -580,8 +581,74 @@ def test_opcheck(name, rng):
     checked = torch.library.opcheck
     checked(ops.apply.default, (tensors, text))
     plain = detached(tensors)
-    checked(ops.pullback.default, (y.detach().requires_grad_(), plain, text, wrt))
+    checked(ops.pullback.default, (y.detach().requires_grad_(), plain, [], text, wrt))
     checked(ops.pushforward.default, ([alpha.detach().requires_grad_()], plain, text, wrt))
+
+
+@pytest.mark.parametrize("name", ["soft_topk", "soft_rank", "soft_quantile", "lap_sum"])
+def test_opcheck_of_state(name, rng):
+    """On lanes so long that there is one."""
+    func, tensors = operator(name, rng, (2, 300), weighted=False)
+    func(*tensors)
+    text = f"{name} {' '.join(call(name, rng, (2, 300))[1].keys())}|"
+    ops, wrt = torch.ops.lapsum, "alpha"
+    torch.library.opcheck(ops.linearize.default, (tensors, text))
+    plain = detached(tensors)
+    value, state = ops.linearize.default(plain, text)
+    assert state
+    torch.library.opcheck(ops.pullback.default, (value.requires_grad_(), plain, state, text, wrt))
+
+
+@pytest.mark.parametrize(
+    "name", ["soft_topk", "soft_rank", "soft_sort", "soft_quantile", "lap_sum"]
+)
+def test_compiled_derivatives_begin_with_the_state(name, rng, monkeypatch):
+    """What has one is linearized once, forward; so no order is found twice."""
+    func, tensors = operator(name, rng, (2, 300), weighted=False)
+    rule = RULES[getattr(lapsum, name)]
+    linearize, count = rule.linearize, []
+
+    def counting(self):
+        count.append(self)
+        return linearize(self)
+
+    monkeypatch.setattr(rule, "linearize", counting)
+    torch._dynamo.reset()
+    for backend in ("aot_eager", "aot_eager_decomp_partition"):
+        compiled = torch.compile(func, fullgraph=True, dynamic=True, backend=backend)
+        for n in (300, 310):
+            func, tensors = operator(name, rng, (2, n), weighted=False)
+            count.clear()
+            found = gradients(compiled, tensors)
+            assert len(count) == 1
+            assert_all_close(found, gradients(func, tensors), rtol=0, atol=0)
+
+
+def test_graphs_of_tensors_that_need_gradients(rng):
+    """What make_fx recorded with a state can be differentiated in turn, by every route."""
+    x = torch.tensor(rng.normal(size=(2, 300)))
+    v = torch.tensor(rng.normal(size=(2, 300)))
+
+    def rank(x):
+        return lapsum.soft_rank(x, 0.5)
+
+    graph = make_fx(rank)(x.clone().requires_grad_())
+    assert "lapsum.linearize" in graph.code
+    expected = torch.func.vjp(rank, x)[1](v)[0]
+    needs = x.clone().requires_grad_()
+    graph(needs).backward(v)
+    torch.testing.assert_close(needs.grad, expected)
+    torch.testing.assert_close(torch.func.vjp(graph, x)[1](v)[0], expected)
+    torch.testing.assert_close(torch.func.jvp(graph, (x,), (v,))[1], expected)
+    torch.testing.assert_close(_by_dual_numbers(graph, x, v), expected)
+    torch.testing.assert_close(torch.func.vmap(graph)(x[None])[0], rank(x))
+    # A graph with its derivative in it, too.
+    graph = make_fx(lambda x, v: torch.autograd.grad(rank(x), x, v)[0])(needs, v)
+    torch.testing.assert_close(graph(needs, v), expected)
+    found = torch.func.vmap(graph)(x[None], v[None])[0]
+    torch.testing.assert_close(found, expected)
+    dot = torch.func.jvp(lambda v: graph(x, v), (v,), (v,))[1]
+    torch.testing.assert_close(dot, expected)
 
 
 def test_fake_and_meta_tensors():

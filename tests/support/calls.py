@@ -1,8 +1,11 @@
 """A call of every operator on random data of any shape."""
 
+import numpy as np
 from contract import contracts
 
 import lapsum
+from lapsum._adapters.adapter import Call
+from lapsum._core.call import RULES
 
 EVERY = {c.name: c for c in contracts()}
 
@@ -26,3 +29,11 @@ def call(name, rng, shape, weighted=False):
     if weighted:
         lanes["weights"] = rng.uniform(1.0, 2.0, shape)
     return getattr(lapsum, name), {**lanes, "alpha": 0.1}
+
+
+def call_and_arrays(name, rng, options, shape=(4, 4), weighted=True, **given):
+    """The operator, its call as adapters have it, and arrays for all of its parameters."""
+    func, arguments = call(name, rng, shape, weighted and EVERY[name].weighted)
+    arguments.update(given)
+    arrays = {n: np.asarray(v, float) for n, v in arguments.items()}
+    return func, Call(RULES[func], tuple(arrays), options, None), arrays

@@ -7,7 +7,18 @@ from typing import Any
 
 import jax
 from jax.core import ShapedArray, Tracer
+from jax.interpreters import ad
 from jax.sharding import NamedSharding, PartitionSpec
+
+
+def aval_of(array: Any) -> Any:
+    """Return the abstract array of an array."""
+    return jax.typeof(array) if hasattr(jax, "typeof") else array.aval
+
+
+def zero_tangent(array: Any) -> ad.Zero:
+    """Return the symbolic zero that is the tangent of an array."""
+    return ad.Zero(aval_of(array).to_tangent_aval())
 
 
 def _varying(aval: Any) -> frozenset[str]:

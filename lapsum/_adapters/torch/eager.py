@@ -11,7 +11,7 @@ from torch.autograd import Function, forward_ad
 from ..._backends.choose import refuse_mixtures
 from ..._core.rule import Rule
 from ..adapter import Call, Linearized, call_of
-from . import ops
+from . import functions, ops
 from .arrays import check, dtype_of, from_host, result_dtype, to_host, untraced
 
 _PLAIN = (torch.Tensor, torch.nn.Parameter)
@@ -53,7 +53,7 @@ class Operator(Function):
         wrt = [name for name, need in zip(call.names, needed, strict=True) if need]
         if torch.is_grad_enabled():  # create_graph=True
             arrays = as_tensors(values, saved[0].device)
-            bars = ops.pullback(bar, arrays, call.encode(), " ".join(wrt))
+            bars = ops.pullback(bar, arrays, [], call.encode(), " ".join(wrt))
         else:
             if linearized is None:
                 linearized = Linearized(call, [to_host(v) for v in values])
@@ -69,7 +69,7 @@ class Operator(Function):
         tensors = iter(saved)
         values = [next(tensors) if c is None else c for c in ctx.constants]
         arrays = as_tensors(values, saved[0].device)
-        return ops._push_some(call.names, dots, arrays, call.encode())
+        return functions.push_some(call.names, dots, arrays, call.encode())
 
 
 def check_devices(call: Call, values: Sequence[Any]) -> None:

@@ -1,35 +1,39 @@
-"""The operators as three opaque ones of PyTorch, for everything but plain eager tensors.
+"""The operators as opaque ones of PyTorch, for everything but plain eager tensors.
 
 `lapsum::apply` is any operator's value, `lapsum::pushforward` and `lapsum::pullback` are products
-with its Jacobian and the transpose.  They keep nothing for each other: compilers save tensors and
-nothing else.  Under transforms of `torch.func`, and under autograd, each becomes the Function below
-it, whichever way it was called; so no derivative can get lost.
+with its Jacobian and the transpose.  Compilers save tensors and nothing else; so the value of
+`lapsum::linearize` comes with what a pullback can begin with, where the operator has that as
+arrays.  What differentiates them is in `functions`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import torch
-from torch.autograd import Function
 
-from ..adapter import FIRST_ORDER, Batch, Call, Linearized, batched, decode
-from .arrays import check, dtype_of, from_host, result_dtype, to_host, untraced
+from ..._core.rule import Forms
+from ..adapter import Call, Linearized, decode
+from .arrays import check, dtype_of, from_host, result_dtype, to_host
 
 Tensors = Sequence[torch.Tensor]
-Dims = Sequence[int | None]
 
-_library = torch.library.Library("lapsum", "DEF")
+library = torch.library.Library("lapsum", "DEF")
 _TAGS = (torch.Tag.pt2_compliant_tag,)
-_library.define("apply(Tensor[] arrays, str call) -> Tensor", tags=_TAGS)
-_library.define(
+library.define("apply(Tensor[] arrays, str call) -> Tensor", tags=_TAGS)
+library.define(
     "pushforward(Tensor[] dots, Tensor[] arrays, str call, str wrt) -> Tensor", tags=_TAGS
 )
-_library.define("pullback(Tensor bar, Tensor[] arrays, str call, str wrt) -> Tensor[]", tags=_TAGS)
+library.define(
+    "pullback(Tensor bar, Tensor[] arrays, Tensor[] state, str call, str wrt) -> Tensor[]",
+    tags=_TAGS,
+)
+library.define("linearize(Tensor[] arrays, str call) -> (Tensor, Tensor[])", tags=_TAGS)
 apply = torch.ops.lapsum.apply.default
 pushforward = torch.ops.lapsum.pushforward.default
 pullback = torch.ops.lapsum.pullback.default
+linearize = torch.ops.lapsum.linearize.default
 
 
 # ----------------------------------------------------------------------------------------- kernels
@@ -54,10 +58,22 @@ def _pushforward(dots: Tensors, arrays: Tensors, text: str, wrt: str) -> torch.T
     return from_host(tangent, result_dtype(call, arrays)).contiguous()
 
 
-def _pullback(bar: torch.Tensor, arrays: Tensors, text: str, wrt: str) -> list[torch.Tensor]:
+def _linearize(arrays: Tensors, text: str) -> tuple[torch.Tensor, list[torch.Tensor]]:
+    call = decode(text)
+    linearized = Linearized(call, _hosts(call, arrays))
+    value = from_host(linearized.value, result_dtype(call, arrays))
+    # Its memory may be the rule's, which the state is taken from first.
+    state = [from_host(a, getattr(torch, a.dtype.name)) for a in linearized.state()]
+    return value.contiguous(), state
+
+
+def _pullback(
+    bar: torch.Tensor, arrays: Tensors, state: Tensors, text: str, wrt: str
+) -> list[torch.Tensor]:
     call, names = decode(text), wrt.split()
     at = dict(zip(call.names, arrays, strict=True))
-    bars = Linearized(call, _hosts(call, arrays)).vjp(to_host(bar), names)
+    kept = [to_host(array) for array in state if array.numel()]
+    bars = Linearized(call, _hosts(call, arrays), kept).vjp(to_host(bar), names)
     return [
         from_host(b, dtype_of(at[name])).contiguous() for name, b in zip(names, bars, strict=True)
     ]
@@ -76,259 +92,30 @@ def _fake_pushforward(dots: Tensors, arrays: Tensors, text: str, wrt: str) -> to
     return _like(decode(text), arrays)
 
 
-def _fake_pullback(bar: torch.Tensor, arrays: Tensors, text: str, wrt: str) -> list[torch.Tensor]:
+def forms_of_state(call: Call, arrays: Tensors) -> Forms:
+    """Return the shapes and dtypes of the state of a call."""
+    return call.state_forms([tuple(array.shape) for array in arrays])
+
+
+def _fake_linearize(arrays: Tensors, text: str) -> tuple[torch.Tensor, list[torch.Tensor]]:
+    call, new = decode(text), arrays[0].new_empty
+    forms = forms_of_state(call, arrays)
+    state = [new(shape, dtype=getattr(torch, dtype.name)) for shape, dtype in forms]
+    return _like(call, arrays), state
+
+
+def _fake_pullback(
+    bar: torch.Tensor, arrays: Tensors, state: Tensors, text: str, wrt: str
+) -> list[torch.Tensor]:
     at = dict(zip(decode(text).names, arrays, strict=True))
     return [at[n].new_empty(at[n].shape, dtype=dtype_of(at[n])) for n in wrt.split()]
 
 
-# ------------------------------------------------------------------------------- a batch axis
-
-
-def _front(array: torch.Tensor, dim: int | None, size: int) -> torch.Tensor:
-    return array.expand(size, *array.shape) if dim is None else array.movedim(dim, 0)
-
-
-class _Mapped:
-    """A call whose arguments have a mapped axis, some of them."""
-
-    def __init__(self, size: int, dims: Dims, text: str, arrays: Tensors) -> None:
-        call = decode(text)
-        self.size, self.call = size, call
-        self.arrays = [_front(a, d, size) for a, d in zip(arrays, dims, strict=True)]
-        self.shapes = {n: tuple(a.shape[1:]) for n, a in zip(call.names, self.arrays, strict=True)}
-        batch = batched(call, self.shapes, size)
-        self.batch: Batch = batch
-        self.text = batch.call.encode()
-        self.result = call.shape(list(self.shapes.values()))
-
-    def stretched(self, names: Sequence[str], arrays: Tensors) -> list[torch.Tensor]:
-        """Return arguments, or their tangents, which have the axis in front, as one call's."""
-        fronts, whole = self.batch.fronts, self.call.whole
-        both = zip(names, arrays, strict=True)
-        return [
-            a[0] if n in whole else a.reshape(fronts[n].reshaped).expand(fronts[n].stretched)
-            for n, a in both
-        ]
-
-    def own(self) -> list[torch.Tensor]:
-        return self.stretched(self.call.names, self.arrays)
-
-    def restored(self, name: str, bar: torch.Tensor) -> torch.Tensor:
-        """Undo `stretched` for a cotangent."""
-        summed = self.batch.fronts[name].summed
-        bar = bar.sum(summed) if summed else bar
-        return bar.reshape(self.size, *self.shapes[name])
-
-    def from_result(self, y: torch.Tensor) -> torch.Tensor:
-        """Return a result of the one call with the axis in front."""
-        return y.movedim(self.batch.at, 0).reshape(self.size, *self.result)
-
-    def to_result(self, y: torch.Tensor) -> torch.Tensor:
-        """Undo `from_result`."""
-        at, shape = self.batch.at, self.batch.result
-        return y.reshape(self.size, *shape[:at], *shape[at + 1 :]).movedim(0, at)
-
-
-def _each(size: int, dims: Dims, arrays: Tensors, one: Callable[[Tensors], Any]) -> list[Any]:
-    """Return what one call after the other gives."""
-    fronts = [_front(array, dim, size) for array, dim in zip(arrays, dims, strict=True)]
-    return [one([front[i] for front in fronts]) for i in range(size)]
-
-
-# ---------------------------------------------------------------------------------------- autograd
-
-
-def _below(op: Any, *args: Any) -> Any:
-    with torch._C._AutoDispatchBelowAutograd():
-        return op(*args)
-
-
-def _refuse(needed: Sequence[Any]) -> None:
-    if any(needed):
-        raise NotImplementedError(FIRST_ORDER)
-
-
-@untraced
-class Apply(Function):
-    """Any operator: (call, *arrays)."""
-
-    @staticmethod
-    def forward(text: str, *arrays: torch.Tensor) -> torch.Tensor:
-        return _below(apply, arrays, text)
-
-    @staticmethod
-    def setup_context(ctx: Any, inputs: Any, output: Any) -> None:
-        ctx.text, *arrays = inputs
-        ctx.save_for_backward(*arrays)
-        ctx.save_for_forward(*arrays)
-        ctx.set_materialize_grads(False)
-
-    @staticmethod
-    def backward(ctx: Any, bar: torch.Tensor | None) -> tuple[Any, ...]:
-        names = decode(ctx.text).names
-        wrt = [n for n, needed in zip(names, ctx.needs_input_grad[1:], strict=True) if needed]
-        if bar is None:
-            return (None,) * (1 + len(names))
-        bars = dict(
-            zip(wrt, pullback(bar, ctx.saved_tensors, ctx.text, " ".join(wrt)), strict=True)
-        )
-        return (None, *(bars.get(name) for name in names))
-
-    @staticmethod
-    def jvp(ctx: Any, _: Any, *dots: torch.Tensor | None) -> torch.Tensor:
-        names = decode(ctx.text).names
-        wrt = [n for n, dot in zip(names, dots, strict=True) if dot is not None]
-        given = [dot for dot in dots if dot is not None]
-        return pushforward(given, ctx.saved_tensors, ctx.text, " ".join(wrt))
-
-    @staticmethod
-    def vmap(info: Any, in_dims: Dims, text: str, *arrays: torch.Tensor) -> Any:
-        size, dims = info.batch_size, in_dims[1:]
-        if _levels_vary(text, dims, ()):
-            return torch.stack(_each(size, dims, arrays, lambda a: apply(a, text))), 0
-        mapped = _Mapped(size, dims, text, arrays)
-        return mapped.from_result(apply(mapped.own(), mapped.text)), 0
-
-
-@untraced
-class Pushforward(Function):
-    """Its tangent: (call, wrt, *tangents, *arrays)."""
-
-    @staticmethod
-    def forward(text: str, wrt: str, *both: torch.Tensor) -> torch.Tensor:
-        m = len(wrt.split())
-        return _below(pushforward, both[:m], both[m:], text, wrt)
-
-    @staticmethod
-    def setup_context(ctx: Any, inputs: Any, output: Any) -> None:
-        ctx.text, ctx.wrt, *both = inputs
-        ctx.m = m = len(ctx.wrt.split())
-        ctx.save_for_backward(*both[m:])
-        ctx.save_for_forward(*both[m:])
-        ctx.set_materialize_grads(False)
-
-    @staticmethod
-    def backward(ctx: Any, bar: torch.Tensor | None) -> tuple[Any, ...]:
-        needed, arrays = ctx.needs_input_grad[2:], ctx.saved_tensors
-        if bar is None:
-            return (None,) * (2 + len(needed))
-        _refuse(needed[ctx.m :])
-        bars = pullback(bar, arrays, ctx.text, ctx.wrt)
-        return (None, None, *bars, *(None,) * len(arrays))
-
-    @staticmethod
-    def jvp(ctx: Any, _: Any, __: Any, *dots: torch.Tensor | None) -> torch.Tensor:
-        _refuse([dot is not None for dot in dots[ctx.m :]])
-        return _push_some(ctx.wrt.split(), dots[: ctx.m], ctx.saved_tensors, ctx.text)
-
-    @staticmethod
-    def vmap(info: Any, in_dims: Dims, text: str, wrt: str, *both: torch.Tensor) -> Any:
-        size, dims, names = info.batch_size, in_dims[2:], wrt.split()
-        m = len(names)
-        if _levels_vary(text, dims[m:], names):
-
-            def one(both: Tensors) -> torch.Tensor:
-                return pushforward(both[:m], both[m:], text, wrt)
-
-            return torch.stack(_each(size, dims, both, one)), 0
-        mapped = _Mapped(size, dims[m:], text, both[m:])
-        dots = [_front(dot, d, size) for dot, d in zip(both[:m], dims[:m], strict=True)]
-        dots = mapped.stretched(names, dots)
-        return mapped.from_result(pushforward(dots, mapped.own(), mapped.text, wrt)), 0
-
-
-@untraced
-class Pullback(Function):
-    """Its cotangents: (call, wrt, cotangent, *arrays)."""
-
-    @staticmethod
-    def forward(text: str, wrt: str, bar: torch.Tensor, *arrays: torch.Tensor) -> Any:
-        return tuple(_below(pullback, bar, arrays, text, wrt))
-
-    @staticmethod
-    def setup_context(ctx: Any, inputs: Any, output: Any) -> None:
-        ctx.text, ctx.wrt, _, *arrays = inputs
-        ctx.save_for_backward(*arrays)
-        ctx.save_for_forward(*arrays)
-        ctx.set_materialize_grads(False)
-
-    @staticmethod
-    def backward(ctx: Any, *dots: torch.Tensor | None) -> tuple[Any, ...]:
-        _, _, bar_needed, *needed = ctx.needs_input_grad
-        bar = None
-        if any(dot is not None for dot in dots):
-            _refuse(needed)
-            if bar_needed:
-                bar = _push_some(ctx.wrt.split(), dots, ctx.saved_tensors, ctx.text)
-        return (None, None, bar, *(None,) * len(needed))
-
-    @staticmethod
-    def jvp(ctx: Any, _: Any, __: Any, bar: torch.Tensor | None, *dots: Any) -> Any:
-        _refuse([dot is not None for dot in dots])
-        return tuple(pullback(bar, ctx.saved_tensors, ctx.text, ctx.wrt))
-
-    @staticmethod
-    def vmap(
-        info: Any, in_dims: Dims, text: str, wrt: str, bar: torch.Tensor, *arrays: torch.Tensor
-    ) -> Any:
-        size, dims, names = info.batch_size, in_dims[2:], wrt.split()
-        if _levels_vary(text, dims[1:], names):
-
-            def one(both: Tensors) -> list[torch.Tensor]:
-                found: list[torch.Tensor] = pullback(both[0], both[1:], text, wrt)
-                return found
-
-            rows = _each(size, dims, (bar, *arrays), one)
-            return tuple(map(torch.stack, zip(*rows, strict=True))), (0,) * len(names)
-        mapped = _Mapped(size, dims[1:], text, arrays)
-        bar = mapped.to_result(_front(bar, dims[0], size))
-        bars = pullback(bar, mapped.own(), mapped.text, wrt)
-        return (
-            tuple(mapped.restored(n, b) for n, b in zip(names, bars, strict=True)),
-            (0,) * len(names),
-        )
-
-
-def _push_some(
-    names: Sequence[str], dots: Sequence[torch.Tensor | None], arrays: Tensors, text: str
-) -> torch.Tensor:
-    """Return the tangent for those of some parameters, None where they are zero."""
-    given = {n: dot for n, dot in zip(names, dots, strict=True) if dot is not None}
-    tangent: torch.Tensor = pushforward(list(given.values()), arrays, text, " ".join(given))
-    return tangent
-
-
-def _levels_vary(text: str, dims: Dims, wrt: Sequence[str]) -> bool:
-    """Return whether the levels that all lanes share, or their derivatives, are mapped over."""
-    call = decode(text)
-    return any(
-        n in call.whole and (d is not None or n in wrt)
-        for n, d in zip(call.names, dims, strict=True)
-    )
-
-
-# ------------------------------------------------------------------------------------ registration
-
-
-def _flat_apply(arrays: Tensors, text: str) -> Any:
-    return Apply.apply(text, *arrays)
-
-
-def _flat_pushforward(dots: Tensors, arrays: Tensors, text: str, wrt: str) -> Any:
-    return Pushforward.apply(text, wrt, *dots, *arrays)
-
-
-def _flat_pullback(bar: torch.Tensor, arrays: Tensors, text: str, wrt: str) -> Any:
-    return list(Pullback.apply(text, wrt, bar, *arrays))
-
-
-for _name, _kernel, _fake, _flat in (
-    ("apply", _apply, _fake_apply, _flat_apply),
-    ("pushforward", _pushforward, _fake_pushforward, _flat_pushforward),
-    ("pullback", _pullback, _fake_pullback, _flat_pullback),
+for _name, _kernel, _fake in (
+    ("apply", _apply, _fake_apply),
+    ("pushforward", _pushforward, _fake_pushforward),
+    ("pullback", _pullback, _fake_pullback),
+    ("linearize", _linearize, _fake_linearize),
 ):
-    _library.impl(_name, _kernel, "CompositeExplicitAutograd")
-    torch.library.register_fake(f"lapsum::{_name}", _fake, lib=_library)
-    _library.impl(_name, _flat, "Autograd")
-    # Else vmap would find no rule, and forward mode would not see the Functions.
-    _library.impl(_name, _flat, "FuncTorchDynamicLayerFrontMode")
+    library.impl(_name, _kernel, "CompositeExplicitAutograd")
+    torch.library.register_fake(f"lapsum::{_name}", _fake, lib=library)

@@ -5,6 +5,9 @@ Integers are sorted in place of entries: they put absent ones last and a NaN bef
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import cast
+
 import cupy
 import numpy as np
 
@@ -77,7 +80,12 @@ class Order(Lanes):
     """The kernels of `protocol.Order`."""
 
     def order(
-        self, x: Entries, alpha: Floats, weights: Floats | None, totals: Floats | None
+        self,
+        x: Entries,
+        alpha: Floats,
+        weights: Floats | None,
+        totals: Floats | None,
+        known: Indices | None = None,
     ) -> Ordered:
         """Order the entries, absent ones last.
 
@@ -85,15 +93,32 @@ class Order(Lanes):
         `totals` are the sums, the host would refuse.
         """
         sorted_x, gap, left, right = cupy.empty((4, *x.shape))
-        keys = self._keys(x, weights)
-        # CuPy sorts integers of one lane much faster than what has two axes.
-        order = cupy.argsort(keys.ravel() if len(x) == 1 else keys, axis=-1).reshape(x.shape)
+        order = self._argsort(x, weights) if known is None else known
         flags = x.shape[1], weights is not None, totals is not None
         arranged = None if weights is None else cupy.empty(x.shape)
         present, invalid = self._nothing_present(x.shape)
         inputs = x, or_nothing(weights), order, alpha, or_nothing(totals)
         ARRANGE(*inputs, *flags, sorted_x, gap, or_nothing(arranged), present, invalid)
         return Ordered(sorted_x, gap, present, invalid, order, arranged, (left, right))
+
+    def _argsort(self, x: Entries, weights: Floats | None) -> Indices:
+        keys = self._keys(x, weights)
+        # CuPy sorts integers of one lane much faster than what has two axes.
+        order = cupy.argsort(keys.ravel() if len(x) == 1 else keys, axis=-1)
+        return cast(Indices, order.reshape(x.shape))
+
+    def arrays_of_order(self, order: Indices) -> tuple[Array, ...]:
+        """Return an order as arrays that nobody else holds."""
+        return (order.copy(),)
+
+    def order_of_arrays(self, arrays: Sequence[Array]) -> Indices:
+        """Undo `arrays_of_order`."""
+        (order,) = arrays
+        return order
+
+    def forms_of_order(self, lanes: int, n: int) -> tuple[tuple[tuple[int, int], DType], ...]:
+        """Return the shapes and dtypes of these arrays for lanes of n entries."""
+        return (((lanes, n), np.dtype(np.int64)),)
 
     def ascending(self, x: Entries, alpha: Floats) -> Ordered:
         """Return the same without the order."""

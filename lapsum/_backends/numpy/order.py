@@ -6,6 +6,7 @@ by part.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from itertools import pairwise
 from typing import NamedTuple
 
@@ -13,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ... import _kernels
-from ..types import Array, DType, Entries, Flags, Floats, Indices, Ordered
+from ..types import Array, DType, Entries, Flags, Floats, Indices, Ordered, any_in_lane
 from . import digits, memory
 from .lanes import Lanes
 from .loops import DISTRIBUTE, FLOAT32, FLOAT64, PACK, REARRANGE, UNPACK, written
@@ -43,10 +44,18 @@ class Order(Lanes):
     """The kernels of `protocol.Order`."""
 
     def order(
-        self, x: Entries, alpha: Floats, weights: Floats | None, totals: Floats | None
+        self,
+        x: Entries,
+        alpha: Floats,
+        weights: Floats | None,
+        totals: Floats | None,
+        known: Places | None = None,
     ) -> Ordered:
         """Order the entries, absent ones last; no alpha and no weights are wrong by now."""
-        block, places, present, invalid = self._arrange(x, weights, 4)
+        if known is None:
+            block, places, present, invalid = self._arrange(x, weights, 4)
+        else:
+            block, places, present, invalid = self._arrange_as(known, x, weights)
         sorted_x, gap, left, right = block
         self._gaps(sorted_x, present, alpha, gap)
         arranged = None if weights is None else self.to_order(weights, places)
@@ -96,10 +105,47 @@ class Order(Lanes):
         """Undo `to_order`; the result is rounded to float32 if that is the dtype."""
         return self._rearrange(values, order, key, True, written(dtype))
 
+    def arrays_of_order(self, order: Places) -> tuple[Array, ...]:
+        """Return an order as arrays that nobody else holds."""
+        if order.part_of is None or order.part_starts is None:
+            return (order.rank,)
+        return order.rank, order.part_of.copy(), order.part_starts
+
+    def order_of_arrays(self, arrays: Sequence[Array]) -> Places:
+        """Undo `arrays_of_order`."""
+        return Places(*arrays)
+
+    def forms_of_order(self, lanes: int, n: int) -> tuple[tuple[tuple[int, int], DType], ...]:
+        """Return the shapes and dtypes of these arrays for lanes of n entries."""
+        rank = (lanes, n), np.dtype(np.intp)
+        if n < LONG_LANE:
+            return (rank,)
+        return rank, ((lanes, n), np.dtype(np.uint8)), ((lanes, MOST_PARTS + 1), np.dtype(np.intp))
+
+    def _arrange_as(
+        self, known: Places, x: Entries, weights: Floats | None
+    ) -> tuple[Floats, Places, Indices, Flags | None]:
+        """Return what `_arrange` does where the order is known."""
+        block, (lanes, n) = self._block(4, x.shape), x.shape
+        self._rearrange(self.contiguous(x), known, None, False, FLOAT64, block[0])
+        there = np.full(lanes, n, np.intp)
+        nan: Flags = np.isnan(x)
+        if weights is not None:
+            there, nan = np.count_nonzero(weights, axis=-1), nan & (weights != 0.0)
+        invalid = any_in_lane(nan)
+        present = np.where(invalid, 0, there)
+        return block, known, present, invalid if invalid.any() else None
+
     def _rearrange(
-        self, values: Floats, order: Places, key: Indices | None, back: bool, dtype: DType
+        self,
+        values: Floats,
+        order: Places,
+        key: Indices | None,
+        back: bool,
+        dtype: DType,
+        out: Array | None = None,
     ) -> Floats:
-        out = np.empty(values.shape, dtype)
+        out = np.empty(values.shape, dtype) if out is None else out
         scratch = None if order.part_of is None else np.empty(values.shape)
         inputs = self.contiguous(values), *order, key, back
         self._run(REARRANGE[dtype], out.shape, *inputs, scratch, out)

@@ -26,6 +26,8 @@ SMALL = 2**17  # bytes; for larger arrays it matters where their memory comes fr
 class Short(Lanes):
     """The kernels of `protocol.Short`."""
 
+    longest_short: int = _kernels.short_most()
+
     def short_lanes(
         self,
         operator: ShortOperator,
@@ -38,7 +40,7 @@ class Short(Lanes):
     ) -> ShortLanes | None:
         """Return the results of an operator, None if the lanes are too long."""
         lanes, n = x.shape
-        if not lanes or not 0 < n <= _kernels.short_most():
+        if not lanes or not 0 < n <= self.longest_short:
             return None
         if keep:
             x, alpha = _copy(x), alpha.copy()
