@@ -237,10 +237,8 @@ class SoftQuantile(QuantileRule):
         empty: Flags = self.sources.present == 0
         return empty[:, None]
 
-    # --------------------------------------------- one pass over the entries, where that is right
-
     def fused_jvp(self, tangents: Tangents) -> FusedTangent | None:
-        """Return the tangent due to all but the weights."""
+        """Return the tangent due to all but the weights, by one pass over the entries."""
         b, kernels, times = self.selection, self.kernels, self.kernels.times
         handled = tangents.keys() - {"weights"}
         if b is None or not handled:
@@ -263,7 +261,7 @@ class SoftQuantile(QuantileRule):
         return FusedTangent(lanes, out, frozenset(handled))
 
     def fused_vjp(self, bar: Array, wrt: frozenset[str]) -> FusedCotangents | None:
-        """Return the cotangents of all but the weights."""
+        """Return the cotangents of all but the weights, by one pass over the entries."""
         b, kernels, times = self.selection, self.kernels, self.kernels.times
         if b is None:
             return None
@@ -286,8 +284,6 @@ class SoftQuantile(QuantileRule):
         """Return db_i/dq_i."""
         alpha = self.lanes["alpha"][:, None]
         return self.kernels.times(self.whole / b.selected.density, alpha)
-
-    # ---------------------------------------------------------------- in order, whatever lanes hold
 
     def careful_jvp(self, tangents: Tangents) -> Floats:
         """Return the tangent, in lanes of any kind."""
