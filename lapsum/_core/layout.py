@@ -7,11 +7,9 @@ from collections.abc import Callable, Collection, Mapping
 from math import prod
 from typing import Any, Protocol
 
-import numpy as np
-
 from .._backends.protocol import Kernels
 from .._backends.types import Array, Entries, Flags, Floats, Indices
-from .shapes import Shape, batch_of, kept_shape
+from .shapes import Shape, batch_of, broadcast_of, kept_shape
 
 
 class Layout(ABC):
@@ -239,6 +237,8 @@ class SortedLanes(Protocol):
 
 def key_of(kernels: Kernels, shape: Shape, batch: Shape) -> Indices:
     """Return, for each lane of `batch`, its lane in an array of batch shape `shape`."""
+    if shape == batch:
+        return kernels.identity(prod(shape))
     own = kernels.identity(prod(shape)).reshape(shape)
     return kernels.xp.ascontiguousarray(kernels.xp.broadcast_to(own, batch).reshape(-1))
 
@@ -253,7 +253,7 @@ def lanes_along(kernels: Kernels, shape: Shape, axes: Shape, batch: Shape) -> Al
 def scalar_layout(kernels: Kernels, name: str, array: Array, batch: Shape) -> PerLane:
     """Return the layout of one scalar a lane, which must broadcast to `batch`."""
     try:
-        fits = np.broadcast_shapes(array.shape, batch) == batch
+        fits = broadcast_of(array.shape, batch) == batch
     except ValueError:
         fits = False
     if not fits:

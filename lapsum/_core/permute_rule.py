@@ -24,7 +24,15 @@ from .layout import (
     with_nan,
 )
 from .rule import Rule, Tangents
-from .shapes import Shape, batch_of, joint_batch, normalize_axes, normalize_axis, shape_along_axis
+from .shapes import (
+    Shape,
+    batch_of,
+    broadcast_of,
+    joint_batch,
+    normalize_axes,
+    normalize_axis,
+    shape_along_axis,
+)
 
 
 class PermuteRule(Rule):
@@ -71,7 +79,7 @@ class PermuteRule(Rule):
             )
         scalar_layout(kernels, "alpha", arrays["alpha"], batch)
         # Keys are ordered once for every alpha they meet, not for every lane of values.
-        keys = np.broadcast_shapes(batches["x"], shapes["alpha"])
+        keys = broadcast_of(batches["x"], shapes["alpha"])
         self.layouts = {
             "x": lanes_along(kernels, shapes["x"], axes["x"], keys),
             "values": lanes_along(kernels, shapes["values"], axes["values"], batch),

@@ -21,6 +21,13 @@ def broadcast(first: str, a: Shape, second: str, b: Shape) -> Shape:
     return a[:lead] + tuple(n if m == 1 else m for m, n in zip(a[lead:], b, strict=True))
 
 
+def broadcast_of(a: Shape, b: Shape) -> Shape:
+    """Return what two shapes broadcast to; mostly they agree, or one is empty."""
+    if a == b or not b:
+        return a
+    return np.broadcast_shapes(a, b) if a else b
+
+
 def reduced_shape(shape: Shape, axes: Shape | None, keepdims: bool) -> Shape:
     """Return a shape without some axes, None for all, or with 1 there."""
     axes = tuple(range(-len(shape), 0)) if axes is None else axes
@@ -101,7 +108,7 @@ def batch_of(name: str, shape: Shape, axis: int) -> Shape:
 def joint_batch(first: str, a: Shape, second: str, b: Shape) -> Shape:
     """Return the batch shape that two batch shapes broadcast to."""
     try:
-        return np.broadcast_shapes(a, b)
+        return broadcast_of(a, b)
     except ValueError:
         raise ValueError(
             f"`{first}` and `{second}` do not fit: their axes other than `axis`, {a} and {b}, do "

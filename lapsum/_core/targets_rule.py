@@ -24,7 +24,7 @@ from .layout import (
     weights_layout,
 )
 from .rule import Rule
-from .shapes import Shape, batch_of, joint_batch, normalize_axes, shape_along_axis
+from .shapes import Shape, batch_of, broadcast_of, joint_batch, normalize_axes, shape_along_axis
 
 
 class TargetsRule(Rule):
@@ -68,7 +68,7 @@ class TargetsRule(Rule):
         batch = joint_batch(self.target, x_batch, "r", r_batch)
         scalar_layout(kernels, "alpha", arrays["alpha"], batch)
         # The sources are sorted and summed once for every alpha they meet, not for every target.
-        sources = np.broadcast_shapes(r_batch, shapes["alpha"])
+        sources = broadcast_of(r_batch, shapes["alpha"])
         self.layouts = {
             self.target: PerLane(kernels, x_shape, batch)
             if not x_axes
