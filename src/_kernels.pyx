@@ -150,7 +150,7 @@ cdef extern from "simd/loops.h" nogil:
         const char *name
         void (*exp)(const double*, ptrdiff_t, double*) noexcept nogil
         void (*add_up)(const double*, ptrdiff_t, double*) noexcept nogil
-        void (*decays)(const double*, ptrdiff_t, double*) noexcept nogil
+        void (*decays)(const double*, ptrdiff_t, double*, double*) noexcept nogil
         void (*steps)(const double*, const double*, ptrdiff_t, double, double*) noexcept nogil
         void (*levels_up_to)(const double*, const double*, ptrdiff_t, ptrdiff_t, double,
                              double*) noexcept nogil
@@ -277,6 +277,7 @@ include "kernels/ranks.pxi"
 include "kernels/targets.pxi"
 include "kernels/thresholds.pxi"
 include "kernels/sorts.pxi"
+include "kernels/cotangents.pxi"
 include "kernels/threads.pxi"
 include "kernels/selection.pxi"
 include "kernels/short.pxi"

@@ -103,6 +103,10 @@ class PortableSelection:
         """(x - origin)/alpha for one origin a lane."""
         return formulas.step(self.xp, origin[:, None], x, alpha[:, None])
 
+    def exp(self: Kernels, t: Floats) -> Floats:
+        """e^t for t <= 0."""
+        return self.xp.exp(t)
+
     def cdf(self: Kernels, t: Floats) -> Floats:
         """F(t)."""
         return formulas.cdf(self.xp, t)

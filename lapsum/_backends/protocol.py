@@ -24,6 +24,7 @@ from .types import (
     Pair,
     Points,
     Products,
+    PulledTargets,
     Roots,
     Selected,
     ShortOperator,
@@ -288,6 +289,24 @@ class Targets(Protocol):
         """
         ...
 
+    def weighted_ranks_vjp(
+        self, sources: SourceLanes, sign: float, bar: Floats
+    ) -> tuple[Floats, Floats, Floats] | None:
+        """Cotangents of x, alpha and the weights for a finite `bar`, in lanes without absent ones.
+
+        All are in the caller's order; None if the backend has no such kernel.
+        """
+        ...
+
+    def targets_vjp(
+        self, sources: SourceLanes, targets: Floats, below: Indices, bar: Floats
+    ) -> PulledTargets | None:
+        """Cotangents for a finite `bar` of S at ascending targets, NaN last, of lanes of their own.
+
+        `below` is as from `locate`.  None if the backend has no such kernel.
+        """
+        ...
+
 
 class Thresholds(Protocol):
     """Points at which the sum of the sources' CDFs reaches a level."""
@@ -300,8 +319,21 @@ class Thresholds(Protocol):
         """Return the same at the levels first, first + 1, ... of every lane, for unit weights."""
         ...
 
+    def complete(self, sources: SourceLanes, levels: Floats, roots: Roots, key: Indices) -> Roots:
+        """Return roots that `solve` gave, with what derivatives need."""
+        ...
+
     def anchors(self, x: Floats, roots: Roots, key: Indices) -> Pair:
         """Return the two sources that anchor each root."""
+        ...
+
+    def levels_vjp(
+        self, sources: SourceLanes, levels: Floats, below: Indices, bar: Floats
+    ) -> PulledTargets | None:
+        """Cotangents for a finite `bar` of the roots at ascending levels, NaN last.
+
+        `below` is that of the roots.  None if the backend has no such kernel.
+        """
         ...
 
     def thresholds(self, lo: Floats, hi: Floats, u: Floats, alpha: Floats, key: Indices) -> Floats:
@@ -414,6 +446,10 @@ class Selection(Protocol):
 
     def steps(self, origin: Floats, x: Floats, alpha: Floats) -> Floats:
         """(x - origin)/alpha for one origin a lane, (lanes,)."""
+        ...
+
+    def exp(self, t: Floats) -> Floats:
+        """e^t for t <= 0."""
         ...
 
     def cdf(self, t: Floats) -> Floats:

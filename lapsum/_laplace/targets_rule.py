@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from functools import cached_property
 
+from .._backends.types import Array, PulledTargets
+from .._core.fused import FusedCotangents, FusedRule, moderate
+from .._core.layout import with_nan
 from .._core.targets_rule import TargetsRule
 from .sources import Sources
 
 
-class LaplaceTargets(TargetsRule):
+class LaplaceTargets(FusedRule, TargetsRule):
     """A rule on targets whose sources are summed by scans."""
 
     @cached_property
@@ -18,3 +22,26 @@ class LaplaceTargets(TargetsRule):
         if self.weights is None:
             return Sources(self.kernels, r, alpha)
         return Sources(self.kernels, r, alpha, self.weights, self.total_of_sources)
+
+    @abstractmethod
+    def pull(self, bar: Array) -> PulledTargets | None:
+        """Return all cotangents by a fused kernel; None for no such kernel."""
+
+    def fused_vjp(self, bar: Array, wrt: frozenset[str]) -> FusedCotangents | None:
+        """Return all cotangents where each lane of targets has sources of its own."""
+        s = self.sources
+        if len(self.key) != len(s.x):
+            return None
+        lanes = moderate([bar]) & s.fused_lanes
+        pulled = self.pull(bar) if lanes.any() else None
+        if pulled is None:
+            return None
+        bars = {
+            self.target: self.cotangent_of_targets(pulled.targets),
+            "r": pulled.sources,
+            "alpha": pulled.alpha,
+        }
+        if pulled.weights is not None:
+            bars["weights"] = self.scale(pulled.weights)
+        bars = {name: with_nan(self.kernels, s.invalid, lanes) for name, lanes in bars.items()}
+        return FusedCotangents(lanes & pulled.lanes, bars)

@@ -138,6 +138,12 @@ class Selection(Lanes):
         self._run(_kernels.steps, out.shape, origin, x, alpha, out)
         return out
 
+    def exp(self, t: Floats) -> Floats:
+        """e^t for t <= 0."""
+        out = np.empty_like(t)
+        self._run(_kernels.exps, out.shape, t, out)
+        return out
+
     def cdf(self, t: Floats) -> Floats:
         """F(t)."""
         out = np.empty_like(t)
