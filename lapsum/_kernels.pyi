@@ -481,6 +481,18 @@ def softmax(
     start: int,
     stop: int,
 ) -> None: ...
+@_ByKind
+def pull_weights(
+    x: _Entries,
+    thresholds: _Floats,
+    weights: _Floats,
+    totals: _Floats,
+    alpha: _Floats,
+    bar: _Floats,
+    out: _Floats,
+    start: int,
+    stop: int,
+) -> None: ...
 
 # kernels/short.pxi
 
@@ -752,6 +764,63 @@ def spread(
     stop: int,
 ) -> None: ...
 def level_ties(x: _Floats, key: _Indices, values: _Floats, start: int, stop: int) -> None: ...
+
+# kernels/permute.pxi
+
+def pull_permutation(
+    x: _Floats,
+    gap: _Floats,
+    places: _Indices,
+    part: _Bytes | None,
+    first: _Indices | None,
+    count: _Indices,
+    A: _Floats,
+    B: _Floats,
+    alpha: _Floats,
+    values: _Floats,
+    positions: _Floats,
+    scratch: _Floats,
+    x_bar: _Floats,
+    alpha_bar: _Floats,
+    start: int,
+    stop: int,
+) -> None: ...
+def push_permutation(
+    x: _Floats,
+    gap: _Floats,
+    places: _Indices,
+    part: _Bytes | None,
+    first: _Indices | None,
+    count: _Indices,
+    A: _Floats,
+    B: _Floats,
+    alpha: _Floats,
+    values: _Floats,
+    x_dot: _Floats | None,
+    alpha_dot: _Floats | None,
+    scratch: _Floats,
+    out: _Floats,
+    start: int,
+    stop: int,
+) -> None: ...
+def transpose_product(
+    x: _Floats,
+    gap: _Floats,
+    count: _Indices,
+    A: _Floats,
+    B: _Floats,
+    row: _Indices,
+    inside: _Floats,
+    after: _Indices,
+    before_by: _Floats,
+    after_by: _Floats,
+    positions: _Floats,
+    key: _Indices,
+    scratch: _Floats,
+    out: _Floats,
+    start: int,
+    stop: int,
+) -> None: ...
 
 # kernels/general.pxi
 

@@ -164,6 +164,8 @@ cdef extern from "simd/loops.h" nogil:
                         double*) noexcept nogil
         void (*widths)(const double*, const double*, const double*, ptrdiff_t, double,
                        double*) noexcept nogil
+        void (*rises)(const void*, int, const double*, ptrdiff_t, const lap_anchored*, double,
+                      double, double, double*, lap_pair*) noexcept nogil
         const lap_transport *transport
 
         const lap_short_table *shorts
@@ -284,5 +286,6 @@ include "kernels/short.pxi"
 include "kernels/entries.pxi"
 include "kernels/permutation.pxi"
 include "kernels/product.pxi"
+include "kernels/permute.pxi"
 include "kernels/general.pxi"
 include "kernels/transport.pxi"

@@ -85,6 +85,18 @@ class PortableSelection:
         """Return None: there is no such kernel."""
         return None
 
+    def quantiles_vjp(
+        self: Kernels,
+        block: Floats,
+        x: Entries,
+        weights: Floats,
+        totals: Floats,
+        alpha: Floats,
+        bar: Floats,
+    ) -> Floats | None:
+        """Return None: there is no such kernel."""
+        return None
+
     def probabilities(
         self: Kernels, block: Floats, x: Floats, alpha: Floats, logarithm: bool
     ) -> Floats:

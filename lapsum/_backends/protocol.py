@@ -436,6 +436,21 @@ class Selection(Protocol):
         """Return sums with the softmax weights of few thresholds; None without such a kernel."""
         ...
 
+    def quantiles_vjp(
+        self,
+        block: Floats,
+        x: Entries,
+        weights: Floats,
+        totals: Floats,
+        alpha: Floats,
+        bar: Floats,
+    ) -> Floats | None:
+        """Cotangent of the weights for that of a few thresholds a lane at shares of their total.
+
+        None if the backend has no such kernel.
+        """
+        ...
+
     def probabilities(self, block: Floats, x: Floats, alpha: Floats, logarithm: bool) -> Floats:
         """F((b - x)/alpha), or its logarithm, for one threshold a lane."""
         ...
@@ -536,6 +551,30 @@ class Permutation(Protocol):
         self, values: Floats, inside: Floats, row: Indices, key: Indices, out: Floats
     ) -> None:
         """Add the transpose of `collect` to `out`."""
+        ...
+
+    def transpose_product(
+        self, sources: SourceLanes, rows: Intervals, positions: Floats, key: Indices
+    ) -> Floats:
+        """P.T times lanes of finite positions, at the sorted sources."""
+        ...
+
+    def permute_vjp(self, sources: SourceLanes, values: Floats, positions: Floats) -> Pair | None:
+        """Cotangents of x and alpha of sum_ij positions_i P_ij values_j, in lanes of their own.
+
+        Values, and the cotangent of x, are in the caller's order, positions in ascending order; all
+        are finite.  None if the backend has no such kernel.
+        """
+        ...
+
+    def permute_jvp(
+        self,
+        sources: SourceLanes,
+        values: Floats,
+        x_dot: Floats | None,
+        alpha_dot: Floats | None,
+    ) -> Floats | None:
+        """Tangent of P times values, in ascending order, due to those of x and alpha, likewise."""
         ...
 
     def level_ties(self, x: Floats, key: Indices, values: Floats) -> None:

@@ -54,9 +54,7 @@ class Targets:
     def kernel(self) -> Pair:
         """e^{-distance} to both sides."""
         kernels = self.sources.kernels
-        left, right = (
-            kernels.xp.where(self.invalid, 0.0, kernels.exp(-d)) for d in self.distance
-        )
+        left, right = (kernels.xp.where(self.invalid, 0.0, kernels.exp(-d)) for d in self.distance)
         return left, right
 
     @property

@@ -80,3 +80,49 @@ cdef inline bint _have_met(const _meeting *scan) noexcept nogil:
 cdef inline Py_ssize_t _not_middle(const _meeting *scan) noexcept nogil:
     """How many entries of the right block are not in the left one."""
     return scan.size - (scan.at == scan.mirror + scan.size - 1)
+
+
+cdef inline void _add_differences(
+    _meeting *scan, const double *v, double along, const double *A, const double *B,
+) noexcept nogil:
+    """Have entries add what makes the sums those of w_j e^{-|x_i - x_j|/alpha} times v_i - v_j on the
+    left, and v_j - v_i on the right, for v less along times x/alpha; A and B are the scans of w."""
+    cdef Py_ssize_t i, k
+    cdef double step
+    scan.left[1] = scan.right[scan.size - 1] = 0.0
+    for i in range(scan.begins, scan.size):
+        k = scan.at + i
+        step = (v[k] - v[k - 1]) - along * min(scan.gap[k], FAR)
+        scan.left[i + 1] = scan.ahead[i] * (step * A[k - 1])
+    for i in range(scan.size - scan.begins):
+        k = scan.mirror + i + 1
+        step = (v[k] - v[k - 1]) - along * min(scan.gap[k], FAR)
+        scan.right[i] = scan.back[i + 1] * (step * B[k])
+
+
+cdef void _scan_lane(
+    const double *v, const double *gap, Py_ssize_t n, double *left, double *right,
+) noexcept nogil:
+    """Both scans of a whole lane."""
+    cdef _meeting scan
+    _meet(&scan, gap, n)
+    while _advance(&scan):
+        memcpy(scan.left + 1, v + scan.at, scan.size * sizeof(double))
+        memcpy(scan.right, v + scan.mirror, scan.size * sizeof(double))
+        _scan(&scan)
+        memcpy(left + scan.at, scan.left + 1, scan.size * sizeof(double))
+        memcpy(right + scan.mirror, scan.right, scan.size * sizeof(double))
+
+
+cdef void _difference_lane(
+    const double *v, double along, const double *gap, const double *A, const double *B,
+    Py_ssize_t n, double *left, double *right,
+) noexcept nogil:
+    """Both scans of differences, see `_add_differences`, of a whole lane."""
+    cdef _meeting scan
+    _meet(&scan, gap, n)
+    while _advance(&scan):
+        _add_differences(&scan, v, along, A, B)
+        _scan(&scan)
+        memcpy(left + scan.at, scan.left + 1, scan.size * sizeof(double))
+        memcpy(right + scan.mirror, scan.right, scan.size * sizeof(double))

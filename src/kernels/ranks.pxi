@@ -131,15 +131,7 @@ cdef double _laplacian(
     cdef _meeting scan
     _meet(&scan, gap, n)
     while _advance(&scan):
-        scan.left[1] = scan.right[scan.size - 1] = 0.0
-        for i in range(scan.begins, scan.size):
-            k = scan.at + i
-            value = (v[k] - v[k - 1]) - along * min(gap[k], FAR)
-            scan.left[i + 1] = scan.ahead[i] * (value * A[k - 1])
-        for i in range(scan.size - scan.begins):
-            k = scan.mirror + i + 1
-            value = (v[k] - v[k - 1]) - along * min(gap[k], FAR)
-            scan.right[i] = scan.back[i + 1] * (value * B[k])
+        _add_differences(&scan, v, along, A, B)
         _scan(&scan)
         if not _have_met(&scan):
             memcpy(out + scan.at, scan.left + 1, scan.size * sizeof(double))

@@ -325,7 +325,7 @@ const lap_table NAME(lap_table) = {
     TEXT(LAP_LEVEL), NAME(collapse), NAME(places), NAME(exp), NAME(add_up), NAME(decays), NAME(steps),
     NAME(levels_up_to), NAME(solve), NAME(thresholds), NAME(shares), NAME(insides), NAME(widths),
     NAME(cdf), NAME(pull_sums), NAME(pull_entries), NAME(push_sums), NAME(push_entries),
-    NAME(softmax), NAME(logistic_sums), NAME(logistic_entries),
+    NAME(softmax), NAME(rises), NAME(logistic_sums), NAME(logistic_entries),
     &NAME(lap_transport),
     &NAME(lap_short_table),
 };

@@ -129,6 +129,10 @@ typedef struct {
     void (*softmax)(const void *x, int single, const double *c, const double *dot, ptrdiff_t n,
                     const lap_anchored *b, double alpha, double bar, int first, double *running,
                     void *x_bar, lap_pulled *sums);
+    /* F((b - x)/alpha) less that at some point between b and the entries: the sum of c times that, or,
+     * unless out is NULL, factor times what it exceeds `mean` by, added to out. */
+    void (*rises)(const void *x, int single, const double *c, ptrdiff_t n, const lap_anchored *b,
+                  double alpha, double mean, double factor, double *out, lap_pair *sum);
     /* For t = (anchor - sign x) rate + u and the logistic F: the sums of the tails F(-|t|) where
      * t > 0 and elsewhere, those of f there, and how many t > 0. */
     void (*logistic_sums)(const double *x, ptrdiff_t n, double sign, double anchor, double rate,

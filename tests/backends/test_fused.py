@@ -55,6 +55,28 @@ def calls(rng, x, alpha):
             {"x": x, "alpha": alpha, "descending": True},
         ),
         "soft_sort": (lapsum.soft_sort, {"x": x, "alpha": alpha}),
+        "soft_permute": (
+            lapsum.soft_permute,
+            {"x": x, "values": rng.normal(size=x.shape), "alpha": alpha},
+        ),
+        "soft_permute transposed": (
+            lapsum.soft_permute,
+            {
+                "x": x,
+                "values": rng.normal(size=x.shape),
+                "alpha": alpha,
+                "transpose": True,
+                "descending": True,
+            },
+        ),
+        "soft_quantile weighted": (
+            lapsum.soft_quantile,
+            {"x": x, "q": np.array([0.01, 0.3, 0.8]), "alpha": alpha, "weights": weights},
+        ),
+        "soft_quantile many": (
+            lapsum.soft_quantile,
+            {"x": x, "q": rng.uniform(size=n), "alpha": alpha, "weights": weights},
+        ),
     }
 
 
@@ -175,23 +197,29 @@ def test_weights_of_any_scale_have_thresholds(level, rng):
 
 @pytest.mark.parametrize("name", NAMES)
 def test_lanes_that_need_care_change_no_bit_of_the_others(level, name, rng):
-    x = rng.normal(size=(4, 300))
-    x[1, 5], x[2, 7] = np.inf, np.nan
-    func, arguments = calls(rng, x, 0.3)[name]
+    func, arguments = calls(rng, rng.normal(size=(4, 300)), 0.3)[name]
+    sources = arguments["r" if "r" in arguments else "x"]
+    sources[1, 5], sources[2, 7] = np.inf, np.nan
+    if "weights" in arguments:
+        arguments["weights"][1, 1] = 0.0
     lin = lapsum.linearize(func, **arguments)
     bar, dots = rng.normal(size=lin.value.shape), tangents_of(lin, arguments, rng)
-    bar[3, 0] = 1e300
+    at = 1 if name.startswith("soft_quantile") else 0  # the axis of the lanes
     dots[0][3, 0] = 1e300
-    if "weights" in arguments:
-        arguments["weights"][2, 1] = 0.0
-        lin = lapsum.linearize(func, **arguments)
-    together = [*lin.vjp(bar), lin.jvp(*dots)]
-    one = [a[:1] if np.ndim(a) else a for a in arguments.values()]
-    alone = lapsum.linearize(func, **dict(zip(arguments, one, strict=True)))
-    dots = [dot[:1] if np.ndim(dot) else dot for dot in dots]
-    for got, expected in zip(together, [*alone.vjp(bar[:1]), alone.jvp(*dots)], strict=True):
-        if np.ndim(got):
+    if at == 0:
+        bar[3, 0] = 1e300
+    one = {
+        key: a[:1] if isinstance(a, np.ndarray) and a.ndim == 2 else a
+        for key, a in arguments.items()
+    }
+    alone = lapsum.linearize(func, **one)
+    first = bar.take([0], axis=at)
+    for got, expected in zip(lin.vjp(bar), alone.vjp(first), strict=True):
+        if np.ndim(got) == 2:
             np.testing.assert_array_equal(got[:1], expected)
+    got = lin.jvp(*dots).take([0], axis=at)
+    dots = [dot[:1] if np.ndim(dot) == 2 else dot for dot in dots]
+    np.testing.assert_array_equal(got, alone.jvp(*dots))
 
 
 @pytest.mark.parametrize("name", NAMES)
