@@ -164,6 +164,27 @@ def pull_ranks(
     start: int,
     stop: int,
 ) -> None: ...
+def pull_weighted_ranks(
+    x: _Floats,
+    gap: _Floats,
+    places: _Indices,
+    part: _Bytes | None,
+    first: _Indices | None,
+    count: _Indices,
+    weights: _Floats,
+    A: _Floats,
+    B: _Floats,
+    alpha: _Floats,
+    sign: float,
+    bar: _Floats,
+    sorted_bar: _Floats,
+    scratch: _Floats,
+    x_bar: _Floats,
+    alpha_bar: _Floats,
+    weights_bar: _Floats,
+    start: int,
+    stop: int,
+) -> None: ...
 
 # kernels/targets.pxi
 
@@ -247,6 +268,7 @@ def solve(
     B: _Floats,
     levels: _Floats,
     key: _Indices,
+    known: bool,
     index: _Indices,
     side: _Signs,
     u: _Floats,
@@ -316,6 +338,61 @@ def pull_sorted(
     scratch: _Floats,
     x_bar: _Floats,
     alpha_bar: _Floats,
+    start: int,
+    stop: int,
+) -> None: ...
+
+# kernels/cotangents.pxi
+
+def pull_targets(
+    x: _Floats,
+    gap: _Floats,
+    places: _Indices,
+    part: _Bytes | None,
+    first: _Indices | None,
+    count: _Indices,
+    weights: _Floats | None,
+    A: _Floats,
+    B: _Floats,
+    alpha: _Floats,
+    targets: _Floats,
+    index: _Indices,
+    bar: _Floats,
+    left: _Floats,
+    right: _Floats,
+    whole: _Floats | None,
+    targets_bar: _Floats,
+    x_bar: _Floats,
+    alpha_bar: _Floats,
+    weights_bar: _Floats | None,
+    ascending: _Bytes,
+    start: int,
+    stop: int,
+) -> None: ...
+def pull_levels(
+    x: _Floats,
+    gap: _Floats,
+    places: _Indices,
+    part: _Bytes | None,
+    first: _Indices | None,
+    count: _Indices,
+    weights: _Floats | None,
+    high: _Floats | None,
+    low: _Floats | None,
+    A: _Floats,
+    B: _Floats,
+    alpha: _Floats,
+    levels: _Floats,
+    index: _Indices,
+    bar: _Floats,
+    left: _Floats,
+    right: _Floats,
+    whole: _Floats | None,
+    levels_bar: _Floats,
+    x_bar: _Floats,
+    alpha_bar: _Floats,
+    weights_bar: _Floats | None,
+    plain: _Bytes,
     start: int,
     stop: int,
 ) -> None: ...
@@ -401,6 +478,18 @@ def softmax(
     x_bar: _Entries | None,
     average: _Floats,
     slope: _Floats,
+    start: int,
+    stop: int,
+) -> None: ...
+@_ByKind
+def pull_weights(
+    x: _Entries,
+    thresholds: _Floats,
+    weights: _Floats,
+    totals: _Floats,
+    alpha: _Floats,
+    bar: _Floats,
+    out: _Floats,
     start: int,
     stop: int,
 ) -> None: ...
@@ -571,6 +660,7 @@ def offsets(
 def steps(
     origin: _Floats, x: _Floats, alpha: _Floats, out: _Floats, start: int, stop: int
 ) -> None: ...
+def exps(t: _Floats, out: _Floats, start: int, stop: int) -> None: ...
 def cdf(t: _Floats, out: _Floats, start: int, stop: int) -> None: ...
 def pdf(t: _Floats, out: _Floats, start: int, stop: int) -> None: ...
 def logcdf_slope(t: _Floats, out: _Floats, start: int, stop: int) -> None: ...
@@ -674,6 +764,63 @@ def spread(
     stop: int,
 ) -> None: ...
 def level_ties(x: _Floats, key: _Indices, values: _Floats, start: int, stop: int) -> None: ...
+
+# kernels/permute.pxi
+
+def pull_permutation(
+    x: _Floats,
+    gap: _Floats,
+    places: _Indices,
+    part: _Bytes | None,
+    first: _Indices | None,
+    count: _Indices,
+    A: _Floats,
+    B: _Floats,
+    alpha: _Floats,
+    values: _Floats,
+    positions: _Floats,
+    scratch: _Floats,
+    x_bar: _Floats,
+    alpha_bar: _Floats,
+    start: int,
+    stop: int,
+) -> None: ...
+def push_permutation(
+    x: _Floats,
+    gap: _Floats,
+    places: _Indices,
+    part: _Bytes | None,
+    first: _Indices | None,
+    count: _Indices,
+    A: _Floats,
+    B: _Floats,
+    alpha: _Floats,
+    values: _Floats,
+    x_dot: _Floats | None,
+    alpha_dot: _Floats | None,
+    scratch: _Floats,
+    out: _Floats,
+    start: int,
+    stop: int,
+) -> None: ...
+def transpose_product(
+    x: _Floats,
+    gap: _Floats,
+    count: _Indices,
+    A: _Floats,
+    B: _Floats,
+    row: _Indices,
+    inside: _Floats,
+    after: _Indices,
+    before_by: _Floats,
+    after_by: _Floats,
+    positions: _Floats,
+    key: _Indices,
+    scratch: _Floats,
+    out: _Floats,
+    start: int,
+    stop: int,
+) -> None: ...
 
 # kernels/general.pxi
 

@@ -150,7 +150,7 @@ cdef extern from "simd/loops.h" nogil:
         const char *name
         void (*exp)(const double*, ptrdiff_t, double*) noexcept nogil
         void (*add_up)(const double*, ptrdiff_t, double*) noexcept nogil
-        void (*decays)(const double*, ptrdiff_t, double*) noexcept nogil
+        void (*decays)(const double*, ptrdiff_t, double*, double*) noexcept nogil
         void (*steps)(const double*, const double*, ptrdiff_t, double, double*) noexcept nogil
         void (*levels_up_to)(const double*, const double*, ptrdiff_t, ptrdiff_t, double,
                              double*) noexcept nogil
@@ -164,6 +164,8 @@ cdef extern from "simd/loops.h" nogil:
                         double*) noexcept nogil
         void (*widths)(const double*, const double*, const double*, ptrdiff_t, double,
                        double*) noexcept nogil
+        void (*rises)(const void*, int, const double*, ptrdiff_t, const lap_anchored*, double,
+                      double, double, double*, lap_pair*) noexcept nogil
         const lap_transport *transport
 
         const lap_short_table *shorts
@@ -277,11 +279,13 @@ include "kernels/ranks.pxi"
 include "kernels/targets.pxi"
 include "kernels/thresholds.pxi"
 include "kernels/sorts.pxi"
+include "kernels/cotangents.pxi"
 include "kernels/threads.pxi"
 include "kernels/selection.pxi"
 include "kernels/short.pxi"
 include "kernels/entries.pxi"
 include "kernels/permutation.pxi"
 include "kernels/product.pxi"
+include "kernels/permute.pxi"
 include "kernels/general.pxi"
 include "kernels/transport.pxi"

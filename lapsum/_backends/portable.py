@@ -25,6 +25,7 @@ from .types import (
     Ordered,
     Pair,
     Points,
+    PulledTargets,
     Roots,
     SourceLanes,
     Table,
@@ -177,6 +178,30 @@ class Portable(PortableSelection, PortablePermutation, PortableShort):
     ) -> Floats | None:
         """Return None: there is no such kernel."""
         return None
+
+    def weighted_ranks_vjp(
+        self: Kernels, sources: SourceLanes, sign: float, bar: Floats
+    ) -> tuple[Floats, Floats, Floats] | None:
+        """Return None: there is no such kernel."""
+        return None
+
+    def targets_vjp(
+        self: Kernels, sources: SourceLanes, targets: Floats, below: Indices, bar: Floats
+    ) -> PulledTargets | None:
+        """Return None: there is no such kernel."""
+        return None
+
+    def levels_vjp(
+        self: Kernels, sources: SourceLanes, levels: Floats, below: Indices, bar: Floats
+    ) -> PulledTargets | None:
+        """Return None: there is no such kernel."""
+        return None
+
+    def complete(
+        self: Kernels, sources: SourceLanes, levels: Floats, roots: Roots, key: Indices
+    ) -> Roots:
+        """Return the roots, solved once more."""
+        return self.solve(sources, levels, key, True)
 
     def solve_steps(
         self: Kernels, sources: SourceLanes, first: float, steps: int, full: bool

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from . import formulas
 from .protocol import Kernels
-from .types import Array, DType, Floats, Indices, Intervals, Points, SourceLanes
+from .types import Array, DType, Floats, Indices, Intervals, Pair, Points, SourceLanes
 
 
 class PortablePermutation:
@@ -121,6 +121,34 @@ class PortablePermutation:
     ) -> None:
         """Add the transpose of `collect` to `out`."""
         out += inside[key] * self.xp.take_along_axis(values, row[key], axis=-1)
+
+    def transpose_product(
+        self: Kernels, sources: SourceLanes, rows: Intervals, positions: Floats, key: Indices
+    ) -> Floats:
+        """P.T times lanes of positions, at the sorted sources."""
+        s, lane, shape = sources, self.identity(len(positions)), positions.shape
+        left, right = self.scatter(positions, rows.at, rows.by, key, lane, shape)
+        decay = self.decays(s.gap)
+        out = self.scan(decay, left, key, True) + self.scan(decay, right, key, False)
+        self.collect_transpose(positions, rows.inside, rows.row, key, out)
+        self.level_ties(s.x, key, out)
+        return out
+
+    def permute_vjp(
+        self: Kernels, sources: SourceLanes, values: Floats, positions: Floats
+    ) -> Pair | None:
+        """Return None: there is no such kernel."""
+        return None
+
+    def permute_jvp(
+        self: Kernels,
+        sources: SourceLanes,
+        values: Floats,
+        x_dot: Floats | None,
+        alpha_dot: Floats | None,
+    ) -> Floats | None:
+        """Return None: there is no such kernel."""
+        return None
 
 
 def _bounds(kernels: Kernels, points: Points, x: Floats, alpha: Floats) -> Floats:

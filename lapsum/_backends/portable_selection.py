@@ -85,6 +85,18 @@ class PortableSelection:
         """Return None: there is no such kernel."""
         return None
 
+    def quantiles_vjp(
+        self: Kernels,
+        block: Floats,
+        x: Entries,
+        weights: Floats,
+        totals: Floats,
+        alpha: Floats,
+        bar: Floats,
+    ) -> Floats | None:
+        """Return None: there is no such kernel."""
+        return None
+
     def probabilities(
         self: Kernels, block: Floats, x: Floats, alpha: Floats, logarithm: bool
     ) -> Floats:
@@ -102,6 +114,10 @@ class PortableSelection:
     def steps(self: Kernels, origin: Floats, x: Floats, alpha: Floats) -> Floats:
         """(x - origin)/alpha for one origin a lane."""
         return formulas.step(self.xp, origin[:, None], x, alpha[:, None])
+
+    def exp(self: Kernels, t: Floats) -> Floats:
+        """e^t for t <= 0."""
+        return self.xp.exp(t)
 
     def cdf(self: Kernels, t: Floats) -> Floats:
         """F(t)."""

@@ -24,6 +24,7 @@ from .types import (
     Pair,
     Points,
     Products,
+    PulledTargets,
     Roots,
     Selected,
     ShortOperator,
@@ -312,6 +313,24 @@ class Targets(Protocol):
         """
         ...
 
+    def weighted_ranks_vjp(
+        self, sources: SourceLanes, sign: float, bar: Floats
+    ) -> tuple[Floats, Floats, Floats] | None:
+        """Cotangents of x, alpha and the weights for a finite `bar`, in lanes without absent ones.
+
+        All are in the caller's order; None if the backend has no such kernel.
+        """
+        ...
+
+    def targets_vjp(
+        self, sources: SourceLanes, targets: Floats, below: Indices, bar: Floats
+    ) -> PulledTargets | None:
+        """Cotangents for a finite `bar` of S at ascending targets, NaN last, of lanes of their own.
+
+        `below` is as from `locate`.  None if the backend has no such kernel.
+        """
+        ...
+
 
 class Thresholds(Protocol):
     """Points at which the sum of the sources' CDFs reaches a level."""
@@ -324,8 +343,21 @@ class Thresholds(Protocol):
         """Return the same at the levels first, first + 1, ... of every lane, for unit weights."""
         ...
 
+    def complete(self, sources: SourceLanes, levels: Floats, roots: Roots, key: Indices) -> Roots:
+        """Return roots that `solve` gave, with what derivatives need."""
+        ...
+
     def anchors(self, x: Floats, roots: Roots, key: Indices) -> Pair:
         """Return the two sources that anchor each root."""
+        ...
+
+    def levels_vjp(
+        self, sources: SourceLanes, levels: Floats, below: Indices, bar: Floats
+    ) -> PulledTargets | None:
+        """Cotangents for a finite `bar` of the roots at ascending levels, NaN last.
+
+        `below` is that of the roots.  None if the backend has no such kernel.
+        """
         ...
 
     def thresholds(self, lo: Floats, hi: Floats, u: Floats, alpha: Floats, key: Indices) -> Floats:
@@ -428,6 +460,21 @@ class Selection(Protocol):
         """Return sums with the softmax weights of few thresholds; None without such a kernel."""
         ...
 
+    def quantiles_vjp(
+        self,
+        block: Floats,
+        x: Entries,
+        weights: Floats,
+        totals: Floats,
+        alpha: Floats,
+        bar: Floats,
+    ) -> Floats | None:
+        """Cotangent of the weights for that of a few thresholds a lane at shares of their total.
+
+        None if the backend has no such kernel.
+        """
+        ...
+
     def probabilities(self, block: Floats, x: Floats, alpha: Floats, logarithm: bool) -> Floats:
         """F((b - x)/alpha), or its logarithm, for one threshold a lane."""
         ...
@@ -438,6 +485,10 @@ class Selection(Protocol):
 
     def steps(self, origin: Floats, x: Floats, alpha: Floats) -> Floats:
         """(x - origin)/alpha for one origin a lane, (lanes,)."""
+        ...
+
+    def exp(self, t: Floats) -> Floats:
+        """e^t for t <= 0."""
         ...
 
     def cdf(self, t: Floats) -> Floats:
@@ -524,6 +575,30 @@ class Permutation(Protocol):
         self, values: Floats, inside: Floats, row: Indices, key: Indices, out: Floats
     ) -> None:
         """Add the transpose of `collect` to `out`."""
+        ...
+
+    def transpose_product(
+        self, sources: SourceLanes, rows: Intervals, positions: Floats, key: Indices
+    ) -> Floats:
+        """P.T times lanes of finite positions, at the sorted sources."""
+        ...
+
+    def permute_vjp(self, sources: SourceLanes, values: Floats, positions: Floats) -> Pair | None:
+        """Cotangents of x and alpha of sum_ij positions_i P_ij values_j, in lanes of their own.
+
+        Values, and the cotangent of x, are in the caller's order, positions in ascending order; all
+        are finite.  None if the backend has no such kernel.
+        """
+        ...
+
+    def permute_jvp(
+        self,
+        sources: SourceLanes,
+        values: Floats,
+        x_dot: Floats | None,
+        alpha_dot: Floats | None,
+    ) -> Floats | None:
+        """Tangent of P times values, in ascending order, due to those of x and alpha, likewise."""
         ...
 
     def level_ties(self, x: Floats, key: Indices, values: Floats) -> None:

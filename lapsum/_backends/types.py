@@ -161,6 +161,20 @@ class Products(NamedTuple):
     x_bar: Array | None
 
 
+class PulledTargets(NamedTuple):
+    """Cotangents of targets or levels, in their order, and of sources, alpha and weights.
+
+    Those of the sources are in the caller's order, and None without weights; all are right in the
+    `lanes`, (lanes,).
+    """
+
+    targets: Floats
+    sources: Floats
+    alpha: Floats
+    weights: Floats | None
+    lanes: Flags
+
+
 class Table(NamedTuple):
     """A kernel K(t) of one number as polynomials in |t|, as `src/general/tree.h` has it.
 

@@ -50,16 +50,8 @@ class Product:
 
     def apply_transpose(self, positions: Floats, key: Indices) -> Floats:
         """Return P.T times lanes of positions, at the sorted sources."""
-        s, kernels, rows = self.sources, self.sources.kernels, self.intervals
-        lane = kernels.identity(len(positions))
-        shape = len(positions), s.shape[1]
-        left, right = s.scan_back(
-            kernels.scatter(positions, rows.at, rows.by, key, lane, shape), key
-        )
-        out = left + right
-        kernels.collect_transpose(positions, rows.inside, rows.row, key, out)
-        kernels.level_ties(s.x, key, out)
-        return out
+        s = self.sources
+        return s.kernels.transpose_product(s.lanes, self.intervals, positions, key)
 
     def apply_limits(self, values: Floats, key: Indices, *, transpose: bool) -> Floats:
         """Return P, or P.T, times values of which infinite ones are the limit of large ones."""

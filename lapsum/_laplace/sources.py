@@ -17,6 +17,8 @@ from typing import Any
 from .._backends.protocol import Kernels
 from .._backends.types import Entries, Flags, Floats, Indices, Ordered, Pair, SourceLanes
 
+LIGHT = 2.0**100  # times `LARGE` and the number of entries this is a float
+
 
 class Sources:
     """The sources of every lane, sorted, and the decaying sums of their weights.
@@ -81,6 +83,19 @@ class Sources:
     def decay(self) -> Floats:
         """e^{-gap} in the form that scans take."""
         return self.kernels.decays(self.gap)
+
+    @cached_property
+    def fused_lanes(self) -> Flags:
+        """Lanes that fused kernels of weighted sums take: none is absent, nor do weights overflow.
+
+        Products of cotangents up to `LARGE` with sums of the weights are finite there.
+        """
+        xp = self.kernels.xp
+        if self.lanes.pairs is None or not self.shape[1]:
+            return xp.isfinite(self.alpha)
+        totals, _ = self.lanes.pairs
+        whole: Flags = (self.present == self.shape[1]) & (totals[:, -1] < LIGHT)
+        return whole
 
     @property
     def shape(self) -> tuple[int, int]:

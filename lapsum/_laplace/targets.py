@@ -53,8 +53,8 @@ class Targets:
     @cached_property
     def kernel(self) -> Pair:
         """e^{-distance} to both sides."""
-        xp = self.sources.kernels.xp
-        left, right = (xp.where(self.invalid, 0.0, xp.exp(-d)) for d in self.distance)
+        kernels = self.sources.kernels
+        left, right = (kernels.xp.where(self.invalid, 0.0, kernels.exp(-d)) for d in self.distance)
         return left, right
 
     @property

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import Mapping
 from functools import cached_property
 from math import prod
 from typing import Any
 
+from .._backends.types import Array, PulledTargets
+from .._core.fused import FusedCotangents, FusedRule, moderate
+from .._core.layout import with_nan
 from .._core.shapes import Shape, batch_without, broadcast
 from .._core.targets_rule import TargetsRule
 from .sources import Sources
 from .state import OrderedRule, lanes_along
 
 
-class LaplaceTargets(OrderedRule, TargetsRule):
+class LaplaceTargets(FusedRule, OrderedRule, TargetsRule):
     """A rule on targets whose sources are summed by scans."""
 
     @cached_property
@@ -34,3 +38,26 @@ class LaplaceTargets(OrderedRule, TargetsRule):
         if axes is None:
             return lanes_along(r, None)
         return prod(broadcast("r", batch_without(r, axes), "alpha", alpha)), r[axes[0]]
+
+    @abstractmethod
+    def pull(self, bar: Array) -> PulledTargets | None:
+        """Return all cotangents by a fused kernel; None for no such kernel."""
+
+    def fused_vjp(self, bar: Array, wrt: frozenset[str]) -> FusedCotangents | None:
+        """Return all cotangents where each lane of targets has sources of its own."""
+        s = self.sources
+        if len(self.key) != len(s.x):
+            return None
+        lanes = moderate([bar]) & s.fused_lanes
+        pulled = self.pull(bar) if lanes.any() else None
+        if pulled is None:
+            return None
+        bars = {
+            self.target: self.cotangent_of_targets(pulled.targets),
+            "r": pulled.sources,
+            "alpha": pulled.alpha,
+        }
+        if pulled.weights is not None:
+            bars["weights"] = self.scale(pulled.weights)
+        bars = {name: with_nan(self.kernels, s.invalid, lanes) for name, lanes in bars.items()}
+        return FusedCotangents(lanes & pulled.lanes, bars)

@@ -26,11 +26,17 @@ class Thresholds(Targets):
         lo, hi = sources.kernels.anchors(sources.x, roots, key)
         super().__init__(sources, key, Points(lo, hi, roots.u), roots.below)
         self.lo, self.hi, self.u = lo, hi, roots.u
+        self.roots = roots
         if roots.kernel is not None:
             self.kernel = roots.kernel
         if roots.softmax is not None and roots.density is not None and roots.centre is not None:
             self.softmax, self.density, self.centre = roots.softmax, roots.density, roots.centre
             self.invalid = sources.kernels.xp.isnan(roots.u)
+
+    def complete(self, levels: Floats) -> Thresholds:
+        """Return the thresholds at these levels with what derivatives need."""
+        s = self.sources
+        return Thresholds(s, s.kernels.complete(s.lanes, levels, self.roots, self.key), self.key)
 
     @property
     def alpha(self) -> Floats:

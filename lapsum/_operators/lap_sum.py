@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from .._backends.types import Array
+from .._backends.types import Array, PulledTargets
 from .._core.call import evaluate, operator, rule_of
 from .._core.layout import with_nan
 from .._core.rule import Tangents
@@ -142,7 +142,7 @@ class LapSum(LaplaceTargets):
         """Return the sums."""
         return with_nan(self.kernels, self.nan_lanes, self.at.level())
 
-    def jvp(self, tangents: Tangents) -> Array:
+    def careful_jvp(self, tangents: Tangents) -> Array:
         """Return the tangent of the sums."""
         s, at, xp = self.sources, self.at, self.kernels.xp
         out = xp.zeros(self.targets.shape)
@@ -161,7 +161,11 @@ class LapSum(LaplaceTargets):
         out = xp.where(at.invalid, xp.nan, out)
         return with_nan(self.kernels, self.nan_lanes, out)
 
-    def vjp(self, bar: Array, wrt: frozenset[str]) -> dict[str, Array]:
+    def pull(self, bar: Array) -> PulledTargets | None:
+        """Return all cotangents by a fused kernel."""
+        return self.kernels.targets_vjp(self.sources.lanes, self.targets, self.at.below, bar)
+
+    def careful_vjp(self, bar: Array, wrt: frozenset[str]) -> dict[str, Array]:
         """Return the cotangents of targets, sources, alpha and weights."""
         s, at, xp, kernels = self.sources, self.at, self.kernels.xp, self.kernels
         bar = xp.where(at.invalid, 0.0, bar)

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from .._backends.types import Array, Floats
+from .._backends.types import Array, Floats, PulledTargets
 from .._core.call import evaluate, operator, rule_of
 from .._core.layout import with_nan
 from .._core.rule import Tangents
@@ -176,18 +176,18 @@ class LapSumInverse(LaplaceTargets):
         return self.rescale(self.targets)
 
     @cached_property
+    def found(self) -> Thresholds:
+        """The thresholds."""
+        return thresholds_at(self.sources, self.levels, self.key, full=False)
+
+    @cached_property
     def solved(self) -> Thresholds:
         """The thresholds with what derivatives need."""
-        return thresholds_at(self.sources, self.levels, self.key, full=True)
+        return self.found.complete(self.levels)
 
     def value(self, out: Array | None = None) -> Array:
         """Return the thresholds."""
-        return self._values(thresholds_at(self.sources, self.levels, self.key, full=False))
-
-    def linearize(self) -> Array:
-        """Return the same, and keep them."""
-        self.lanes = {name: self.kernels.own(lanes) for name, lanes in self.lanes.items()}
-        return self._values(self.solved)
+        return self._values(self.found)
 
     def _values(self, thresholds: Thresholds) -> Array:
         xp, b = self.kernels.xp, thresholds.value()
@@ -197,7 +197,7 @@ class LapSumInverse(LaplaceTargets):
             b = xp.where(self.total == 0.0, xp.nan, b)
         return with_nan(self.kernels, self.nan_lanes, b)
 
-    def jvp(self, tangents: Tangents) -> Array:
+    def careful_jvp(self, tangents: Tangents) -> Array:
         """Return the tangent of the thresholds."""
         s, xp, b = self.sources, self.kernels.xp, self.solved
         out = xp.zeros(self.levels.shape)
@@ -215,7 +215,13 @@ class LapSumInverse(LaplaceTargets):
         out = xp.where(self.total == 0.0, 0.0, out)
         return with_nan(self.kernels, self.nan_lanes, out)
 
-    def vjp(self, bar: Array, wrt: frozenset[str]) -> dict[str, Array]:
+    def pull(self, bar: Array) -> PulledTargets | None:
+        """Return all cotangents by a fused kernel."""
+        s, below = self.sources, self.found.below
+        pulled = self.kernels.levels_vjp(s.lanes, self.levels, below, bar)
+        return pulled and pulled._replace(targets=self.rescale(pulled.targets))
+
+    def careful_vjp(self, bar: Array, wrt: frozenset[str]) -> dict[str, Array]:
         """Return the cotangents of levels, sources, alpha and weights."""
         s, xp, b, kernels = self.sources, self.kernels.xp, self.solved, self.kernels
         bar = xp.where(b.invalid, 0.0, bar)

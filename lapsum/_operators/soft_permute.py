@@ -9,10 +9,12 @@ from typing import Any
 
 from numpy.typing import ArrayLike, NDArray
 
-from .._backends.types import Floats, sum_in_lane
+from .._backends.types import Array, Flags, Floats, sum_in_lane
 from .._core.call import evaluate, operator, rule_of
+from .._core.fused import FusedCotangents, FusedRule, FusedTangent, moderate
+from .._core.layout import with_nan
 from .._core.permute_rule import PermuteRule
-from .._core.rule import Rule
+from .._core.rule import Rule, Tangents
 from .._core.shapes import Shape, batch_without, broadcast
 from .._laplace.product import Product, reverse_if
 from .._laplace.sources import Sources
@@ -161,7 +163,7 @@ def soft_permute(
 
 
 @rule_of(soft_permute)
-class SoftPermute(OrderedRule, PermuteRule):
+class SoftPermute(FusedRule, OrderedRule, PermuteRule):
     """The rule of `soft_permute`."""
 
     @staticmethod
@@ -200,6 +202,59 @@ class SoftPermute(OrderedRule, PermuteRule):
         return self.product.multiply(
             lanes, self.key, transpose=transpose, descending=self.descending
         )
+
+    def linearize(self) -> Array:
+        """Return the ordered values, and keep what derivatives need: of keys, the sorted ones."""
+        own = self.kernels.own
+        self.lanes.update(values=own(self.lanes["values"]), alpha=own(self.lanes["alpha"]))
+        y = self.value()
+        del self.lanes["x"]
+        return y
+
+    def _fused_lanes(self, *arrays: Array | None) -> Flags | None:
+        """Return where fused kernels are right; None for keys that lanes of values share."""
+        if len(self.key) != len(self.sources.x):
+            return None
+        lanes = moderate(a for a in (self.finite_values, *arrays) if a is not None)
+        return lanes if lanes.any() else None
+
+    def fused_jvp(self, tangents: Tangents) -> FusedTangent | None:
+        """Return the tangent due to that of the permutation, not of its transpose."""
+        x_dot, alpha_dot = tangents.get("x"), tangents.get("alpha")
+        if self.transpose or (x_dot is None and alpha_dot is None):
+            return None
+        lanes = self._fused_lanes(x_dot, alpha_dot)
+        if lanes is None:
+            return None
+        s, kernels, values = self.sources, self.kernels, self.finite_values
+        out = kernels.permute_jvp(s.lanes, values, x_dot, alpha_dot)
+        if out is None:
+            return None
+        out = with_nan(kernels, self.nan_lanes, reverse_if(self.descending, kernels, out))
+        return FusedTangent(lanes, out, frozenset({"x", "alpha"}))
+
+    def careful_jvp(self, tangents: Tangents) -> Floats:
+        """Return the tangent, in lanes of any kind."""
+        return PermuteRule.jvp(self, tangents)
+
+    def fused_vjp(self, bar: Array, wrt: frozenset[str]) -> FusedCotangents | None:
+        """Return the cotangents of keys and alpha."""
+        lanes = self._fused_lanes(bar) if wrt & {"x", "alpha"} else None
+        if lanes is None:
+            return None
+        entries, positions = self.finite_values, self.kernels.contiguous(bar)
+        if self.transpose:
+            entries, positions = positions, entries
+        positions = reverse_if(self.descending, self.kernels, positions)
+        pair = self.kernels.permute_vjp(self.sources.lanes, entries, positions)
+        if pair is None:
+            return None
+        bars = (with_nan(self.kernels, self.nan_keys, lanes) for lanes in pair)
+        return FusedCotangents(lanes, dict(zip(("x", "alpha"), bars, strict=True)))
+
+    def careful_vjp(self, bar: Floats, wrt: frozenset[str]) -> dict[str, Array]:
+        """Return the cotangents, in lanes of any kind."""
+        return PermuteRule.vjp(self, bar, wrt)
 
     def jvp_of_permutation(self, x_dot: Floats | None, alpha_dot: Floats | None) -> Floats:
         """Return the tangent due to that of the permutation."""

@@ -187,10 +187,35 @@ class SoftQuantile(QuantileRule):
         return Sources(self.kernels, x, alpha, self.weights, self.total)
 
     @cached_property
+    def _arranged(self) -> tuple[Floats, Any]:
+        # Found in ascending order, and kept in it until results are given back.
+        return self.kernels.arrange(self.q, self.n)
+
+    def _to_order(self, lanes: Floats) -> Floats:
+        """Bring what belongs to the levels into the order in which they are found."""
+        _, order = self._arranged
+        return lanes if order is None else self.kernels.to_order(lanes, order)
+
+    def _from_order(self, lanes: Floats) -> Floats:
+        """Undo `_to_order`."""
+        _, order = self._arranged
+        return lanes if order is None else self.kernels.from_order(lanes, order)
+
+    @cached_property
+    def levels(self) -> Floats:
+        """The levels q W, in ascending order."""
+        q, _ = self._arranged
+        return self.rescale(self.kernels.levels(q, self.total, self.n))
+
+    @cached_property
+    def found(self) -> Thresholds:
+        """The thresholds at these levels."""
+        return thresholds_at(self.sources, self.levels, full=False)
+
+    @cached_property
     def solved(self) -> Thresholds:
-        """The thresholds at the levels q W."""
-        levels = self.rescale(self.kernels.levels(self.q, self.total, self.n))
-        return thresholds_at(self.sources, levels, full=True)
+        """The same with what derivatives need."""
+        return self.found.complete(self.levels)
 
     def value(self, out: Array | None = None) -> Array:
         """Return the quantiles: by selection if they are few, else in order."""
@@ -201,7 +226,8 @@ class SoftQuantile(QuantileRule):
             self.nan_lanes = self.selection.invalid
             return kernels.detached(self.selection.selected.value)
         self.nan_lanes = self.sources.invalid
-        return kernels.xp.where(self._empty(), kernels.xp.nan, self.solved.value())
+        y = kernels.xp.where(self._empty(), kernels.xp.nan, self.found.value())
+        return self._from_order(y)
 
     @classmethod
     def state_forms(
@@ -261,7 +287,7 @@ class SoftQuantile(QuantileRule):
         return FusedTangent(lanes, out, frozenset(handled))
 
     def fused_vjp(self, bar: Array, wrt: frozenset[str]) -> FusedCotangents | None:
-        """Return the cotangents of all but the weights, by one pass over the entries."""
+        """Return the cotangents."""
         b, kernels, times = self.selection, self.kernels, self.kernels.times
         if b is None:
             return None
@@ -278,6 +304,11 @@ class SoftQuantile(QuantileRule):
                 return None
             both = {"x": sums.x_bar, "alpha": sum_in_lane(times(sums.by_alpha, bar))}
             bars.update((name, both[name]) for name in wrt & both.keys())
+        if "weights" in wrt and self.total is not None:
+            weights, totals = self._weights(), self.rescale(self.total)
+            found = kernels.quantiles_vjp(b.block, x, weights, totals, alpha, bar)
+            if found is not None:
+                bars["weights"] = self.rescale(found)
         return FusedCotangents(lanes, bars)
 
     def _rates(self, b: Selection) -> Floats:
@@ -291,7 +322,7 @@ class SoftQuantile(QuantileRule):
         out = xp.zeros(self.q.shape)
         level_dot = None
         if "q" in tangents:
-            level_dot = tangents["q"] * self.whole
+            level_dot = self._to_order(tangents["q"]) * self.whole
         if "weights" in tangents and s.shape[1]:
             rising = self._rising(self.rescale(tangents["weights"]))
             level_dot = rising if level_dot is None else level_dot + rising
@@ -301,17 +332,17 @@ class SoftQuantile(QuantileRule):
             out = out + y.average(s.tangent(tangents["x"]))
         if "alpha" in tangents:
             out = out + y.by_alpha() * tangents["alpha"][:, None]
-        return xp.where(self._empty(), 0.0, out)
+        return self._from_order(xp.where(self._empty(), 0.0, out))
 
     def careful_vjp(self, bar: Floats, wrt: frozenset[str]) -> dict[str, Array]:
         """Return the cotangents, in lanes of any kind."""
         s, xp, y = self.sources, self.kernels.xp, self.solved
-        bar = xp.where(self._empty(), 0.0, bar)
+        bar = self._to_order(xp.where(self._empty(), 0.0, bar))
         bars: dict[str, Array] = {}
         if "x" in wrt:
             bars["x"] = s.cotangent(y.average_transpose(bar))
         if "q" in wrt:
-            bars["q"] = y.rates.times(bar * self.whole)
+            bars["q"] = self._from_order(y.rates.times(bar * self.whole))
         if "alpha" in wrt:
             bars["alpha"] = sum_in_lane(xp.where(bar == 0.0, 0.0, bar * y.by_alpha()))
         if "weights" in wrt:

@@ -248,15 +248,20 @@ class SoftRank(OrderedEntriesRule):
         return s.from_order(xp.where(self.at.invalid, xp.nan, out))
 
     def fused_vjp(self, bar: Array, wrt: frozenset[str]) -> FusedCotangents | None:
-        """Return the cotangents of x and alpha, in lanes without weights."""
-        lanes = moderate([bar])
-        if self.total is not None or not lanes.any():
+        """Return all cotangents."""
+        kernels, s = self.kernels, self.sources
+        lanes = moderate([bar]) & s.fused_lanes
+        if not lanes.any():
             return None
-        bars = self.kernels.ranks_vjp(self.sources.lanes, self.sign, bar)
-        if bars is None:
-            return None
-        x_bar, alpha_bar = bars
-        return FusedCotangents(lanes, {"x": x_bar, "alpha": alpha_bar})
+        bars: dict[str, Array]
+        if self.total is None:
+            pair = kernels.ranks_vjp(s.lanes, self.sign, bar)
+            bars = {} if pair is None else dict(zip(("x", "alpha"), pair, strict=True))
+        else:
+            three = kernels.weighted_ranks_vjp(s.lanes, self.sign, bar)
+            names = "x", "alpha", "weights"
+            bars = {} if three is None else dict(zip(names, three, strict=True))
+        return FusedCotangents(lanes, bars) if bars else None
 
     def careful_vjp(self, bar: Floats, wrt: frozenset[str]) -> dict[str, Array]:
         """Return the cotangents, in lanes of any kind."""

@@ -32,6 +32,13 @@ def steps(
                 out[l, i] = lap_step(origin[l], x[l, i], alpha[l])
 
 
+def exps(const double[:, ::1] t, double[:, ::1] out, Py_ssize_t start, Py_ssize_t stop):
+    cdef Py_ssize_t l
+    with nogil:
+        for l in range(start, stop if t.shape[1] > 0 else start):
+            _table.exp(&t[l, 0], t.shape[1], &out[l, 0])
+
+
 def cdf(const double[:, ::1] t, double[:, ::1] out, Py_ssize_t start, Py_ssize_t stop):
     cdef Py_ssize_t l, i
     with nogil:

@@ -80,17 +80,17 @@ cdef inline void _give(
 
 
 cdef inline double _passing(
-    const double *decay, const double *gap, const double *A, const double *B,
-    const double *from_left, const double *from_right, Py_ssize_t size,
+    const double *kernel, const double *gap, const double *A, const double *B,
+    const double *from_left, const double *from_right, bint begins, Py_ssize_t size,
 ) noexcept nogil:
     """What passes gaps in sum_ij (x_i - x_j)/alpha between targets i and weights j, times the gaps;
-    from_left is that before each gap."""
+    from_left is that before each gap.  There is no gap where the lane begins."""
     cdef Py_ssize_t i
-    cdef double value = 0.0, factor
-    for i in range(size):
-        factor = lap_decay_value(decay[i])
-        if factor != 0.0:
-            value += gap[i] * factor * (from_right[i] * A[i - 1] - from_left[i] * B[i])
+    cdef double value = 0.0
+    for i in range(begins, size):
+        value += min(gap[i], FAR) * (
+            kernel[i] * (from_right[i] * A[i - 1] - from_left[i] * B[i])
+        )
     return value
 
 
@@ -135,9 +135,11 @@ cdef double _carry(
         if some < scan.size:
             left[scan.at] = scan.right[some]
         k = scan.at
-        value = _passing(scan.ahead, gap + k, A + k, B + k, scan.left, left + k, scan.size)
+        value = _passing(scan.ahead, gap + k, A + k, B + k, scan.left, left + k, k == 0,
+                         scan.size)
         i = scan.mirror
-        value += _passing(scan.back, gap + i, A + i, B + i, right + i - 1, scan.right, some)
+        value += _passing(scan.back, gap + i, A + i, B + i, right + i - 1, scan.right,
+                          i == 0, some)
         lap_add(value, &total, &rest)
         _join(scan.left + 1, left + k, scan.size, right + k, apart + k if apart is not NULL else NULL)
         _join(right + i, scan.right, some, right + i, apart + i if apart is not NULL else NULL)

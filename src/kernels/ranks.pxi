@@ -101,17 +101,18 @@ cdef inline void _give_back(
 
 
 cdef inline double _kept_apart(
-    const double *decay, const double *gap, const double *A, const double *B, const double *before,
-    const double *after, Py_ssize_t size, double *out,
+    const double *kernel, const double *gap, const double *A, const double *B, const double *before,
+    const double *after, bint begins, Py_ssize_t size, double *out,
 ) noexcept nogil:
     """out = before - after; returns what passes the gaps in sum_ij e^{-|x_i - x_j|/alpha}
-    (v_j - v_i), times the gaps."""
+    (v_j - v_i), times the gaps.  There is none where the lane begins."""
     cdef Py_ssize_t i
-    cdef double value = 0.0, factor
+    cdef double value = 0.0
+    for i in range(begins, size):
+        value += min(gap[i], FAR) * (
+            kernel[i] * (A[i - 1] * after[i]) + before[i] * B[i]
+        )
     for i in range(size):
-        factor = lap_decay_value(decay[i])
-        if factor != 0.0:
-            value += gap[i] * (factor * (A[i - 1] * after[i]) + before[i] * B[i])
         out[i] = before[i] - after[i]
     return value
 
@@ -126,21 +127,11 @@ cdef double _laplacian(
     alpha feels: twice that is returned.
     """
     cdef Py_ssize_t i, k, some
-    cdef double factor, value, total = 0.0, rest = 0.0
+    cdef double value, total = 0.0, rest = 0.0
     cdef _meeting scan
     _meet(&scan, gap, n)
     while _advance(&scan):
-        for i in range(scan.size):
-            k = scan.at + i
-            factor = lap_decay_value(scan.ahead[i])
-            scan.left[i + 1] = 0.0
-            if factor != 0.0:
-                scan.left[i + 1] = factor * (((v[k] - v[k - 1]) - along * gap[k]) * A[k - 1])
-            k = scan.mirror + i + 1
-            factor = lap_decay_value(scan.back[i + 1])
-            scan.right[i] = 0.0
-            if factor != 0.0:
-                scan.right[i] = factor * (((v[k] - v[k - 1]) - along * gap[k]) * B[k])
+        _add_differences(&scan, v, along, A, B)
         _scan(&scan)
         if not _have_met(&scan):
             memcpy(out + scan.at, scan.left + 1, scan.size * sizeof(double))
@@ -150,10 +141,11 @@ cdef double _laplacian(
         if some < scan.size:
             out[scan.at] = scan.right[some]
         k = scan.at
-        value = _kept_apart(scan.ahead, gap + k, A + k, B + k, scan.left + 1, out + k, scan.size,
-                            out + k)
+        value = _kept_apart(scan.ahead, gap + k, A + k, B + k, scan.left + 1, out + k, k == 0,
+                            scan.size, out + k)
         k = scan.mirror
-        value += _kept_apart(scan.back, gap + k, A + k, B + k, out + k, scan.right, some, out + k)
+        value += _kept_apart(scan.back, gap + k, A + k, B + k, out + k, scan.right, k == 0, some,
+                             out + k)
         lap_add(value, &total, &rest)
     return total + rest
 
@@ -198,3 +190,107 @@ def pull_ranks(
                                  &B[l, 0], n, sums)
             flux[l] = -0.5 * flux[l] / alpha[l]  # 2 alpha may overflow
             _give_back(sums, &x[l, 0], 0.5 * sign, alpha[l], order, v, &out[l, 0])
+
+
+cdef inline double _weighted(
+    const _meeting *scan, const double *kernel, Py_ssize_t k, const double *A, const double *B,
+    const double *c, const double *v, const double *before, const double *after, Py_ssize_t size,
+    double *sums, double *differences,
+) noexcept nogil:
+    """sum_j e_kj (c_j v_k - c_k v_j), without k itself, from scans of v before and after each entry;
+    v_k/2 and half their difference; returns what of that passes the gaps, times the gaps."""
+    cdef Py_ssize_t i
+    cdef bint begins = k == 0, ends = k + size == scan.n
+    cdef double total = 0.0, A_before = 0.0, B_after
+    for i in range(size):
+        B_after = 0.0
+        if i < size - ends:
+            B_after = kernel[i + 1] * B[k + i + 1]
+        if i >= begins:
+            A_before = kernel[i] * A[k + i - 1]
+            total += min(scan.gap[k + i], FAR) * (
+                A_before * (after[i] + v[k + i]) - before[i] * B[k + i]
+            )
+        differences[i] = 0.5 * ((before[i] - after[i]) + v[k + i])
+        sums[i] = v[k + i] * (A_before + B_after) - c[k + i] * (before[i] + after[i])
+    return total
+
+
+cdef double _weighted_laplacian(
+    const double *v, const double *c, const double *gap, const double *A, const double *B,
+    Py_ssize_t n, double *sums, double *cdf,
+) noexcept nogil:
+    """sums_k = sum_j e^{-|x_k - x_j|/alpha} (c_j v_k - c_k v_j), cdf_k = sum_i F_ik v_i; returns
+    sum_ij v_i c_j e^{-|x_i - x_j|/alpha} (x_i - x_j)/alpha."""
+    cdef Py_ssize_t i, k, some
+    cdef double value, total = 0.0, rest = 0.0, high = 0.0, low = 0.0
+    cdef _meeting scan
+    _meet(&scan, gap, n)
+    while _advance(&scan):
+        # An entry's own kernel, one, would drown the others' where those are tiny.
+        scan.left[1] = scan.right[scan.size - 1] = 0.0
+        for i in range(scan.begins, scan.size):
+            scan.left[i + 1] = scan.ahead[i] * v[scan.at + i - 1]
+        for i in range(scan.size - scan.begins):
+            scan.right[i] = scan.back[i + 1] * v[scan.mirror + i + 1]
+        _scan(&scan)
+        if not _have_met(&scan):
+            memcpy(sums + scan.at, scan.left + 1, scan.size * sizeof(double))
+            memcpy(sums + scan.mirror, scan.right, scan.size * sizeof(double))
+            continue
+        some = _not_middle(&scan)
+        if some < scan.size:
+            sums[scan.at] = scan.right[some]
+        k = scan.at
+        value = _weighted(&scan, scan.ahead, k, A, B, c, v, scan.left + 1, sums + k, scan.size,
+                          sums + k, cdf + k)
+        k = scan.mirror
+        value += _weighted(&scan, scan.back, k, A, B, c, v, sums + k, scan.right, some, sums + k,
+                           cdf + k)
+        lap_add(value, &total, &rest)
+    for k in range(n - 1, -1, -1):
+        cdf[k] += high + low
+        lap_add(v[k], &high, &low)
+    for k in range(1, n):               # a tie has one result
+        if gap[k] == 0.0:
+            cdf[k] = cdf[k - 1]
+    return total + rest
+
+
+def pull_weighted_ranks(
+    const double[:, ::1] x,             # IN  sorted sources
+    const double[:, ::1] gap,           # IN
+    const Py_ssize_t[:, ::1] places,    # IN  their order
+    const unsigned char[:, ::1] part,   # IN
+    const Py_ssize_t[:, ::1] first,     # IN
+    const Py_ssize_t[::1] count,        # IN  all of them; lanes of which some are absent are left
+    const double[:, ::1] weights,       # IN
+    const double[:, ::1] A,             # IN  scans of the weights
+    const double[:, ::1] B,             # IN
+    const double[::1] alpha,            # IN
+    double sign,                        # IN
+    const double[:, ::1] bar,           # IN  finite cotangent, in the caller's order
+    double[:, ::1] sorted_bar,          # scratch
+    double[:, ::1] scratch,
+    double[:, ::1] x_bar,               # OUT cotangents, in the caller's order
+    double[::1] alpha_bar,              # OUT
+    double[:, ::1] weights_bar,         # OUT
+    Py_ssize_t start, Py_ssize_t stop,
+):
+    cdef Py_ssize_t l, n = x.shape[1]
+    cdef double *v
+    cdef double *sums
+    cdef double *cdf
+    cdef _order order
+    with nogil:
+        for l in range(start, stop):
+            alpha_bar[l] = 0.0
+            if count[l] < n or n == 0:
+                continue
+            v, sums, cdf = &sorted_bar[l, 0], &scratch[l, 0], &x_bar[l, 0]
+            order = _order_of(places, part, first, l)
+            _sort(&bar[l, 0], order, sums, v)
+            alpha_bar[l] = -0.5 * _weighted_laplacian(v, &weights[l, 0], &gap[l, 0], &A[l, 0],
+                                                      &B[l, 0], n, sums, cdf) / alpha[l]
+            _unsort(cdf, order, v, &weights_bar[l, 0])
+            _give_back(sums, &x[l, 0], 0.5 * sign, alpha[l], order, v, &x_bar[l, 0])

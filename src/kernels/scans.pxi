@@ -26,7 +26,7 @@ def decays(
     with nogil:
         for l in range(start, stop):
             if gap.shape[1] > 0:
-                _table.decays(&gap[l, 0], gap.shape[1], &out[l, 0])
+                _table.decays(&gap[l, 0], gap.shape[1], &out[l, 0], NULL)
 
 
 def scan(
@@ -80,8 +80,8 @@ def scan_both(
             b = 1
             while b < n:
                 size = BLOCK if b + BLOCK < n else n - b
-                _table.decays(&gap[key[l], b], size, ahead)
-                _table.decays(&gap[key[l], n - b - size + 1], size, back)
+                _table.decays(&gap[key[l], b], size, ahead, NULL)
+                _table.decays(&gap[key[l], n - b - size + 1], size, back, NULL)
                 high_before, low_before = high, low
                 for m in range(size):
                     k = n - 1 - (b + m)

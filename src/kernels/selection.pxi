@@ -205,6 +205,15 @@ def push(
             lap_lane_push(&lane, &b, dots, level_dot[l], alpha_dot[l], logarithm, &out[l, 0])
 
 
+cdef inline lap_anchored _one_of_few(
+    const double[:, :, ::1] thresholds, Py_ssize_t l, Py_ssize_t i,
+) noexcept nogil:
+    cdef lap_anchored b
+    b.lo, b.hi, b.u = thresholds[0, l, i], thresholds[1, l, i], thresholds[2, l, i]
+    b.left, b.right, b.density = thresholds[3, l, i], thresholds[4, l, i], thresholds[7, l, i]
+    return b
+
+
 def softmax(
     Py_ssize_t workers,                 # as for `select`
     const entry[:, ::1] x,              # IN
@@ -232,9 +241,7 @@ def softmax(
     with nogil:
         for l in range(start, stop):
             for i in range(few):
-                b[i].lo, b[i].hi = thresholds[0, l, i], thresholds[1, l, i]
-                b[i].u, b[i].density = thresholds[2, l, i], thresholds[7, l, i]
-                b[i].left, b[i].right = thresholds[3, l, i], thresholds[4, l, i]
+                b[i] = _one_of_few(thresholds, l, i)
             if dot is not None:
                 dots = &dot[l, 0]
             if bar is not None:
@@ -244,3 +251,30 @@ def softmax(
             for i in range(few):
                 average[l, i] = sums[i].h.high + sums[i].h.low
                 slope[l, i] = thresholds[9, l, i] + (sums[i].along.high + sums[i].along.low)
+
+
+def pull_weights(
+    const entry[:, ::1] x,              # IN
+    const double[:, :, ::1] thresholds, # IN  (10, lanes, few) at shares of the total, as `softmax`
+    const double[:, ::1] weights,       # IN
+    const double[::1] totals,           # IN  of the weights
+    const double[::1] alpha,            # IN
+    const double[:, ::1] bar,           # IN
+    double[:, ::1] out,                 # OUT sum_i bar_i alpha (mean_k F_ik - F_ij)/density_i
+    Py_ssize_t start, Py_ssize_t stop,
+):
+    """In differences of F: weights that grow in proportion change nothing, and a large alpha makes
+    all F alike."""
+    cdef Py_ssize_t l, i, n = x.shape[1]
+    cdef lap_anchored b
+    cdef lap_pair sum
+    with nogil:
+        for l in range(start, stop if n > 0 else start):
+            memset(&out[l, 0], 0, n * sizeof(double))
+            for i in range(thresholds.shape[2]):
+                b = _one_of_few(thresholds, l, i)
+                _table.rises(&x[l, 0], entry is float, &weights[l, 0], n, &b, alpha[l], 0.0, 0.0,
+                             NULL, &sum)
+                _table.rises(&x[l, 0], entry is float, NULL, n, &b, alpha[l],
+                             (sum.high + sum.low) / totals[l], -(bar[l, i] / b.density * alpha[l]),
+                             &out[l, 0], NULL)

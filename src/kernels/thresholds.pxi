@@ -1,5 +1,11 @@
 # Thresholds b with S(b) at given levels, among sorted sources.
 
+cdef extern from *:
+    """
+    #define LOW 1e-290 /* smaller densities have few digits, or will on the way */
+    """
+    const double LOW
+
 cdef inline double _excess(
     double w, const double[:, ::1] high, const double[:, ::1] low, Py_ssize_t k, Py_ssize_t m,
 ) noexcept nogil:
@@ -57,6 +63,44 @@ cdef inline void _put(
         factors[5 * stride] = root.centre
 
 
+cdef void _solve_at(
+    const double[:, ::1] gap, const double[:, ::1] high, const double[:, ::1] low,
+    const double[:, ::1] A, const double[:, ::1] B, Py_ssize_t k, Py_ssize_t n,
+    const double *levels, const Py_ssize_t *index, Py_ssize_t size,
+    signed char *side, double *u, double *factors, ptrdiff_t stride,
+) noexcept nogil:
+    """The roots at a block of levels, with index[i] of n nodes left of each; all six rows of factors,
+    or none if that is NULL."""
+    cdef Py_ssize_t i = 0, j
+    cdef double excess[BLOCK]
+    cdef int row
+    cdef lap_root root
+    for j in range(size):
+        excess[j] = _excess(levels[j], high, low, k, index[j])
+    while i < size:
+        j = i
+        while j < size and 0 < index[j] < n and levels[j] == levels[j]:
+            j += 1
+        if i < j:
+            _table.solve(&A[k, 0], &B[k, 0], &gap[k, 0], <const ptrdiff_t*>index + i, j - i,
+                         excess + i, 0.0, side + i, u + i, NULL if factors is NULL else factors + i,
+                         6, stride)
+        elif n == 0 or levels[i] != levels[i]:
+            j = i + 1
+            side[i] = 0
+            u[i] = NAN
+            for row in range(6 if factors is not NULL else 0):
+                factors[row * stride + i] = 0.0 if n == 0 else NAN
+        else:
+            j = i + 1
+            if index[i] == 0:
+                root = lap_solve_below(levels[i], B[k, 0])
+            else:
+                root = lap_solve_above(excess[i], A[k, n - 1])
+            _put(root, side + i, u + i, NULL if factors is NULL else factors + i, 6, stride)
+        i = j
+
+
 def solve(
     const double[:, ::1] gap,           # IN
     const Py_ssize_t[::1] count,        # IN
@@ -67,24 +111,25 @@ def solve(
     const double[:, ::1] B,             # IN
     const double[:, ::1] levels,        # IN
     const Py_ssize_t[::1] key,          # IN
+    bint known,                         # IN  whether index is
     Py_ssize_t[:, ::1] index,           # OUT nodes left of the threshold
     signed char[:, ::1] side,           # OUT anchor of the threshold, as in lap_root
     double[:, ::1] u,                   # OUT offset from it
     double[:, :, ::1] factors,          # OUT None, or left, right, q_left, q_right, density, centre
     Py_ssize_t start, Py_ssize_t stop,
 ):
-    cdef Py_ssize_t l, i, j, k, m, lo, hi, stride, n, size = levels.shape[1]
+    cdef Py_ssize_t l, i, b, k, m, lo, hi, stride, n, some, size = levels.shape[1]
     cdef Py_ssize_t distance = 0 if factors is None else factors.shape[1] * size
     cdef bint unit = weights is None
-    cdef double w, excess
-    cdef double *out = NULL
-    cdef lap_root root
+    cdef double w
     with nogil:
         for l in range(start, stop):
             k = key[l]
             n = count[k]
             m = i = 0
-            if unit and n < 8 * size:
+            if known:
+                i = size
+            elif unit and n < 8 * size:
                 m = _merge_levels(&A[k, 0], &B[k, 0], n, &levels[l, 0], size, &i, &index[l, 0])
             for i in range(i, size):
                 w = levels[l, i]
@@ -115,34 +160,13 @@ def solve(
                         hi = m
                 m = lo
                 index[l, i] = m
-            i = 0
-            while i < size:
-                m = index[l, i]
-                w = levels[l, i]
-                if factors is not None:
-                    out = &factors[0, l, i]
-                j = i + 1
-                if n == 0 or w != w:
-                    side[l, i] = 0
-                    u[l, i] = NAN
-                    if factors is not None:
-                        for lo in range(6):
-                            factors[lo, l, i] = 0.0 if n == 0 else NAN
-                elif unit and 0 < m < n:
-                    while j < size and 0 < index[l, j] < n:
-                        j += 1
-                    _table.solve(&A[k, 0], &B[k, 0], &gap[k, 0], <ptrdiff_t*>&index[l, i], j - i,
-                                 &levels[l, i], 0.0, &side[l, i], &u[l, i], out, 6, distance)
-                else:
-                    excess = _excess(w, high, low, k, m)
-                    if m == 0:
-                        root = lap_solve_below(w, B[k, 0])
-                    elif m == n:
-                        root = lap_solve_above(excess, A[k, n - 1])
-                    else:
-                        root = lap_solve_between(excess, A[k, m - 1], B[k, m], gap[k, m])
-                    _put(root, &side[l, i], &u[l, i], out, 6, distance)
-                i = j
+            b = 0
+            while b < size:
+                some = BLOCK if b + BLOCK < size else size - b
+                _solve_at(gap, high, low, A, B, k, n, &levels[l, b], &index[l, b], some,
+                          &side[l, b], &u[l, b], NULL if factors is None else &factors[0, l, b],
+                          distance)
+                b += some
 
 
 cdef struct _walk:                      # along the levels first + i of a lane of unit weights

@@ -186,11 +186,16 @@ INLINE vec fall(vec gap)
     return v_if(v_lt(gap, v_all(0.5)), -d, 1.0 - d);
 }
 
-static void NAME(decays)(const double *gap, ptrdiff_t n, double *out)
+static void NAME(decays)(const double *gap, ptrdiff_t n, double *out, double *values)
 {
+    const vec near = v_all(0.5);
     ptrdiff_t i;
-    for (i = 0; i < n; i += LANES)
-        v_put(out + i, n - i, decay(v_next(gap + i, n - i, 0.0)));
+    for (i = 0; i < n; i += LANES) {
+        const vec g = v_next(gap + i, n - i, 0.0), d = decay(g);
+        v_put(out + i, n - i, d);
+        if (values)
+            v_put(values + i, n - i, v_if(v_lt(g, near), 1.0 + d, d));
+    }
 }
 
 /* lap_step, of `left` lanes. */
@@ -320,7 +325,8 @@ const lap_table NAME(lap_table) = {
     TEXT(LAP_LEVEL), NAME(collapse), NAME(places), NAME(exp), NAME(add_up), NAME(decays), NAME(steps),
     NAME(levels_up_to), NAME(solve), NAME(thresholds), NAME(shares), NAME(insides), NAME(widths),
     NAME(cdf), NAME(pull_sums), NAME(pull_entries), NAME(push_sums), NAME(push_entries),
-    NAME(softmax), NAME(logistic_sums), NAME(logistic_collapse), NAME(logistic_entries),
+    NAME(softmax), NAME(rises), NAME(logistic_sums), NAME(logistic_collapse),
+    NAME(logistic_entries),
     &NAME(lap_transport),
     &NAME(lap_short_table),
 };

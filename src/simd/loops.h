@@ -82,20 +82,20 @@ typedef struct {
     void (*exp)(const double *x, ptrdiff_t n, double *out);
     /* The sum of x in three parts, threefold compensated; inf, 0 and 0 where it overflows. */
     void (*add_up)(const double *x, ptrdiff_t n, double parts[3]);
-    /* lap_decay. */
-    void (*decays)(const double *gap, ptrdiff_t n, double *out);
+    /* lap_decay, and, unless that is NULL, lap_decay_value of it. */
+    void (*decays)(const double *gap, ptrdiff_t n, double *out, double *values);
     /* lap_step from from[i] to to[i]. */
     void (*steps)(const double *from, const double *to, ptrdiff_t n, double alpha, double *out);
     /* For unit weights, how many of the levels first + i are at most S(x_j) = j + 1/2 + (B - A)/2,
      * j = m, m + 1, ... (a float, which may be negative). */
     void (*levels_up_to)(const double *A, const double *B, ptrdiff_t n, ptrdiff_t m, double first,
                          double *out);
-    /* For unit weights, the roots of lap_solve_between at `levels`, or at `first` + i where that is
-     * NULL, if m[i] sources lie below root i, some below and some above: side, u and, unless
-     * factors is NULL, at a distance of `stride`, the first `rows` of left, right, q_left, q_right,
-     * density, centre. */
+    /* The roots of lap_solve_between for `excesses`, or, where that is NULL, for the levels first + i
+     * and unit weights, if m[i] sources lie below root i, some below and some above: side, u and,
+     * unless factors is NULL, at a distance of `stride`, the first `rows` of left, right, q_left,
+     * q_right, density, centre. */
     void (*solve)(const double *A, const double *B, const double *gap, const ptrdiff_t *m,
-                  ptrdiff_t n, const double *levels, double first, signed char *side, double *u,
+                  ptrdiff_t n, const double *excesses, double first, signed char *side, double *u,
                   double *factors, int rows, ptrdiff_t stride);
     /* lap_threshold. */
     void (*thresholds)(const double *lo, const double *hi, const double *u, ptrdiff_t n,
@@ -138,6 +138,10 @@ typedef struct {
     void (*softmax)(const void *x, int single, const double *c, const double *dot, ptrdiff_t n,
                     const lap_anchored *b, double alpha, double bar, int first, double *running,
                     void *x_bar, lap_pulled *sums);
+    /* F((b - x)/alpha) less that at some point between b and the entries: the sum of c times that, or,
+     * unless out is NULL, factor times what it exceeds `mean` by, added to out. */
+    void (*rises)(const void *x, int single, const double *c, ptrdiff_t n, const lap_anchored *b,
+                  double alpha, double mean, double factor, double *out, lap_pair *sum);
     /* For t = (anchor - sign x) rate + u and the logistic F: the sums of the tails F(-|t|) where
      * t > 0 and elsewhere, those of f there, and how many t > 0. */
     void (*logistic_sums)(const double *x, ptrdiff_t n, double sign, double anchor, double rate,

@@ -12,7 +12,7 @@ LEVELS = [level for level in ("baseline", "avx2", "avx512") if _kernels.choose(l
 _kernels.choose(BEST)
 
 # Odd and even, of one block and several, and longer than what kernels for short lanes take.
-LENGTHS = (257, 300, 1025)
+LENGTHS = (257, 1024)
 LANES = {
     "normal": lambda rng, n: rng.normal(size=n),
     "ties": lambda rng, n: rng.integers(0, n // 4, n) / 7.0,
@@ -33,13 +33,50 @@ def level(request):
 
 def calls(rng, x, alpha):
     """Operators with fused kernels, and their arguments: lanes of x and others."""
+    lanes, n = x.shape
+    weights = rng.uniform(0.5, 1.5, x.shape)
+    spread = np.ptp(x, axis=-1, keepdims=True) + alpha
+    targets = x.min(axis=-1, keepdims=True) + spread * rng.uniform(-0.2, 1.2, (lanes, 2 * n))
+    shares = rng.uniform(size=(lanes, 2 * n))
+    sums = {"r": x, "alpha": alpha}
+    heavy = {**sums, "weights": weights}
     return {
+        "soft_rank weighted": (lapsum.soft_rank, {"x": x, "alpha": alpha, "weights": weights}),
+        "lap_sum": (lapsum.lap_sum, {"x": targets, **sums}),
+        "lap_sum weighted": (lapsum.lap_sum, {"x": targets, **heavy}),
+        "lap_sum_inv": (lapsum.lap_sum_inv, {"w": shares * n, **sums}),
+        "lap_sum_inv weighted": (
+            lapsum.lap_sum_inv,
+            {"w": shares * weights.sum(axis=-1, keepdims=True), **heavy},
+        ),
         "soft_rank": (lapsum.soft_rank, {"x": x, "alpha": alpha}),
         "soft_rank descending": (
             lapsum.soft_rank,
             {"x": x, "alpha": alpha, "descending": True},
         ),
         "soft_sort": (lapsum.soft_sort, {"x": x, "alpha": alpha}),
+        "soft_permute": (
+            lapsum.soft_permute,
+            {"x": x, "values": rng.normal(size=x.shape), "alpha": alpha},
+        ),
+        "soft_permute transposed": (
+            lapsum.soft_permute,
+            {
+                "x": x,
+                "values": rng.normal(size=x.shape),
+                "alpha": alpha,
+                "transpose": True,
+                "descending": True,
+            },
+        ),
+        "soft_quantile weighted": (
+            lapsum.soft_quantile,
+            {"x": x, "q": np.array([0.01, 0.3, 0.8]), "alpha": alpha, "weights": weights},
+        ),
+        "soft_quantile many": (
+            lapsum.soft_quantile,
+            {"x": x, "q": rng.uniform(size=n), "alpha": alpha, "weights": weights},
+        ),
     }
 
 
@@ -74,48 +111,115 @@ def test_fused_kernels_agree_with_their_careful_twins(level, name, data, rng):
                 assert_close(fused.jvp(*some), careful.jvp(*some), 0.0)
 
 
-def weak(t):
-    """e^{-|t|} of long doubles."""
-    return np.exp(-np.abs(t))
+def kernels_of(x, r, alpha):
+    """(x_i - r_j)/alpha, F and f/alpha there, in long doubles."""
+    t = (x.astype(np.longdouble)[:, None] - r.astype(np.longdouble)) / alpha
+    tail = np.exp(-np.abs(t)) / 2
+    return t, np.where(t > 0, 1 - tail, tail), tail / alpha
 
 
+def assert_derivatives(lin, jacobians, rng, by=1e-13):
+    """Products with Jacobians in long doubles, within `by` of products of absolute values."""
+    bar = rng.normal(size=lin.value.shape)
+    for got, jacobian in zip(lin.vjp(bar), jacobians, strict=True):
+        scale = (np.abs(jacobian).T @ np.abs(bar)).max()
+        assert (np.abs(got - jacobian.T @ bar) <= by * scale).all()
+    dots = [rng.normal(size=jacobian.shape[1:]) for jacobian in jacobians]
+    pairs = list(zip(jacobians, dots, strict=True))
+    expected = sum(jacobian @ dot if dot.ndim else jacobian * dot for jacobian, dot in pairs)
+    scale = sum(np.abs(j) @ np.abs(dot) if dot.ndim else np.abs(j * dot) for j, dot in pairs)
+    assert (np.abs(lin.jvp(*dots) - expected) <= by * scale.max()).all()
+
+
+@pytest.mark.parametrize("weighted", [False, True])
 @pytest.mark.parametrize("data", LANES)
-def test_derivatives_of_ranks_against_long_doubles(level, data, rng):
-    for n in LENGTHS[:2]:
-        x = LANES[data](rng, n)
+def test_derivatives_of_ranks_against_long_doubles(level, data, weighted, rng):
+    for n in (257, 300):
+        x, c = LANES[data](rng, n), rng.uniform(0.5, 1.5, n) if weighted else np.ones(n)
         for alpha in ALPHAS:
-            t = (x[:, None] - x.astype(np.longdouble)) / alpha
-            kernel = weak(t) / (2 * np.longdouble(alpha))
-            jacobian = np.diag(kernel.sum(axis=1)) - kernel
-            by_alpha = -(kernel * t).sum(axis=1)
-            lin = lapsum.linearize(lapsum.soft_rank, x, alpha)
-            bar, x_dot, alpha_dot = rng.normal(size=n), rng.normal(size=n), 0.7
-            size = np.abs(kernel).sum(axis=1).max() * np.abs(x_dot).max()
-            expected = jacobian @ x_dot + by_alpha * alpha_dot
-            assert (np.abs(lin.jvp(x_dot, alpha_dot) - expected) <= 1e-13 * size).all()
-            assert (np.abs(lin.jvp(None, alpha_dot) - by_alpha * alpha_dot) <= 1e-13 * size).all()
-            x_bar, alpha_bar = lin.vjp(bar)
-            assert (np.abs(x_bar - jacobian.T @ bar) <= 1e-13 * size).all()
-            scale = (np.abs(bar) * np.abs(kernel * t).sum(axis=1)).sum()
-            assert abs(alpha_bar - bar @ by_alpha) <= 1e-13 * scale
+            t, F, kernel = kernels_of(x, x, np.longdouble(alpha))
+            np.fill_diagonal(kernel, 0)
+            by_x = np.diag((kernel * c).sum(axis=1)) - kernel * c
+            by_alpha = -(kernel * c * t).sum(axis=1)
+            options = {"weights": c} if weighted else {}
+            lin = lapsum.linearize(lapsum.soft_rank, x, alpha, **options)
+            assert_derivatives(lin, [by_x, by_alpha, F][: 2 + weighted], rng)
+
+
+@pytest.mark.parametrize("weighted", [False, True])
+@pytest.mark.parametrize("data", LANES)
+def test_derivatives_of_sums_against_long_doubles(level, data, weighted, rng):
+    for n in (257, 300):
+        r, c = LANES[data](rng, n), rng.uniform(0.5, 1.5, n) if weighted else np.ones(n)
+        x = np.append(rng.choice(r, 200), rng.uniform(r.min() - 1, r.max() + 1, 350))
+        for alpha in ALPHAS:
+            t, F, kernel = kernels_of(x, r, np.longdouble(alpha))
+            own = (kernel * c).sum(axis=1)
+            jacobians = [np.diag(own), -kernel * c, -(kernel * c * t).sum(axis=1), F]
+            options = {"weights": c} if weighted else {}
+            lin = lapsum.linearize(lapsum.lap_sum, x, r, alpha, **options)
+            assert_derivatives(lin, jacobians[: 3 + weighted], rng)
+
+
+@pytest.mark.parametrize("weighted", [False, True])
+@pytest.mark.parametrize("data", ["normal", "ties", "constant", "clusters"])
+def test_derivatives_of_thresholds_against_long_doubles(level, data, weighted, rng):
+    for n in (257, 300):
+        r, c = LANES[data](rng, n), rng.uniform(0.5, 1.5, n) if weighted else np.ones(n)
+        for alpha in (0.1, 30.0):
+            w = rng.uniform(0.001, 0.999, 550) * c.sum()
+            options = {"weights": c} if weighted else {}
+            b = lapsum.lap_sum_inv(w, r, alpha, **options)
+            t, F, kernel = kernels_of(b, r, np.longdouble(alpha))
+            # Newton's step in long doubles puts the rounding of b right.
+            step = (w - (c * F).sum(axis=1)) / (c * kernel).sum(axis=1)
+            t, F, kernel = kernels_of(b + step, r, np.longdouble(alpha))
+            slope = (kernel * c).sum(axis=1)
+            q = kernel * c / slope[:, None]
+            jacobians = [np.diag(1 / slope), q, (q * t).sum(axis=1), -F / slope[:, None]]
+            lin = lapsum.linearize(lapsum.lap_sum_inv, w, r, alpha, **options)
+            assert_derivatives(lin, jacobians[: 3 + weighted], rng)
+
+
+def test_weights_of_any_scale_have_thresholds(level, rng):
+    r = rng.normal(size=300)
+    c = 10.0 ** rng.uniform(-150, 150, 300)
+    for weights in (c, c * 1e140, c * 1e-140, 1e-200 * np.ones(300), 1e200 * np.ones(300)):
+        w = weights.sum() * rng.uniform(0.01, 0.99, 400)
+        for alpha in (1e-3, 0.1, 30.0):
+            b = lapsum.lap_sum_inv(w, r, alpha, weights=weights)
+            one = [lapsum.lap_sum_inv(some, r, alpha, weights=weights) for some in w[:20]]
+            np.testing.assert_array_equal(b[:20], one)
+            found = lapsum.lap_sum(b, r, alpha, weights=weights)
+            density = np.abs(b) * weights.sum() * 2.0**-52 / alpha
+            assert (np.abs(found - w) <= 16 * density + 1e-13 * w).all()
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_lanes_that_need_care_change_no_bit_of_the_others(level, name, rng):
-    x = rng.normal(size=(4, 300))
-    x[1, 5], x[2, 7] = np.inf, np.nan
-    func, arguments = calls(rng, x, 0.3)[name]
+    func, arguments = calls(rng, rng.normal(size=(4, 300)), 0.3)[name]
+    sources = arguments["r" if "r" in arguments else "x"]
+    sources[1, 5], sources[2, 7] = np.inf, np.nan
+    if "weights" in arguments:
+        arguments["weights"][1, 1] = 0.0
     lin = lapsum.linearize(func, **arguments)
     bar, dots = rng.normal(size=lin.value.shape), tangents_of(lin, arguments, rng)
-    bar[3, 0] = 1e300
+    at = 1 if name.startswith("soft_quantile") else 0  # the axis of the lanes
     dots[0][3, 0] = 1e300
-    together = [*lin.vjp(bar), lin.jvp(*dots)]
-    one = [a[:1] if np.ndim(a) else a for a in arguments.values()]
-    alone = lapsum.linearize(func, **dict(zip(arguments, one, strict=True)))
-    dots = [dot[:1] if np.ndim(dot) else dot for dot in dots]
-    for got, expected in zip(together, [*alone.vjp(bar[:1]), alone.jvp(*dots)], strict=True):
-        if np.ndim(got):
+    if at == 0:
+        bar[3, 0] = 1e300
+    one = {
+        key: a[:1] if isinstance(a, np.ndarray) and a.ndim == 2 else a
+        for key, a in arguments.items()
+    }
+    alone = lapsum.linearize(func, **one)
+    first = bar.take([0], axis=at)
+    for got, expected in zip(lin.vjp(bar), alone.vjp(first), strict=True):
+        if np.ndim(got) == 2:
             np.testing.assert_array_equal(got[:1], expected)
+    got = lin.jvp(*dots).take([0], axis=at)
+    dots = [dot[:1] if np.ndim(dot) == 2 else dot for dot in dots]
+    np.testing.assert_array_equal(got, alone.jvp(*dots))
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -21,6 +21,7 @@ SELECT = {dtype: _kernels.select[name] for dtype, name in _NAMES.items()}
 PULL = {dtype: _kernels.pull[name] for dtype, name in _NAMES.items()}
 PUSH = {dtype: _kernels.push[name] for dtype, name in _NAMES.items()}
 SOFTMAX = {dtype: _kernels.softmax[name] for dtype, name in _NAMES.items()}
+PULL_WEIGHTS = {dtype: _kernels.pull_weights[name] for dtype, name in _NAMES.items()}
 PERMUTATION = {dtype: _kernels.permutation[name] for dtype, name in _NAMES.items()}
 
 simd = _kernels.choose(os.environ.get("LAPSUM_SIMD", ""))

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 
 from ... import _kernels
-from ..types import Array, DType, Floats, Indices, Intervals, Points, SourceLanes
+from ..types import Array, DType, Floats, Indices, Intervals, Pair, Points, SourceLanes
 from .loops import PERMUTATION, written
 from .order import Order
 
@@ -91,3 +93,39 @@ class Permutation(Order):
     def level_ties(self, x: Floats, key: Indices, values: Floats) -> None:
         """Give equal sources the result of the first of them, in place."""
         self._run(_kernels.level_ties, values.shape, x, key, values)
+
+    def transpose_product(
+        self, sources: SourceLanes, rows: Intervals, positions: Floats, key: Indices
+    ) -> Floats:
+        """P.T times lanes of finite positions, at the sorted sources."""
+        s, (_, after) = sources, rows.at
+        out, scratch = np.empty(positions.shape), np.empty(positions.shape)
+        lanes = s.x, s.gap, s.present, s.left, s.right
+        inputs = *lanes, rows.row, rows.inside, after, *rows.by, positions, key
+        self._run(_kernels.transpose_product, out.shape, *inputs, scratch, out)
+        return out
+
+    def permute_vjp(self, sources: SourceLanes, values: Floats, positions: Floats) -> Pair:
+        """Cotangents of x and alpha of sum_ij positions_i P_ij values_j."""
+        x_bar, alpha_bar = np.empty(values.shape), np.empty(len(values))
+        inputs = *_lanes(sources), values, positions, self._block(6, sources.x.shape)
+        self._run(_kernels.pull_permutation, x_bar.shape, *inputs, x_bar, alpha_bar)
+        return x_bar, alpha_bar
+
+    def permute_jvp(
+        self,
+        sources: SourceLanes,
+        values: Floats,
+        x_dot: Floats | None,
+        alpha_dot: Floats | None,
+    ) -> Floats:
+        """Tangent of P times values, in ascending order, due to those of x and alpha."""
+        out, tangents = np.empty(values.shape), (x_dot, alpha_dot)
+        scratch = np.empty((4 + 4 * sum(dot is not None for dot in tangents), *sources.x.shape))
+        inputs = *_lanes(sources), values, *tangents, scratch
+        self._run(_kernels.push_permutation, out.shape, *inputs, out)
+        return out
+
+
+def _lanes(s: SourceLanes) -> tuple[Any, ...]:
+    return s.x, s.gap, *s.order, s.present, s.left, s.right, s.alpha

@@ -9,7 +9,7 @@ from ... import _kernels
 from ..types import NEAR, Array, Entries, Flags, Floats, Pair, Products, Selected
 from . import memory
 from .lanes import Lanes
-from .loops import PULL, PUSH, SELECT, SOFTMAX
+from .loops import PULL, PULL_WEIGHTS, PUSH, SELECT, SOFTMAX
 
 ROWS = 10  # of a block of `AnchoredThresholds`
 PLAIN, LOGARITHM = 1, 2  # what `select` fills in; 0 is nothing
@@ -120,6 +120,21 @@ class Selection(Lanes):
         self._run_long(SOFTMAX[x.dtype], x, *inputs, x_bar, average, by_alpha)
         return Products(average, by_alpha, x_bar)
 
+    def quantiles_vjp(
+        self,
+        block: Floats,
+        x: Entries,
+        weights: Floats,
+        totals: Floats,
+        alpha: Floats,
+        bar: Floats,
+    ) -> Floats:
+        """Cotangent of the weights for that of a few thresholds a lane at shares of their total."""
+        out = np.empty(x.shape)
+        inputs = x, block, weights, totals, alpha, self.contiguous(bar)
+        self._run(PULL_WEIGHTS[x.dtype], x.shape, *inputs, out)
+        return out
+
     def probabilities(self, block: Floats, x: Floats, alpha: Floats, logarithm: bool) -> Floats:
         """F((b - x)/alpha), or its logarithm, for one threshold a lane."""
         out = np.empty(x.shape)
@@ -136,6 +151,12 @@ class Selection(Lanes):
         """(x - origin)/alpha for one origin a lane."""
         out = np.empty_like(x)
         self._run(_kernels.steps, out.shape, origin, x, alpha, out)
+        return out
+
+    def exp(self, t: Floats) -> Floats:
+        """e^t for t <= 0."""
+        out = np.empty_like(t)
+        self._run(_kernels.exps, out.shape, t, out)
         return out
 
     def cdf(self, t: Floats) -> Floats:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any
+
 import numpy as np
 
 from ... import _kernels
-from ..types import Array, DType, Floats, Indices, Pair, Points, SourceLanes
+from ..types import Array, DType, Floats, Indices, Pair, Points, PulledTargets, SourceLanes
 from .lanes import Lanes
 from .loops import RANKS, written
 
@@ -90,3 +93,48 @@ class Targets(Lanes):
         inputs = s.x, s.gap, *s.order, s.present, s.left, s.right, s.alpha, sign, bar, along
         self._run(_kernels.pull_ranks, out.shape, *inputs, scratch, out, flux)
         return out, flux
+
+    def weighted_ranks_vjp(
+        self, sources: SourceLanes, sign: float, bar: Floats
+    ) -> tuple[Floats, Floats, Floats]:
+        """Cotangents of x, alpha and weights for a finite `bar`, in lanes without absent ones."""
+        s, shape = sources, bar.shape
+        x_bar, weights_bar, alpha_bar = np.empty(shape), np.empty(shape), np.empty(shape[0])
+        inputs = s.x, s.gap, *s.order, s.present, s.weights, s.left, s.right, s.alpha, sign, bar
+        scratch = np.empty(shape), np.empty(shape)
+        outputs = x_bar, alpha_bar, weights_bar
+        self._run(_kernels.pull_weighted_ranks, shape, *inputs, *scratch, *outputs)
+        return x_bar, alpha_bar, weights_bar
+
+    def targets_vjp(
+        self, sources: SourceLanes, targets: Floats, below: Indices, bar: Floats
+    ) -> PulledTargets:
+        """Cotangents for a finite `bar` of S at ascending targets."""
+        s = sources
+        lanes = s.x, s.gap, *s.order, s.present, s.weights, s.left, s.right, s.alpha
+        return self._pull(_kernels.pull_targets, s, *lanes, targets, below, bar)
+
+    def levels_vjp(
+        self, sources: SourceLanes, levels: Floats, below: Indices, bar: Floats
+    ) -> PulledTargets:
+        """Cotangents for a finite `bar` of the roots at ascending levels."""
+        s, sums = sources, sources.pairs or (None, None)
+        lanes = s.x, s.gap, *s.order, s.present, s.weights, *sums, s.left, s.right, s.alpha
+        return self._pull(_kernels.pull_levels, s, *lanes, levels, below, bar)
+
+    def _pull(
+        self, loop: Callable[..., object], sources: SourceLanes, *inputs: Any
+    ) -> PulledTargets:
+        lanes, n = sources.x.shape
+        weighted, steps = sources.weights is not None, inputs[-1].shape[1]
+        left, right = np.empty((lanes, n)), np.empty((lanes, n))
+        whole, weights_bar = (np.empty((lanes, n)) if weighted else None for _ in range(2))
+        targets_bar, x_bar, alpha_bar = (
+            np.empty((lanes, steps)),
+            np.empty((lanes, n)),
+            np.empty(lanes),
+        )
+        right_lanes = np.empty(lanes, np.uint8)
+        outputs = targets_bar, x_bar, alpha_bar, weights_bar, right_lanes
+        self._run(loop, (lanes, max(n, steps)), *inputs, left, right, whole, *outputs)
+        return PulledTargets(targets_bar, x_bar, alpha_bar, weights_bar, right_lanes.view(np.bool_))

@@ -14,11 +14,27 @@ class Thresholds(Lanes):
 
     def solve(self, sources: SourceLanes, levels: Floats, key: Indices, full: bool) -> Roots:
         """Roots of S(b) = level, with what derivatives need if `full`."""
+        return self._solve(sources, levels, key, full, None)
+
+    def complete(self, sources: SourceLanes, levels: Floats, roots: Roots, key: Indices) -> Roots:
+        """Return roots with what derivatives need; where they are is known."""
+        return self._solve(sources, levels, key, True, roots.below)
+
+    def _solve(
+        self,
+        sources: SourceLanes,
+        levels: Floats,
+        key: Indices,
+        full: bool,
+        known: Indices | None,
+    ) -> Roots:
         s, shape = sources, levels.shape
-        below, side, u = np.empty(shape, np.intp), np.empty(shape, np.int8), np.empty(shape)
+        below = np.empty(shape, np.intp) if known is None else known
+        side, u = np.empty(shape, np.int8), np.empty(shape)
         factors = np.empty((6, *shape)) if full else None
         lanes = s.gap, s.present, s.weights, *(s.pairs or (None, None)), s.left, s.right
-        self._run(_kernels.solve, shape, *lanes, levels, key, below, side, u, factors)
+        outputs = below, side, u, factors
+        self._run(_kernels.solve, shape, *lanes, levels, key, known is not None, *outputs)
         return _roots(below, side, u, factors)
 
     def solve_steps(self, sources: SourceLanes, first: float, steps: int, full: bool) -> Roots:
