@@ -74,6 +74,8 @@ cdef extern from "transport/plan.h" nogil:
         int (*solve)(const lap_plan*, double*, ptrdiff_t*) noexcept nogil
         int (*products)(const lap_plan*, const double*, const double*, double*, double*, double*,
                         double*, ptrdiff_t*) noexcept nogil
+        int (*deviations)(const lap_plan*, double*, double*) noexcept nogil
+        int (*mirror)(const lap_plan*, double*, double*) noexcept nogil
         int (*matrix)(const lap_plan*, double*) noexcept nogil
         int (*equations)(const lap_plan*, double*) noexcept nogil
         int (*pull)(const lap_plan*, const lap_plan*, const double*, const double*, const double*,

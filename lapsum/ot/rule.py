@@ -207,8 +207,6 @@ class SinkhornRule(Rule):
             targets,
             b,
             lanes["epsilon"],
-            targets_are_fixed=not (lanes.keys() & {"targets", "target_weights"}),
-            at_entries=self.at_entries,
         )
 
     @abstractmethod
@@ -241,9 +239,8 @@ class SinkhornRule(Rule):
 
     def mean(self, source: Floats) -> Floats:
         """Return the mean over the plan, in the caller's order."""
-        if self.at_entries:
-            return self.coupling.unsort(self.coupling.mean_at_entries(source))
-        return self.coupling.mean_at_targets(source)
+        mean = self.coupling.mean(self.at_entries, source)
+        return self.coupling.unsort(mean) if self.at_entries else mean
 
     @cached_property
     def mean_of_source(self) -> Floats:
@@ -326,7 +323,8 @@ class SinkhornRule(Rule):
         bars: dict[str, Floats] = {}
         mean_bar = self._ordered(self.outcome_pull(bar, bars))
         mean = self._ordered(self.mean_of_source)
-        found = pull(c, self.at_entries, self.source, mean, mean_bar)
+        of_targets = not wrt.isdisjoint(self._of_targets)
+        found = pull(c, self.at_entries, self.source, mean, mean_bar, of_targets)
         values_bar = found.values if self.at_entries else c.unsort(found.values)
         b_bar = self.carried_pull(values_bar, bars)
         b_bar = found.target_weights if b_bar is None else found.target_weights + b_bar
@@ -339,6 +337,11 @@ class SinkhornRule(Rule):
         weights_bar = np.where(self.absent, 0.0, self._shares_pull(self.entry_weights, a_bar))
         bars["weights"] = weights_bar + bars["weights"] if "weights" in bars else weights_bar
         return {name: with_nan(self.kernels, self.nan_lanes, bars[name]) for name in wrt}
+
+    @property
+    def _of_targets(self) -> set[str]:
+        """The parameters that belong to targets."""
+        return {"targets", "target_weights", *(["values"] if self.at_entries else [])}
 
     def _ordered(self, lanes: Floats) -> Floats:
         """Return lanes of the result in the order of the plan."""

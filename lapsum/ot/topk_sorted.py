@@ -174,6 +174,7 @@ class SoftTopkSorted(Selection):
             np.tile(targets, (lanes, 1)),
             np.tile(shares, (lanes, 1)),
             epsilon,
+            whole_targets=True,
         )
 
     @cached_property
@@ -202,7 +203,7 @@ class SoftTopkSorted(Selection):
             along = along + np.where(self.moving, self.sign * tangents["x"], 0.0)
         if "epsilon" in tangents:
             along = along - self._away * (tangents["epsilon"] / self.lanes["epsilon"])[:, None]
-        rate = c.plan.rate[:, None, None]
+        rate = c.plan(True).rate[:, None, None]
         q = self._centred(rate * along[:, :, None] * c.targets[:, None, :])
         right = -(matrix * q).sum(axis=1) / max(self.n, 1)
         h = self._equations(right)
@@ -218,7 +219,7 @@ class SoftTopkSorted(Selection):
         weight = self._equations(change.sum(axis=1))
         every = np.broadcast_to(weight[:, None], matrix.shape)
         change = change - matrix * self._centred(every) / max(self.n, 1)
-        x_bar = c.plan.rate[:, None] * (change * c.targets[:, None, :]).sum(axis=-1)
+        x_bar = c.plan(True).rate[:, None] * (change * c.targets[:, None, :]).sum(axis=-1)
         x_bar = np.where(self.moving, x_bar, 0.0)
         bars = {
             "x": self.sign * x_bar,
@@ -247,4 +248,4 @@ class SoftTopkSorted(Selection):
         if self.coupling.empty:
             return right
         flat = np.ascontiguousarray(right).reshape(-1)
-        return self.transport.equations(self.coupling.plan, flat).reshape(right.shape)
+        return self.transport.equations(self.coupling.plan(True), flat).reshape(right.shape)

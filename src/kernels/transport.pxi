@@ -117,6 +117,56 @@ def transport_products(
             )
 
 
+def transport_deviations(
+    const double[::1] x,                # IN  rows
+    const double[::1] a,                # IN
+    const double[::1] y,                # IN
+    const double[::1] b,                # IN
+    const double[::1] edge,             # IN
+    double[::1] shift,                  # IN
+    const double[::1] rate,             # IN
+    const Py_ssize_t[::1] rows,         # IN
+    const Py_ssize_t[::1] columns,      # IN
+    double[::1] mean,                   # OUT of y over each row
+    double[::1] deviation,              # OUT
+    int[::1] status,                    # OUT
+    Py_ssize_t start, Py_ssize_t stop,
+):
+    cdef Py_ssize_t l
+    cdef lap_plan p
+    with nogil:
+        for l in range(start, stop):
+            p = _plan(x, a, y, b, edge, shift, rate, rows, columns, l)
+            status[l] = _table.transport.deviations(
+                &p, _into(mean, rows[l]), _into(deviation, rows[l])
+            )
+
+
+def transport_mirror(
+    const double[::1] x,                # IN  rows
+    const double[::1] a,                # IN
+    const double[::1] y,                # IN
+    const double[::1] b,                # IN
+    const double[::1] edge,             # IN
+    double[::1] shift,                  # IN
+    const double[::1] rate,             # IN
+    const Py_ssize_t[::1] rows,         # IN
+    const Py_ssize_t[::1] columns,      # IN
+    double[::1] row_edge,               # OUT of the same plan with rows as columns
+    double[::1] row_shift,              # OUT
+    int[::1] status,                    # OUT
+    Py_ssize_t start, Py_ssize_t stop,
+):
+    cdef Py_ssize_t l
+    cdef lap_plan p
+    with nogil:
+        for l in range(start, stop):
+            p = _plan(x, a, y, b, edge, shift, rate, rows, columns, l)
+            status[l] = _table.transport.mirror(
+                &p, _into(row_edge, rows[l]), _into(row_shift, rows[l])
+            )
+
+
 def transport_matrix(
     const double[::1] x,                # IN  n rows in each lane
     const double[::1] a,                # IN
@@ -243,6 +293,44 @@ def transport_push(
 
 # Cells of points, which few nodes stand for: those of Gauss quadrature.
 
+def transport_cells(
+    const double[::1] x,                # IN  rows
+    const double[::1] a,                # IN
+    const double[::1] y,                # IN  columns
+    const double[::1] b,                # IN
+    const Py_ssize_t[::1] rows,         # IN
+    const Py_ssize_t[::1] columns,      # IN
+    const double[::1] area,             # IN  one a lane
+    Py_ssize_t[::1] row_cells,          # OUT the cell of each point
+    Py_ssize_t[::1] column_cells,       # OUT
+    Py_ssize_t start, Py_ssize_t stop,
+):
+    """Pieces of the hard plan, a staircase from corner to corner, that fit into some area."""
+    cdef Py_ssize_t l, i, j, cell
+    cdef double x_first, y_first, mass, level
+    with nogil:
+        for l in range(start, stop):
+            i, j, cell = rows[l], columns[l], 0
+            if i == rows[l + 1] or j == columns[l + 1]:
+                continue
+            x_first, y_first, mass, level = x[i], y[j], a[i], b[j]
+            row_cells[i] = column_cells[j] = 0
+            while i + 1 < rows[l + 1] or j + 1 < columns[l + 1]:
+                if j + 1 == columns[l + 1] or (i + 1 < rows[l + 1] and mass <= level):
+                    i += 1
+                    mass += a[i]
+                else:
+                    j += 1
+                    level += b[j]
+                if (x[i] - x_first) * (y[j] - y_first) > area[l]:
+                    cell, x_first, y_first = cell + 1, x[i], y[j]
+                # The last point of the other kind stays where it is.
+                if row_cells[i] < 0:
+                    row_cells[i] = cell
+                if column_cells[j] < 0:
+                    column_cells[j] = cell
+
+
 def transport_gauss(
     const double[::1] t,                # IN  points, ascending, between -1 and 1 in each cell
     const double[::1] w,                # IN  positive weights
@@ -288,26 +376,24 @@ cdef inline void _add_to(double *total, double *lost, double part) noexcept nogi
     total[0] = new
 
 
-def transport_interpolate(
+def transport_onto_nodes(
     const double[::1] t,                # IN  points
     const Py_ssize_t[::1] cells,        # IN  starts of cells
     const Py_ssize_t[::1] stops,        # IN
     const double[:, ::1] nodes,         # IN  (cells, nodes)
     const double[:, ::1] weights,       # IN  barycentric
-    double[:, ::1] at_nodes,            # IN, or OUT if transposed
-    double[::1] at_points,              # OUT, or IN if transposed
-    bint transposed,
+    const double[::1] at_points,        # IN
+    double[:, ::1] at_nodes,            # OUT
     Py_ssize_t start, Py_ssize_t stop,
 ):
-    """The polynomial through values at the nodes of each cell, at the points; or the transpose."""
+    """Shares for the nodes of each cell that keep integrals of polynomials."""
     cdef Py_ssize_t c, i, k, hit, count = nodes.shape[1]
     cdef double row[64]
     cdef double total, value
     with nogil:
         for c in range(start, stop):
-            if transposed:
-                for k in range(count):
-                    at_nodes[c, k] = 0.0
+            for k in range(count):
+                at_nodes[c, k] = 0.0
             for i in range(cells[c], stops[c]):
                 total, hit = 0.0, -1
                 for k in range(count):
@@ -317,16 +403,8 @@ def transport_interpolate(
                     row[k] = weights[c, k] / value
                     total += row[k]
                 if hit >= 0:
-                    if transposed:
-                        at_nodes[c, hit] += at_points[i]
-                    else:
-                        at_points[i] = at_nodes[c, hit]
-                elif transposed:
+                    at_nodes[c, hit] += at_points[i]
+                else:
                     value = at_points[i] / total
                     for k in range(count):
                         at_nodes[c, k] += row[k] * value
-                else:
-                    value = 0.0
-                    for k in range(count):
-                        value += row[k] * at_nodes[c, k]
-                    at_points[i] = value / total
