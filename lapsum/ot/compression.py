@@ -18,9 +18,11 @@ from .._backends.types import Flags, Floats, Indices
 NODES = 24  # in a cell, where it has more points than these and half as many again
 _FEW = NODES + NODES // 2
 LONG = 200  # points of a lane, from which on it is compressed
-_RESOLVED = 1.4  # what width times deviation, over epsilon, of a cell may be
+# What width times deviation, over epsilon, of a cell may be; and where deviations in it differ by
+# more than a factor, since poles are then nearer.
+_RESOLVED, _CHANGING, _EVEN = 1.4, 0.8, 1.5
 _AREA = 2.25  # of the pieces of the hard plan that are the first cells, over epsilon
-# A quadrature is good if no node has less of the mass, and weights and those of interpolation agree.
+# A quadrature is good if no node has less of the mass, and interpolation gives the same weights.
 _LITTLE, _TRUSTED = 1e-7, 1e-9
 _MOST_HALVINGS = 100
 _MOST_PIECES = 16  # that a cell is split into at once
@@ -134,7 +136,7 @@ class Compression:
         self.nodes = Points(at, mass, lane_starts)
 
     def _inside(self, starts: Indices, stops: Indices) -> tuple[Indices, Floats]:
-        """Return, for each point of some cells, which of these it is in, and where, from -1 to 1."""
+        """Return which cell each point of some cells is in, and where there, from -1 to 1."""
         of = np.repeat(np.arange(len(starts)), stops - starts)
         lo, hi = self.at[starts], self.at[stops - 1]
         centre, radius = 0.5 * lo + 0.5 * hi, 0.5 * hi - 0.5 * lo
@@ -143,7 +145,7 @@ class Compression:
     def _quadrature(
         self, t: Floats, starts: Indices, stops: Indices
     ) -> tuple[Floats, Floats, Floats, Flags]:
-        """Return the nodes of cells between -1 and 1, barycentric weights, weights, and their trust.
+        """Return nodes between -1 and 1, barycentric weights, weights, and whether these are good.
 
         The recurrence loses orthogonality where points lie far apart, or are few.
         """
@@ -166,7 +168,7 @@ class Compression:
         return nodes, barycentric, found, good.all(axis=1)
 
     def probes(self) -> Points:
-        """Return where a plan shows whether cells resolve it: their nodes and both of their ends."""
+        """Return where a plan shows whether cells resolve it: their nodes and both ends."""
         starts, stops, lanes = self.cells
         counts = np.diff(self.node_starts) + 2
         self.probe_starts = np.concatenate([[0], np.cumsum(counts)]).astype(np.intp)
@@ -192,7 +194,9 @@ class Compression:
         most = np.maximum(np.maximum.reduceat(deviation, first), rise)
         width = self.at[stops - 1] - self.at[starts]
         splits = (stops - starts > _FEW) & self.worth[lanes]
-        splits &= width * most > _RESOLVED * self.epsilon[lanes]
+        changes = most > _EVEN * np.minimum.reduceat(deviation, first)
+        resolved = np.where(changes, _CHANGING, _RESOLVED) * self.epsilon[lanes]
+        splits &= width * most > resolved
         if not splits.any():
             return False
         # Pieces have equal shares of the integral of the deviation, and of a floor under it.
@@ -202,7 +206,7 @@ class Compression:
         density = np.where(density <= 1.0, density, 1.0) + 0.125  # whatever is infinite
         part = 0.5 * (density[:, 1:] + density[:, :-1]) * np.diff(at)
         integral = np.concatenate([np.zeros((len(bad), 1)), np.cumsum(part, axis=1)], axis=1)
-        pieces = np.ceil(integral[:, -1] * most[bad] / (_RESOLVED * self.epsilon[lanes[bad]]))
+        pieces = np.ceil(integral[:, -1] * most[bad] / resolved[bad])
         pieces = np.clip(pieces, 2.0, _MOST_PIECES)[:, None]
         due = np.arange(1, _MOST_PIECES) / pieces
         due = np.where(due < 1.0, due * integral[:, -1:], np.inf)

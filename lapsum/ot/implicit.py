@@ -13,7 +13,7 @@ Only the products x y over epsilon matter, so that a tangent of epsilon is one o
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import NamedTuple, TypeAlias
 
 import numpy as np
 
@@ -45,6 +45,9 @@ class Dots(NamedTuple):
     target_weights: Floats | None = None
     values: Floats | None = None
     epsilon: Floats | None = None
+
+
+PointDots: TypeAlias = "tuple[Floats | None, Floats | None]"  # tangents of points and weights
 
 
 class SideBars(NamedTuple):
@@ -140,7 +143,8 @@ def push(coupling: Coupling, at_entries: bool, values: Floats, mean: Floats, dot
     if not at_entries:
         both = both[::-1]
     of_result, of_values = (
-        tuple(None if dot is None else _flat(dot) for dot in side) for side in both
+        (None if at is None else _flat(at), None if weights is None else _flat(weights))
+        for at, weights in both
     )
     out = np.zeros(shape)
     if any(dot is not None for dot in (*of_result, *of_values)):
@@ -161,8 +165,8 @@ def _push_rows(
     rows_are_entries: bool,
     values: Floats,
     mean: Floats,
-    row_dots: tuple[Floats | None, ...],
-    column_dots: tuple[Floats | None, ...],
+    row_dots: PointDots,
+    column_dots: PointDots,
 ) -> Floats:
     """Return the tangent of the means over rows, of which the columns may be nodes."""
     plan = c.plan(rows_are_entries)
@@ -171,8 +175,8 @@ def _push_rows(
     s = columns.onto_nodes(values)
     if columns.compression is None or (y_dot is None and b_dot is None):
         return c.kernels.push(plan, row_dots, column_dots, s, None, mean)
-    # Tangents of columns are not smooth as nodes require.  h is b_dot / b + q about the mean of x in
-    # each column, and something smooth.
+    # Tangents of columns need not be smooth, as nodes require.  But h is b_dot / b, plus q with x
+    # from its mean over each column, plus something smooth.
     at_nodes = plan._replace(rows=plan.nodes)
 
     def means(values: Floats) -> tuple[Floats, Floats]:

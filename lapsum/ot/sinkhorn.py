@@ -81,9 +81,7 @@ class Coupling:
         self.epsilon = epsilon
         self.order = np.argsort(entries, axis=-1, kind="stable")
         self.entries, self.targets = np.take_along_axis(entries, self.order, axis=-1), targets
-        self.of_entries = Side(
-            self.entries, np.take_along_axis(entry_weights, self.order, axis=-1)
-        )
+        self.of_entries = Side(self.entries, np.take_along_axis(entry_weights, self.order, axis=-1))
         self.of_targets = Side(targets, target_weights)
         self.empty = not (entries.size and targets.size)
         self.entries_are_rows = entries.shape[1] >= targets.shape[1]
@@ -116,13 +114,15 @@ class Coupling:
 
     def _refine(self, rows: Side, columns: Side) -> bool:
         """Split the cells that do not resolve the plan; return whether there were any."""
-        found = []
-        for plan, cells in ((self.solved, rows.compression), (None, columns.compression)):
+        if rows.compression is None and columns.compression is None:
+            return False
+        split = False
+        plans = self.solved, self._mirror()
+        for plan, cells in zip(plans, (rows.compression, columns.compression), strict=True):
             if cells is not None:
-                plan = self._mirror() if plan is None else plan
                 seen = self.kernels.deviations(plan._replace(rows=cells.probes()))
-                found.append((cells, seen))
-        return any([cells.refine(*seen) for cells, seen in found])
+                split |= cells.refine(*seen)
+        return split
 
     def _mirror(self) -> Plan:
         """Return the solved plan with rows as columns."""

@@ -49,6 +49,9 @@ static int NAME(products)(const lap_plan *p, const double *s, const double *v, d
     return status;
 }
 
+/* The eighth moment of the standard normal distribution. */
+#define EIGHTH 105.0
+
 static int NAME(deviations)(const lap_plan *p, double *mean, double *deviation)
 {
     tiling t;
@@ -61,13 +64,18 @@ static int NAME(deviations)(const lap_plan *p, double *mean, double *deviation)
         for (i = one->start; i < one->stop; i++) {
             const double *row = t.rows + (i - one->start) * t.stride;
             const double along = dot(row, t.step, width);
-            double sum = 0.0;
+            double two = 0.0, eight = 0.0;
             for (j = 0; j < width; j++) {
-                const double away = sqrt(row[j]) * (t.step[j] - along);
-                sum += away * away;
+                const double away = t.step[j] - along, root = sqrt(row[j]);
+                const double second = root * away, part = sqrt(sqrt(root)) * away;
+                const double squared = part * part;
+                two += second * second;
+                eight += squared * squared * squared * squared;
             }
             mean[i] = p->y[one->top] + along;
-            deviation[i] = sqrt(sum);
+            two = sqrt(two);
+            eight = sqrt(sqrt(sqrt(eight / EIGHTH)));
+            deviation[i] = eight > two ? eight : two;
         }
     }
     close_tiling(&t);

@@ -130,13 +130,11 @@ class Transport(Threads):
         return logs, top
 
     def deviations(self, plan: Plan) -> tuple[Floats, Floats]:
-        """Return the mean of the columns' points over each row, and their standard deviation."""
+        """Return the mean of the columns' points over each row, and how far they are from it."""
         mean, deviation = np.empty(len(plan.rows.at)), np.empty(len(plan.rows.at))
         status = np.zeros(len(plan.rate), np.int32)
         inputs = self._plan(plan, plan.rows)
-        self._run(
-            _kernels.transport_deviations, self._work(plan), *inputs, mean, deviation, status
-        )
+        self._run(_kernels.transport_deviations, self._work(plan), *inputs, mean, deviation, status)
         _check(status)
         return mean, deviation
 
@@ -230,9 +228,7 @@ class Transport(Threads):
         work = len(area), _most(rows.starts) + _most(columns.starts)
         starts = rows.starts, columns.starts
         outputs = row_cells, column_cells
-        self._run(
-            _kernels.transport_cells, work, *rows[:2], *columns[:2], *starts, area, *outputs
-        )
+        self._run(_kernels.transport_cells, work, *rows[:2], *columns[:2], *starts, area, *outputs)
         return outputs
 
     def onto_nodes(
