@@ -710,16 +710,6 @@ def logistic_topk(
 
 _Status: TypeAlias = NDArray[np.int32]
 
-def transport_edges(
-    x: _Floats,
-    a: _Floats,
-    b: _Floats,
-    nodes: _Indices,
-    columns: _Indices,
-    edge: _Floats,
-    start: int,
-    stop: int,
-) -> None: ...
 def transport_solve(
     x: _Floats,
     a: _Floats,

@@ -60,6 +60,10 @@ cdef extern from "simd/scan.h" nogil:
     void lap_scan_two(lap_two, lap_two, lap_two*, lap_two*)
 
 cdef extern from "transport/plan.h" nogil:
+    enum:
+        LAP_DONE
+        LAP_NO_MEMORY
+
     ctypedef struct lap_plan:
         const double *x
         const double *a

@@ -18,7 +18,6 @@ from typing import NamedTuple, TypeAlias
 import numpy as np
 
 from .._backends.types import Floats, sum_in_lane
-from .._core.rule import LARGE
 from .sinkhorn import Coupling
 
 
@@ -100,7 +99,6 @@ def _pull(
     rows, columns = c.side(rows_are_entries), c.side(not rows_are_entries)
     a = plan.rows.weights.reshape(rows.shape)
     b = columns.some.weights
-    unit = np.ones((1, 1))
     row_values = column_values = None
     if at_entries == rows_are_entries:
         found = c.kernels.pull(plan, _flat(-bar), columns.onto_nodes(_flat(values)), None)
@@ -108,9 +106,7 @@ def _pull(
         if columns.compression is None:
             column_values = -found.column_sums.reshape(columns.shape)
     else:
-        # A common offset changes nothing; differences of large values would overflow.
-        unit = np.where(np.abs(values).max(axis=-1) > LARGE, 2.0**200, 1.0)[:, None]
-        values, mean = values / unit, mean / unit
+        # A common offset changes nothing.
         centre = values[:, values.shape[1] // 2, None]
         values, mean = values - centre, mean - centre
         by = -_flat(bar) / b
@@ -123,11 +119,11 @@ def _pull(
         mean_by = found.mean_c.reshape(rows.shape)
         a_bar = -found.mean_lambda.reshape(rows.shape) - values * mean_by
         row_values = -a * mean_by
-    of_rows = SideBars(unit * found.x_bar.reshape(rows.shape), unit * a_bar, row_values)
+    of_rows = SideBars(found.x_bar.reshape(rows.shape), a_bar, row_values)
     if columns.compression is not None:
         return of_rows, None
     y_bar, b_bar = (bar.reshape(columns.shape) for bar in (found.y_bar, found.lambda_))
-    return of_rows, SideBars(unit * y_bar, unit * b_bar, column_values)
+    return of_rows, SideBars(y_bar, b_bar, column_values)
 
 
 def push(coupling: Coupling, at_entries: bool, values: Floats, mean: Floats, dots: Dots) -> Floats:

@@ -13,8 +13,9 @@ from .._core.call import evaluate, rule_of
 from .._core.checks import allowance_of, check_alpha, check_flag, check_k
 from .._core.layout import (
     AlongAxis,
-    batch_of,
-    normalize_axis,
+    batch_without,
+    lanes_along,
+    normalize_axes,
     pack_all,
     scalar_layout,
     with_nan,
@@ -32,7 +33,7 @@ def soft_topk(
     epsilon: ArrayLike,
     *,
     normalize: bool = False,
-    axis: int = -1,
+    axis: int | None = -1,
     largest: bool = True,
     workers: int | None = None,
 ) -> Any:
@@ -56,8 +57,8 @@ def soft_topk(
     normalize : bool, optional
         Whether costs are divided by the largest of their lane, as in the authors' code: alpha is
         then multiplied by it, and derivatives take it as constant.
-    axis : int, optional
-        Axis along which to select.
+    axis : int or None, optional
+        Axis along which to select; None for all of the raveled array, and a flat result.
     largest : bool, optional
         Whether the largest are selected, or the smallest.
     workers : int, optional
@@ -130,7 +131,7 @@ class Selection(Rule):
         workers: int | None,
         values: dict[str, Any],
         normalize: Any,
-        axis: int,
+        axis: int | None,
         largest: Any,
     ) -> None:
         self.kernels, arrays, self.dtypes = kernels, arrays, _ = host_arguments(
@@ -138,10 +139,10 @@ class Selection(Rule):
         )
         self.dtype = self.dtypes["x"]
         shape = arrays["x"].shape
-        axis = normalize_axis(axis, shape)
-        self.batch = batch = batch_of("x", shape, axis)
-        self.n = shape[axis]
-        self.entries = AlongAxis(kernels, shape, axis, batch)
+        axes = normalize_axes(axis, shape)
+        self.batch = batch = batch_without(shape, axes)
+        self.entries = lanes_along(kernels, shape, axes, batch)
+        self.n = self.entries.size
         self.layouts = {"x": self.entries}
         for name in arrays.keys() - {"x"}:
             self.layouts[name] = scalar_layout(kernels, name, arrays[name], batch)
@@ -186,12 +187,13 @@ class SoftTopk(Selection):
         epsilon: Any,
         *,
         normalize: bool = False,
-        axis: int = -1,
+        axis: int | None = -1,
         largest: bool = True,
     ) -> None:
         values = {"x": x, "k": k, "epsilon": epsilon}
         super().__init__(workers, values, normalize, axis, largest)
-        self.result = self.entries
+        flat = AlongAxis(self.kernels, (self.n,), -1, ())
+        self.result = self.entries if len(self.entries.shape) == len(self.batch) + 1 else flat
         allowance = allowance_of(self.given, self.n)
         levels = check_k(self.kernels, self.given, self.lanes["k"], None, self.n, allowance)
         self.lanes["k"] = np.minimum(levels, self.n)

@@ -34,7 +34,7 @@ def soft_topk_sorted(
     epsilon: ArrayLike,
     *,
     normalize: bool = False,
-    axis: int = -1,
+    axis: int | None = -1,
     largest: bool = True,
     workers: int | None = None,
 ) -> Any:
@@ -57,8 +57,8 @@ def soft_topk_sorted(
     normalize : bool, optional
         Whether costs are divided by the largest of their lane, as in the authors' code; derivatives
         take it as constant.
-    axis : int, optional
-        Axis along which to select.
+    axis : int or None, optional
+        Axis along which to select; None for all of the raveled array.
     largest : bool, optional
         Whether the largest are selected, or the smallest, of which row l then indicates the l-th.
     workers : int, optional
@@ -144,7 +144,7 @@ class SoftTopkSorted(Selection):
         epsilon: Any,
         *,
         normalize: bool = False,
-        axis: int = -1,
+        axis: int | None = -1,
         largest: bool = True,
     ) -> None:
         super().__init__(workers, {"x": x, "epsilon": epsilon}, normalize, axis, largest)

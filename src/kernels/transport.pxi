@@ -31,31 +31,49 @@ cdef inline lap_plan _plan(
     return p
 
 
-def transport_edges(
-    const double[::1] x,                # IN  nodes, ascending in each lane
-    const double[::1] a,                # IN  their weights
-    const double[::1] b,                # IN  weights of the columns; both add up to one
-    const Py_ssize_t[::1] nodes,        # IN
-    const Py_ssize_t[::1] columns,      # IN
-    double[::1] edge,                   # OUT where the hard plan goes to the next column
-    Py_ssize_t start, Py_ssize_t stop,
-):
-    """An edge is amid two nodes if the columns up to it have the mass of the nodes up to there."""
-    cdef Py_ssize_t l, i, j, near
-    cdef double mass, level, slack
-    with nogil:
-        for l in range(start, stop):
-            i, mass, level = nodes[l], a[nodes[l]] if nodes[l + 1] > nodes[l] else 0.0, 0.0
-            for j in range(columns[l], columns[l + 1]):
-                level += b[j]
-                slack = 1e-12 * level
-                while i + 1 < nodes[l + 1] and mass < level - slack:
-                    i += 1
-                    mass += a[i]
-                near = i
-                if i + 1 < nodes[l + 1] and mass <= level + slack:
-                    near = i + 1
-                edge[j] = 0.5 * x[i] + 0.5 * x[near] if i < nodes[l + 1] else 0.0
+cdef void _hard_edges(const lap_plan *p, double *edge) noexcept nogil:
+    """Where the hard plan goes to the next column.
+
+    An edge is amid two rows if the columns up to it have the mass of the rows up to there.
+    """
+    cdef Py_ssize_t i = 0, j, near
+    cdef double mass = p.a[0] if p.n else 0.0, level = 0.0, slack
+    for j in range(p.m):
+        level += p.b[j]
+        slack = 1e-12 * level
+        while i + 1 < p.n and mass < level - slack:
+            i += 1
+            mass += p.a[i]
+        near = i
+        if i + 1 < p.n and mass <= level + slack:
+            near = i + 1
+        edge[j] = 0.5 * p.x[i] + 0.5 * p.x[near] if i < p.n else 0.0
+
+
+cdef int _solve(const lap_plan *p, double *edge, double *error, ptrdiff_t *evaluations) noexcept nogil:
+    """Solve for the fewer of rows and columns, if they are fewer by far."""
+    cdef lap_plan q
+    cdef double *memory
+    cdef Py_ssize_t i
+    cdef int status
+    if 2 * p.n >= p.m:
+        _hard_edges(p, edge)
+        return _table.transport.solve(p, error, evaluations)
+    memory = <double*>malloc(3 * p.n * sizeof(double))
+    if memory == NULL:
+        return LAP_NO_MEMORY
+    for i in range(p.n):
+        memory[i] = p.a[i] if p.a[i] > 1e-150 else 1e-150
+        memory[p.n + i] = 0.0
+    q.x, q.a, q.n = p.y, p.b, p.m
+    q.y, q.b, q.m = p.x, memory, p.n
+    q.shift, q.edge, q.rate = memory + p.n, memory + 2 * p.n, p.rate
+    _hard_edges(&q, memory + 2 * p.n)
+    status = _table.transport.solve(&q, error, evaluations)
+    if status == LAP_DONE:
+        status = _table.transport.mirror(&q, edge, p.shift)
+    free(memory)
+    return status
 
 
 def transport_solve(
@@ -63,8 +81,8 @@ def transport_solve(
     const double[::1] a,                # IN
     const double[::1] y,                # IN  columns
     const double[::1] b,                # IN
-    const double[::1] edge,             # IN
-    double[::1] shift,                  # INOUT
+    double[::1] edge,                   # OUT where the hard plan goes to the next column, about
+    double[::1] shift,                  # INOUT from zeros
     const double[::1] rate,             # IN  2/epsilon
     const Py_ssize_t[::1] nodes,        # IN
     const Py_ssize_t[::1] columns,      # IN
@@ -78,7 +96,9 @@ def transport_solve(
     with nogil:
         for l in range(start, stop):
             p = _plan(x, a, y, b, edge, shift, rate, nodes, columns, l)
-            status[l] = _table.transport.solve(&p, &error[l], <ptrdiff_t*>&evaluations[l])
+            status[l] = _solve(
+                &p, _into(edge, columns[l]), &error[l], <ptrdiff_t*>&evaluations[l]
+            )
 
 
 def transport_products(

@@ -59,8 +59,6 @@ class Transport(Threads):
         lanes = len(rate)
         work = lanes, _most(nodes.starts) * _most(columns.starts)
         edge, shift = np.empty(len(columns.at)), np.zeros(len(columns.at))
-        edges = nodes.at, nodes.weights, columns.weights, nodes.starts, columns.starts, edge
-        self._run(_kernels.transport_edges, (lanes, 1), *edges)
         error, evaluations = np.empty(lanes), np.empty(lanes, np.intp)
         status = np.zeros(lanes, np.int32)
         self._run(
