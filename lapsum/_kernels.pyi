@@ -858,16 +858,6 @@ def logistic_topk(
 
 _Status: TypeAlias = NDArray[np.int32]
 
-def transport_edges(
-    x: _Floats,
-    a: _Floats,
-    b: _Floats,
-    nodes: _Indices,
-    columns: _Indices,
-    edge: _Floats,
-    start: int,
-    stop: int,
-) -> None: ...
 def transport_solve(
     x: _Floats,
     a: _Floats,
@@ -901,6 +891,38 @@ def transport_products(
     over_rows: _Floats | None,
     log_sums: _Floats | None,
     top: _Indices | None,
+    status: _Status,
+    start: int,
+    stop: int,
+) -> None: ...
+def transport_deviations(
+    x: _Floats,
+    a: _Floats,
+    y: _Floats,
+    b: _Floats,
+    edge: _Floats,
+    shift: _Floats,
+    rate: _Floats,
+    rows: _Indices,
+    columns: _Indices,
+    mean: _Floats,
+    deviation: _Floats,
+    status: _Status,
+    start: int,
+    stop: int,
+) -> None: ...
+def transport_mirror(
+    x: _Floats,
+    a: _Floats,
+    y: _Floats,
+    b: _Floats,
+    edge: _Floats,
+    shift: _Floats,
+    rate: _Floats,
+    rows: _Indices,
+    columns: _Indices,
+    row_edge: _Floats,
+    row_shift: _Floats,
     status: _Status,
     start: int,
     stop: int,
@@ -988,6 +1010,19 @@ def transport_push(
     start: int,
     stop: int,
 ) -> None: ...
+def transport_cells(
+    x: _Floats,
+    a: _Floats,
+    y: _Floats,
+    b: _Floats,
+    rows: _Indices,
+    columns: _Indices,
+    area: _Floats,
+    row_cells: _Indices,
+    column_cells: _Indices,
+    start: int,
+    stop: int,
+) -> None: ...
 def transport_gauss(
     t: _Floats,
     w: _Floats,
@@ -999,15 +1034,14 @@ def transport_gauss(
     start: int,
     stop: int,
 ) -> None: ...
-def transport_interpolate(
+def transport_onto_nodes(
     t: _Floats,
     cells: _Indices,
     stops: _Indices,
     nodes: _Floats,
     weights: _Floats,
-    at_nodes: _Floats,
     at_points: _Floats,
-    transposed: bool,
+    at_nodes: _Floats,
     start: int,
     stop: int,
 ) -> None: ...

@@ -60,6 +60,10 @@ cdef extern from "simd/scan.h" nogil:
     void lap_scan_two(lap_two, lap_two, lap_two*, lap_two*)
 
 cdef extern from "transport/plan.h" nogil:
+    enum:
+        LAP_DONE
+        LAP_NO_MEMORY
+
     ctypedef struct lap_plan:
         const double *x
         const double *a
@@ -74,6 +78,8 @@ cdef extern from "transport/plan.h" nogil:
         int (*solve)(const lap_plan*, double*, ptrdiff_t*) noexcept nogil
         int (*products)(const lap_plan*, const double*, const double*, double*, double*, double*,
                         double*, ptrdiff_t*) noexcept nogil
+        int (*deviations)(const lap_plan*, double*, double*) noexcept nogil
+        int (*mirror)(const lap_plan*, double*, double*) noexcept nogil
         int (*matrix)(const lap_plan*, double*) noexcept nogil
         int (*equations)(const lap_plan*, double*) noexcept nogil
         int (*pull)(const lap_plan*, const lap_plan*, const double*, const double*, const double*,

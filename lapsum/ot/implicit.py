@@ -13,12 +13,11 @@ Only the products x y over epsilon matter, so that a tangent of epsilon is one o
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import NamedTuple, TypeAlias
 
 import numpy as np
 
 from .._backends.types import Floats, sum_in_lane
-from .._core.rule import LARGE
 from .sinkhorn import Coupling
 
 
@@ -47,76 +46,168 @@ class Dots(NamedTuple):
     epsilon: Floats | None = None
 
 
-def pull(coupling: Coupling, at_entries: bool, values: Floats, mean: Floats, bar: Floats) -> Bars:
-    """Return the cotangents of a mean over the plan, at entries or at targets."""
+PointDots: TypeAlias = "tuple[Floats | None, Floats | None]"  # tangents of points and weights
+
+
+class SideBars(NamedTuple):
+    """Cotangents of one side, in lanes: of its points and weights, and of values if it has them."""
+
+    points: Floats
+    weights: Floats
+    values: Floats | None
+
+
+def pull(
+    coupling: Coupling,
+    at_entries: bool,
+    values: Floats,
+    mean: Floats,
+    bar: Floats,
+    of_targets: bool = True,
+) -> Bars:
+    """Return the cotangents of a mean over the plan, at entries or at targets.
+
+    Those of targets and what belongs to them may be zero unless they are asked for.
+    """
     c = coupling
-    shapes = c.shape_of_entries, c.shape_of_targets
+    shapes = c.of_entries.shape, c.of_targets.shape
+    empty = [SideBars(*(np.zeros(shape),) * 3) for shape in shapes]
     if c.empty:
-        entries, targets = (np.zeros(shape) for shape in shapes)
+        (entries, targets), epsilon = empty, np.zeros(len(c.epsilon))
         nothing = np.zeros(values.shape)
-        return Bars(entries, entries, targets, targets, nothing, np.zeros(len(c.epsilon)))
-    rows, columns = shapes if c.entries_are_rows else shapes[::-1]
-    a = c.plan.rows.weights.reshape(rows)
-    unit = np.ones((1, 1))
-    b = c.columns.weights
-    if at_entries == c.entries_are_rows:
-        found = c.kernels.pull(c.plan, _flat(-bar), c.onto_columns(_flat(values)), None)
-        a_bar = -found.mean_lambda.reshape(rows)
-        share = c.from_columns(found.column_sums / c.plan.columns.weights)
-        values_bar = -(b * share).reshape(columns)
+        return Bars(*entries[:2], *targets[:2], nothing, epsilon)
+    sides: dict[bool, SideBars] = {}
+    first = c.entries_are_rows
+    for rows in (first, not first):
+        if rows not in sides and (rows or of_targets or c.columns_are_points(not rows)):
+            sides[rows], columns = _pull(c, rows, at_entries, values, mean, bar)
+            if columns is not None:
+                sides.setdefault(not rows, columns)
+    entries, targets = sides[True], sides.get(False, empty[1])
+    away = np.where(entries.points == 0.0, 0.0, c.entries - _middle(c))
+    epsilon_bar = -sum_in_lane(entries.points * away) / c.epsilon
+    carried = targets.values if at_entries else entries.values
+    assert carried is not None
+    return Bars(*entries[:2], *targets[:2], carried, epsilon_bar)
+
+
+def _pull(
+    c: Coupling, rows_are_entries: bool, at_entries: bool, values: Floats, mean: Floats, bar: Floats
+) -> tuple[SideBars, SideBars | None]:
+    """Return the cotangents of rows, and those of columns where these are points."""
+    plan = c.plan(rows_are_entries)
+    rows, columns = c.side(rows_are_entries), c.side(not rows_are_entries)
+    a = plan.rows.weights.reshape(rows.shape)
+    b = columns.some.weights
+    row_values = column_values = None
+    if at_entries == rows_are_entries:
+        found = c.kernels.pull(plan, _flat(-bar), columns.onto_nodes(_flat(values)), None)
+        a_bar = -found.mean_lambda.reshape(rows.shape)
+        if columns.compression is None:
+            column_values = -found.column_sums.reshape(columns.shape)
     else:
-        # A common offset changes nothing; differences of large values would overflow.
-        unit = np.where(np.abs(values).max(axis=-1) > LARGE, 2.0**200, 1.0)[:, None]
-        values, mean = values / unit, mean / unit
+        # A common offset changes nothing.
         centre = values[:, values.shape[1] // 2, None]
         values, mean = values - centre, mean - centre
         by = -_flat(bar) / b
         found = c.kernels.pull(
-            c.plan,
+            plan,
             _flat(a * values),
-            c.onto_columns(by),
-            c.onto_columns(-by * _flat(mean)),
+            columns.onto_nodes(by),
+            columns.onto_nodes(-by * _flat(mean)),
         )
-        mean_by = found.mean_c.reshape(rows)
-        a_bar = -found.mean_lambda.reshape(rows) - values * mean_by
-        values_bar = -a * mean_by
-    if c.column_nodes is not None:  # whoever fixed the targets asks for no cotangents of them
-        found = found._replace(y_bar=np.zeros(len(b)), lambda_=np.zeros(len(b)))
-    x_bar, y_bar = unit * found.x_bar.reshape(rows), unit * found.y_bar.reshape(columns)
-    a_bar, b_bar = unit * a_bar, unit * found.lambda_.reshape(columns)
-    if not c.entries_are_rows:
-        x_bar, a_bar, y_bar, b_bar = y_bar, b_bar, x_bar, a_bar
-    away = np.where(x_bar == 0.0, 0.0, c.entries - _middle(c))
-    epsilon_bar = -sum_in_lane(x_bar * away) / c.epsilon
-    return Bars(x_bar, a_bar, y_bar, b_bar, values_bar, epsilon_bar)
+        mean_by = found.mean_c.reshape(rows.shape)
+        a_bar = -found.mean_lambda.reshape(rows.shape) - values * mean_by
+        row_values = -a * mean_by
+    of_rows = SideBars(found.x_bar.reshape(rows.shape), a_bar, row_values)
+    if columns.compression is not None:
+        return of_rows, None
+    y_bar, b_bar = (bar.reshape(columns.shape) for bar in (found.y_bar, found.lambda_))
+    return of_rows, SideBars(y_bar, b_bar, column_values)
 
 
 def push(coupling: Coupling, at_entries: bool, values: Floats, mean: Floats, dots: Dots) -> Floats:
     """Return the tangent of a mean over the plan, at entries or at targets."""
     c, x_dot = coupling, dots.entries
-    shape = c.shape_of_entries if at_entries else c.shape_of_targets
+    shape = c.side(at_entries).shape
     if c.empty:
         return np.zeros(shape)
     if dots.epsilon is not None:
         along = (dots.epsilon / c.epsilon)[:, None] * (_middle(c) - c.entries)
         x_dot = along if x_dot is None else x_dot + along
-    out = np.zeros(shape)
     both = (x_dot, dots.entry_weights), (dots.targets, dots.target_weights)
-    rows, columns = both if c.entries_are_rows else both[::-1]
-    if any(dot is not None for dot in (*rows, *columns)):
-        over_columns = at_entries == c.entries_are_rows
-        if over_columns:
-            s, v = c.onto_columns(_flat(values)), None
-            value = _flat(mean)
+    if not at_entries:
+        both = both[::-1]
+    of_result, of_values = (
+        (None if at is None else _flat(at), None if weights is None else _flat(weights))
+        for at, weights in both
+    )
+    out = np.zeros(shape)
+    if any(dot is not None for dot in (*of_result, *of_values)):
+        if c.columns_are_points(at_entries):
+            v = _flat(values)
+            value = c.flat_mean(at_entries, v)
+            pushed = c.kernels.push(c.plan(not at_entries), of_values, of_result, None, v, value)
         else:
-            s, v = None, _flat(values)
-            value = c.mean_at_columns(v)
-        pushed = c.kernels.push(c.plan, _all_flat(rows), _all_flat(columns), s, v, value)
-        out = (pushed if over_columns else c.from_columns(pushed)).reshape(shape)
+            pushed = _push_rows(c, at_entries, _flat(values), _flat(mean), of_result, of_values)
+        out = pushed.reshape(shape)
     if dots.values is not None:
-        product = c.mean_at_entries if at_entries else c.mean_at_targets
-        out = out + product(dots.values)
+        out = out + c.mean(at_entries, dots.values)
     return out
+
+
+def _push_rows(
+    c: Coupling,
+    rows_are_entries: bool,
+    values: Floats,
+    mean: Floats,
+    row_dots: PointDots,
+    column_dots: PointDots,
+) -> Floats:
+    """Return the tangent of the means over rows, of which the columns may be nodes."""
+    plan = c.plan(rows_are_entries)
+    rows, columns = c.side(rows_are_entries), c.side(not rows_are_entries)
+    y_dot, b_dot = column_dots
+    s = columns.onto_nodes(values)
+    if columns.compression is None or (y_dot is None and b_dot is None):
+        return c.kernels.push(plan, row_dots, column_dots, s, None, mean)
+    # Tangents of columns need not be smooth, as nodes require.  But h is b_dot / b, plus q with x
+    # from its mean over each column, plus something smooth.
+    at_nodes = plan._replace(rows=plan.nodes)
+
+    def means(values: Floats) -> tuple[Floats, Floats]:
+        nodes = columns.onto_nodes(values)
+        over_rows, _ = c.kernels.products(plan, s=nodes)
+        over_nodes, _ = c.kernels.products(at_nodes, s=nodes)
+        assert over_rows is not None
+        assert over_nodes is not None
+        return over_rows, over_nodes
+
+    charge = np.zeros(len(plan.nodes.at))
+    out = np.zeros(len(plan.rows.at))
+    if b_dot is not None:
+        relative = b_dot / columns.some.weights
+        along, charge = means(relative)
+        out = means(values * relative)[0] - mean * along
+    if y_dot is not None:
+        middle = rows.points.at.reshape(rows.shape)[:, rows.shape[1] // 2]
+        x, x_nodes = (
+            points.at - np.repeat(middle, np.diff(points.starts))
+            for points in (plan.rows, plan.nodes)
+        )
+        rate, rate_nodes = (
+            np.repeat(plan.rate, np.diff(points.starts)) for points in (plan.rows, plan.nodes)
+        )
+        y_dot_x = y_dot * c.flat_mean(not rows_are_entries, x)
+        along, along_nodes = means(y_dot)
+        along_x, along_x_nodes = means(y_dot_x)
+        charge = charge + rate_nodes * (x_nodes * along_nodes - along_x_nodes)
+        together, together_x = means(values * y_dot)[0], means(values * y_dot_x)[0]
+        out = out + rate * (x * (together - mean * along) - (together_x - mean * along_x))
+    _, charge_of_columns = c.kernels.products(at_nodes, v=charge)
+    assert charge_of_columns is not None
+    smooth = charge_of_columns * c.kernels.column_sums(at_nodes)
+    return out + c.kernels.push(plan, row_dots, (None, smooth), s, None, mean)
 
 
 def _middle(c: Coupling) -> Floats:
@@ -125,13 +216,3 @@ def _middle(c: Coupling) -> Floats:
 
 def _flat(lanes: Floats) -> Floats:
     return np.ascontiguousarray(lanes).reshape(-1)
-
-
-def _all_flat(
-    dots: tuple[Floats | None, Floats | None],
-) -> tuple[Floats | None, Floats | None]:
-    first, second = dots
-    return (
-        None if first is None else _flat(first),
-        None if second is None else _flat(second),
-    )

@@ -9,9 +9,8 @@ import numpy as np
 from .._backends.types import Array, Floats, any_in_lane
 from .._core.call import evaluate, rule_of
 from .._core.checks import check_flag
-from .._core.layout import AlongAxis, Layout
+from .._core.layout import AlongAxes, Layout
 from .._core.rule import Tangents
-from .._core.shapes import batch_of
 from .rule import SinkhornRule
 
 if TYPE_CHECKING:
@@ -27,7 +26,7 @@ def sinkhorn_permute(
     targets: ArrayLike | None = None,
     target_weights: ArrayLike | None = None,
     squash: str | None = "logistic",
-    axis: int = -1,
+    axis: int | None = -1,
     descending: bool = False,
     transpose: bool = False,
     workers: int | None = None,
@@ -58,8 +57,8 @@ def sinkhorn_permute(
         Non-negative weights of the targets; equal by default.
     squash : {"logistic", None}, optional
         How the keys are squashed before they are transported, as in `sinkhorn_rank`.
-    axis : int, optional
-        Axis along which to order.
+    axis : int or None, optional
+        Axis along which to order; None for all of the raveled arrays, and a flat result.
     descending : bool, optional
         Whether the value of the largest key comes first: the targets are counted from the last.
     transpose : bool, optional
@@ -145,7 +144,7 @@ class SinkhornPermute(SinkhornRule):
         targets: Any = None,
         target_weights: Any = None,
         squash: Any = "logistic",
-        axis: int = -1,
+        axis: int | None = -1,
         descending: bool = False,
         transpose: bool = False,
     ) -> None:
@@ -166,23 +165,23 @@ class SinkhornPermute(SinkhornRule):
         if nan.any():
             self.nan_lanes = nan if self.nan_lanes is None else self.nan_lanes | nan
 
-    def _layout(self, name: str, array: Array) -> Layout:
-        if not self.at_entries:
-            length = self.n
-        elif self.targets_given:
-            length = self.m
+    def _layouts(self, arrays: dict[str, Array]) -> dict[str, Layout]:
+        layouts = super()._layouts(arrays)
+        shape, entries = arrays["values"].shape, arrays["x"].shape
+        if len(self.axes) == 1 or len(shape) == 1:
+            values = self._beside("values", shape, entries)
         else:
-            length = self.m = array.shape[-1 if array.ndim == 1 else self.axis]
-        shape = array.shape
-        if shape == (length,):
-            return AlongAxis(self.kernels, shape, -1, self.batch)
-        fits = len(shape) == len(self.batch) + 1 and shape[self.axis] == length
-        if fits and batch_of(name, shape, self.axis) == self.batch:
-            return AlongAxis(self.kernels, shape, self.axis, self.batch)
-        raise ValueError(
-            f"`values` of shape {shape} must have length {length} along axis {self.axis}, and be "
-            "1-D or have the other axes of `x`"
-        )
+            values = AlongAxes(self.kernels, shape, tuple(range(-len(shape), 0)), ())
+        if self.at_entries and not self.targets_given:
+            self.m = values.size
+        length = self.m if self.at_entries else self.n
+        if values.size != length:
+            raise ValueError(
+                f"`values` of shape {shape} must have length {length} along the axis, got "
+                f"{values.size}"
+            )
+        layouts["values"] = values
+        return layouts
 
     @property
     def _values(self) -> Floats:

@@ -211,7 +211,7 @@ class SinkhornPlan:
         with quiet():
             for k, column in enumerate(columns):
                 if self._transposed:
-                    out[:, k] = self._b * c.mean_at_targets(c.sort(column[None]))[0]
+                    out[:, k] = self._b * c.mean(False, c.sort(column[None]))[0]
                 else:
-                    out[:, k] = self._a * c.unsort(c.mean_at_entries(column[None]))[0]
+                    out[:, k] = self._a * c.unsort(c.mean(True, column[None]))[0]
         return out.reshape(self.shape[0], *v.shape[1:])

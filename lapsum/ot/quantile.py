@@ -18,12 +18,13 @@ from .._core.layout import (
     Layout,
     Reduced,
     WholeInEveryLane,
+    lanes_along,
     pack_all,
     scalar_layout,
     weights_layout,
 )
 from .._core.rule import Rule, Tangents
-from .._core.shapes import Shape, batch_of, normalize_axis
+from .._core.shapes import Shape, batch_without, normalize_axes
 from .sorts import SinkhornSort
 
 if TYPE_CHECKING:
@@ -37,7 +38,7 @@ def sinkhorn_quantile(
     *,
     weights: ArrayLike | None = None,
     squash: str | None = "logistic",
-    axis: int = -1,
+    axis: int | tuple[int, ...] | None = -1,
     keepdims: bool = False,
     workers: int | None = None,
 ) -> Any:
@@ -63,10 +64,10 @@ def sinkhorn_quantile(
         Non-negative weights of the entries, of the shape of `x` or 1-D along `axis`.
     squash : {"logistic", None}, optional
         How the entries are squashed before they are transported, as in `sinkhorn_rank`.
-    axis : int, optional
-        Axis along which the quantiles are taken.
+    axis : int, tuple of int or None, optional
+        Axis or axes along which the quantiles are taken; None for all of them.
     keepdims : bool, optional
-        Whether `axis` stays in the result, with length 1.
+        Whether the axes stay in the result, with length 1.
     workers : int, optional
         Number of threads, which share the lanes: one by default; negative numbers count from the
         CPUs, and 0 is a ValueError.
@@ -126,6 +127,8 @@ def sinkhorn_quantile(
 class SinkhornQuantile(Rule):
     """The rule of `sinkhorn_quantile`: a sort of every lane for every level."""
 
+    several_axes = True
+
     def __init__(
         self,
         workers: int | None,
@@ -135,7 +138,7 @@ class SinkhornQuantile(Rule):
         *,
         weights: Any = None,
         squash: Any = "logistic",
-        axis: int = -1,
+        axis: int | tuple[int, ...] | None = -1,
         keepdims: bool = False,
     ) -> None:
         given = {} if weights is None else {"weights": weights}
@@ -145,10 +148,10 @@ class SinkhornQuantile(Rule):
         )
         shape = arrays["x"].shape
         self.dtype = self.dtypes["x"]
-        axis = normalize_axis(axis, shape)
-        self.batch = batch = batch_of("x", shape, axis)
-        self.n = shape[axis]
-        entries = AlongAxis(kernels, shape, axis, batch)
+        axes = normalize_axes(axis, shape, several=True)
+        self.batch = batch = batch_without(shape, axes)
+        entries = lanes_along(kernels, shape, axes, batch)
+        self.n = entries.size
         self.layouts = {
             "x": entries,
             "q": WholeInEveryLane(kernels, arrays["q"].shape, batch),
@@ -156,10 +159,10 @@ class SinkhornQuantile(Rule):
         }
         if weights is not None:
             self.layouts["weights"] = weights_layout(
-                kernels, arrays["weights"], shape, (axis,), batch, "x"
+                kernels, arrays["weights"], shape, axes, batch, "x"
             )
         check_q(arrays["q"])
-        self.result = LevelsFirst(kernels, arrays["q"].shape, entries, axis, keepdims)
+        self.result = LevelsFirst(kernels, arrays["q"].shape, entries, axes, keepdims)
         self.lanes = pack_all(kernels, self.layouts, arrays, entries=())
         self.levels = prod(arrays["q"].shape)
         self.q = np.ascontiguousarray(np.broadcast_to(arrays["q"].reshape(-1, 1), self.shape))
@@ -234,9 +237,9 @@ class LevelsFirst(Layout):
     """One number for each level and lane, whose axis may be kept with length 1."""
 
     def __init__(
-        self, kernels: Kernels, levels: Shape, entries: AlongAxis, axis: int, keepdims: bool
+        self, kernels: Kernels, levels: Shape, entries: AlongAxis, axes: Shape, keepdims: bool
     ) -> None:
-        of_batch = Reduced(entries, (axis,), check_flag("keepdims", keepdims))
+        of_batch = Reduced(entries, axes, check_flag("keepdims", keepdims))
         super().__init__(kernels, (*levels, *of_batch.shape), entries.batch)
 
     def pack(self, array: Array) -> Floats:

@@ -23,7 +23,7 @@ def sinkhorn_rank(
     targets: ArrayLike | None = None,
     target_weights: ArrayLike | None = None,
     squash: str | None = "logistic",
-    axis: int = -1,
+    axis: int | None = -1,
     descending: bool = False,
     workers: int | None = None,
 ) -> Any:
@@ -57,8 +57,8 @@ def sinkhorn_rank(
     squash : {"logistic", None}, optional
         How z follows from x: ``1/(1 + exp(-(x - mean)/std))``, with the weighted mean and standard
         deviation, or x as it is.  Where std is 0, z is 1/2.
-    axis : int, optional
-        Axis along which to rank.
+    axis : int or None, optional
+        Axis along which to rank; None for all of the raveled array, and a flat result.
     descending : bool, optional
         Whether the largest entry has the smallest rank.
     workers : int, optional
@@ -147,31 +147,6 @@ class SinkhornRank(SinkhornRule):
     """The rule of `sinkhorn_rank`."""
 
     at_entries = True
-
-    def __init__(
-        self,
-        workers: int | None,
-        x: Any,
-        epsilon: Any,
-        *,
-        weights: Any = None,
-        targets: Any = None,
-        target_weights: Any = None,
-        squash: Any = "logistic",
-        axis: int = -1,
-        descending: bool = False,
-    ) -> None:
-        super().__init__(
-            workers,
-            x,
-            epsilon,
-            weights=weights,
-            targets=targets,
-            target_weights=target_weights,
-            squash=squash,
-            axis=axis,
-            descending=descending,
-        )
 
     def carried(self) -> Floats:
         """Return the levels of the targets."""

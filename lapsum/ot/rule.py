@@ -5,27 +5,29 @@ from __future__ import annotations
 from abc import abstractmethod
 from functools import cached_property
 from math import prod
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
 from .._backends.numpy.transport import Transport
-from .._backends.types import Array, Flags, Floats, any_in_lane, sum_in_lane
+from .._backends.types import Array, Flags, Floats, any_in_lane
 from .._core.arguments import host_arguments, worker_count
-from .._core.checks import check_alpha, check_flag, check_targets, check_total, check_weights
-from .._core.layout import AlongAxis, Layout, pack_all, scalar_layout, weights_layout, with_nan
-from .._core.rule import Rule, Tangents
-from .._core.shapes import batch_of, normalize_axis
+from .._core.checks import check_alpha, check_flag, check_targets, check_weights
+from .._core.layout import (
+    AlongAxis,
+    Layout,
+    lanes_along,
+    pack_all,
+    scalar_layout,
+    weights_layout,
+    with_nan,
+)
+from .._core.rule import LARGE, Rule, Tangents
+from .._core.shapes import batch_of, batch_without, normalize_axes
 from .implicit import Dots, pull, push
+from .shares import Shares, shares_of
 from .sinkhorn import Coupling
 from .squash import Squash, check_squash, evenly_spaced, squashed
-
-
-class Weighed(NamedTuple):
-    """Weights, divided by their sum, and this sum, 0 for lanes without any."""
-
-    shares: Floats
-    total: Floats
 
 
 class SinkhornRule(Rule):
@@ -54,11 +56,11 @@ class SinkhornRule(Rule):
         x: Any,
         epsilon: Any,
         *,
-        weights: Any,
-        targets: Any,
-        target_weights: Any,
-        squash: Any,
-        axis: int,
+        weights: Any = None,
+        targets: Any = None,
+        target_weights: Any = None,
+        squash: Any = "logistic",
+        axis: int | None = -1,
         descending: bool = False,
         more: dict[str, Any] | None = None,
     ) -> None:
@@ -70,23 +72,22 @@ class SinkhornRule(Rule):
         self.transport = Transport(1 if workers is None else worker_count(workers))
         x = arrays["x"]
         self.dtype = np.result_type(*(self.dtypes[name] for name in ("x", *more)))
-        self.axis = axis = normalize_axis(axis, x.shape)
-        self.batch = batch = batch_of("x", x.shape, axis)
-        self.n = x.shape[axis]
+        self.axes = axes = normalize_axes(axis, x.shape)
+        self.batch = batch_without(x.shape, axes)
+        self.n = prod(x.shape[axis] for axis in axes)
         check_squash(squash)
         self.squash = squash
         self.descending = check_flag("descending", descending)
-        self.layouts = self._layouts(arrays)
+        layouts = self._layouts(arrays)
+        self.layouts = {name: layouts[name] for name in arrays}
         check_alpha(arrays["epsilon"], "epsilon")
         for name in ("weights", "target_weights"):
             if name in arrays:
                 check_weights(arrays[name], name)
-        self.result = AlongAxis(
-            self.kernels, _with_length(x.shape, axis, self._length()), axis, batch
-        )
+        self.result = self._result(x.shape)
         self.lanes = pack_all(self.kernels, self.layouts, arrays, entries=())
-        self.entry_weights = self._weighed("weights", self.n)
-        self.target_weights = self._weighed("target_weights", self.m)
+        self.entry_weights = self._shares("weights", self.n)
+        self.target_weights = self._shares("target_weights", self.m)
         if "targets" in arrays:
             check_targets(self.lanes["targets"])
         if "target_weights" in arrays and not (self.target_weights.total > 0.0).all():
@@ -95,65 +96,52 @@ class SinkhornRule(Rule):
     # ---------------------------------------------------------------------------------- arguments
 
     def _layouts(self, arrays: dict[str, Array]) -> dict[str, Layout]:
-        kernels, axis, batch = self.kernels, self.axis, self.batch
+        """Return the layouts of the arguments; a subclass adds those of its own."""
+        kernels, axes, batch = self.kernels, self.axes, self.batch
         shape = arrays["x"].shape
-        layouts: dict[str, Layout] = {}
+        layouts: dict[str, Layout] = {
+            "x": lanes_along(kernels, shape, axes, batch),
+            "epsilon": scalar_layout(kernels, "epsilon", arrays["epsilon"], batch),
+        }
+        if "weights" in arrays:
+            layouts["weights"] = weights_layout(kernels, arrays["weights"], shape, axes, batch, "x")
         self.m = self.n
         self.targets_given = "targets" in arrays or "target_weights" in arrays
         for name in ("targets", "target_weights"):
             if name in arrays:
-                layouts[name] = self._target_layout(name, arrays[name].shape, shape)
-                length = arrays[name].shape[-1 if arrays[name].ndim == 1 else axis]
-                if name == "target_weights" and "targets" in arrays and length != self.m:
+                layouts[name] = layout = self._beside(name, arrays[name].shape, shape)
+                if name == "target_weights" and "targets" in arrays and layout.size != self.m:
                     raise ValueError(
-                        f"`target_weights` has length {length} along its axis, and `targets` "
+                        f"`target_weights` has length {layout.size} along its axis, and `targets` "
                         f"{self.m}; they must be equal"
                     )
-                self.m = length
-        for name, array in arrays.items():
-            if name == "x":
-                layouts[name] = AlongAxis(kernels, shape, axis, batch)
-            elif name == "epsilon":
-                layouts[name] = scalar_layout(kernels, name, array, batch)
-            elif name == "weights":
-                layouts[name] = weights_layout(kernels, array, shape, (axis,), batch, "x")
-            elif name not in layouts:
-                layouts[name] = self._layout(name, array)
-        return {name: layouts[name] for name in arrays}
+                self.m = layout.size
+        return layouts
 
-    def _layout(self, name: str, array: Array) -> Layout:
-        """Return the layout of a further argument."""
-        raise NotImplementedError(name)
-
-    def _target_layout(
-        self, name: str, shape: tuple[int, ...], entries: tuple[int, ...]
-    ) -> AlongAxis:
+    def _beside(self, name: str, shape: tuple[int, ...], entries: tuple[int, ...]) -> AlongAxis:
+        """Return the layout of what lies beside entries of some shape, of any length."""
         if len(shape) == 1:
             return AlongAxis(self.kernels, shape, -1, self.batch)
-        if len(shape) == len(entries) and batch_of(name, shape, self.axis) == self.batch:
-            return AlongAxis(self.kernels, shape, self.axis, self.batch)
+        if len(self.axes) == 1 and len(shape) == len(entries):
+            (axis,) = self.axes
+            if batch_of(name, shape, axis) == self.batch:
+                return AlongAxis(self.kernels, shape, axis, self.batch)
         raise ValueError(
             f"`{name}` of shape {shape} must be 1-D, or have the shape {entries} of `x` but along "
             "the axis"
         )
 
-    def _length(self) -> int:
-        """Return how long the result is along the axis."""
-        length: int = self.n if self.at_entries else self.m
-        return length
+    def _result(self, shape: tuple[int, ...]) -> AlongAxis:
+        length = self.n if self.at_entries else self.m
+        if len(self.axes) != 1:
+            return AlongAxis(self.kernels, (*self.batch, length), -1, self.batch)
+        (axis,) = self.axes
+        at = len(shape) + axis
+        shape = (*shape[:at], length, *shape[at + 1 :])
+        return AlongAxis(self.kernels, shape, axis, self.batch)
 
-    def _weighed(self, name: str, size: int) -> Weighed:
-        lanes = prod(self.batch)
-        if name not in self.lanes:
-            return Weighed(np.full((lanes, size), 1.0 / max(size, 1)), np.full(lanes, float(size)))
-        weights = self.lanes[name]
-        total = self.kernels.totals(weights)
-        check_total(total, name)
-        scaled_total, scaled = self.kernels.rescale(total, total, weights)
-        some = total > 0.0
-        shares = scaled / np.where(some, scaled_total, 1.0)[:, None]
-        shares = np.where(some[:, None], shares, 1.0 / max(size, 1))
-        return Weighed(shares, total)
+    def _shares(self, name: str, size: int) -> Shares:
+        return shares_of(self.kernels, self.lanes.get(name), (prod(self.batch), size), name)
 
     # -------------------------------------------------------------------------------------- value
 
@@ -199,8 +187,6 @@ class SinkhornRule(Rule):
             targets,
             b,
             lanes["epsilon"],
-            targets_are_fixed=not (lanes.keys() & {"targets", "target_weights"}),
-            at_entries=self.at_entries,
         )
 
     @abstractmethod
@@ -233,14 +219,24 @@ class SinkhornRule(Rule):
 
     def mean(self, source: Floats) -> Floats:
         """Return the mean over the plan, in the caller's order."""
-        if self.at_entries:
-            return self.coupling.unsort(self.coupling.mean_at_entries(source))
-        return self.coupling.mean_at_targets(source)
+        mean = self.coupling.mean(self.at_entries, source)
+        return self.coupling.unsort(mean) if self.at_entries else mean
 
     @cached_property
     def mean_of_source(self) -> Floats:
         """The mean of what is averaged."""
         return self.mean(self.source)
+
+    @cached_property
+    def unit(self) -> Floats:
+        """By what large values are divided for derivatives, whose differences would overflow."""
+        largest = np.abs(self.source).max(axis=-1, initial=0.0)
+        return np.where(largest > LARGE, 2.0**200, 1.0)[:, None]
+
+    @property
+    def _in_units(self) -> tuple[Floats, Floats]:
+        """What is averaged, and its mean, as derivatives take them."""
+        return self.source / self.unit, self._ordered(self.mean_of_source) / self.unit
 
     def _finished(self, lanes: Floats) -> Floats:
         if self.at_entries:
@@ -263,18 +259,6 @@ class SinkhornRule(Rule):
 
     # -------------------------------------------------------------------------------- derivatives
 
-    def _shares_push(self, name: str, weighed: Weighed, tangents: Tangents) -> Floats | None:
-        if name not in tangents:
-            return None
-        total = np.where(weighed.total > 0.0, weighed.total, np.inf)[:, None]
-        dot = tangents[name] / total
-        return dot - weighed.shares * sum_in_lane(dot)[:, None]
-
-    @staticmethod
-    def _shares_pull(weighed: Weighed, bar: Floats) -> Floats:
-        total = np.where(weighed.total > 0.0, weighed.total, np.inf)[:, None]
-        return (bar - sum_in_lane(weighed.shares * bar)[:, None]) / total
-
     def outcome_push(self, mean_dot: Floats, tangents: Tangents) -> Floats:
         """Return the tangent of the result, for that of the mean."""
         return mean_dot
@@ -286,8 +270,8 @@ class SinkhornRule(Rule):
     def jvp(self, tangents: Tangents) -> Array:
         """Return the tangent of the result."""
         c = self.coupling
-        a_dot = self._shares_push("weights", self.entry_weights, tangents)
-        b_dot = self._shares_push("target_weights", self.target_weights, tangents)
+        a_dot = self.entry_weights.push(tangents.get("weights"))
+        b_dot = self.target_weights.push(tangents.get("target_weights"))
         z_dot = self.squashed.push(tangents.get("x"), a_dot)
         values_dot = self.carried_push(tangents, b_dot)
         if not self.at_entries and values_dot is not None:
@@ -297,11 +281,10 @@ class SinkhornRule(Rule):
             entry_weights=None if a_dot is None else c.sort(a_dot),
             targets=tangents.get("targets"),
             target_weights=b_dot,
-            values=values_dot,
+            values=None if values_dot is None else values_dot / self.unit,
             epsilon=tangents.get("epsilon"),
         )
-        mean = self.mean_of_source
-        mean_dot = push(c, self.at_entries, self.source, self._ordered(mean), dots)
+        mean_dot = self.unit * push(c, self.at_entries, *self._in_units, dots)
         if self.at_entries:
             mean_dot = c.unsort(mean_dot)
         return self._finished(self.outcome_push(mean_dot, tangents))
@@ -317,26 +300,31 @@ class SinkhornRule(Rule):
             bar = bar[:, ::-1]
         bars: dict[str, Floats] = {}
         mean_bar = self._ordered(self.outcome_pull(bar, bars))
-        mean = self._ordered(self.mean_of_source)
-        found = pull(c, self.at_entries, self.source, mean, mean_bar)
+        of_targets = not wrt.isdisjoint(self._of_targets)
+        found = pull(c, self.at_entries, *self._in_units, mean_bar, of_targets)
         values_bar = found.values if self.at_entries else c.unsort(found.values)
         b_bar = self.carried_pull(values_bar, bars)
         b_bar = found.target_weights if b_bar is None else found.target_weights + b_bar
         x_bar, a_bar = self.squashed.pull(c.unsort(found.entries))
         a_bar = c.unsort(found.entry_weights) + (0.0 if a_bar is None else a_bar)
-        bars["x"] = x_bar + bars["x"] if "x" in bars else x_bar
-        bars["epsilon"] = found.epsilon
-        bars["targets"] = found.targets
-        bars["target_weights"] = self._shares_pull(self.target_weights, b_bar)
-        weights_bar = np.where(self.absent, 0.0, self._shares_pull(self.entry_weights, a_bar))
-        bars["weights"] = weights_bar + bars["weights"] if "weights" in bars else weights_bar
+        shared = self.entry_weights.pull(a_bar)
+        parts = {
+            "x": x_bar,
+            "epsilon": found.epsilon,
+            "targets": found.targets,
+            "target_weights": self.target_weights.pull(b_bar),
+            "weights": np.where(self.absent, 0.0, shared),
+        }
+        for name, part in parts.items():
+            part = self.kernels.times(part, self.unit if part.ndim == 2 else self.unit[:, 0])
+            bars[name] = part + bars[name] if name in bars else part
         return {name: with_nan(self.kernels, self.nan_lanes, bars[name]) for name in wrt}
+
+    @property
+    def _of_targets(self) -> set[str]:
+        """The parameters that belong to targets."""
+        return {"targets", "target_weights", *(["values"] if self.at_entries else [])}
 
     def _ordered(self, lanes: Floats) -> Floats:
         """Return lanes of the result in the order of the plan."""
         return self.coupling.sort(lanes) if self.at_entries else lanes
-
-
-def _with_length(shape: tuple[int, ...], axis: int, length: int) -> tuple[int, ...]:
-    at = len(shape) + axis
-    return (*shape[:at], length, *shape[at + 1 :])

@@ -2,17 +2,48 @@
 
 from __future__ import annotations
 
+from functools import cached_property
+
 import numpy as np
 
 from .._backends.numpy.transport import Plan, Points, Transport
 from .._backends.types import Floats, Indices
-from .compression import INTERPOLATED, SUMMED, Compression, compressed
+from .compression import Compression, compressed
 
 # Stands for a weight of zero where a plan divides by weights: what has it influences nothing else,
 # and its own quotients are the limit.
 ABSENT = 1e-150
 
 _MOST_ROUNDS = 12  # of splitting cells
+
+
+class Side:
+    """Entries, or targets: their points in flat ascending lanes, and the nodes that stand for them.
+
+    Parameters
+    ----------
+    at, weights : array, shape (lanes, n)
+    """
+
+    def __init__(self, at: Floats, weights: Floats) -> None:
+        self.shape = lanes, n = at.shape
+        starts: Indices = np.arange(lanes + 1, dtype=np.intp) * n
+        self.points = Points(at.reshape(-1), np.ascontiguousarray(weights).reshape(-1), starts)
+        self.some = self.points._replace(weights=np.maximum(self.points.weights, ABSENT))
+        self.compression: Compression | None = None
+        self.first_of_ties = _first_of_ties(at)
+
+    @property
+    def nodes(self) -> Points:
+        """What stands for the points."""
+        return self.some if self.compression is None else self.compression.nodes
+
+    def onto_nodes(self, values: Floats) -> Floats:
+        """Return flat values of the points as the nodes have them in sums."""
+        if self.compression is None:
+            return values
+        weighed = self.compression.onto_nodes(self.some.weights * values)
+        return weighed / self.compression.nodes.weights
 
 
 class Coupling:
@@ -26,16 +57,14 @@ class Coupling:
     targets, target_weights : array, shape (lanes, m)
         Finite, ascending; weights add up to one.
     epsilon : array, shape (lanes,)
-    targets_are_fixed : bool, optional
-        Whether no derivatives in targets and their weights will be asked for, so that long lanes of
-        them may be compressed.  Entries always may.
-    at_entries : bool, optional
-        Whether means are taken at entries alone.
+    whole_targets : bool, optional
+        Whether targets are never compressed, so that they are columns of `plan(True)` themselves.
 
     Notes
     -----
     The plan is solved for in one number a column, and its rows follow; columns are the fewer of the
-    two.  Both ways, a mean over the plan is one over its rows or one over its columns.
+    two.  Long sides are solved for between nodes.  Whatever is asked for all points of a side comes
+    from a plan that has them as rows: that one, or its mirror image.
     """
 
     def __init__(
@@ -46,81 +75,77 @@ class Coupling:
         targets: Floats,
         target_weights: Floats,
         epsilon: Floats,
-        *,
-        targets_are_fixed: bool = False,
-        at_entries: bool = False,
+        whole_targets: bool = False,
     ) -> None:
         self.kernels = kernels
         self.epsilon = epsilon
-        self.shape_of_entries, self.shape_of_targets = entries.shape, targets.shape
         self.order = np.argsort(entries, axis=-1, kind="stable")
         self.entries, self.targets = np.take_along_axis(entries, self.order, axis=-1), targets
-        self.entry_weights = np.take_along_axis(entry_weights, self.order, axis=-1)
-        self.target_weights = target_weights
-        self.first_of_ties = _first_of_ties(self.entries), _first_of_ties(targets)
+        self.of_entries = Side(self.entries, np.take_along_axis(entry_weights, self.order, axis=-1))
+        self.of_targets = Side(targets, target_weights)
         self.empty = not (entries.size and targets.size)
         self.entries_are_rows = entries.shape[1] >= targets.shape[1]
-        rows = _points(self.entries, self.entry_weights)
-        columns = _points(targets, target_weights)
-        if not self.entries_are_rows:
-            rows, columns = columns, rows
-        columns = columns._replace(weights=np.maximum(columns.weights, ABSENT))
-        self.columns = columns
-        self.column_nodes: Compression | None = None
-        rate = np.minimum(2.0 / epsilon, 1e300)
-        nothing = np.zeros(0)
-        self.plan = Plan(rows, rows, columns, nothing, nothing, rate)
         if not self.empty:
-            self._solve(targets_are_fixed, INTERPOLATED if not at_entries else SUMMED)
+            self._solve(whole_targets)
 
-    def _solve(self, targets_are_fixed: bool, resolved: float) -> None:
+    def side(self, entries: bool) -> Side:
+        """Return the entries, or the targets."""
+        return self.of_entries if entries else self.of_targets
+
+    def _solve(self, whole_targets: bool) -> None:
         """Find the plan, between nodes where lanes are long, and cells until these resolve it."""
-        kernels, (rows, _, columns, _, _, rate) = self.kernels, self.plan
-        some = rows._replace(weights=np.maximum(rows.weights, ABSENT))
-        row_nodes = compressed(kernels, some, self.epsilon, SUMMED, _bulk(columns))
-        if targets_are_fixed and self.entries_are_rows:
-            self.column_nodes = compressed(kernels, columns, self.epsilon, resolved, _bulk(rows))
-            if row_nodes is not None and self.column_nodes is not None:
-                row_nodes.leave(~self.column_nodes.worth)
+        rows, columns = self.side(self.entries_are_rows), self.side(not self.entries_are_rows)
+        rate = np.minimum(2.0 / self.epsilon, 1e300)
+        rows.compression, columns.compression = compressed(
+            self.kernels, rows.some, columns.some, self.epsilon
+        )
+        if whole_targets:
+            self.of_targets.compression = None
         for _ in range(_MOST_ROUNDS):
-            nodes = rows if row_nodes is None else row_nodes.nodes
-            if self.column_nodes is not None:
-                columns = self.column_nodes.nodes
-            plan = Plan(nodes, nodes, columns, *kernels.solve(nodes, columns, rate), rate)
-            found = [c for c in (row_nodes, self.column_nodes) if c is not None]
-            if not found or not self._refine(plan, row_nodes):
-                self.plan = plan._replace(rows=rows)
+            x = rows.points if rows.compression is None else rows.nodes
+            edge, shift = self.kernels.solve(x, columns.nodes, rate)
+            self.solved = Plan(x, x, columns.nodes, edge, shift, rate)
+            if not self._refine(rows, columns):
                 return
         raise RuntimeError(
             f"the transport did not converge: after {_MOST_ROUNDS} rounds of splitting, cells are "
             "still too wide"
         )
 
-    def _refine(self, plan: Plan, row_nodes: Compression | None) -> bool:
-        """Split the cells that do not resolve a plan; return whether there were any."""
-        x, y = plan.nodes.at, plan.columns.at
-        mean_y, mean_x = self.kernels.products(plan, y, x)
-        square_y, square_x = self.kernels.products(plan, y * y, x * x)
+    def _refine(self, rows: Side, columns: Side) -> bool:
+        """Split the cells that do not resolve the plan; return whether there were any."""
+        if rows.compression is None and columns.compression is None:
+            return False
         split = False
-        for cells, mean, square in (
-            (row_nodes, mean_y, square_y),
-            (self.column_nodes, mean_x, square_x),
-        ):
-            if cells is not None and mean is not None and square is not None:
-                deviation = np.sqrt(np.maximum(square - mean * mean, 0.0))
-                split |= cells.refine(mean, deviation)
+        plans = self.solved, self._mirror()
+        for plan, cells in zip(plans, (rows.compression, columns.compression), strict=True):
+            if cells is not None:
+                seen = self.kernels.deviations(plan._replace(rows=cells.probes()))
+                split |= cells.refine(*seen)
         return split
 
-    def onto_columns(self, values: Floats) -> Floats:
-        """Return flat values of columns as the columns of the plan have them in sums."""
-        if self.column_nodes is None:
-            return values
-        weighed = self.column_nodes.onto_nodes(self.columns.weights * values)
-        return weighed / self.plan.columns.weights
+    def _mirror(self) -> Plan:
+        """Return the solved plan with rows as columns."""
+        rows, columns = self.side(self.entries_are_rows), self.side(not self.entries_are_rows)
+        edge, shift = self.kernels.mirror(self.solved)
+        nodes, rate = columns.nodes, self.solved.rate
+        return Plan(nodes, nodes, rows.nodes, edge, shift, rate)
 
-    def from_columns(self, values: Floats) -> Floats:
-        """Return a smooth function of columns, from its flat values at those of the plan."""
-        return values if self.column_nodes is None else self.column_nodes.at_points(values)
+    @cached_property
+    def _plan_of_rows(self) -> Plan:
+        return self.solved._replace(rows=self.side(self.entries_are_rows).points)
+
+    @cached_property
+    def _plan_of_columns(self) -> Plan:
+        return self._mirror()._replace(rows=self.side(not self.entries_are_rows).points)
+
+    def plan(self, entries: bool) -> Plan:
+        """Return the plan with the entries, or the targets, as rows, and nodes of the others."""
+        return self._plan_of_rows if entries == self.entries_are_rows else self._plan_of_columns
+
+    def columns_are_points(self, entries: bool) -> bool:
+        """Return whether the entries, or the targets, are the columns of the solved plan."""
+        return entries != self.entries_are_rows and self.side(entries).compression is None
 
     def sort(self, values: Floats) -> Floats:
         """Return lanes of entries in ascending order."""
@@ -132,86 +157,78 @@ class Coupling:
         np.put_along_axis(out, self.order, values, axis=-1)
         return out
 
-    def mean_at_entries(self, values: Floats) -> Floats:
-        """Return, for each entry in ascending order, the mean of values of the targets."""
-        if self.empty:
-            return np.full(self.shape_of_entries, np.nan)
-        mean = self._mean(values, self.entries_are_rows).reshape(self.shape_of_entries)
-        return _level(mean, self.first_of_ties[0])
+    def mean(self, at_entries: bool, values: Floats) -> Floats:
+        """Return, for each entry, the mean of values of the targets, or the other way round.
 
-    def mean_at_targets(self, values: Floats) -> Floats:
-        """Return, for each target, the mean of values of the entries in ascending order."""
+        Entries are in ascending order.
+        """
+        side = self.side(at_entries)
         if self.empty:
-            return np.full(self.shape_of_targets, np.nan)
-        mean = self._mean(values, not self.entries_are_rows).reshape(self.shape_of_targets)
-        return _level(mean, self.first_of_ties[1])
+            return np.full(side.shape, np.nan)
+        flat = np.ascontiguousarray(values).reshape(-1)
+        mean = self.flat_mean(at_entries, flat).reshape(side.shape)
+        return _level(mean, side.first_of_ties)
+
+    def flat_mean(self, at_entries: bool, values: Floats) -> Floats:
+        """Return the same of flat values, where ties differ in rounding."""
+        if self.columns_are_points(at_entries):
+            _, mean = self.kernels.products(self.plan(not at_entries), v=values)
+        else:
+            s = self.side(not at_entries).onto_nodes(values)
+            mean, _ = self.kernels.products(self.plan(at_entries), s=s)
+        assert mean is not None
+        return mean
 
     def matrix(self) -> Floats:
         """Return the plan, each row divided by its weight: (lanes, n, m), in the caller's order."""
-        lanes, n = self.shape_of_entries
-        m = self.shape_of_targets[1]
+        (lanes, n), (_, m) = self.of_entries.shape, self.of_targets.shape
         if self.empty:
             return np.zeros((lanes, n, m))
-        if self.column_nodes is not None:
-            entries, weights = self.unsort(self.entries), self.unsort(self.entry_weights)
-            targets = self.targets, self.target_weights
-            return Coupling(self.kernels, entries, weights, *targets, self.epsilon).matrix()
-        matrix = self.kernels.matrix(self.plan)
-        if not self.entries_are_rows:
-            weights = self.plan.rows.weights.reshape(self.shape_of_targets)
-            shares = self.plan.columns.weights.reshape(self.shape_of_entries)
-            matrix = np.swapaxes(matrix * weights[:, :, None], 1, 2) / shares[:, :, None]
+        if self.columns_are_points(False):
+            matrix = self.kernels.matrix(self.plan(True))
+        elif self.columns_are_points(True):
+            a, b = self.of_entries.some.weights, self.of_targets.points.weights
+            matrix = self.kernels.matrix(self.plan(False)) * b.reshape(lanes, m, 1)
+            matrix = np.swapaxes(matrix, 1, 2) / a.reshape(lanes, n, 1)
+        else:  # with all points as columns, too
+            edge, shift = self.kernels.mirror(self.plan(False))
+            entries, targets = self.of_entries.points, self.of_targets.some
+            matrix = self.kernels.matrix(
+                Plan(entries, entries, targets, edge, shift, self.solved.rate)
+            )
         out = np.empty_like(matrix)
         np.put_along_axis(out, self.order[:, :, None], matrix, axis=1)
         return out
 
     def potentials(self) -> tuple[Floats, Floats]:
         """Return f, of the entries in ascending order, and g, up to a constant between them."""
-        p, epsilon = self.plan, self.epsilon[:, None]
-        shapes = self.shape_of_entries, self.shape_of_targets
+        shapes = self.of_entries.shape, self.of_targets.shape
         if self.empty:
             return np.zeros(shapes[0]), np.zeros(shapes[1])
-        rows, columns = shapes if self.entries_are_rows else shapes[::-1]
+        lanes = len(self.epsilon)
+        one, other = self.plan(True), self.plan(False)
+        f = self._row_potentials(one, np.zeros(lanes))
+        # The other way round, beginning with the first node of the entries.
+        starts = one.nodes.starts
+        g = self._row_potentials(
+            other, self._row_potentials(one._replace(rows=one.nodes), np.zeros(lanes))[starts[:-1]]
+        )
+        return f.reshape(shapes[0]), g.reshape(shapes[1])
+
+    def _row_potentials(self, p: Plan, first: Floats) -> Floats:
+        """Return the potentials of rows, from those of the first columns."""
         y, starts = p.columns.at, p.columns.starts
-        lane = np.repeat(np.arange(len(epsilon)), np.diff(starts))
+        lane = np.repeat(np.arange(len(first)), np.diff(starts))
         g: Floats = np.zeros_like(y)
         g[1:] = np.diff(y) * (y[1:] + y[:-1] - 2.0 * p.edge[:-1])
         g[1:] += self.epsilon[lane[1:]] * p.shift[:-1]
-        g[starts[:-1]] = 0.0
-        g = np.cumsum(g)
-        g -= g[starts[:-1]][lane]
+        g[starts[:-1]] = first
+        g = np.concatenate([np.cumsum(part) for part in np.split(g, starts[1:-1])])
         logs, top = self.kernels.row_sums(p)
-        at = top.reshape(rows) + starts[:-1, None]
-        f = (p.rows.at.reshape(rows) - y[at]) ** 2 - g[at] - epsilon * logs.reshape(rows)
-        g = self.from_columns(g).reshape(columns)
-        return (f, g) if self.entries_are_rows else (g, f)
-
-    def _mean(self, values: Floats, at_rows: bool) -> Floats:
-        flat = np.ascontiguousarray(values).reshape(-1)
-        if at_rows:
-            mean, _ = self.kernels.products(self.plan, s=self.onto_columns(flat))
-            assert mean is not None
-            return mean
-        return self.from_columns(self.mean_at_columns(flat))
-
-    def mean_at_columns(self, values: Floats) -> Floats:
-        """Return the mean of flat values of the rows for each column of the plan."""
-        _, mean = self.kernels.products(self.plan, v=values)
-        assert mean is not None
-        return mean
-
-
-def _points(at: Floats, weights: Floats) -> Points:
-    lanes, n = at.shape
-    starts: Indices = np.arange(lanes + 1, dtype=np.intp) * n
-    return Points(at.reshape(-1), np.ascontiguousarray(weights).reshape(-1), starts)
-
-
-def _bulk(points: Points) -> Floats:
-    """Return the distance between the quartiles of each lane, whatever the weights."""
-    first, count = points.starts[:-1], np.diff(points.starts)
-    width: Floats = points.at[first + 3 * (count - 1) // 4] - points.at[first + (count - 1) // 4]
-    return width
+        row_lane = np.repeat(np.arange(len(first)), np.diff(p.rows.starts))
+        at = top + starts[row_lane]
+        f: Floats = (p.rows.at - y[at]) ** 2 - g[at] - self.epsilon[row_lane] * logs
+        return f
 
 
 def _first_of_ties(x: Floats) -> Indices | None:

@@ -23,7 +23,7 @@ def sinkhorn_sort(
     targets: ArrayLike | None = None,
     target_weights: ArrayLike | None = None,
     squash: str | None = "logistic",
-    axis: int = -1,
+    axis: int | None = -1,
     descending: bool = False,
     workers: int | None = None,
 ) -> Any:
@@ -49,8 +49,8 @@ def sinkhorn_sort(
     squash : {"logistic", None}, optional
         How the entries are squashed before they are transported, as in `sinkhorn_rank`.  Their
         means are taken of `x` itself.
-    axis : int, optional
-        Axis along which to sort.
+    axis : int or None, optional
+        Axis along which to sort; None for all of the raveled array, and a flat result.
     descending : bool, optional
         Whether the largest comes first: the result is reversed.
     workers : int, optional
@@ -117,31 +117,6 @@ class SinkhornSort(SinkhornRule):
     """The rule of `sinkhorn_sort`."""
 
     at_entries = False
-
-    def __init__(
-        self,
-        workers: int | None,
-        x: Any,
-        epsilon: Any,
-        *,
-        weights: Any = None,
-        targets: Any = None,
-        target_weights: Any = None,
-        squash: Any = "logistic",
-        axis: int = -1,
-        descending: bool = False,
-    ) -> None:
-        super().__init__(
-            workers,
-            x,
-            epsilon,
-            weights=weights,
-            targets=targets,
-            target_weights=target_weights,
-            squash=squash,
-            axis=axis,
-            descending=descending,
-        )
 
     def carried(self) -> Floats:
         """Return the entries."""

@@ -11,9 +11,9 @@ from .._backends.types import Array, Flags, Floats, any_in_lane
 from .._core.arguments import host_arguments
 from .._core.call import evaluate, rule_of
 from .._core.checks import allowance_of, check_alpha, check_flag, check_k
-from .._core.layout import AlongAxis, pack_all, scalar_layout, with_nan
+from .._core.layout import AlongAxis, lanes_along, pack_all, scalar_layout, with_nan
 from .._core.rule import Rule, Tangents
-from .._core.shapes import batch_of, normalize_axis
+from .._core.shapes import batch_without, normalize_axes
 from .logistic import LogisticTopk
 
 if TYPE_CHECKING:
@@ -26,7 +26,7 @@ def soft_topk(
     epsilon: ArrayLike,
     *,
     normalize: bool = False,
-    axis: int = -1,
+    axis: int | None = -1,
     largest: bool = True,
     workers: int | None = None,
 ) -> Any:
@@ -50,8 +50,8 @@ def soft_topk(
     normalize : bool, optional
         Whether costs are divided by the largest of their lane, as in the authors' code: alpha is
         then multiplied by it, and derivatives take it as constant.
-    axis : int, optional
-        Axis along which to select.
+    axis : int or None, optional
+        Axis along which to select; None for all of the raveled array, and a flat result.
     largest : bool, optional
         Whether the largest are selected, or the smallest.
     workers : int, optional
@@ -124,7 +124,7 @@ class Selection(Rule):
         workers: int | None,
         values: dict[str, Any],
         normalize: Any,
-        axis: int,
+        axis: int | None,
         largest: Any,
     ) -> None:
         self.kernels, arrays, self.dtypes = kernels, arrays, _ = host_arguments(
@@ -132,10 +132,10 @@ class Selection(Rule):
         )
         self.dtype = self.dtypes["x"]
         shape = arrays["x"].shape
-        axis = normalize_axis(axis, shape)
-        self.batch = batch = batch_of("x", shape, axis)
-        self.n = shape[axis]
-        self.entries = AlongAxis(kernels, shape, axis, batch)
+        axes = normalize_axes(axis, shape)
+        self.batch = batch = batch_without(shape, axes)
+        self.entries = lanes_along(kernels, shape, axes, batch)
+        self.n = self.entries.size
         self.layouts = {"x": self.entries}
         for name in arrays.keys() - {"x"}:
             self.layouts[name] = scalar_layout(kernels, name, arrays[name], batch)
@@ -180,12 +180,13 @@ class SoftTopk(Selection):
         epsilon: Any,
         *,
         normalize: bool = False,
-        axis: int = -1,
+        axis: int | None = -1,
         largest: bool = True,
     ) -> None:
         values = {"x": x, "k": k, "epsilon": epsilon}
         super().__init__(workers, values, normalize, axis, largest)
-        self.result = self.entries
+        flat = AlongAxis(self.kernels, (self.n,), -1, ())
+        self.result = self.entries if len(self.entries.shape) == len(self.batch) + 1 else flat
         allowance = allowance_of(self.given, self.n)
         levels = check_k(self.kernels, self.given, self.lanes["k"], None, self.n, allowance)
         self.lanes["k"] = np.minimum(levels, self.n)

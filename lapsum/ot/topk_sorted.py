@@ -31,7 +31,7 @@ def soft_topk_sorted(
     epsilon: ArrayLike,
     *,
     normalize: bool = False,
-    axis: int = -1,
+    axis: int | None = -1,
     largest: bool = True,
     workers: int | None = None,
 ) -> Any:
@@ -54,8 +54,8 @@ def soft_topk_sorted(
     normalize : bool, optional
         Whether costs are divided by the largest of their lane, as in the authors' code; derivatives
         take it as constant.
-    axis : int, optional
-        Axis along which to select.
+    axis : int or None, optional
+        Axis along which to select; None for all of the raveled array.
     largest : bool, optional
         Whether the largest are selected, or the smallest, of which row l then indicates the l-th.
     workers : int, optional
@@ -141,7 +141,7 @@ class SoftTopkSorted(Selection):
         epsilon: Any,
         *,
         normalize: bool = False,
-        axis: int = -1,
+        axis: int | None = -1,
         largest: bool = True,
     ) -> None:
         super().__init__(workers, {"x": x, "epsilon": epsilon}, normalize, axis, largest)
@@ -171,6 +171,7 @@ class SoftTopkSorted(Selection):
             np.tile(targets, (lanes, 1)),
             np.tile(shares, (lanes, 1)),
             epsilon,
+            whole_targets=True,
         )
 
     @cached_property
@@ -199,7 +200,7 @@ class SoftTopkSorted(Selection):
             along = along + np.where(self.moving, self.sign * tangents["x"], 0.0)
         if "epsilon" in tangents:
             along = along - self._away * (tangents["epsilon"] / self.lanes["epsilon"])[:, None]
-        rate = c.plan.rate[:, None, None]
+        rate = c.plan(True).rate[:, None, None]
         q = self._centred(rate * along[:, :, None] * c.targets[:, None, :])
         right = -(matrix * q).sum(axis=1) / max(self.n, 1)
         h = self._equations(right)
@@ -215,7 +216,7 @@ class SoftTopkSorted(Selection):
         weight = self._equations(change.sum(axis=1))
         every = np.broadcast_to(weight[:, None], matrix.shape)
         change = change - matrix * self._centred(every) / max(self.n, 1)
-        x_bar = c.plan.rate[:, None] * (change * c.targets[:, None, :]).sum(axis=-1)
+        x_bar = c.plan(True).rate[:, None] * (change * c.targets[:, None, :]).sum(axis=-1)
         x_bar = np.where(self.moving, x_bar, 0.0)
         bars = {
             "x": self.sign * x_bar,
@@ -244,4 +245,4 @@ class SoftTopkSorted(Selection):
         if self.coupling.empty:
             return right
         flat = np.ascontiguousarray(right).reshape(-1)
-        return self.transport.equations(self.coupling.plan, flat).reshape(right.shape)
+        return self.transport.equations(self.coupling.plan(True), flat).reshape(right.shape)

@@ -31,31 +31,49 @@ cdef inline lap_plan _plan(
     return p
 
 
-def transport_edges(
-    const double[::1] x,                # IN  nodes, ascending in each lane
-    const double[::1] a,                # IN  their weights
-    const double[::1] b,                # IN  weights of the columns; both add up to one
-    const Py_ssize_t[::1] nodes,        # IN
-    const Py_ssize_t[::1] columns,      # IN
-    double[::1] edge,                   # OUT where the hard plan goes to the next column
-    Py_ssize_t start, Py_ssize_t stop,
-):
-    """An edge is amid two nodes if the columns up to it have the mass of the nodes up to there."""
-    cdef Py_ssize_t l, i, j, near
-    cdef double mass, level, slack
-    with nogil:
-        for l in range(start, stop):
-            i, mass, level = nodes[l], a[nodes[l]] if nodes[l + 1] > nodes[l] else 0.0, 0.0
-            for j in range(columns[l], columns[l + 1]):
-                level += b[j]
-                slack = 1e-12 * level
-                while i + 1 < nodes[l + 1] and mass < level - slack:
-                    i += 1
-                    mass += a[i]
-                near = i
-                if i + 1 < nodes[l + 1] and mass <= level + slack:
-                    near = i + 1
-                edge[j] = 0.5 * x[i] + 0.5 * x[near] if i < nodes[l + 1] else 0.0
+cdef void _hard_edges(const lap_plan *p, double *edge) noexcept nogil:
+    """Where the hard plan goes to the next column.
+
+    An edge is amid two rows if the columns up to it have the mass of the rows up to there.
+    """
+    cdef Py_ssize_t i = 0, j, near
+    cdef double mass = p.a[0] if p.n else 0.0, level = 0.0, slack
+    for j in range(p.m):
+        level += p.b[j]
+        slack = 1e-12 * level
+        while i + 1 < p.n and mass < level - slack:
+            i += 1
+            mass += p.a[i]
+        near = i
+        if i + 1 < p.n and mass <= level + slack:
+            near = i + 1
+        edge[j] = 0.5 * p.x[i] + 0.5 * p.x[near] if i < p.n else 0.0
+
+
+cdef int _solve(const lap_plan *p, double *edge, double *error, ptrdiff_t *evaluations) noexcept nogil:
+    """Solve for the fewer of rows and columns, if they are fewer by far."""
+    cdef lap_plan q
+    cdef double *memory
+    cdef Py_ssize_t i
+    cdef int status
+    if 2 * p.n >= p.m:
+        _hard_edges(p, edge)
+        return _table.transport.solve(p, error, evaluations)
+    memory = <double*>malloc(3 * p.n * sizeof(double))
+    if memory == NULL:
+        return LAP_NO_MEMORY
+    for i in range(p.n):
+        memory[i] = p.a[i] if p.a[i] > 1e-150 else 1e-150
+        memory[p.n + i] = 0.0
+    q.x, q.a, q.n = p.y, p.b, p.m
+    q.y, q.b, q.m = p.x, memory, p.n
+    q.shift, q.edge, q.rate = memory + p.n, memory + 2 * p.n, p.rate
+    _hard_edges(&q, memory + 2 * p.n)
+    status = _table.transport.solve(&q, error, evaluations)
+    if status == LAP_DONE:
+        status = _table.transport.mirror(&q, edge, p.shift)
+    free(memory)
+    return status
 
 
 def transport_solve(
@@ -63,8 +81,8 @@ def transport_solve(
     const double[::1] a,                # IN
     const double[::1] y,                # IN  columns
     const double[::1] b,                # IN
-    const double[::1] edge,             # IN
-    double[::1] shift,                  # INOUT
+    double[::1] edge,                   # OUT where the hard plan goes to the next column, about
+    double[::1] shift,                  # INOUT from zeros
     const double[::1] rate,             # IN  2/epsilon
     const Py_ssize_t[::1] nodes,        # IN
     const Py_ssize_t[::1] columns,      # IN
@@ -78,7 +96,9 @@ def transport_solve(
     with nogil:
         for l in range(start, stop):
             p = _plan(x, a, y, b, edge, shift, rate, nodes, columns, l)
-            status[l] = _table.transport.solve(&p, &error[l], <ptrdiff_t*>&evaluations[l])
+            status[l] = _solve(
+                &p, _into(edge, columns[l]), &error[l], <ptrdiff_t*>&evaluations[l]
+            )
 
 
 def transport_products(
@@ -114,6 +134,56 @@ def transport_products(
                 &p, _from(s, columns[l]), _from(v, rows[l]), _into(over_columns, rows[l]),
                 _into(column_sums, columns[l]), _into(over_rows, columns[l]),
                 _into(log_sums, rows[l]), tops,
+            )
+
+
+def transport_deviations(
+    const double[::1] x,                # IN  rows
+    const double[::1] a,                # IN
+    const double[::1] y,                # IN
+    const double[::1] b,                # IN
+    const double[::1] edge,             # IN
+    double[::1] shift,                  # IN
+    const double[::1] rate,             # IN
+    const Py_ssize_t[::1] rows,         # IN
+    const Py_ssize_t[::1] columns,      # IN
+    double[::1] mean,                   # OUT of y over each row
+    double[::1] deviation,              # OUT
+    int[::1] status,                    # OUT
+    Py_ssize_t start, Py_ssize_t stop,
+):
+    cdef Py_ssize_t l
+    cdef lap_plan p
+    with nogil:
+        for l in range(start, stop):
+            p = _plan(x, a, y, b, edge, shift, rate, rows, columns, l)
+            status[l] = _table.transport.deviations(
+                &p, _into(mean, rows[l]), _into(deviation, rows[l])
+            )
+
+
+def transport_mirror(
+    const double[::1] x,                # IN  rows
+    const double[::1] a,                # IN
+    const double[::1] y,                # IN
+    const double[::1] b,                # IN
+    const double[::1] edge,             # IN
+    double[::1] shift,                  # IN
+    const double[::1] rate,             # IN
+    const Py_ssize_t[::1] rows,         # IN
+    const Py_ssize_t[::1] columns,      # IN
+    double[::1] row_edge,               # OUT of the same plan with rows as columns
+    double[::1] row_shift,              # OUT
+    int[::1] status,                    # OUT
+    Py_ssize_t start, Py_ssize_t stop,
+):
+    cdef Py_ssize_t l
+    cdef lap_plan p
+    with nogil:
+        for l in range(start, stop):
+            p = _plan(x, a, y, b, edge, shift, rate, rows, columns, l)
+            status[l] = _table.transport.mirror(
+                &p, _into(row_edge, rows[l]), _into(row_shift, rows[l])
             )
 
 
@@ -243,6 +313,44 @@ def transport_push(
 
 # Cells of points, which few nodes stand for: those of Gauss quadrature.
 
+def transport_cells(
+    const double[::1] x,                # IN  rows
+    const double[::1] a,                # IN
+    const double[::1] y,                # IN  columns
+    const double[::1] b,                # IN
+    const Py_ssize_t[::1] rows,         # IN
+    const Py_ssize_t[::1] columns,      # IN
+    const double[::1] area,             # IN  one a lane
+    Py_ssize_t[::1] row_cells,          # OUT the cell of each point
+    Py_ssize_t[::1] column_cells,       # OUT
+    Py_ssize_t start, Py_ssize_t stop,
+):
+    """Pieces of the hard plan, a staircase from corner to corner, that fit into some area."""
+    cdef Py_ssize_t l, i, j, cell
+    cdef double x_first, y_first, mass, level
+    with nogil:
+        for l in range(start, stop):
+            i, j, cell = rows[l], columns[l], 0
+            if i == rows[l + 1] or j == columns[l + 1]:
+                continue
+            x_first, y_first, mass, level = x[i], y[j], a[i], b[j]
+            row_cells[i] = column_cells[j] = 0
+            while i + 1 < rows[l + 1] or j + 1 < columns[l + 1]:
+                if j + 1 == columns[l + 1] or (i + 1 < rows[l + 1] and mass <= level):
+                    i += 1
+                    mass += a[i]
+                else:
+                    j += 1
+                    level += b[j]
+                if (x[i] - x_first) * (y[j] - y_first) > area[l]:
+                    cell, x_first, y_first = cell + 1, x[i], y[j]
+                # The last point of the other kind stays where it is.
+                if row_cells[i] < 0:
+                    row_cells[i] = cell
+                if column_cells[j] < 0:
+                    column_cells[j] = cell
+
+
 def transport_gauss(
     const double[::1] t,                # IN  points, ascending, between -1 and 1 in each cell
     const double[::1] w,                # IN  positive weights
@@ -288,26 +396,24 @@ cdef inline void _add_to(double *total, double *lost, double part) noexcept nogi
     total[0] = new
 
 
-def transport_interpolate(
+def transport_onto_nodes(
     const double[::1] t,                # IN  points
     const Py_ssize_t[::1] cells,        # IN  starts of cells
     const Py_ssize_t[::1] stops,        # IN
     const double[:, ::1] nodes,         # IN  (cells, nodes)
     const double[:, ::1] weights,       # IN  barycentric
-    double[:, ::1] at_nodes,            # IN, or OUT if transposed
-    double[::1] at_points,              # OUT, or IN if transposed
-    bint transposed,
+    const double[::1] at_points,        # IN
+    double[:, ::1] at_nodes,            # OUT
     Py_ssize_t start, Py_ssize_t stop,
 ):
-    """The polynomial through values at the nodes of each cell, at the points; or the transpose."""
+    """Shares for the nodes of each cell that keep integrals of polynomials."""
     cdef Py_ssize_t c, i, k, hit, count = nodes.shape[1]
     cdef double row[64]
     cdef double total, value
     with nogil:
         for c in range(start, stop):
-            if transposed:
-                for k in range(count):
-                    at_nodes[c, k] = 0.0
+            for k in range(count):
+                at_nodes[c, k] = 0.0
             for i in range(cells[c], stops[c]):
                 total, hit = 0.0, -1
                 for k in range(count):
@@ -317,16 +423,8 @@ def transport_interpolate(
                     row[k] = weights[c, k] / value
                     total += row[k]
                 if hit >= 0:
-                    if transposed:
-                        at_nodes[c, hit] += at_points[i]
-                    else:
-                        at_points[i] = at_nodes[c, hit]
-                elif transposed:
+                    at_nodes[c, hit] += at_points[i]
+                else:
                     value = at_points[i] / total
                     for k in range(count):
                         at_nodes[c, k] += row[k] * value
-                else:
-                    value = 0.0
-                    for k in range(count):
-                        value += row[k] * at_nodes[c, k]
-                    at_points[i] = value / total

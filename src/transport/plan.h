@@ -46,6 +46,12 @@ typedef struct {
      * log_sums_i = log sum_j b_j e^{E_ij - E_i,top_i}.  Each may be NULL, with its input. */
     int (*products)(const lap_plan *plan, const double *s, const double *v, double *rows,
                     double *column_sums, double *columns, double *log_sums, ptrdiff_t *top);
+    /* The mean of y over each row, and the standard deviation, or that of a normal distribution with
+     * the same eighth moment, if larger. */
+    int (*deviations)(const lap_plan *plan, double *mean, double *deviation);
+    /* Edges and shifts of the same plan with rows as columns: one for each row, of which the last
+     * is not used. */
+    int (*mirror)(const lap_plan *plan, double *edge, double *shift);
     /* Pi itself, n rows of m. */
     int (*matrix)(const lap_plan *plan, double *out);
     /* Solves (diag(P^T 1) - P^T diag(1/a) P) z = z, for a right side that adds up to zero. */

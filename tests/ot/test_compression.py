@@ -20,12 +20,12 @@ KINDS = {
 }
 
 
-def results(func, x, epsilon, weights, squash):
-    lin = lapsum.linearize(func, x, epsilon, weights=weights, squash=squash)
+def results(func, x, epsilon, squash, **given):
+    lin = lapsum.linearize(func, x, epsilon, squash=squash, **given)
     rng = np.random.default_rng(1)
     bars = lin.vjp(rng.normal(size=lin.value.shape))
     tangent = lin.jvp(*(rng.normal(size=np.shape(bar)) for bar in bars))
-    nodes = lin._rule.coupling.plan
+    nodes = lin._rule.coupling.solved
     return lin.value, [*bars, tangent], (len(nodes.nodes.at), len(nodes.columns.at))
 
 
@@ -39,15 +39,37 @@ def test_nodes_stand_for_points(name, kind, epsilon, squash, rng, monkeypatch):
     if squash is None:
         x = (x - x.min()) / np.ptp(x)
     weights = rng.uniform(0.2, 2.0, n)
-    value, derivatives, nodes = results(func, x, epsilon, weights, squash)
+    found = results(func, x, epsilon, squash, weights=weights)
     monkeypatch.setattr(compression, "LONG", 10**9)
-    exact, exact_derivatives, points = results(func, x, epsilon, weights, squash)
-    assert points == (n, n)
-    assert nodes != points or epsilon < 0.01
-    scale = weights.sum() if name == "rank" else np.abs(x).max()
-    assert np.abs(value - exact).max() <= 1e-13 * scale
-    for got, expected in zip(derivatives, exact_derivatives, strict=True):
+    exact = results(func, x, epsilon, squash, weights=weights)
+    assert found[2] != (n, n) or epsilon < 0.01
+    compare(found, exact, weights.sum() if name == "rank" else np.abs(x).max())
+
+
+def compare(found, exact, scale):
+    assert np.abs(found[0] - exact[0]).max() <= 1e-13 * scale
+    for got, expected in zip(found[1], exact[1], strict=True):
         assert np.abs(got - expected).max() <= 1e-10 * np.abs(expected).max()
+
+
+@pytest.mark.parametrize("kind", ["normal", "clustered", "lognormal", "cauchy", "nearly tied"])
+@pytest.mark.parametrize("m", [7, 260, 420])
+@pytest.mark.parametrize("name", ["rank", "sort"])
+def test_given_targets_are_compressed_too(name, m, kind, rng, monkeypatch):
+    n, epsilon = 300, 0.02
+    x, y = KINDS[kind](rng, n), np.sort(KINDS[kind](rng, m))
+    given = {
+        "weights": rng.uniform(0.2, 2.0, n),
+        "targets": (y - y[0]) / (y[-1] - y[0]),
+        "target_weights": rng.uniform(0.2, 2.0, m),
+    }
+    func = getattr(ot, f"sinkhorn_{name}")
+    found = results(func, x, epsilon, "logistic", **given)
+    monkeypatch.setattr(compression, "LONG", 10**9)
+    exact = results(func, x, epsilon, "logistic", **given)
+    assert exact[2] == (max(n, m), min(n, m))
+    assert found[2] < exact[2]
+    compare(found, exact, given["weights"].sum() if name == "rank" else np.abs(x).max())
 
 
 def test_long_lanes_are_what_each_gives_alone(rng):
@@ -101,10 +123,18 @@ def test_entries_without_weight_in_long_lanes(rng):
     np.testing.assert_allclose(P @ np.ones(400), P.marginals[0], rtol=1e-13)
 
 
-def test_a_plan_too_large_says_so(rng):
+def test_many_targets_and_much_entropy(rng):
+    n = 30_000
+    x, targets = rng.normal(size=n), np.linspace(0.0, 1.0, n)
+    ranks = ot.sinkhorn_rank(x, 1.0, targets=targets)
+    np.testing.assert_allclose(ranks, ot.sinkhorn_rank(x, 1.0), rtol=1e-13)
+
+
+def test_a_plan_too_large_says_so(rng, monkeypatch):
+    monkeypatch.setattr(compression, "LONG", 10**9)
     n = 20_000
     with pytest.raises(MemoryError, match="more than 1 GiB"):
-        ot.sinkhorn_rank(rng.normal(size=n), 1.0, targets=np.linspace(0.0, 1.0, n))
+        ot.sinkhorn_rank(rng.normal(size=n), 1.0)
 
 
 def test_a_long_plan_is_the_same_operator(rng):

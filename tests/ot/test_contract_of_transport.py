@@ -55,6 +55,43 @@ def test_axis_and_layout_do_not_matter(name, rng):
 
 
 @every
+def test_all_axes_are_the_raveled_array(name, rng):
+    x = rng.normal(size=(1, 5, 1))
+    expected = value(name, x.ravel())
+    np.testing.assert_array_equal(value(name, x, axis=None), expected)
+    func, args, options = SORTS[name](x, axis=None)
+    lin = lapsum.linearize(func, *args, **options)
+    bar = rng.normal(size=expected.shape)
+    flat = lapsum.linearize(func, x.ravel(), *args[1:])
+    for got, alone in zip(lin.vjp(bar), flat.vjp(bar), strict=True):
+        np.testing.assert_array_equal(np.ravel(got), np.ravel(alone))
+    dots = [rng.normal(size=np.shape(bar)) for bar in lin.vjp(bar)]
+    np.testing.assert_array_equal(lin.jvp(*dots), flat.jvp(dots[0].ravel(), *dots[1:]))
+    one = value(name, 3.0, axis=None) if name == "rank" else np.ones(1)
+    np.testing.assert_array_equal(one, [1.0])
+
+
+def test_quantiles_along_several_axes(rng):
+    x, weights = rng.normal(size=(3, 2, 4)), rng.uniform(size=(3, 2, 4))
+    got = ot.sinkhorn_quantile(x, [0.3, 0.8], 0.05, weights=weights, axis=(0, -1), keepdims=True)
+    flat, w = (np.swapaxes(v, 0, 1).reshape(2, 12) for v in (x, weights))
+    expected = ot.sinkhorn_quantile(flat, [0.3, 0.8], 0.05, weights=w)
+    np.testing.assert_array_equal(got, expected.reshape(2, 1, 2, 1))
+    whole = ot.sinkhorn_quantile(x, 0.3, 0.05, axis=None)
+    np.testing.assert_array_equal(whole, ot.sinkhorn_quantile(x.ravel(), 0.3, 0.05))
+
+
+def test_all_axes_of_keys_and_values(rng):
+    x, values = rng.normal(size=(2, 3)), rng.normal(size=(3, 2))
+    got = ot.sinkhorn_permute(x, values, 0.05, axis=None)
+    np.testing.assert_array_equal(got, ot.sinkhorn_permute(x.ravel(), values.ravel(), 0.05))
+    with pytest.raises(ValueError, match="`values` of shape"):
+        ot.sinkhorn_permute(x, values[:2], 0.05, axis=None)
+    with pytest.raises(ValueError, match="`targets` of shape"):
+        ot.sinkhorn_rank(x, 0.05, axis=None, targets=x)
+
+
+@every
 def test_workers_do_not_matter(name, rng):
     x = rng.normal(size=(60, 5))
     np.testing.assert_array_equal(value(name, x, workers=3), value(name, x))
@@ -187,7 +224,7 @@ def test_hostile_input_has_finite_results(kind, epsilon, n, rng):
         "tiny": 5e-324 * rng.integers(0, 5, n),
         "spread": 10.0 ** rng.uniform(-300, 300, n),
     }[kind]
-    # Cotangents may be differences of numbers beyond the largest float.
+    # With such an epsilon cotangents may be differences of numbers beyond the largest float.
     large = kind in ("outliers", "huge", "spread")
     for squash in ("logistic", None):
         for func in (ot.sinkhorn_rank, ot.sinkhorn_sort):
@@ -195,8 +232,7 @@ def test_hostile_input_has_finite_results(kind, epsilon, n, rng):
                 lin = lapsum.linearize(func, x, epsilon, squash=squash, weights=weights)
                 assert np.isfinite(lin.value).all()
                 bars = lin.vjp(np.ones(n))
-                assert not np.isnan(bars[0]).any() or (large and epsilon < 1e-6)
-                assert not any(np.isnan(bar).any() for bar in bars) or large
+                assert not any(np.isnan(bar).any() for bar in bars) or (large and epsilon < 1e-19)
     for k in (1, n):
         lin = lapsum.linearize(ot.soft_topk, x, k, epsilon)
         assert lin.value.sum() == pytest.approx(k)
@@ -252,7 +288,8 @@ def test_no_weight_at_all():
         ({"squash": "normal"}, ValueError, "`squash` must be"),
         ({"squash": 1}, TypeError, "`squash` must be"),
         ({"descending": 2}, TypeError, "`descending` must be"),
-        ({"axis": None}, TypeError, "`axis` must be"),
+        ({"axis": (0,)}, TypeError, "`axis` must be"),
+        ({"axis": 0.5}, TypeError, "`axis` must be"),
         ({"x": 1.0}, ValueError, "`x` must have at least one dimension"),
         ({"x": [1j, 2, 3]}, TypeError, "`x` must be real"),
     ],
@@ -324,7 +361,6 @@ def test_work_is_bounded():
         rows, columns = np.array([0, n]), np.array([0, m])
         edge, shift = np.zeros(m), np.zeros(m)
         error, count, status = np.zeros(1), np.zeros(1, np.intp), np.zeros(1, np.int32)
-        _kernels.transport_edges(x, a, b, rows, columns, edge, 0, 1)
         rate = np.array([2.0 * 10.0 ** rng.uniform(-4, 9)])
         _kernels.transport_solve(
             x, a, y, b, edge, shift, rate, rows, columns, error, count, status, 0, 1

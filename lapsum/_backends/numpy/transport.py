@@ -59,8 +59,6 @@ class Transport(Threads):
         lanes = len(rate)
         work = lanes, _most(nodes.starts) * _most(columns.starts)
         edge, shift = np.empty(len(columns.at)), np.zeros(len(columns.at))
-        edges = nodes.at, nodes.weights, columns.weights, nodes.starts, columns.starts, edge
-        self._run(_kernels.transport_edges, (lanes, 1), *edges)
         error, evaluations = np.empty(lanes), np.empty(lanes, np.intp)
         status = np.zeros(lanes, np.int32)
         self._run(
@@ -128,6 +126,24 @@ class Transport(Threads):
         self._run(_kernels.transport_products, self._work(plan), *inputs, *outputs)
         _check(status)
         return logs, top
+
+    def deviations(self, plan: Plan) -> tuple[Floats, Floats]:
+        """Return the mean of the columns' points over each row, and how far they are from it."""
+        mean, deviation = np.empty(len(plan.rows.at)), np.empty(len(plan.rows.at))
+        status = np.zeros(len(plan.rate), np.int32)
+        inputs = self._plan(plan, plan.rows)
+        self._run(_kernels.transport_deviations, self._work(plan), *inputs, mean, deviation, status)
+        _check(status)
+        return mean, deviation
+
+    def mirror(self, plan: Plan) -> tuple[Floats, Floats]:
+        """Return the edges and shifts of the same plan with rows as columns."""
+        edge, shift = np.empty(len(plan.rows.at)), np.empty(len(plan.rows.at))
+        status = np.zeros(len(plan.rate), np.int32)
+        inputs = self._plan(plan, plan.rows)
+        self._run(_kernels.transport_mirror, self._work(plan), *inputs, edge, shift, status)
+        _check(status)
+        return edge, shift
 
     def matrix(self, plan: Plan) -> Floats:
         """Return the plan with each row divided by its weight: (lanes, rows, columns)."""
@@ -203,22 +219,17 @@ class Transport(Threads):
         )
         return diagonal, above
 
-    def interpolate(
-        self,
-        t: Floats,
-        starts: Indices,
-        stops: Indices,
-        nodes: Floats,
-        barycentric: Floats,
-        values: Floats,
-    ) -> Floats:
-        """Return, at the points of cells, the polynomials through values at their nodes."""
-        out, work = np.empty(len(t)), (len(starts), len(t))
-        cells = t, starts, stops, nodes, barycentric, values, out, False
-        self._run(_kernels.transport_interpolate, work, *cells)
-        return out
+    def cells(self, rows: Points, columns: Points, area: Floats) -> tuple[Indices, Indices]:
+        """Return which pieces of the hard plan, of at most some area each, points belong to."""
+        row_cells = np.full(len(rows.at), -1, np.intp)
+        column_cells = np.full(len(columns.at), -1, np.intp)
+        work = len(area), _most(rows.starts) + _most(columns.starts)
+        starts = rows.starts, columns.starts
+        outputs = row_cells, column_cells
+        self._run(_kernels.transport_cells, work, *rows[:2], *columns[:2], *starts, area, *outputs)
+        return outputs
 
-    def interpolate_transpose(
+    def onto_nodes(
         self,
         t: Floats,
         starts: Indices,
@@ -227,10 +238,10 @@ class Transport(Threads):
         barycentric: Floats,
         values: Floats,
     ) -> Floats:
-        """Apply the transpose of `interpolate`."""
+        """Return the shares of the nodes of cells in values of points, for sums."""
         out, work = np.empty(nodes.shape), (len(starts), len(t))
-        cells = t, starts, stops, nodes, barycentric, out, values, True
-        self._run(_kernels.transport_interpolate, work, *cells)
+        cells = t, starts, stops, nodes, barycentric, values, out
+        self._run(_kernels.transport_onto_nodes, work, *cells)
         return out
 
     @staticmethod
