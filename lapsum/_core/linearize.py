@@ -21,7 +21,7 @@ Result = NDArray[Any] | np.floating[Any]  # a scalar where there are no dimensio
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Linearization:
-    """An operator's value at a point and its derivative there; `linearize` makes it.
+    """An operator's value at a point, with its derivative there; `linearize` makes it.
 
     Attributes
     ----------
@@ -62,7 +62,7 @@ class Linearization:
         TypeError
             If the number of tangents is wrong, or one is not real.
         ValueError
-            If a tangent has not the shape of its parameter.
+            If a tangent does not have the shape of its parameter.
         """
         rule = self._rule
         if len(tangents) != len(self.parameters):
@@ -101,7 +101,8 @@ class Linearization:
         TypeError
             If the cotangent is not real.
         ValueError
-            If the cotangent has not the value's shape, or `wrt` names no parameter.
+            If the cotangent does not have the shape of the value, or `wrt` is not the name of a
+            parameter.
         """
         rule, wanted = self._rule, self.parameters
         if wrt is not None:
@@ -138,7 +139,7 @@ class Linearization:
         Raises
         ------
         ValueError
-            If `name` is no parameter.
+            If `name` is not one of `parameters`.
 
         Examples
         --------
@@ -203,14 +204,17 @@ class JacobianProducts:
 
 
 def linearize(func: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Linearization:
-    """Value and derivative of an operator at a point.
+    """Value of an operator at a point, with its derivative in both directions.
+
+    Use it for several products at one point, or for a solver that takes the Jacobian as a linear
+    operator.  For one gradient, `vjp` is shorter.
 
     Parameters
     ----------
     func : callable
         An operator of lapsum, such as `soft_rank`, or a `functools.partial` of one.
     *args, **kwargs
-        Its arguments, bound as in a call; positional or by keyword makes no difference.
+        Its arguments, as in a call; positional or by keyword makes no difference.
 
     Returns
     -------
@@ -223,12 +227,18 @@ def linearize(func: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Lineari
     TypeError
         If `func` is not an operator of lapsum, or the arguments do not bind.
 
+    See Also
+    --------
+    vjp, jvp : The value and one product, in one call.
+
     Notes
     -----
     The differentiable parameters are the array arguments, `k` or `q`, `alpha`, and `weights` when
-    given.  Derivatives cost O(n) after the value's own work, and the Jacobian is never formed.
-    They are exact everywhere, at ties too; second derivatives are not offered, since at a tie the
-    Laplace CDF has only one.
+    given.  After the work for the value a product costs :math:`O(n)`, and the Jacobian is never
+    formed.  Derivatives are exact everywhere, at ties too.  There are no second derivatives, since
+    at a tie the Laplace CDF has none.
+
+    Arrays of PyTorch and JAX are differentiated by their own libraries, not by this function.
 
     Examples
     --------
@@ -272,7 +282,9 @@ def jvp(
     /,
     **kwargs: Any,
 ) -> tuple[Result, Result]:
-    """Value of an operator and its derivative along `tangents`.
+    """Value of an operator, and its derivative in one direction (forward mode).
+
+    The tangents say how the arguments move, and the result says how the value then moves.
 
     Parameters
     ----------
@@ -294,9 +306,10 @@ def jvp(
     Raises
     ------
     TypeError
-        As `linearize`; for a wrong number of tangents; if one of the two is no tuple or list.
+        As `linearize`, or if the number of tangents is wrong, or one of the two is not a tuple or
+        list.
     ValueError
-        If a tangent has not the shape of its parameter.
+        If a tangent does not have the shape of its parameter.
 
     Examples
     --------
@@ -316,7 +329,10 @@ def jvp(
 def vjp(
     func: Callable[..., Any], /, *args: Any, **kwargs: Any
 ) -> tuple[Result, Callable[..., Any]]:
-    """Value of an operator and the function that pulls cotangents back.
+    """Value of an operator, and the function that pulls gradients back (reverse mode).
+
+    The pullback takes the gradient of a loss in the value, and returns the gradients of that loss
+    in the arguments.
 
     Parameters
     ----------
