@@ -101,8 +101,7 @@ class Linearization:
         TypeError
             If the cotangent is not real.
         ValueError
-            If the cotangent does not have the shape of the value, or `wrt` is not the name of a
-            parameter.
+            If the cotangent has another shape than the value, or `wrt` names something else.
         """
         rule, wanted = self._rule, self.parameters
         if wrt is not None:
@@ -204,10 +203,7 @@ class JacobianProducts:
 
 
 def linearize(func: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Linearization:
-    """Value of an operator at a point, with its derivative in both directions.
-
-    Use it for several products at one point, or for a solver that takes the Jacobian as a linear
-    operator.  For one gradient, `vjp` is shorter.
+    """Value of an operator at a point, with its derivative; for one product use `vjp` or `jvp`.
 
     Parameters
     ----------
@@ -227,18 +223,12 @@ def linearize(func: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Lineari
     TypeError
         If `func` is not an operator of lapsum, or the arguments do not bind.
 
-    See Also
-    --------
-    vjp, jvp : The value and one product, in one call.
-
     Notes
     -----
     The differentiable parameters are the array arguments, `k` or `q`, `alpha`, and `weights` when
     given.  After the work for the value a product costs :math:`O(n)`, and the Jacobian is never
     formed.  Derivatives are exact everywhere, at ties too.  There are no second derivatives, since
-    at a tie the Laplace CDF has none.
-
-    Arrays of PyTorch and JAX are differentiated by their own libraries, not by this function.
+    at a tie the Laplace CDF has none.  PyTorch and JAX differentiate their arrays themselves.
 
     Examples
     --------
@@ -284,8 +274,6 @@ def jvp(
 ) -> tuple[Result, Result]:
     """Value of an operator, and its derivative in one direction (forward mode).
 
-    The tangents say how the arguments move, and the result says how the value then moves.
-
     Parameters
     ----------
     func : callable
@@ -306,8 +294,7 @@ def jvp(
     Raises
     ------
     TypeError
-        As `linearize`, or if the number of tangents is wrong, or one of the two is not a tuple or
-        list.
+        As `linearize`, or if there are too few or too many tangents, or no tuple or list of them.
     ValueError
         If a tangent does not have the shape of its parameter.
 
@@ -330,9 +317,6 @@ def vjp(
     func: Callable[..., Any], /, *args: Any, **kwargs: Any
 ) -> tuple[Result, Callable[..., Any]]:
     """Value of an operator, and the function that pulls gradients back (reverse mode).
-
-    The pullback takes the gradient of a loss in the value, and returns the gradients of that loss
-    in the arguments.
 
     Parameters
     ----------
