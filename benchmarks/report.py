@@ -214,6 +214,16 @@ def comparison_tables(record, operator):
     return "\n\n".join(out)
 
 
+def _at(record, operator, lanes, n):
+    """What was measured at one shape, by library."""
+    return {
+        peer: cell
+        for peer, row in _cells(record, operator).items()
+        for cell in row
+        if (cell.lanes, cell.n) == (lanes, n) and not cell.absent
+    }
+
+
 HIGHLIGHTS = [(f, *shape) for shape in [(500, 10450), (128, 1000), (1, 10**6)] for f in VECTORS]
 HIGHLIGHTS.append(("soft_topk", 1, 10))
 
@@ -224,12 +234,7 @@ def highlights(record):
         _head(["", f"rows{TIMES}entries", "lapsum", "over NumPy", "fastest other", "time of it"])
     ]
     for operator, lanes, n in HIGHLIGHTS:
-        cells = {
-            peer: cell
-            for peer, row in _cells(record, operator).items()
-            for cell in row
-            if (cell.lanes, cell.n) == (lanes, n) and not cell.absent
-        }
+        cells = _at(record, operator, lanes, n)
         ours = cells.pop("lapsum")
         peer = min(cells, key=lambda name: cells[name].both, default=None)
         found = ""
@@ -246,6 +251,32 @@ def highlights(record):
         )
         out.append(_row(texts))
     return f"Record of `compare.py`: {stamp(record['machine'])}, one core.\n\n" + "\n".join(out)
+
+
+README = [
+    ("top-k of 128 rows of 1000", "soft_topk", 128, 1000),
+    ("ranks of 500 rows of 10,450", "soft_rank", 500, 10450),
+    ("a sort of 1,000,000", "soft_sort", 1, 10**6),
+]
+
+
+def for_readme(record):
+    """The README's table: three times and one error, beside the best of the other libraries."""
+    out = [_head(["", "lapsum", "best of the others"])]
+    for words, operator, lanes, n in README:
+        cells = _at(record, operator, lanes, n)
+        ours = cells.pop("lapsum")
+        peer = min(cells, key=lambda name: cells[name].both)
+        theirs = f"{_milliseconds(cells[peer].both)}, {peer}"
+        out.append(_row([f"{words}, with gradient", _milliseconds(ours.both), theirs]))
+    # Of the others those that take long rows at all.
+    able = _at(record, "soft_topk", 1, 10**5)
+    off = {name: c.defect for name, c in _at(record, "soft_topk", 1, 1000).items() if name in able}
+    ours = off.pop("lapsum")
+    peer = min(off, key=off.get)
+    words = "relative error of the sum of 1000 top-k shares (others that take 100,000)"
+    out.append(_row([words, f"{ours:.1g}", f"{off[peer]:.0e}, {peer}"]))
+    return "\n".join(out)
 
 
 def _milliseconds(seconds):
@@ -296,3 +327,11 @@ def snippet(record, name):
     )
     versions = ", ".join(f"{library} {version}" for library, version in found["versions"].items())
     return f"```python\n{code}\n```\n\nRun on {record['machine']['date']} with {versions}."
+
+
+if __name__ == "__main__":  # put the figures of the record into the README
+    readme = RECORDS.parents[1] / "README.md"
+    text = readme.read_text()
+    start = text.index("|  | lapsum | best of the others |")
+    end = text.index("\n\n", start)
+    readme.write_text(text[:start] + for_readme(read("comparison")) + text[end:])

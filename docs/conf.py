@@ -81,7 +81,7 @@ plot_formats = [("png", 140)]
 plot_html_show_formats = False
 plot_html_show_source_link = False
 plot_include_source = True
-plot_pre_code = "import numpy as np\nimport matplotlib.pyplot as plt\nimport lapsum\n"
+plot_pre_code = ""
 
 copybutton_prompt_text = r">>> |\.\.\. |\$ "
 copybutton_prompt_is_regexp = True

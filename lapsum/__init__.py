@@ -9,7 +9,7 @@ results tend to those of the hard operator: `soft_sort` to a sort, and so on.
 `soft_rank`               ranks of the entries
 `soft_sort`               the entries in ascending or descending order
 `soft_topk`               to what extent each entry is among the k largest
-`log_soft_topk`           the logarithm of that, accurate where it is tiny
+`log_soft_topk`           the logarithm of `soft_topk`, accurate where that is tiny
 ========================  ===============================================================
 
 **Quantiles and means**
@@ -33,7 +33,7 @@ results tend to those of the hard operator: `soft_sort` to a sort, and so on.
 `lap_sum`                 how many entries lie below a point, softly
 `lap_sum_inv`             the point below which a given number of entries lie
 `cdf_sum`                 `lap_sum` for any density that is symmetric about zero
-`cdf_sum_inv`             its inverse
+`cdf_sum_inv`             `lap_sum_inv` for any density that is symmetric about zero
 ========================  ===============================================================
 
 **Derivatives**
@@ -42,7 +42,7 @@ results tend to those of the hard operator: `soft_sort` to a sort, and so on.
 `vjp`                     a value, and the function that pulls gradients back (reverse mode)
 `jvp`                     a value, and its derivative in one direction (forward mode)
 `linearize`               a value with both, and the Jacobian as a linear operator
-`Linearization`           what `linearize` returns
+`Linearization`           a value with its derivatives at a point, made by `linearize`
 ========================  ===============================================================
 
 **Densities**

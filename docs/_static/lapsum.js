@@ -1,6 +1,6 @@
 // Marks tables, formulas and figures that are wider than their place, so that they say that they scroll.
 function markScrolling() {
-  const wide = ".pst-scrollable-table-container, div.math, div.cell_output > .output";
+  const wide = ".pst-scrollable-table-container, div.math, div.cell_output";
   for (const box of document.querySelectorAll(wide)) {
     box.classList.toggle("scrolls", box.scrollWidth > box.clientWidth + 2);
   }

@@ -20,7 +20,7 @@ Result = NDArray[Any] | np.floating[Any]  # a scalar where there are no dimensio
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Linearization:
-    """An operator's value at a point and its derivative there; `linearize` makes it.
+    """An operator's value at a point, with its derivative there; `linearize` makes it.
 
     Attributes
     ----------
@@ -61,7 +61,7 @@ class Linearization:
         TypeError
             If the number of tangents is wrong, or one is not real.
         ValueError
-            If a tangent has not the shape of its parameter.
+            If a tangent does not have the shape of its parameter.
         """
         rule = self._rule
         if len(tangents) != len(self.parameters):
@@ -106,7 +106,7 @@ class Linearization:
         TypeError
             If the cotangent is not real.
         ValueError
-            If the cotangent has not the value's shape, or `wrt` names no parameter.
+            If the cotangent has another shape than the value, or `wrt` names something else.
         """
         rule, wanted = self._rule, self.parameters
         if wrt is not None:
@@ -143,7 +143,7 @@ class Linearization:
         Raises
         ------
         ValueError
-            If `name` is no parameter.
+            If `name` is not one of `parameters`.
 
         Examples
         --------

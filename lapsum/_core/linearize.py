@@ -11,14 +11,14 @@ from .linearization import Linearization, Result
 
 
 def linearize(func: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Linearization:
-    """Value and derivative of an operator at a point.
+    """Value of an operator at a point, with its derivative; for one product use `vjp` or `jvp`.
 
     Parameters
     ----------
     func : callable
         An operator of lapsum, such as `soft_rank`, or a `functools.partial` of one.
     *args, **kwargs
-        Its arguments, bound as in a call; positional or by keyword makes no difference.
+        Its arguments, as in a call; positional or by keyword makes no difference.
 
     Returns
     -------
@@ -34,9 +34,9 @@ def linearize(func: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Lineari
     Notes
     -----
     The differentiable parameters are the array arguments, `k` or `q`, `alpha`, and `weights` when
-    given.  Derivatives cost O(n) after the value's own work, and the Jacobian is never formed.
-    They are exact everywhere, at ties too; second derivatives are not offered, since at a tie the
-    Laplace CDF has only one.
+    given.  After the work for the value a product costs :math:`O(n)`, and the Jacobian is never
+    formed.  Derivatives are exact everywhere, at ties too.  There are no second derivatives, since
+    at a tie the Laplace CDF has none.  PyTorch and JAX differentiate their arrays themselves.
 
     Examples
     --------
@@ -80,7 +80,7 @@ def jvp(
     /,
     **kwargs: Any,
 ) -> tuple[Result, Result]:
-    """Value of an operator and its derivative along `tangents`.
+    """Value of an operator, and its derivative in one direction (forward mode).
 
     Parameters
     ----------
@@ -102,9 +102,9 @@ def jvp(
     Raises
     ------
     TypeError
-        As `linearize`; for a wrong number of tangents; if one of the two is no tuple or list.
+        As `linearize`, or if there are too few or too many tangents, or no tuple or list of them.
     ValueError
-        If a tangent has not the shape of its parameter.
+        If a tangent does not have the shape of its parameter.
 
     Examples
     --------
@@ -124,7 +124,7 @@ def jvp(
 def vjp(
     func: Callable[..., Any], /, *args: Any, **kwargs: Any
 ) -> tuple[Result, Callable[..., tuple[Result, ...]]]:
-    """Value of an operator and the function that pulls cotangents back.
+    """Value of an operator, and the function that pulls gradients back (reverse mode).
 
     Parameters
     ----------

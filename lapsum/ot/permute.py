@@ -31,14 +31,11 @@ def sinkhorn_permute(
     transpose: bool = False,
     workers: int | None = None,
 ) -> Any:
-    r"""Order one thing by another: the mean of values over the plan of the keys.
+    r"""Order one array by another: means of values over the transport plan of the keys.
 
-    .. math:: y_j = \frac{1}{b_j} \sum_i P_{ij} v_i \qquad \text{or, transposed,} \qquad
-       y_i = \frac{1}{a_i} \sum_j P_{ij} v_j
-
-    with the plan P and the shares a and b as in `sinkhorn_rank`.  As epsilon tends to zero, for as
-    many targets of equal weight as entries, this is ``values[np.argsort(x)]``; transposed, each
-    entry is given the value of its rank, which is quantile normalisation.
+    As epsilon tends to zero, for as many targets of equal weight as entries, this is
+    ``values[np.argsort(x)]``.  With `transpose`, each entry is given the value that belongs to its
+    rank, which is quantile normalisation.
 
     Parameters
     ----------
@@ -90,6 +87,11 @@ def sinkhorn_permute(
 
     Notes
     -----
+    With the plan P and the shares a and b as in `sinkhorn_rank` the results are
+
+    .. math:: y_j = \frac{1}{b_j} \sum_i P_{ij} v_i \qquad \text{or, transposed,} \qquad
+       y_i = \frac{1}{a_i} \sum_j P_{ij} v_j .
+
     Solution, cost and derivatives are those of `sinkhorn_rank`.  Tied keys count the same.  A NaN
     among the keys or the values, of non-zero weight, makes its lane NaN.  Infinite ones are the
     limit of large ones, as in `sinkhorn_sort`.
@@ -112,6 +114,26 @@ def sinkhorn_permute(
     >>> lapsum.ot.sinkhorn_permute(samples, reference, 1e-3, transpose=True).round(3)
     array([[7., 0., 5.],
            [5., 7., 0.]])
+
+    Noisy measurements in the order of a key, averaged over neighbours:
+
+    .. plot::
+       :alt: Values in the order of their keys for two epsilon; the larger one is smoother
+
+       import matplotlib.pyplot as plt
+       import numpy as np
+       import lapsum
+
+       rng = np.random.default_rng(0)
+       keys = rng.uniform(0, 6, 80)
+       values = np.sin(keys) + 0.3 * rng.normal(size=80)
+       for epsilon, style in ((1e-6, "."), (0.003, "-")):
+           ordered = lapsum.ot.sinkhorn_permute(keys, values, epsilon)
+           plt.plot(np.arange(1, 81), ordered, style, label=f"epsilon = {epsilon:g}")
+       plt.xlabel("position")
+       plt.ylabel("value")
+       plt.legend()
+       plt.show()
     """
     return evaluate(
         SinkhornPermute,

@@ -14,13 +14,10 @@ from .sorts import SinkhornSort
 
 
 class SinkhornPlan:
-    r"""Plan of the entropic transport of a 1-D array to targets, as a linear operator.
+    r"""Transport plan of a 1-D array to ascending targets, as a linear operator.
 
-    .. math:: P = \operatorname*{argmin}_{P 1 = a,\ P^T 1 = b} \sum_{ij} P_{ij} (z_i - y_j)^2
-       + \varepsilon \sum_{ij} P_{ij} \log P_{ij}, \qquad
-       P_{ij} = a_i b_j e^{(f_i + g_j - (z_i - y_j)^2)/\varepsilon}
-
-    with z the squashed entries, and all else as in `sinkhorn_rank`.
+    Rows are entries, and columns are targets.  Entry (i, j) of the plan is the mass that goes from
+    one to the other.  As epsilon tends to zero the plan sorts.
 
     Parameters
     ----------
@@ -66,9 +63,15 @@ class SinkhornPlan:
 
     Notes
     -----
-    The plan is solved for once, and a product costs as much as one evaluation of it, without the
-    matrix, which `toarray` alone forms.  The potentials are as large as the squared distances, and
-    so are their errors over rounding; products are made without them.
+    With z the squashed entries, and all else as in `sinkhorn_rank`, the plan is
+
+    .. math:: & P = \operatorname*{argmin}_{P 1 = a,\ P^T 1 = b} \sum_{ij} P_{ij} (z_i - y_j)^2
+         + \varepsilon \sum_{ij} P_{ij} \log P_{ij}, \\
+       & P_{ij} = a_i b_j e^{(f_i + g_j - (z_i - y_j)^2)/\varepsilon} .
+
+    It is solved for once.  A product costs as much as one evaluation of it, and only `toarray`
+    forms the matrix.  The errors of the potentials are rounding errors of the squared distances,
+    which can be large; products do not use the potentials.
 
     References
     ----------
@@ -83,6 +86,23 @@ class SinkhornPlan:
     array([0.333, 0.333, 0.333])
     >>> (3.0 * (P.T @ np.array([3.0, 1.0, 2.0]))).round(2)
     array([1.06, 2.  , 2.94])
+
+    .. plot::
+       :alt: Transport plans of eight entries to eight targets for three epsilon
+
+       import matplotlib.pyplot as plt
+       import numpy as np
+       import lapsum
+
+       x = np.array([2.6, 0.5, 4.4, 1.0, 5.0, 3.0, 1.3, 3.7])
+       figure, panels = plt.subplots(1, 3, sharey=True)
+       for axes, epsilon in zip(panels, (1e-4, 1e-2, 0.1)):
+           plan = lapsum.ot.SinkhornPlan(x, epsilon).toarray()
+           axes.imshow(plan, vmin=0, vmax=1 / 8, cmap="Blues")
+           axes.set(title=f"epsilon = {epsilon:g}", xlabel="target")
+           axes.grid(False)
+       panels[0].set_ylabel("entry")
+       plt.show()
     """
 
     __array_ufunc__ = None  # so that `array @ P` is ours

@@ -42,14 +42,11 @@ def sinkhorn_quantile(
     keepdims: bool = False,
     workers: int | None = None,
 ) -> Any:
-    r"""Sinkhorn quantiles: the middle one of three sorted targets, which has the level's mass.
+    r"""Sinkhorn quantiles: the values below which given fractions of the sample lie.
 
-    .. math:: & S_2 = \frac{1}{b_2} \sum_i P_{i2} x_i, \qquad y = \Bigl(0, \frac12, 1\Bigr), \\
-       & b = \Bigl(q - \frac{w}{2},\ w,\ 1 - q - \frac{w}{2}\Bigr), \qquad
-         w = \min\Bigl(\frac1n, 2 q, 2 (1 - q)\Bigr)
-
-    with the plan P as in `sinkhorn_rank`, one for each level, so that no level depends on the
-    others.  As epsilon tends to zero this is ``np.quantile(x, q, method="hazen")``.
+    The sample is transported to three targets, of which the middle one lies at the level.  The
+    quantile is the mean of what arrives there.  As epsilon tends to zero this is
+    ``np.quantile(x, q, method="hazen")``.
 
     Parameters
     ----------
@@ -93,9 +90,15 @@ def sinkhorn_quantile(
 
     Notes
     -----
-    O(n) for each level after a sort; else as `sinkhorn_sort`.  The derivative in q is that in the
-    shares of the targets, that of the wide target where two branches of w meet.  n counts entries
-    of zero weight, too.
+    With the plan P as in `sinkhorn_rank`, one for each level, the result is
+
+    .. math:: & S_2 = \frac{1}{b_2} \sum_i P_{i2} x_i, \qquad y = \Bigl(0, \frac12, 1\Bigr), \\
+       & b = \Bigl(q - \frac{w}{2},\ w,\ 1 - q - \frac{w}{2}\Bigr), \qquad
+         w = \min\Bigl(\frac1n, 2 q, 2 (1 - q)\Bigr) .
+
+    No level depends on the others, and each takes :math:`O(n)` after a sort.  All else is as for
+    `sinkhorn_sort`.  The derivative in q is the one in the shares of the targets; where two
+    branches of w meet, it is that of the wide target.  Entries of zero weight are counted in n.
 
     References
     ----------
@@ -109,6 +112,24 @@ def sinkhorn_quantile(
     np.float64(4.0)
     >>> lapsum.ot.sinkhorn_quantile([1.0, 2.0, 4.0, 8.0, 16.0], [0.3, 0.5], 0.1).round(3)
     array([2.748, 4.076])
+
+    .. plot::
+       :alt: Sinkhorn quantiles of twenty values against the level, hard and for two epsilon
+
+       import matplotlib.pyplot as plt
+       import numpy as np
+       import lapsum
+
+       x = np.random.default_rng(0).normal(size=20)
+       q = np.linspace(0.02, 0.98, 60)
+       plt.plot(q, np.quantile(x, q, method="hazen"), color="0.5", label="np.quantile, hazen")
+       for epsilon in (0.003, 0.1):
+           soft = lapsum.ot.sinkhorn_quantile(x, q, epsilon)
+           plt.plot(q, soft, label=f"epsilon = {epsilon:g}")
+       plt.xlabel("level q")
+       plt.ylabel("quantile")
+       plt.legend()
+       plt.show()
     """
     return evaluate(
         SinkhornQuantile,

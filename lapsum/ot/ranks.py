@@ -27,18 +27,11 @@ def sinkhorn_rank(
     descending: bool = False,
     workers: int | None = None,
 ) -> Any:
-    r"""Sinkhorn ranks: the mean level of the targets to which each entry is transported.
+    r"""Sinkhorn ranks: the mean position of the targets to which each entry is transported.
 
-    .. math:: & R_i = \frac12 + W \sum_j \Pi_{ij} s_j, \qquad
-         s_j = b_1 + \dots + b_{j-1} + \frac{b_j}{2}, \\
-       & P = \operatorname*{argmin}_{P 1 = a,\ P^T 1 = b}
-         \sum_{ij} P_{ij} (z_i - y_j)^2 + \varepsilon \sum_{ij} P_{ij} \log P_{ij}, \qquad
-         \Pi_{ij} = \frac{P_{ij}}{a_i}
-
-    with z the squashed entries, a the weights of the entries divided by their total W (the number
-    of entries without weights), and b those of the targets likewise.  As epsilon tends to zero
-    these are ranks; for as many targets of equal weight as entries,
-    ``scipy.stats.rankdata(x, "average")``.
+    The entries are transported to ascending targets at the least cost, and an entropy spreads each
+    over several targets.  As epsilon tends to zero these are ranks: for as many targets of equal
+    weight as entries, ``scipy.stats.rankdata(x, "average")``.
 
     Parameters
     ----------
@@ -91,29 +84,39 @@ def sinkhorn_rank(
 
     Notes
     -----
+    With z the squashed entries, a the weights of the entries divided by their total W (the number
+    of entries without weights), and b those of the targets likewise, the ranks are
+
+    .. math:: & R_i = \frac12 + W \sum_j \Pi_{ij} s_j, \qquad
+         s_j = b_1 + \dots + b_{j-1} + \frac{b_j}{2}, \\
+       & P = \operatorname*{argmin}_{P 1 = a,\ P^T 1 = b}
+         \sum_{ij} P_{ij} (z_i - y_j)^2 + \varepsilon \sum_{ij} P_{ij} \log P_{ij}, \qquad
+         \Pi_{ij} = \frac{P_{ij}}{a_i} .
+
     The dual problem in one number for each target (or entry, if these are fewer) is solved by
     Newton's method, from the dual of the hard plan, until the mass on the wrong side of every
     target is rounding: some five steps, at most 60, and 200 evaluations of the plan.  Costs are
     never formed, only their differences along the hard plan, so that a small epsilon, or a common
-    offset, loses no digit.  A step costs O(n m) for the plan, and O(m w^2) for the equations, with
-    w the most targets that one entry reaches: about :math:`13 \sqrt{\varepsilon}` of the distance
-    of the outermost ones.
+    offset, loses no digit.  A step costs :math:`O(n m)` for the plan, and :math:`O(m w^2)` for the
+    equations, with w the most targets that one entry reaches: about :math:`13 \sqrt{\varepsilon}`
+    of the distance of the outermost ones.
 
     Lanes of more than 200 points are replaced, for the solution alone, by the nodes of the Gauss
     quadratures of cells that resolve the plan, some :math:`20/\sqrt{\varepsilon}` of them, found
-    in at most 12 rounds; the ranks are then O(n) after a sort.  Given `targets`, or their weights,
-    are not replaced: with many of them and a large epsilon the equations may not fit.
+    in at most 12 rounds.  The ranks are then :math:`O(n)` after a sort.  `targets` that are given,
+    or given weights of them, are not replaced: with many of them and a large epsilon the equations
+    may not fit into memory.
 
-    Derivatives follow from the implicit function theorem at the cost of two evaluations and one
-    step; with :math:`\dot\Pi` as there,
+    Derivatives follow from the implicit function theorem, at the cost of two evaluations and one
+    step:
 
     .. math:: \dot R_i = W \sum_j \dot\Pi_{ij} s_j + W \sum_j \Pi_{ij} \dot s_j
        + \dot W \sum_j \Pi_{ij} s_j .
 
-    Those through mean and std are included, and taken as zero where std is.  Tied entries get
-    identical ranks.  A NaN makes its lane NaN.  Infinite entries are the limit of large ones,
-    beside which finite ones are tied if they are squashed.  An entry of zero weight is ranked and
-    influences no other.
+    Those through the mean and the standard deviation are included, and taken as zero where the
+    latter is zero.  Tied entries get identical ranks.  A NaN makes its lane NaN.  Infinite entries
+    are the limit of large ones, beside which finite ones are tied if they are squashed.  An entry
+    of zero weight is ranked and influences no other.
 
     References
     ----------
@@ -127,6 +130,22 @@ def sinkhorn_rank(
     array([3., 1., 2.])
     >>> lapsum.ot.sinkhorn_rank([30.0, 10.0, 20.0], 0.1).round(3)
     array([2.81, 1.19, 2.  ])
+
+    .. plot::
+       :alt: Sinkhorn ranks of five entries against epsilon, whole numbers at the left
+
+       import matplotlib.pyplot as plt
+       import numpy as np
+       import lapsum
+
+       x = [0.0, 1.0, 1.4, 3.0, 4.0]
+       epsilon = np.geomspace(1e-4, 10, 60)
+       lanes = np.broadcast_to(x, (60, 5))
+       plt.semilogx(epsilon, lapsum.ot.sinkhorn_rank(lanes, epsilon))
+       plt.xlabel("epsilon")
+       plt.ylabel("rank")
+       plt.legend([f"x = {value:g}" for value in x])
+       plt.show()
     """
     return evaluate(
         SinkhornRank,

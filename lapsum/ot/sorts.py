@@ -29,10 +29,8 @@ def sinkhorn_sort(
 ) -> Any:
     r"""Sinkhorn sort: the mean of the entries that are transported to each target.
 
-    .. math:: S_j = \frac{1}{b_j} \sum_i P_{ij} x_i
-
-    with the plan P and the shares b as in `sinkhorn_rank`.  As epsilon tends to zero, for as many
-    targets of equal weight as entries, this is ``np.sort(x)``.
+    As epsilon tends to zero, for as many targets of equal weight as entries, this is
+    ``np.sort(x)``.  As means of entries, the results stay within the range of the data.
 
     Parameters
     ----------
@@ -79,6 +77,10 @@ def sinkhorn_sort(
 
     Notes
     -----
+    With the plan P and the shares b as in `sinkhorn_rank` the results are
+
+    .. math:: S_j = \frac{1}{b_j} \sum_i P_{ij} x_i .
+
     Solution, cost and derivatives are those of `sinkhorn_rank`, with
     :math:`\dot S_j = \sum_i (P_{ij}/b_j)^{\textstyle\cdot} x_i + \sum_i (P_{ij}/b_j) \dot x_i`.  A
     target of zero weight influences nothing, and gets the limit of a small weight.  A NaN of
@@ -97,6 +99,21 @@ def sinkhorn_sort(
     array([10., 20., 30.])
     >>> lapsum.ot.sinkhorn_sort([30.0, 10.0, 20.0], 0.1).round(3)
     array([11.903, 20.   , 28.097])
+
+    .. plot::
+       :alt: Sinkhorn sort of five entries against epsilon, the sorted entries at the left
+
+       import matplotlib.pyplot as plt
+       import numpy as np
+       import lapsum
+
+       x = [3.0, 1.0, 0.0, 1.4, 4.0]
+       epsilon = np.geomspace(1e-4, 10, 60)
+       plt.semilogx(epsilon, lapsum.ot.sinkhorn_sort(np.broadcast_to(x, (60, 5)), epsilon))
+       plt.xlabel("epsilon")
+       plt.ylabel("value")
+       plt.legend([f"position {i}" for i in range(1, 6)])
+       plt.show()
     """
     return evaluate(
         SinkhornSort,

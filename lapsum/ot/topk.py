@@ -32,12 +32,8 @@ def soft_topk(
 ) -> Any:
     r"""SOFT top-k: the share of each entry that is transported to the upper one of two targets.
 
-    .. math:: & p_i = \Bigl(1 + e^{(b - x_i)/\alpha}\Bigr)^{-1}, \qquad \sum_i p_i = k, \\
-       & \alpha = \frac{\varepsilon}{2}
-
-    which is n times the second column of the entropic plan of entries of weight 1/n to the targets
-    0 and 1 of weights 1 - k/n and k/n, with squared cost.  As epsilon tends to zero it indicates
-    the k largest entries.
+    The shares lie between 0 and 1 and add up to `k`.  As epsilon tends to zero they are 1 for the k
+    largest entries and 0 for the others.
 
     Parameters
     ----------
@@ -78,6 +74,12 @@ def soft_topk(
 
     Notes
     -----
+    Entries of weight :math:`1/n` are transported to the targets 0 and 1, of weights
+    :math:`1 - k/n` and :math:`k/n`, at squared cost.  The second column of the plan, times n, is
+
+    .. math:: p_i = \Bigl(1 + e^{(b - x_i)/\alpha}\Bigr)^{-1} \quad\text{with}\quad
+       \sum_i p_i = k, \qquad \alpha = \frac{\varepsilon}{2} .
+
     With two targets the dual problem has one number, the threshold b: every row of the plan is
     :math:`e^{-(x_i - y)^2/\varepsilon}` times a factor of each target, and the quotient of its two
     entries depends on x by :math:`e^{2 x_i/\varepsilon}` alone.  It is found by Newton's method,
@@ -103,6 +105,22 @@ def soft_topk(
     array([0.993, 0.   , 0.007])
     >>> lapsum.ot.soft_topk([3.0, 1.0, 2.0], 1, 2.0).round(3)
     array([0.549, 0.141, 0.309])
+
+    .. plot::
+       :alt: Shares of twenty scores in the top five for three epsilon
+
+       import matplotlib.pyplot as plt
+       import numpy as np
+       import lapsum
+
+       scores = np.sort(np.random.default_rng(0).normal(size=20))
+       for epsilon in (0.01, 0.2, 1.0):
+           shares = lapsum.ot.soft_topk(scores, 5, epsilon)
+           plt.plot(scores, shares, "o-", label=f"epsilon = {epsilon:g}")
+       plt.xlabel("score")
+       plt.ylabel("share in the top 5")
+       plt.legend()
+       plt.show()
     """
     return evaluate(
         SoftTopk,

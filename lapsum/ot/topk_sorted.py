@@ -35,13 +35,10 @@ def soft_topk_sorted(
     largest: bool = True,
     workers: int | None = None,
 ) -> Any:
-    r"""SOFT top-k with its order: to what extent each entry is the l-th largest, l = 1, ..., k.
+    r"""SOFT top-k with its order: to what extent each entry is the l-th largest, for l from 1 to k.
 
-    .. math:: p_{li} = n P_{i,k+1-l}, \qquad P = \operatorname*{argmin}_{P 1 = a,\ P^T 1 = b}
-       \sum_{ij} P_{ij} (x_i - y_j)^2 + \varepsilon \sum_{ij} P_{ij} \log P_{ij}
-
-    with n entries of weight 1/n, and targets y of 0, of weight 1 - k/n, and 1 to k, of weight 1/n
-    each.  As epsilon tends to zero row l indicates the l-th largest entry.
+    Each row adds up to one.  As epsilon tends to zero, row l is 1 for the l-th largest entry and 0
+    for the others.
 
     Parameters
     ----------
@@ -84,7 +81,14 @@ def soft_topk_sorted(
 
     Notes
     -----
-    Solved as `sinkhorn_rank`, with k + 1 targets: O(n k) for an evaluation of the plan.  With q the
+    Entries of weight :math:`1/n` are transported to the targets 0, of weight :math:`1 - k/n`, and
+    1 to k, of weight :math:`1/n` each:
+
+    .. math:: & p_{li} = n P_{i,k+1-l}, \\
+       & P = \operatorname*{argmin}_{P 1 = a,\ P^T 1 = b}
+         \sum_{ij} P_{ij} (x_i - y_j)^2 + \varepsilon \sum_{ij} P_{ij} \log P_{ij} .
+
+    The plan is found as for `sinkhorn_rank`, and an evaluation of it is :math:`O(n k)`.  With q the
     derivative of minus the cost over epsilon and h the solution of the equations given there,
 
     .. math:: \dot p_{li} = p_{li} (h_l + q_{il} - \text{the mean of these over entry } i) .
@@ -101,6 +105,24 @@ def soft_topk_sorted(
     >>> lapsum.ot.soft_topk_sorted([3.0, 1.0, 2.0], 2, 0.5).round(3)
     array([[0.887, 0.   , 0.112],
            [0.112, 0.112, 0.775]])
+
+    .. plot::
+       :alt: Matrices of the three largest of eight entries for two epsilon
+
+       import matplotlib.pyplot as plt
+       import numpy as np
+       import lapsum
+
+       x = np.array([2.6, 0.5, 4.4, 1.0, 5.0, 3.0, 1.3, 3.7])
+       figure, panels = plt.subplots(2, 1, sharex=True)
+       for axes, epsilon in zip(panels, (0.01, 1.0)):
+           rows = lapsum.ot.soft_topk_sorted(x, 3, epsilon)
+           axes.imshow(rows, vmin=0, vmax=1, cmap="Blues")
+           axes.set(title=f"epsilon = {epsilon:g}", ylabel="l")
+           axes.set_yticks(range(3), [1, 2, 3])
+           axes.grid(False)
+       panels[1].set_xlabel("entry")
+       plt.show()
     """
     return evaluate(
         SoftTopkSorted,

@@ -2,7 +2,9 @@
 
 import doctest
 import re
+import sys
 import tomllib
+from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +21,17 @@ def test_examples_run():
         )
     assert result.failed == 0
     assert result.attempted > 20
+
+
+def test_figures_are_those_of_the_record():
+    # `python benchmarks/report.py` puts them there.
+    if not (ROOT / "benchmarks").is_dir():
+        pytest.skip("a copy without benchmarks")
+    spec = spec_from_file_location("report", ROOT / "benchmarks" / "report.py")
+    report = module_from_spec(spec)
+    sys.modules["report"] = report  # dataclasses look it up there
+    spec.loader.exec_module(report)
+    assert report.for_readme(report.read("comparison")) in README.read_text()
 
 
 def test_the_two_commands_name_extras_that_exist():
