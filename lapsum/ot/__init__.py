@@ -14,7 +14,8 @@ strength epsilon; as epsilon tends to zero, this sorts.
 ========================  ===============================================================
 
 They are exact to rounding, and no number of iterations is to be chosen.  `lapsum.linearize`,
-`lapsum.jvp` and `lapsum.vjp` take them as all operators.  Arrays are NumPy's alone.
+`lapsum.jvp` and `lapsum.vjp` take them as all operators.  Arrays are NumPy's, PyTorch's on
+the CPU, and JAX's.
 """
 
 from .permute import sinkhorn_permute

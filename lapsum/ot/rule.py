@@ -24,6 +24,7 @@ from .._core.layout import (
     with_nan,
 )
 from .._core.rule import Rule, Tangents
+from .._core.shapes import with_length
 from .implicit import Dots, pull, push
 from .sinkhorn import Coupling
 from .squash import Squash, check_squash, evenly_spaced, squashed
@@ -53,6 +54,9 @@ class SinkhornRule(Rule):
         Whether there is a result for each entry, of values of the targets; else the other way.
     """
 
+    keeps_value = True
+    array_keywords = ("weights", "targets", "target_weights")
+    of_one_call = ("targets", "target_weights", "values")
     at_entries: bool
     targets_given: bool
 
@@ -90,7 +94,7 @@ class SinkhornRule(Rule):
             if name in arrays:
                 check_weights(arrays[name], name)
         self.result = AlongAxis(
-            self.kernels, _with_length(x.shape, axis, self._length()), axis, batch
+            self.kernels, with_length(x.shape, axis, self._length()), axis, batch
         )
         self.lanes = pack_all(self.kernels, self.layouts, arrays, entries=())
         self.entry_weights = self._weighed("weights", self.n)
@@ -343,8 +347,3 @@ class SinkhornRule(Rule):
     def _ordered(self, lanes: Floats) -> Floats:
         """Return lanes of the result in the order of the plan."""
         return self.coupling.sort(lanes) if self.at_entries else lanes
-
-
-def _with_length(shape: tuple[int, ...], axis: int, length: int) -> tuple[int, ...]:
-    at = len(shape) + axis
-    return (*shape[:at], length, *shape[at + 1 :])

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from .._backends.types import Floats
 from .._core.call import evaluate, rule_of
+from .._core.layout import Shape, normalize_axis
 from .._core.rule import Tangents
+from .._core.shapes import with_length
 from .rule import SinkhornRule
 
 if TYPE_CHECKING:
@@ -117,6 +120,14 @@ class SinkhornSort(SinkhornRule):
     """The rule of `sinkhorn_sort`."""
 
     at_entries = False
+
+    @classmethod
+    def result_shape(cls, shapes: Mapping[str, Shape], axes: Shape | None, **options: Any) -> Shape:
+        """Return the shape of the result: the targets' along the axis."""
+        x = shapes["x"]
+        axis = normalize_axis(None if axes is None else axes[0], x)
+        targets = shapes.get("targets", shapes.get("target_weights", x))
+        return with_length(x, axis, targets[-1 if len(targets) == 1 else axis])
 
     def __init__(
         self,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import operator
+from collections.abc import Mapping
 from functools import cached_property
 from math import prod
 from typing import TYPE_CHECKING, Any
@@ -17,6 +18,8 @@ from .._core.call import evaluate, rule_of
 from .._core.layout import (
     Layout,
     Shape,
+    batch_of,
+    normalize_axis,
     with_nan,
 )
 from .._core.rule import Tangents
@@ -135,6 +138,15 @@ class Matrices(Layout):
 @rule_of(soft_topk_sorted)
 class SoftTopkSorted(Selection):
     """The rule of `soft_topk_sorted`."""
+
+    not_arrays = ("k",)
+
+    @classmethod
+    def result_shape(cls, shapes: Mapping[str, Shape], axes: Shape | None, **options: Any) -> Shape:
+        """Return the shape of the result."""
+        x = shapes["x"]
+        axis = normalize_axis(None if axes is None else axes[0], x)
+        return *batch_of("x", x, axis), options["k"], x[axis]
 
     def __init__(
         self,

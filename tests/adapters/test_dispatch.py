@@ -74,15 +74,6 @@ def test_numpy_and_pandas_beside_it_are_refused(library):
         lapsum.soft_rank([array, array], 0.5)
 
 
-@every_library
-def test_other_families_do_not_take_it(library):
-    import lapsum.ot
-
-    array, name = given(library)
-    with pytest.raises(TypeError, match=rf"`x` is .*{name}.*lapsum\.ot"):
-        lapsum.ot.soft_topk(array, 1, 0.5)
-
-
 def test_errors_name_what_is_taken():
     class Foreign:
         __dlpack__ = None

@@ -528,6 +528,25 @@ def test_compile_numbers_of_python(rng):
         torch.testing.assert_close(found, expected)
 
 
+def test_compile_axes_that_change(rng):
+    """Integers of Python are symbols when a compiled function is called with another."""
+    torch._dynamo.reset()
+    options = {"axis": 0}
+
+    def sort(x):
+        return lapsum.soft_sort(x, 0.5, **options)
+
+    def quantile(x):
+        return lapsum.soft_quantile(x, 0.5, 0.5, axis=(options["axis"], 2))
+
+    x = torch.tensor(rng.normal(size=(2, 3, 4)))
+    for func in (sort, quantile):
+        compiled = torch.compile(func, fullgraph=True, dynamic=True, backend="aot_eager")
+        for axis in (0, 1):
+            options["axis"] = axis
+            assert torch.equal(compiled(x), func(x))
+
+
 def test_compile_transforms(rng):
     x = torch.tensor(rng.normal(size=(2, 5)))
 
