@@ -97,16 +97,6 @@ def test_two_devices_are_refused():
         lapsum.soft_rank(tensor, tensor.sum().to("meta"))
 
 
-def test_other_devices_are_refused():
-    tensor, _ = given("torch")
-    import torch
-
-    if not torch.cuda.is_available():
-        pytest.skip("there is no CUDA device")
-    with pytest.raises(TypeError, match=r"cuda.*method cpu"):
-        lapsum.soft_rank(tensor.cuda(), 0.5)
-
-
 @every_library
 def test_linearize_points_at_the_library_s_own(library):
     array, name = given(library)

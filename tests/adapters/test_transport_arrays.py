@@ -8,7 +8,6 @@ from lapsum import ot
 from lapsum._adapters.adapter import Call, call_of
 from lapsum._core.call import RULES
 
-pytestmark = pytest.mark.filterwarnings("ignore:`torch.jit.script:DeprecationWarning")  # its own
 KEYWORDS = ("weights", "targets", "target_weights")
 
 
