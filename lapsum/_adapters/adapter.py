@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import operator
+import sys
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
+from importlib import import_module
 from math import prod
 from typing import Any, NamedTuple
 
@@ -57,6 +59,11 @@ class Call(NamedTuple):
     def whole(self) -> tuple[str, ...]:
         """The parameters that every lane has whole, without an axis for lanes."""
         return () if self.options.get("per_lane") else self.rule.in_every_lane
+
+    @property
+    def is_single(self) -> bool:
+        """Whether several such calls cannot be made one along a new axis."""
+        return any(name in self.names for name in self.rule.of_one_call)
 
     def axes(self, shapes: Mapping[str, Shape]) -> Shape | None:
         """Return the axes along which lanes lie, counted from the end, None for all."""
@@ -110,16 +117,22 @@ def call_of(
     rule: type[Rule], args: tuple[Any, ...], kwargs: dict[str, Any], workers: int | None
 ) -> tuple[Call, tuple[Any, ...]]:
     """Return a call, and its arguments as they were given."""
-    weights = kwargs.get("weights")
-    options = {
-        name: _option(name, value)
-        for name, value in kwargs.items()
-        if name != "weights" and not _is_default(name, value)
-    }
-    names, values = rule.positional, args
-    if weights is not None:
-        names, values = (*names, "weights"), (*values, weights)
-    return Call(rule, names, options, workers), values
+    given, options = {}, {}
+    for name, value in (*zip(rule.positional, args, strict=True), *kwargs.items()):
+        if name in rule.not_arrays:
+            options[name] = _integer(name, value)
+        elif name in rule.positional or (name in rule.array_keywords and value is not None):
+            given[name] = value
+        elif name not in rule.array_keywords and not _is_default(name, value):
+            options[name] = _option(name, value)
+    return Call(rule, tuple(given), options, workers), tuple(given.values())
+
+
+def _integer(name: str, value: Any) -> int:
+    try:
+        return operator.index(value)
+    except TypeError:
+        raise TypeError(f"`{name}` must be an integer, got {value!r}") from None
 
 
 def _is_default(name: str, value: Any) -> bool:
@@ -135,6 +148,10 @@ def _option(name: str, value: Any) -> Any:
     if name == "density":
         if isinstance(value, str) and not value.isidentifier():
             density_of(value)  # which raises
+        return value
+    if name == "squash":
+        if value is not None and not (isinstance(value, str) and value.isidentifier()):
+            sys.modules["lapsum.ot.squash"].check_squash(value)  # which raises
         return value
     if name == "dtype":
         text = str(value)
@@ -155,11 +172,14 @@ _OBJECTS: list[Any] = []
 
 def _to_text(value: Any) -> str:
     if type(value) is tuple:
-        return ",".join([*[str(one) for one in value], ""])
+        text = ""
+        for one in value:
+            text = f"{text}{_to_text(one)},"
+        return text
     if value is None or type(value) is str:
         return str(value)
     if type(value) in (bool, int):
-        return str(int(value))
+        return f"{int(value)}"  # str does not take the symbols of compilers
     if value not in _OBJECTS:
         _OBJECTS.append(value)
     return f"object{_OBJECTS.index(value)}"
@@ -185,6 +205,8 @@ def decode(text: str) -> Call:
         option, _, value = item.partition("=")
         options[option] = _from_text(value)
     workers = options.pop("workers", None)
+    if "." in name:
+        import_module(f"lapsum.{name.partition('.')[0]}")  # where its rule is registered
     for rule in RULES.values():
         if isinstance(rule, type) and issubclass(rule, Rule) and rule.name == name:
             found = Call(rule, tuple(given), options, workers)

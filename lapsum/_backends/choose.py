@@ -40,14 +40,9 @@ class ForAdapter(TypeError):
             f"and differentiate by {row.derivatives}, or convert it to a numpy.ndarray first"
         )
 
-    def adapter(self, rule: Any) -> Any:
-        """Return the module that takes it, for the rule of an operator."""
-        name, kind, row = self.args
-        if "." in rule.name:
-            raise TypeError(
-                f"`{name}` is a {full_name(kind)}, which lapsum.{rule.name} does not take; convert "
-                "it to a numpy.ndarray first"
-            ) from None
+    def adapter(self) -> Any:
+        """Return the module that takes it."""
+        _, _, row = self.args
         return sys.modules["lapsum._adapters"].load(row.adapter)
 
 

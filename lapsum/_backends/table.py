@@ -65,7 +65,7 @@ ADAPTED = (
         (("torch", "Tensor"),),
         "torch",
         "backward(), torch.autograd or torch.func",
-        "CPU",
+        "CPU, and by CuPy GPU",
     ),
     AdaptedType(
         "jax",

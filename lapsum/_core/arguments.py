@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from .._backends.choose import ForAdapter, array_kind, full_name, kernels_for
+from .._backends.choose import array_kind, full_name, kernels_for
 from .._backends.protocol import Kernels
 from .._backends.types import Array, DType
 
@@ -129,13 +129,9 @@ def host_arguments(
     module: str, workers: int | None, values: Mapping[str, Any]
 ) -> tuple[Kernels, dict[str, Array], dict[str, DType]]:
     """Return the same for a module whose kernels are for NumPy arrays alone."""
-    try:
-        found = arguments(workers, values)
-    except ForAdapter:
-        pass
-    else:
-        if found[0].on_host:
-            return found
+    found = arguments(workers, values)
+    if found[0].on_host:
+        return found
     name, value = next((n, a) for n, a in values.items() if array_kind(a) not in (None, np.ndarray))
     raise TypeError(
         f"`{name}` is an array of type {full_name(type(value))}, for which {module} has no "

@@ -117,7 +117,7 @@ def evaluate(
     try:
         call = call_of(rule, workers, args, kwargs)
     except ForAdapter as found:
-        adapter = found.adapter(rule)
+        adapter = found.adapter()
     else:
         there = call.out_lanes(out)
         value: Array = call.kernels.finish(call.to_result(call.quiet_value(there)), call.dtype)

@@ -32,13 +32,19 @@ class Rule(ABC):
     name : str
         The operator's, with that of its family in front if it is in a public one.
     positional : tuple of str
-        Its positional parameters; these and `weights` are the differentiable ones.
+        Its positional parameters.
     along_axis : tuple of str
         Those of them that lie along `axis`, which counts the axes of the last.
     several_axes : bool
         Whether `axis` may be a tuple.
     in_every_lane : tuple of str
         Parameters that each lane has whole.
+    array_keywords : tuple of str
+        Keyword parameters that are arrays, and differentiable.
+    not_arrays : tuple of str
+        Positional parameters that are numbers, and not differentiable.
+    of_one_call : tuple of str
+        Parameters with which several calls cannot be made one along a new axis.
     keeps_value : bool
         Whether derivatives need what `linearize` returned, and its memory unchanged.
     general : callable or None
@@ -62,6 +68,9 @@ class Rule(ABC):
     along_axis: ClassVar[tuple[str, ...]] = ("x",)
     keeps_value: ClassVar[bool] = False
     several_axes: ClassVar[bool] = False
+    array_keywords: ClassVar[tuple[str, ...]] = ("weights",)
+    not_arrays: ClassVar[tuple[str, ...]] = ()
+    of_one_call: ClassVar[tuple[str, ...]] = ()
     in_every_lane: tuple[str, ...] = ()
     general: ClassVar[Callable[[], type[Rule]] | None] = None
 

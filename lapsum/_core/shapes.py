@@ -34,6 +34,12 @@ def reduced_shape(shape: Shape, axes: Shape | None, keepdims: bool) -> Shape:
     return kept_shape(shape, axes) if keepdims else batch_without(shape, axes)
 
 
+def with_length(shape: Shape, axis: int, length: int) -> Shape:
+    """Return a shape with another length along an axis, which counts from the end."""
+    at = len(shape) + axis
+    return (*shape[:at], length, *shape[at + 1 :])
+
+
 def shape_along_axis(shapes: Mapping[str, Shape], names: tuple[str, str], axis: int) -> Shape:
     """Return the shape of what is computed for each element along `axis` of the first of two.
 

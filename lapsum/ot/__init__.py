@@ -16,8 +16,8 @@ strength epsilon spreads each entry over several targets.  As epsilon tends to z
 ========================  ===============================================================
 
 Results are exact to rounding, and there is no number of iterations to choose.  `lapsum.linearize`,
-`lapsum.jvp` and `lapsum.vjp` take these functions as they take all operators.  Arrays are NumPy's
-alone.
+`lapsum.jvp` and `lapsum.vjp` take these functions as they take all operators.  Arrays are NumPy's,
+PyTorch's on the CPU, and JAX's.
 """
 
 from .permute import sinkhorn_permute

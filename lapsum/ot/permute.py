@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -11,7 +12,9 @@ from .._core.call import evaluate, rule_of
 from .._core.checks import check_flag
 from .._core.layout import AlongAxes, Layout
 from .._core.rule import Tangents
+from .._core.shapes import Shape
 from .rule import SinkhornRule
+from .sorts import SinkhornSort
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike
@@ -154,6 +157,20 @@ def sinkhorn_permute(
 @rule_of(sinkhorn_permute)
 class SinkhornPermute(SinkhornRule):
     """The rule of `sinkhorn_permute`."""
+
+    along_axis = ("x", "values")
+
+    @classmethod
+    def reference(cls, shapes: Mapping[str, Shape]) -> Shape:
+        """Return the shape whose axes `axis` counts."""
+        return shapes["x"]
+
+    @classmethod
+    def result_shape(cls, shapes: Mapping[str, Shape], axes: Shape | None, **options: Any) -> Shape:
+        """Return the shape of the result."""
+        if options.get("transpose"):
+            return shapes["x"]
+        return SinkhornSort.result_shape(shapes, axes)
 
     def __init__(
         self,

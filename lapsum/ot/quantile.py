@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from functools import cached_property
 from math import prod
 from typing import TYPE_CHECKING, Any
@@ -24,7 +25,7 @@ from .._core.layout import (
     weights_layout,
 )
 from .._core.rule import Rule, Tangents
-from .._core.shapes import Shape, batch_without, normalize_axes
+from .._core.shapes import Shape, batch_without, normalize_axes, reduced_shape
 from .sorts import SinkhornSort
 
 if TYPE_CHECKING:
@@ -149,6 +150,19 @@ class SinkhornQuantile(Rule):
     """The rule of `sinkhorn_quantile`: a sort of every lane for every level."""
 
     several_axes = True
+    in_every_lane: tuple[str, ...] = ("q",)
+    keeps_value = True
+
+    @classmethod
+    def result_shape(
+        cls,
+        shapes: Mapping[str, Shape],
+        axes: Shape | None,
+        keepdims: bool = False,
+        **options: Any,
+    ) -> Shape:
+        """Return the shape of the result."""
+        return *shapes["q"], *reduced_shape(shapes["x"], axes, keepdims)
 
     def __init__(
         self,

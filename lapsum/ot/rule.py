@@ -23,7 +23,7 @@ from .._core.layout import (
     with_nan,
 )
 from .._core.rule import LARGE, Rule, Tangents
-from .._core.shapes import batch_of, batch_without, normalize_axes
+from .._core.shapes import batch_of, batch_without, normalize_axes, with_length
 from .implicit import Dots, pull, push
 from .shares import Shares, shares_of
 from .sinkhorn import Coupling
@@ -47,6 +47,9 @@ class SinkhornRule(Rule):
         Whether there is a result for each entry, of values of the targets; else the other way.
     """
 
+    keeps_value = True
+    array_keywords = ("weights", "targets", "target_weights")
+    of_one_call = ("targets", "target_weights", "values")
     at_entries: bool
     targets_given: bool
 
@@ -136,9 +139,7 @@ class SinkhornRule(Rule):
         if len(self.axes) != 1:
             return AlongAxis(self.kernels, (*self.batch, length), -1, self.batch)
         (axis,) = self.axes
-        at = len(shape) + axis
-        shape = (*shape[:at], length, *shape[at + 1 :])
-        return AlongAxis(self.kernels, shape, axis, self.batch)
+        return AlongAxis(self.kernels, with_length(shape, axis, length), axis, self.batch)
 
     def _shares(self, name: str, size: int) -> Shares:
         return shares_of(self.kernels, self.lanes.get(name), (prod(self.batch), size), name)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from math import prod
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -9,6 +11,7 @@ import numpy as np
 from .._backends.types import Floats
 from .._core.call import evaluate, rule_of
 from .._core.rule import Tangents
+from .._core.shapes import Shape, with_length
 from .rule import SinkhornRule
 
 if TYPE_CHECKING:
@@ -134,6 +137,16 @@ class SinkhornSort(SinkhornRule):
     """The rule of `sinkhorn_sort`."""
 
     at_entries = False
+
+    @classmethod
+    def result_shape(cls, shapes: Mapping[str, Shape], axes: Shape | None, **options: Any) -> Shape:
+        """Return the shape of the result: the targets' along the axis."""
+        x = shapes["x"]
+        targets = shapes.get("targets", shapes.get("target_weights", x))
+        if axes is None:
+            return (prod(targets),)
+        (axis,) = axes
+        return with_length(x, axis, targets[-1 if len(targets) == 1 else axis])
 
     def carried(self) -> Floats:
         """Return the entries."""

@@ -137,6 +137,8 @@ def soft_topk(
 class Selection(Rule):
     """What the two have in common: entries, the strength of the entropy, and the order."""
 
+    keeps_value = True
+
     def __init__(
         self,
         workers: int | None,

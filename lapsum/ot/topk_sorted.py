@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import operator
+from collections.abc import Mapping
 from functools import cached_property
 from math import prod
 from typing import TYPE_CHECKING, Any
@@ -16,7 +17,7 @@ from .._core.arguments import worker_count
 from .._core.call import evaluate, rule_of
 from .._core.layout import Layout, with_nan
 from .._core.rule import Tangents
-from .._core.shapes import Shape
+from .._core.shapes import Shape, batch_without
 from .sinkhorn import Coupling
 from .squash import FAR
 
@@ -154,6 +155,15 @@ class Matrices(Layout):
 @rule_of(soft_topk_sorted)
 class SoftTopkSorted(Selection):
     """The rule of `soft_topk_sorted`."""
+
+    not_arrays = ("k",)
+
+    @classmethod
+    def result_shape(cls, shapes: Mapping[str, Shape], axes: Shape | None, **options: Any) -> Shape:
+        """Return the shape of the result."""
+        x = shapes["x"]
+        axes = tuple(range(-len(x), 0)) if axes is None else axes
+        return *batch_without(x, axes), options["k"], prod(x[axis] for axis in axes)
 
     def __init__(
         self,

@@ -124,8 +124,8 @@ def _batcher(p: Any, leading: Callable[[tuple[str, ...]], int]) -> Callable[...,
         args = [_front(a, d, size) for a, d in zip(args, dims, strict=True)]
         of_arrays = zip(call.names, dims[m:], strict=False)
         varying = (n for n, d in of_arrays if d is not None or n in wrt)
-        if any(n in call.whole for n in varying):
-            # All lanes share the levels, so that each call has its own.
+        if call.is_single or any(n in call.whole for n in varying):
+            # Each call for itself: all lanes share the levels.
             found = jax.lax.map(lambda each: p.bind(*each, **params), tuple(args))
             return found, [0] * len(found) if p.multiple_results else 0
         first, arrays, state = args[:m], args[m:][: len(call.names)], args[m + len(call.names) :]

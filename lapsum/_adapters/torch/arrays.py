@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from functools import wraps
 from typing import Any, TypeVar
 
@@ -11,6 +12,7 @@ import numpy as np
 import torch
 
 from ..adapter import Call
+from . import cuda
 
 _REAL = {
     torch.float64,
@@ -28,6 +30,7 @@ _REAL = {
     torch.int64,
 }
 _SHARED = {torch.float64, torch.float32}
+_HERE = nullcontext()
 
 
 Kind = TypeVar("Kind", bound=type)
@@ -58,17 +61,26 @@ def untraced(cls: Kind) -> Kind:
     return cls
 
 
-def to_host(value: Any) -> Any:
-    """Return a tensor's memory as a NumPy array, and anything else as it is."""
+def to_array(value: Any) -> Any:
+    """Return a tensor's memory as a NumPy or CuPy array, and anything else as it is."""
     if not isinstance(value, torch.Tensor):
         return value
     if value.dtype is torch.bfloat16:  # which NumPy has not; in float32 it is exact
         value = value.to(torch.float32)
-    return value.detach().resolve_neg().numpy()
+    value = value.detach().resolve_neg()
+    return cuda.to_array(value) if cuda.holds(value) else value.numpy()
+
+
+def place_of(values: Sequence[Any]) -> AbstractContextManager[None]:
+    """Return a context in which kernels run where tensors are, those among some values."""
+    for value in values:
+        if isinstance(value, torch.Tensor):
+            return cuda.on_current_stream(value.device) if cuda.holds(value) else _HERE
+    return _HERE
 
 
 def check(name: str, value: torch.Tensor) -> None:
-    """Raise TypeError unless a tensor's memory is that of real numbers on the host."""
+    """Raise TypeError unless a tensor's memory is that of real numbers where there are kernels."""
     if value.dtype in _SHARED and value.is_cpu and value.layout is torch.strided:
         return
     if value.dtype not in _REAL:
@@ -79,15 +91,19 @@ def check(name: str, value: torch.Tensor) -> None:
         raise TypeError(
             f"`{name}` is a tensor of layout {value.layout}; make it dense by its method to_dense"
         )
-    if not value.is_cpu and not value.is_meta:
+    if cuda.holds(value):
+        cuda.check(name, value)
+    elif not value.is_cpu and not value.is_meta:
         raise TypeError(
             f"`{name}` is a tensor on the device {value.device}, and lapsum takes tensors on the "
-            "CPU; move it by its method cpu, through which gradients go back"
+            "CPU and on CUDA devices; move it by its method cpu, through which gradients go back"
         )
 
 
-def from_host(array: Any, dtype: torch.dtype) -> torch.Tensor:
-    """Return a NumPy array or scalar that nothing else holds as a tensor."""
+def to_tensor(array: Any, dtype: torch.dtype) -> torch.Tensor:
+    """Return a NumPy or CuPy array, or a scalar, that nothing else holds as a tensor."""
+    if not isinstance(array, (np.ndarray, np.generic)):
+        return cuda.to_tensor(array, dtype)
     array = np.asarray(array)
     flags = array.flags
     if not flags.writeable or not (flags.c_contiguous or min(array.strides) >= 0):

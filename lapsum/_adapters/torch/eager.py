@@ -12,7 +12,7 @@ from ..._backends.choose import refuse_mixtures
 from ..._core.rule import Rule
 from ..adapter import Call, Linearized, call_of
 from . import functions, ops
-from .arrays import check, dtype_of, from_host, result_dtype, to_host, untraced
+from .arrays import check, dtype_of, place_of, result_dtype, to_array, to_tensor, untraced
 
 _PLAIN = (torch.Tensor, torch.nn.Parameter)
 NUMBERS = (int, float, torch.SymInt, torch.SymFloat)
@@ -32,8 +32,9 @@ class Operator(Function):
         ctx.constants = [None if isinstance(v, torch.Tensor) else v for v in values]
         tensors = [v for v in values if isinstance(v, torch.Tensor)]
         ctx.set_materialize_grads(False)
-        ctx.linearized = linearized = Linearized(call, [to_host(v) for v in values])
-        value = from_host(linearized.value, result_dtype(call, values))
+        with place_of(tensors):
+            ctx.linearized = linearized = Linearized(call, [to_array(v) for v in values])
+            value = to_tensor(linearized.value, result_dtype(call, values))
         linearized.value = None
         ctx.save_for_forward(*tensors)
         if linearized.rule.keeps_value:  # so that a change of it is noticed
@@ -55,11 +56,12 @@ class Operator(Function):
             arrays = as_tensors(values, saved[0].device)
             bars = ops.pullback(bar, arrays, [], call.encode(), " ".join(wrt))
         else:
-            if linearized is None:
-                linearized = Linearized(call, [to_host(v) for v in values])
             at = dict(zip(call.names, values, strict=True))
-            found = linearized.vjp(to_host(bar), wrt)
-            bars = [from_host(b, dtype_of(at[n])) for n, b in zip(wrt, found, strict=True)]
+            with place_of(saved):
+                if linearized is None:
+                    linearized = Linearized(call, [to_array(v) for v in values])
+                found = linearized.vjp(to_array(bar), wrt)
+                bars = [to_tensor(b, dtype_of(at[n])) for n, b in zip(wrt, found, strict=True)]
         by_name = dict(zip(wrt, bars, strict=True))
         return (None, *(by_name.get(name) for name in call.names))
 
@@ -107,9 +109,11 @@ def evaluate(
         if isinstance(value, torch.Tensor):
             check(name, value)
             tensors.append(value)
-            plain = plain and type(value) in _PLAIN and value.is_cpu
+            plain = plain and type(value) in _PLAIN and (value.is_cpu or value.is_cuda)
         elif not isinstance(value, NUMBERS):
             numbers = False
+    if len(tensors) > 1:
+        check_devices(call, values)
     if not numbers:
         refuse_mixtures(dict(zip(call.names, values, strict=True)), torch.Tensor)
     if (
@@ -120,7 +124,6 @@ def evaluate(
     ):
         if out is not None:
             raise TypeError("`out` must be None where tensors are traced or transformed")
-        check_devices(call, values)
         result: torch.Tensor = ops.apply(as_tensors(values, tensors[0].device), call.encode())
         return result
     graph = torch.is_grad_enabled() and any(tensor.requires_grad for tensor in tensors)
@@ -132,7 +135,8 @@ def evaluate(
             )
         on_graph: torch.Tensor = Operator.apply(call, *values)
         return on_graph
-    value = from_host(call.value([to_host(v) for v in values]), result_dtype(call, values))
+    with place_of(tensors):
+        value = to_tensor(call.value([to_array(v) for v in values]), result_dtype(call, values))
     return value if out is None else _written(out, value)
 
 

@@ -122,7 +122,7 @@ class Apply(Function):
     @staticmethod
     def vmap(info: Any, in_dims: Dims, text: str, *arrays: torch.Tensor) -> Any:
         size, dims = info.batch_size, in_dims[1:]
-        if _levels_vary(text, dims, ()):
+        if _each_alone(text, dims, ()):
             return torch.stack(_each(size, dims, arrays, lambda a: apply(a, text))), 0
         mapped = _Mapped(size, dims, text, arrays)
         return mapped.from_result(apply(mapped.own(), mapped.text)), 0
@@ -195,7 +195,7 @@ class Pushforward(Function):
     def vmap(info: Any, in_dims: Dims, text: str, wrt: str, *both: torch.Tensor) -> Any:
         size, dims, names = info.batch_size, in_dims[2:], wrt.split()
         m = len(names)
-        if _levels_vary(text, dims[m:], names):
+        if _each_alone(text, dims[m:], names):
 
             def one(both: Tensors) -> torch.Tensor:
                 return pushforward(both[:m], both[m:], text, wrt)
@@ -245,7 +245,7 @@ class Pullback(Function):
     ) -> Any:
         m, size, names = len(decode(text).names), info.batch_size, wrt.split()
         dims, arrays = in_dims[2 : 3 + m], both[:m]
-        if _levels_vary(text, dims[1:], names):
+        if _each_alone(text, dims[1:], names):
 
             def one(both: Tensors) -> list[torch.Tensor]:
                 found: list[torch.Tensor] = pullback(both[0], both[1:], [], text, wrt)
@@ -271,10 +271,13 @@ def push_some(
     return tangent
 
 
-def _levels_vary(text: str, dims: Dims, wrt: Sequence[str]) -> bool:
-    """Return whether the levels that all lanes share, or their derivatives, are mapped over."""
+def _each_alone(text: str, dims: Dims, wrt: Sequence[str]) -> bool:
+    """Return whether calls are made one after the other.
+
+    So they are where the levels that all lanes share, or their derivatives, are mapped over.
+    """
     call = decode(text)
-    return any(
+    return call.is_single or any(
         n in call.whole and (d is not None or n in wrt)
         for n, d in zip(call.names, dims, strict=True)
     )

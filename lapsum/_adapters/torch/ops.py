@@ -15,7 +15,7 @@ import torch
 
 from ..._core.rule import Forms
 from ..adapter import Call, Linearized, decode
-from .arrays import check, dtype_of, from_host, result_dtype, to_host
+from .arrays import check, dtype_of, place_of, result_dtype, to_array, to_tensor
 
 Tensors = Sequence[torch.Tensor]
 
@@ -39,31 +39,33 @@ linearize = torch.ops.lapsum.linearize.default
 # ----------------------------------------------------------------------------------------- kernels
 
 
-def _hosts(call: Call, arrays: Tensors) -> list[Any]:
+def _arrays_of(call: Call, arrays: Tensors) -> list[Any]:
     for name, array in zip(call.names, arrays, strict=True):
         check(name, array)
-    return [to_host(array) for array in arrays]
+    return [to_array(array) for array in arrays]
 
 
 def _apply(arrays: Tensors, text: str) -> torch.Tensor:
     call = decode(text)
-    value = call.value(_hosts(call, arrays))
-    return from_host(value, result_dtype(call, arrays)).contiguous()
+    with place_of(arrays):
+        value = call.value(_arrays_of(call, arrays))
+        return to_tensor(value, result_dtype(call, arrays)).contiguous()
 
 
 def _pushforward(dots: Tensors, arrays: Tensors, text: str, wrt: str) -> torch.Tensor:
     call = decode(text)
-    tangents = {name: to_host(dot) for name, dot in zip(wrt.split(), dots, strict=True)}
-    tangent = Linearized(call, _hosts(call, arrays)).jvp(tangents)
-    return from_host(tangent, result_dtype(call, arrays)).contiguous()
+    with place_of(arrays):
+        tangents = {name: to_array(dot) for name, dot in zip(wrt.split(), dots, strict=True)}
+        tangent = Linearized(call, _arrays_of(call, arrays)).jvp(tangents)
+        return to_tensor(tangent, result_dtype(call, arrays)).contiguous()
 
 
 def _linearize(arrays: Tensors, text: str) -> tuple[torch.Tensor, list[torch.Tensor]]:
     call = decode(text)
-    linearized = Linearized(call, _hosts(call, arrays))
-    value = from_host(linearized.value, result_dtype(call, arrays))
+    linearized = Linearized(call, _arrays_of(call, arrays))
+    value = to_tensor(linearized.value, result_dtype(call, arrays))
     # Its memory may be the rule's, which the state is taken from first.
-    state = [from_host(a, getattr(torch, a.dtype.name)) for a in linearized.state()]
+    state = [to_tensor(a, getattr(torch, a.dtype.name)) for a in linearized.state()]
     return value.contiguous(), state
 
 
@@ -72,11 +74,11 @@ def _pullback(
 ) -> list[torch.Tensor]:
     call, names = decode(text), wrt.split()
     at = dict(zip(call.names, arrays, strict=True))
-    kept = [to_host(array) for array in state if array.numel()]
-    bars = Linearized(call, _hosts(call, arrays), kept).vjp(to_host(bar), names)
-    return [
-        from_host(b, dtype_of(at[name])).contiguous() for name, b in zip(names, bars, strict=True)
-    ]
+    with place_of(arrays):
+        kept = [to_array(array) for array in state if array.numel()]
+        bars = Linearized(call, _arrays_of(call, arrays), kept).vjp(to_array(bar), names)
+        both = zip(names, bars, strict=True)
+        return [to_tensor(b, dtype_of(at[name])).contiguous() for name, b in both]
 
 
 def _like(call: Call, arrays: Tensors) -> torch.Tensor:
@@ -93,7 +95,9 @@ def _fake_pushforward(dots: Tensors, arrays: Tensors, text: str, wrt: str) -> to
 
 
 def forms_of_state(call: Call, arrays: Tensors) -> Forms:
-    """Return the shapes and dtypes of the state of a call."""
+    """Return the shapes and dtypes of the state of a call, which there is on the host."""
+    if not arrays[0].is_cpu:
+        return ()
     return call.state_forms([tuple(array.shape) for array in arrays])
 
 

@@ -163,6 +163,11 @@ def array(
     return out.reshape((1,) * (ndmin - out.ndim) + out.shape) if out.ndim < ndmin else out
 
 
+def from_dlpack(array: Any, *, device: Any = None, copy: Any = None) -> Any:
+    """Return an array in the memory of another library's, which here is the host's."""
+    return wrap(np.from_dlpack(array))
+
+
 def asarray(
     a: Any, dtype: Any = None, order: Any = None, *, copy: Any = None, blocking: bool = False
 ) -> Any:
@@ -317,6 +322,13 @@ class _Stream:
         note_sync("synchronize")
 
 
+class _ExternalStream(_Stream):
+    """A stream of another library."""
+
+    def __init__(self, ptr: int, device_id: int = -1) -> None:
+        self.ptr, self.device_id = ptr, device_id
+
+
 class _Module(types.ModuleType):
     def __getattr__(self, name: str) -> Any:
         raise AttributeError(f"module {self.__name__!r} has no attribute {name!r}")
@@ -338,6 +350,7 @@ def _make() -> tuple[Any, dict[str, Any]]:
             setattr(module, name, getattr(np, name))
     for own in (
         *(array, asarray, ascontiguousarray, asnumpy, empty, empty_like, sort, argsort),
+        from_dlpack,
         *(searchsorted, broadcast_to, get_array_module),
         *(ndarray, ufunc, ElementwiseKernel, ReductionKernel, RawKernel),
     ):
@@ -349,6 +362,7 @@ def _make() -> tuple[Any, dict[str, Any]]:
     cuda = _Module("cupy.cuda")
     cuda.Device, cuda.Stream = Device, _Stream
     _Stream.null = _Stream()  # type: ignore[attr-defined]
+    cuda.ExternalStream = _ExternalStream
     cuda.is_available = lambda: True
     cuda.get_current_stream = lambda: _Stream.null  # type: ignore[attr-defined]
     cuda.get_device_id = lambda: 0
