@@ -86,6 +86,7 @@ def test_interrupted_calls_raise_and_leave_the_rest_alone(shape, rng):
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork")
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")  # of a fork beside BLAS' threads
+@pytest.mark.filterwarnings("ignore:os.fork")  # JAX, if other tests have imported it
 def test_a_forked_process_has_threads_of_its_own(rng):
     func, arguments = call("soft_topk", rng, (200_001,))
     expected = func(**arguments, workers=2)
