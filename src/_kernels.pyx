@@ -99,6 +99,7 @@ cdef extern from "simd/short.h" nogil:
         ptrdiff_t lanes
         double sign
         const double *alpha
+        const double *weights
 
     ctypedef struct lap_short_table:
         int most
@@ -106,14 +107,15 @@ cdef extern from "simd/short.h" nogil:
         void (*ranks)(const lap_short_lanes*, ptrdiff_t, ptrdiff_t, void*, unsigned char*,
                       unsigned char*) noexcept nogil
         void (*rank_products)(const lap_short_lanes*, ptrdiff_t, ptrdiff_t, const unsigned char*,
-                              const void*, const double*, void*, double*,
+                              const void*, const double*, const double*, void*, double*, double*,
                               unsigned char*) noexcept nogil
         void (*topk)(const lap_short_lanes*, ptrdiff_t, ptrdiff_t, const double*, int, void*,
                      double*, unsigned char*) noexcept nogil
         void (*topk_pull)(const lap_short_lanes*, ptrdiff_t, ptrdiff_t, const double*, int,
-                          const void*, void*, double*, double*, unsigned char*) noexcept nogil
+                          const void*, void*, double*, double*, double*,
+                          unsigned char*) noexcept nogil
         void (*topk_push)(const lap_short_lanes*, ptrdiff_t, ptrdiff_t, const double*, int,
-                          const void*, const double*, const double*, void*,
+                          const void*, const double*, const double*, const double*, void*,
                           unsigned char*) noexcept nogil
         void (*sorts)(const lap_short_lanes*, ptrdiff_t, ptrdiff_t, void*, unsigned char*,
                       unsigned char*) noexcept nogil
@@ -123,12 +125,12 @@ cdef extern from "simd/short.h" nogil:
                           const void*, const double*, void*, unsigned char*) noexcept nogil
         void (*quantiles)(const lap_short_lanes*, ptrdiff_t, ptrdiff_t, const double*, int,
                           double*, double*, unsigned char*) noexcept nogil
-        void (*quantile_pull)(const lap_short_lanes*, ptrdiff_t, ptrdiff_t, const double*, int,
-                              const double*, void*, double*, double*,
+        void (*quantile_pull)(const lap_short_lanes*, ptrdiff_t, ptrdiff_t, const double*,
+                              const double*, int, const double*, void*, double*, double*, double*,
                               unsigned char*) noexcept nogil
-        void (*quantile_push)(const lap_short_lanes*, ptrdiff_t, ptrdiff_t, const double*, int,
-                              const void*, const double*, const double*, double*,
-                              unsigned char*) noexcept nogil
+        void (*quantile_push)(const lap_short_lanes*, ptrdiff_t, ptrdiff_t, const double*,
+                              const double*, int, const void*, const double*, const double*,
+                              const double*, double*, unsigned char*) noexcept nogil
 
 cdef extern from "simd/loops.h" nogil:
     ctypedef struct lap_pair:

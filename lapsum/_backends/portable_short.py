@@ -18,6 +18,8 @@ class PortableShort:
         sign: float,
         alpha: Floats,
         levels: Floats | None,
+        weights: Floats | None,
+        total: Floats | None,
         keep: bool,
         out: Array | None,
     ) -> ShortLanes | None:

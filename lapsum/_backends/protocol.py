@@ -607,7 +607,7 @@ class Permutation(Protocol):
 
 
 class ShortLanes(Protocol):
-    """An operator on short lanes, without weights: its values, and products with its derivatives.
+    """An operator on short lanes: its values, and products with its derivatives.
 
     `lanes` are its arguments by name but for "q", or copies if products are to follow.  Of each
     result comes which lanes, (lanes,), are left to other kernels, and hold anything; None for none.
@@ -648,15 +648,17 @@ class Short(Protocol):
         sign: float,
         alpha: Floats,
         levels: Floats | None,
+        weights: Floats | None,
+        total: Floats | None,
         keep: bool,
         out: Array | None,
     ) -> ShortLanes | None:
         """Return the results of an operator on z = sign x; None where there is no such kernel.
 
         `levels` are those of top-k, one a lane and infinite where it is the total, or, for
-        quantiles, shares of the total, (lanes, few).  Of sorts, x itself is sorted, in descending
-        order where the sign is -1.  Values like x are of its dtype, or in the memory of `out`;
-        products may follow if `keep`.
+        quantiles, shares of `total`, (lanes, few).  Sorts have no weights: x itself is sorted, in
+        descending order where the sign is -1.  Values like x are of its dtype, or in the memory of
+        `out`; products may follow if `keep`.
         """
         ...
 

@@ -204,10 +204,10 @@ class EntriesRule(FusedRule):
 
     def _short_value(self, keep: bool, out: Array | None) -> Array | None:
         """Return the results by kernels for short lanes; what these leave goes the other way."""
-        if self.total is not None or self.operator is None:
-            return None
-        x, alpha, levels = self.lanes["x"], self.lanes["alpha"], self._levels_of_lanes()
-        short = self.kernels.short_lanes(self.operator, x, self.sign, alpha, levels, keep, out)
+        lanes, levels = self.lanes, self._levels_of_lanes()
+        given = lanes["x"], self.sign, lanes["alpha"], levels, lanes.get("weights"), self.total
+        name = self.operator
+        short = None if name is None else self.kernels.short_lanes(name, *given, keep, out)
         if short is None:
             return None
         if keep:
@@ -236,6 +236,8 @@ class EntriesRule(FusedRule):
         some.short = some.others = None
         some.lanes = {name: lanes[which] for name, lanes in self.lanes.items()}
         some.batch = (len(some.lanes["alpha"]),)
+        if self.total is not None and self.absent is not None:
+            some.total, some.absent = self.total[which], self.absent[which]
         return some
 
     def _left(self, short: ShortLanes, left: Flags) -> EntriesRule:

@@ -27,7 +27,7 @@ def short_found(Py_ssize_t lanes):
 cdef class _Buffers:
     """The memory of the arrays of one call.  Typed memoryviews take longer than the loops of a lane."""
 
-    cdef Py_buffer views[10]
+    cdef Py_buffer views[12]
     cdef int opened
 
     def __cinit__(self):
@@ -55,14 +55,14 @@ cdef class _Buffers:
     cdef unsigned char *bytes(self, object array) except? NULL:
         return <unsigned char*>self.open(array, 1)
 
-    cdef lap_short_lanes lanes(self, object x, double sign, object alpha) except *:
+    cdef lap_short_lanes lanes(self, object x, double sign, object alpha, object weights) except *:
         cdef lap_short_lanes s
         s.single = x.itemsize == sizeof(float)
         s.x = self.open(x, sizeof(float) if s.single else sizeof(double), PyBUF_C_CONTIGUOUS)
         s.lanes, s.n = self.views[0].shape[0], <int>self.views[0].shape[1]
         if s.n > short_most():
             raise ValueError(f"at most {short_most()} entries a lane, got {s.n}")
-        s.sign, s.alpha = sign, self.doubles(alpha)
+        s.sign, s.alpha, s.weights = sign, self.doubles(alpha), self.doubles(weights)
         return s
 
     cdef void *entries(self, object array) except? NULL:
@@ -74,13 +74,14 @@ def short_ranks(
     object x,                           # IN
     double sign,                        # IN  the ranks are those of sign x
     object alpha,                       # IN
+    object weights,                     # IN  None: ones
     object y,                           # OUT
     object places,                      # OUT for the products, None if they are not needed
     object left,                        # OUT
     Py_ssize_t start, Py_ssize_t stop,
 ):
     cdef _Buffers buffers = _Buffers()
-    cdef lap_short_lanes s = buffers.lanes(x, sign, alpha)
+    cdef lap_short_lanes s = buffers.lanes(x, sign, alpha, weights)
     cdef void *y_ = buffers.entries(y)
     cdef unsigned char *places_ = buffers.bytes(places)
     cdef unsigned char *left_ = buffers.bytes(left)
@@ -92,52 +93,59 @@ def short_ranks_vjp(
     object x,                           # IN
     double sign,                        # IN
     object alpha,                       # IN
+    object weights,                     # IN  None: ones
     object places,                      # IN
     object bar,                         # IN
     object x_bar,                       # OUT
     object alpha_bar,                   # OUT
+    object weights_bar,                 # OUT None without weights
     object left,                        # OUT
     Py_ssize_t start, Py_ssize_t stop,
 ):
     cdef _Buffers buffers = _Buffers()
-    cdef lap_short_lanes s = buffers.lanes(x, sign, alpha)
+    cdef lap_short_lanes s = buffers.lanes(x, sign, alpha, weights)
     cdef unsigned char *places_ = buffers.bytes(places)
     cdef void *bar_ = buffers.entries(bar)
     cdef void *x_bar_ = buffers.entries(x_bar)
     cdef double *alpha_bar_ = buffers.doubles(alpha_bar)
+    cdef double *weights_bar_ = buffers.doubles(weights_bar)
     cdef unsigned char *left_ = buffers.bytes(left)
     with nogil:
-        _shorts(s.n).rank_products(&s, start, stop, places_, bar_, NULL, x_bar_, alpha_bar_,
-                                    left_)
+        _shorts(s.n).rank_products(&s, start, stop, places_, bar_, NULL, NULL, x_bar_, alpha_bar_,
+                                   weights_bar_, left_)
 
 
 def short_ranks_jvp(
     object x,                           # IN
     double sign,                        # IN
     object alpha,                       # IN
+    object weights,                     # IN  None: ones
     object places,                      # IN
     object x_dot,                       # IN
     object alpha_dot,                   # IN
+    object weights_dot,                 # IN  None: zeros
     object y_dot,                       # OUT
     object left,                        # OUT
     Py_ssize_t start, Py_ssize_t stop,
 ):
     cdef _Buffers buffers = _Buffers()
-    cdef lap_short_lanes s = buffers.lanes(x, sign, alpha)
+    cdef lap_short_lanes s = buffers.lanes(x, sign, alpha, weights)
     cdef unsigned char *places_ = buffers.bytes(places)
     cdef void *x_dot_ = buffers.entries(x_dot)
     cdef double *alpha_dot_ = buffers.doubles(alpha_dot)
+    cdef double *weights_dot_ = buffers.doubles(weights_dot)
     cdef void *y_dot_ = buffers.entries(y_dot)
     cdef unsigned char *left_ = buffers.bytes(left)
     with nogil:
-        _shorts(s.n).rank_products(&s, start, stop, places_, x_dot_, alpha_dot_,
-                                    y_dot_, NULL, left_)
+        _shorts(s.n).rank_products(&s, start, stop, places_, x_dot_, alpha_dot_, weights_dot_,
+                                   y_dot_, NULL, NULL, left_)
 
 
 def short_topk(
     object x,                           # IN
     double sign,                        # IN  1: solved for x, -1: for -x
     object alpha,                       # IN
+    object weights,                     # IN  None: ones
     object levels,                      # IN
     bint logarithm,                     # IN
     object p,                           # OUT F((b - sign x)/alpha), or its logarithm
@@ -146,7 +154,7 @@ def short_topk(
     Py_ssize_t start, Py_ssize_t stop,
 ):
     cdef _Buffers buffers = _Buffers()
-    cdef lap_short_lanes s = buffers.lanes(x, sign, alpha)
+    cdef lap_short_lanes s = buffers.lanes(x, sign, alpha, weights)
     cdef double *levels_ = buffers.doubles(levels)
     cdef void *p_ = buffers.entries(p)
     cdef double *found_ = buffers.doubles(found)
@@ -159,52 +167,58 @@ def short_topk_vjp(
     object x,                           # IN
     double sign,                        # IN
     object alpha,                       # IN
+    object weights,                     # IN  None: ones
     object found,                       # IN
     bint logarithm,                     # IN
     object bar,                         # IN
     object x_bar,                       # OUT
     object level_bar,                   # OUT
     object alpha_bar,                   # OUT
+    object weights_bar,                 # OUT None without weights
     object left,                        # OUT
     Py_ssize_t start, Py_ssize_t stop,
 ):
     cdef _Buffers buffers = _Buffers()
-    cdef lap_short_lanes s = buffers.lanes(x, sign, alpha)
+    cdef lap_short_lanes s = buffers.lanes(x, sign, alpha, weights)
     cdef double *found_ = buffers.doubles(found)
     cdef void *bar_ = buffers.entries(bar)
     cdef void *x_bar_ = buffers.entries(x_bar)
     cdef double *level_bar_ = buffers.doubles(level_bar)
     cdef double *alpha_bar_ = buffers.doubles(alpha_bar)
+    cdef double *weights_bar_ = buffers.doubles(weights_bar)
     cdef unsigned char *left_ = buffers.bytes(left)
     with nogil:
         _shorts(s.n).topk_pull(&s, start, stop, found_, logarithm, bar_, x_bar_,
-                                level_bar_, alpha_bar_, left_)
+                                level_bar_, alpha_bar_, weights_bar_, left_)
 
 
 def short_topk_jvp(
     object x,                           # IN
     double sign,                        # IN
     object alpha,                       # IN
+    object weights,                     # IN  None: ones
     object found,                       # IN
     bint logarithm,                     # IN
     object x_dot,                       # IN
     object level_dot,                   # IN
     object alpha_dot,                   # IN
+    object weights_dot,                 # IN  None: zeros
     object p_dot,                       # OUT
     object left,                        # OUT
     Py_ssize_t start, Py_ssize_t stop,
 ):
     cdef _Buffers buffers = _Buffers()
-    cdef lap_short_lanes s = buffers.lanes(x, sign, alpha)
+    cdef lap_short_lanes s = buffers.lanes(x, sign, alpha, weights)
     cdef double *found_ = buffers.doubles(found)
     cdef void *x_dot_ = buffers.entries(x_dot)
     cdef double *level_dot_ = buffers.doubles(level_dot)
     cdef double *alpha_dot_ = buffers.doubles(alpha_dot)
+    cdef double *weights_dot_ = buffers.doubles(weights_dot)
     cdef void *p_dot_ = buffers.entries(p_dot)
     cdef unsigned char *left_ = buffers.bytes(left)
     with nogil:
         _shorts(s.n).topk_push(&s, start, stop, found_, logarithm, x_dot_, level_dot_,
-                                alpha_dot_, p_dot_, left_)
+                                alpha_dot_, weights_dot_, p_dot_, left_)
 
 
 def short_sorts(
@@ -217,7 +231,7 @@ def short_sorts(
     Py_ssize_t start, Py_ssize_t stop,
 ):
     cdef _Buffers buffers = _Buffers()
-    cdef lap_short_lanes s = buffers.lanes(x, sign, alpha)
+    cdef lap_short_lanes s = buffers.lanes(x, sign, alpha, None)
     cdef void *y_ = buffers.entries(y)
     cdef unsigned char *places_ = buffers.bytes(places)
     cdef unsigned char *left_ = buffers.bytes(left)
@@ -237,7 +251,7 @@ def short_sorts_vjp(
     Py_ssize_t start, Py_ssize_t stop,
 ):
     cdef _Buffers buffers = _Buffers()
-    cdef lap_short_lanes s = buffers.lanes(x, sign, alpha)
+    cdef lap_short_lanes s = buffers.lanes(x, sign, alpha, None)
     cdef unsigned char *places_ = buffers.bytes(places)
     cdef void *bar_ = buffers.entries(bar)
     cdef void *x_bar_ = buffers.entries(x_bar)
@@ -260,7 +274,7 @@ def short_sorts_jvp(
     Py_ssize_t start, Py_ssize_t stop,
 ):
     cdef _Buffers buffers = _Buffers()
-    cdef lap_short_lanes s = buffers.lanes(x, sign, alpha)
+    cdef lap_short_lanes s = buffers.lanes(x, sign, alpha, None)
     cdef unsigned char *places_ = buffers.bytes(places)
     cdef void *x_dot_ = buffers.entries(x_dot)
     cdef double *alpha_dot_ = buffers.doubles(alpha_dot)
@@ -274,6 +288,7 @@ def short_sorts_jvp(
 def short_quantiles(
     object x,                           # IN
     object alpha,                       # IN
+    object weights,                     # IN  None: ones
     object levels,                      # IN  (lanes, few)
     int few,                            # IN
     object b,                           # OUT the roots at the levels
@@ -282,7 +297,7 @@ def short_quantiles(
     Py_ssize_t start, Py_ssize_t stop,
 ):
     cdef _Buffers buffers = _Buffers()
-    cdef lap_short_lanes s = buffers.lanes(x, 1.0, alpha)
+    cdef lap_short_lanes s = buffers.lanes(x, 1.0, alpha, weights)
     cdef double *levels_ = buffers.doubles(levels)
     cdef double *b_ = buffers.doubles(b)
     cdef double *found_ = buffers.doubles(found)
@@ -294,48 +309,58 @@ def short_quantiles(
 def short_quantiles_vjp(
     object x,                           # IN
     object alpha,                       # IN
+    object weights,                     # IN  None: ones
     object found,                       # IN
+    object q,                           # IN  the levels as shares of the total
     int few,                            # IN
     object bar,                         # IN
     object x_bar,                       # OUT
     object levels_bar,                  # OUT
     object alpha_bar,                   # OUT
+    object weights_bar,                 # OUT None without weights
     object left,                        # OUT
     Py_ssize_t start, Py_ssize_t stop,
 ):
     cdef _Buffers buffers = _Buffers()
-    cdef lap_short_lanes s = buffers.lanes(x, 1.0, alpha)
+    cdef lap_short_lanes s = buffers.lanes(x, 1.0, alpha, weights)
     cdef double *found_ = buffers.doubles(found)
+    cdef double *q_ = buffers.doubles(q)
     cdef double *bar_ = buffers.doubles(bar)
     cdef void *x_bar_ = buffers.entries(x_bar)
     cdef double *levels_bar_ = buffers.doubles(levels_bar)
     cdef double *alpha_bar_ = buffers.doubles(alpha_bar)
+    cdef double *weights_bar_ = buffers.doubles(weights_bar)
     cdef unsigned char *left_ = buffers.bytes(left)
     with nogil:
-        _shorts(s.n).quantile_pull(&s, start, stop, found_, few, bar_, x_bar_, levels_bar_,
-                                    alpha_bar_, left_)
+        _shorts(s.n).quantile_pull(&s, start, stop, found_, q_, few, bar_, x_bar_, levels_bar_,
+                                   alpha_bar_, weights_bar_, left_)
 
 
 def short_quantiles_jvp(
     object x,                           # IN
     object alpha,                       # IN
+    object weights,                     # IN  None: ones
     object found,                       # IN
+    object q,                           # IN  the levels as shares of the total
     int few,                            # IN
     object x_dot,                       # IN
     object levels_dot,                  # IN
     object alpha_dot,                   # IN
+    object weights_dot,                 # IN  None: zeros
     object b_dot,                       # OUT
     object left,                        # OUT
     Py_ssize_t start, Py_ssize_t stop,
 ):
     cdef _Buffers buffers = _Buffers()
-    cdef lap_short_lanes s = buffers.lanes(x, 1.0, alpha)
+    cdef lap_short_lanes s = buffers.lanes(x, 1.0, alpha, weights)
     cdef double *found_ = buffers.doubles(found)
+    cdef double *q_ = buffers.doubles(q)
     cdef void *x_dot_ = buffers.entries(x_dot)
     cdef double *levels_dot_ = buffers.doubles(levels_dot)
     cdef double *alpha_dot_ = buffers.doubles(alpha_dot)
+    cdef double *weights_dot_ = buffers.doubles(weights_dot)
     cdef double *b_dot_ = buffers.doubles(b_dot)
     cdef unsigned char *left_ = buffers.bytes(left)
     with nogil:
-        _shorts(s.n).quantile_push(&s, start, stop, found_, few, x_dot_, levels_dot_, alpha_dot_,
-                                    b_dot_, left_)
+        _shorts(s.n).quantile_push(&s, start, stop, found_, q_, few, x_dot_, levels_dot_,
+                                   alpha_dot_, weights_dot_, b_dot_, left_)

@@ -66,6 +66,32 @@ INLINE mask set_bad_aside(vec *x, int n, vec *alpha, mask *nan)
     return bad;
 }
 
+/* Absent entries, of no weight, stand for nothing whatever they hold; that is +inf where it is NaN. */
+INLINE mask absent_of(const vec *c, vec *x, int n)
+{
+    mask any = no_lane();
+    int m;
+    for (m = 0; m < n; m++) {
+        const mask absent = v_le(c[m], v_all(0.0)), number = v_le(x[m], x[m]);
+        x[m] = v_if(v_and(absent, v_neither(number, number)), v_all(INFINITY), x[m]);
+        any = v_or(any, absent);
+    }
+    return any;
+}
+
+/* Which lanes have weights of another size than these loops take, or infinite entries. */
+INLINE mask bad_weights(const vec *c, const vec *x, int n)
+{
+    mask bad = no_lane();
+    int m;
+    for (m = 0; m < n; m++) {
+        const mask absent = v_le(c[m], v_all(0.0)), there = finite(x[m]);
+        const mask size = v_and(v_le(v_all(0x1p-64), c[m]), v_le(c[m], v_all(0x1p64)));
+        bad = v_or(bad, v_neither(absent, v_and(size, there)));
+    }
+    return bad;
+}
+
 /* Infinite entries do not move. */
 INLINE void clear_infinite(const vec *x, int n, vec *v)
 {
@@ -84,169 +110,7 @@ INLINE mask too_large(const vec *v, int n)
     return large;
 }
 
-/* ----------------------------------------------------------------------------------------- order */
-
-INLINE void exchange(vec *a, vec *b)
-{
-    const vec lower = v_min(*a, *b), upper = v_max(*a, *b);
-    *a = lower;
-    *b = upper;
-}
-
-/* Merging of two sorted halves, at places 0, s, 2 s, ...: their even ones, their odd ones, and what
- * that leaves (Batcher; Knuth, volume 3, 5.3.4).  All of a short network is done in registers. */
-INLINE void merge_4(vec *k, int s)
-{
-    exchange(k, k + 2 * s);
-    exchange(k + s, k + 3 * s);
-    exchange(k + s, k + 2 * s);
-}
-
-INLINE void merge_8(vec *k, int s)
-{
-    int i;
-    merge_4(k, 2 * s);
-    merge_4(k + s, 2 * s);
-    for (i = 1; i < 7; i += 2)
-        exchange(k + i * s, k + (i + 1) * s);
-}
-
-INLINE void merge_16(vec *k)
-{
-    int i;
-    merge_8(k, 2);
-    merge_8(k + 1, 2);
-    for (i = 1; i < 15; i += 2)
-        exchange(k + i, k + i + 1);
-}
-
-INLINE void sort_4(vec *k)
-{
-    exchange(k, k + 1);
-    exchange(k + 2, k + 3);
-    merge_4(k, 1);
-}
-
-INLINE void sort_8(vec *k)
-{
-    sort_4(k);
-    sort_4(k + 4);
-    merge_8(k, 1);
-}
-
-/* 16 entries of which those from any place on are not less than those before it, or not more. */
-INLINE void clean(vec *k)
-{
-    int i;
-    for (i = 0; i < 8; i++)
-        exchange(k + i, k + i + 8);
-    for (i = 0; i < 8; i++)
-        exchange(k + i + (i & 4), k + i + (i & 4) + 4);
-    for (i = 0; i < 8; i++)
-        exchange(k + i + (i & 6), k + i + (i & 6) + 2);
-    for (i = 0; i < 16; i += 2)
-        exchange(k + i, k + i + 1);
-}
-
-static void sort_16(vec *k)
-{
-    vec r[16];
-    memcpy(r, k, sizeof r);
-    sort_8(r);
-    sort_8(r + 8);
-    merge_16(r);
-    memcpy(k, r, sizeof r);
-}
-
-static void clean_16(vec *k)
-{
-    vec r[16];
-    memcpy(r, k, sizeof r);
-    clean(r);
-    memcpy(k, r, sizeof r);
-}
-
-/* Bitonic merges of sorted runs of p entries, sixteen to begin with: the second run is taken from
- * its end, and then there are two halves to be merged on.  Infinities fill the last sixteen. */
-static void sort(vec *k, int n)
-{
-    int p, h, i, start;
-    for (i = n; n > 8 ? i % 16 > 0 : i < (n > 4 ? 8 : 4); i++)
-        k[i] = v_all(INFINITY);
-    if (n <= 4) {
-        sort_4(k);
-        return;
-    }
-    if (n <= 8) {
-        sort_8(k);
-        return;
-    }
-    n = i;
-    for (i = 0; i < n; i += 16)
-        sort_16(k + i);
-    for (p = 16; p < n; p *= 2) {
-        for (start = 0; start + p < n; start += 2 * p) /* the last run may be shorter */
-            for (i = start + 2 * p > n ? start + 2 * p - n : 0; i < p; i++)
-                exchange(k + start + i, k + start + 2 * p - 1 - i);
-        for (h = p / 2; h >= 16; h /= 2)
-            for (start = 0; start + h < n; start += 2 * h)
-                for (i = start; i < start + h && i + h < n; i++)
-                    exchange(k + i, k + i + h);
-        for (i = 0; i < n; i += 16)
-            clean_16(k + i);
-    }
-}
-
-INLINE double *slot(vec *a, int m, int l)
-{
-    return (double *)a + m * LANES + l;
-}
-
-/* Insertion, for a lane almost in order. */
-static void insert(vec *x, uint8_t *places, int n, int l)
-{
-    int m, k;
-    for (m = 1; m < n; m++) {
-        const double here = *slot(x, m, l);
-        const uint8_t place = places[m * LANES + l];
-        for (k = m; k > 0 && here < *slot(x, k - 1, l); k--) {
-            *slot(x, k, l) = *slot(x, k - 1, l);
-            places[k * LANES + l] = places[(k - 1) * LANES + l];
-        }
-        *slot(x, k, l) = here;
-        places[k * LANES + l] = place;
-    }
-}
-
-/* Entries x in ascending order, with their places: these are sorted along, in the last bits of the
- * entries, and what differs in no other bits is put right. */
-INLINE void order(const vec *x, int n, vec *out, uint8_t *places)
-{
-    vec key[MOST];
-    mask wrong = no_lane();
-    int64_t size = 1, at[LANES];
-    int m, l;
-    while (size < n)
-        size *= 2;
-    for (m = 0; m < n; m++) { /* a tagged infinity would be NaN, and the tags of -0 descend */
-        const vec most = v_all(DBL_MAX), bounded = v_max(v_min(x[m], most), -most);
-        key[m] = v_tag(bounded + 0.0, size, m);
-    }
-    sort(key, n);
-    for (m = 0; m < n; m++) {
-        v_tags(key[m], size, at);
-        for (l = 0; l < LANES; l++) {
-            places[m * LANES + l] = (uint8_t)at[l];
-            at[l] = at[l] * LANES + l;
-        }
-        out[m] = v_gather((const double *)x, at, 0);
-        if (m > 0)
-            wrong = v_or(wrong, v_lt(out[m], out[m - 1]));
-    }
-    if (v_count(wrong))
-        for (l = 0; l < LANES; l++)
-            insert(out, places, n, l);
-}
+#include "short_order.inc"
 
 /* ---------------------------------------------------------------------------------- decaying sums */
 
@@ -262,15 +126,17 @@ INLINE vec scan(pair *sum, vec value, vec f, vec d)
 }
 
 /* Sorted x[1..n], and all that the closed forms need of them: the gap before each, over alpha, with
- * f and d as `v_decay` returns them, and the decaying sums of ones.  Nodes 0 and n + 1 are empty. */
+ * f and d as `v_decay` returns them, and the decaying sums of the weights c.  Nodes 0 and n + 1 are
+ * empty.  Running sums of the weights, high + low, are m where all of them are ones. */
 typedef struct {
     vec x[MOST + 2], gap[MOST + 2], f[MOST + 2], d[MOST + 2], A[MOST + 2], B[MOST + 2];
+    vec c[MOST + 2], high[MOST + 2], low[MOST + 2];
 } nodes;
 
-INLINE void prepare(nodes *s, int n, vec alpha)
+INLINE void prepare(nodes *s, int n, vec alpha, int weighted)
 {
     const vec one = v_all(1.0), zero = v_all(0.0);
-    pair a = {one, zero}, b = a;
+    pair a = {weighted ? s->c[1] : one, zero}, b = {weighted ? s->c[n] : one, zero};
     int m;
     s->x[0] = s->x[1];
     s->x[n + 1] = s->x[n];
@@ -282,12 +148,63 @@ INLINE void prepare(nodes *s, int n, vec alpha)
         v_decay(s->gap[m], &s->f[m], &s->d[m]);
     }
     s->A[0] = s->B[n + 1] = zero;
-    s->A[1] = s->B[n] = one;
+    s->A[1] = a.high;
+    s->B[n] = b.high;
     for (m = 2; m <= n; m++) {
         const int k = n + 1 - m;
-        s->A[m] = scan(&a, one, s->f[m], s->d[m]);
-        s->B[k] = scan(&b, one, s->f[k + 1], s->d[k + 1]);
+        s->A[m] = scan(&a, weighted ? s->c[m] : one, s->f[m], s->d[m]);
+        s->B[k] = scan(&b, weighted ? s->c[k] : one, s->f[k + 1], s->d[k + 1]);
     }
+}
+
+/* The weights in the order of the nodes, and their running sums. */
+INLINE void order_weights(const lap_short_lanes *s, const block *b, const uint8_t *places, nodes *out)
+{
+    pair sum = {v_all(0.0), v_all(0.0)};
+    int m;
+    gather_rows(s->weights, 0, b->row, places, s->n, out->c + 1);
+    out->high[0] = out->low[0] = sum.low;
+    for (m = 1; m <= s->n; m++) {
+        add(&sum, out->c[m]);
+        out->high[m] = sum.high;
+        out->low[m] = sum.low;
+    }
+}
+
+/* Reads the entries z, and weights c, without what is not for these loops; returns which lanes that is.
+ * Absent entries in z keep what they hold, and in `there` they are infinitely far away. */
+INLINE mask load_entries(const lap_short_lanes *s, block *b, int weighted, vec *z, vec *c,
+                         vec *there, mask *nan)
+{
+    const int n = s->n;
+    mask bad = no_lane();
+    int m;
+    load_rows(s->x, s->single, b->row, n, z);
+    scale_rows(z, n, s->sign);
+    if (!weighted)
+        return set_bad_aside(z, n, &b->alpha, nan);
+    load_rows(s->weights, 0, b->row, n, c);
+    absent_of(c, z, n);
+    for (m = 0; m < n; m++)
+        there[m] = v_if(v_le(c[m], v_all(0.0)), v_all(INFINITY), z[m]);
+    bad = bad_weights(c, there, n);
+    return v_or(bad, set_bad_aside(there, n, &b->alpha, nan));
+}
+
+/* The nodes of a lane in order: with their places, which weights need, or without. */
+INLINE void order_nodes(const lap_short_lanes *s, const block *b, int weighted, const vec *z,
+                        uint8_t *places, nodes *out)
+{
+    if (weighted || places) {
+        uint8_t here[MOST * LANES], *at = places ? places : here;
+        order(z, s->n, out->x + 1, at);
+        if (weighted)
+            order_weights(s, b, at, out);
+    } else {
+        memcpy(out->x + 1, z, s->n * sizeof(vec));
+        sort(out->x + 1, s->n);
+    }
+    prepare(out, s->n, b->alpha, weighted);
 }
 
 /* What an infinite gap lets pass is nothing. */

@@ -23,6 +23,7 @@ typedef struct {
     ptrdiff_t lanes;
     double sign;
     const double *alpha;
+    const double *weights; /* (lanes, n), NULL for ones; sorts have none */
 } lap_short_lanes;
 
 typedef struct lap_short_table {
@@ -32,22 +33,23 @@ typedef struct lap_short_table {
      * NULL if nobody needs them. */
     void (*ranks)(const lap_short_lanes *s, ptrdiff_t start, ptrdiff_t stop, void *y,
                   uint8_t *places, uint8_t *left);
-    /* With alpha_bar: the cotangents of x and alpha for that of the ranks, v.  With alpha_dot: the
-     * tangent for those of x, v, and of alpha. */
+    /* With alpha_bar: the cotangents of x, alpha and weights for that of the ranks, v.  With
+     * alpha_dot: the tangent for those of x, v, of alpha and of weights (NULL for none). */
     void (*rank_products)(const lap_short_lanes *s, ptrdiff_t start, ptrdiff_t stop,
-                          const uint8_t *places, const void *v, const double *alpha_dot, void *out,
-                          double *alpha_bar, uint8_t *left);
+                          const uint8_t *places, const void *v, const double *alpha_dot,
+                          const double *weights_dot, void *out, double *alpha_bar,
+                          double *weights_bar, uint8_t *left);
     /* p = F((b - z)/alpha), or its logarithm, with S(b) = level; of each b, LAP_SHORT_ROWS numbers
      * for the products, again in whole blocks. */
     void (*topk)(const lap_short_lanes *s, ptrdiff_t start, ptrdiff_t stop, const double *levels,
                  int logarithm, void *p, double *found, uint8_t *left);
     void (*topk_pull)(const lap_short_lanes *s, ptrdiff_t start, ptrdiff_t stop,
                       const double *found, int logarithm, const void *bar, void *x_bar,
-                      double *level_bar, double *alpha_bar, uint8_t *left);
+                      double *level_bar, double *alpha_bar, double *weights_bar, uint8_t *left);
     void (*topk_push)(const lap_short_lanes *s, ptrdiff_t start, ptrdiff_t stop,
                       const double *found, int logarithm, const void *x_dot,
-                      const double *level_dot, const double *alpha_dot, void *p_dot,
-                      uint8_t *left);
+                      const double *level_dot, const double *alpha_dot, const double *weights_dot,
+                      void *p_dot, uint8_t *left);
     /* The roots of S at 1/2, 3/2, ..., in descending order where sign is -1; x itself is sorted. */
     void (*sorts)(const lap_short_lanes *s, ptrdiff_t start, ptrdiff_t stop, void *y,
                   uint8_t *places, uint8_t *left);
@@ -57,16 +59,18 @@ typedef struct lap_short_table {
     void (*sort_push)(const lap_short_lanes *s, ptrdiff_t start, ptrdiff_t stop,
                       const uint8_t *places, const void *x_dot, const double *alpha_dot,
                       void *y_dot, uint8_t *left);
-    /* The roots b at few levels, (lanes, few), of each lane; `found` for each of them. */
+    /* The roots b at few levels, (lanes, few), of each lane; `found` for each of them.  With weights
+     * levels are shares q of their total, which the same change of all of them leaves as they are. */
     void (*quantiles)(const lap_short_lanes *s, ptrdiff_t start, ptrdiff_t stop,
                       const double *levels, int few, double *b, double *found, uint8_t *left);
     void (*quantile_pull)(const lap_short_lanes *s, ptrdiff_t start, ptrdiff_t stop,
-                          const double *found, int few, const double *bar, void *x_bar,
-                          double *levels_bar, double *alpha_bar, uint8_t *left);
-    void (*quantile_push)(const lap_short_lanes *s, ptrdiff_t start, ptrdiff_t stop,
-                          const double *found, int few, const void *x_dot,
-                          const double *levels_dot, const double *alpha_dot, double *b_dot,
+                          const double *found, const double *q, int few, const double *bar,
+                          void *x_bar, double *levels_bar, double *alpha_bar, double *weights_bar,
                           uint8_t *left);
+    void (*quantile_push)(const lap_short_lanes *s, ptrdiff_t start, ptrdiff_t stop,
+                          const double *found, const double *q, int few, const void *x_dot,
+                          const double *levels_dot, const double *alpha_dot,
+                          const double *weights_dot, double *b_dot, uint8_t *left);
 } lap_short_table;
 
 #endif

@@ -224,9 +224,9 @@ def test_results_go_where_they_are_wanted(rng):
 def test_a_loop_refuses_arrays_of_another_kind():
     x, left = np.ones((1, 3)), np.zeros(1, np.uint8)
     with pytest.raises(TypeError, match="items of 8 bytes"):
-        _kernels.short_ranks(x, 1.0, np.ones(1, np.float32), x, None, left, 0, 1)
+        _kernels.short_ranks(x, 1.0, np.ones(1, np.float32), None, x, None, left, 0, 1)
     with pytest.raises(ValueError, match="contiguous"):
-        _kernels.short_ranks(np.ones((3, 2)).T, 1.0, np.ones(2), x, None, left, 0, 1)
+        _kernels.short_ranks(np.ones((3, 2)).T, 1.0, np.ones(2), None, x, None, left, 0, 1)
 
 
 def quantiles(x, alpha, q, linearize=lapsum.linearize, **options):

@@ -35,6 +35,8 @@ class Short(Lanes):
         sign: float,
         alpha: Floats,
         levels: Floats | None,
+        weights: Floats | None,
+        total: Floats | None,
         keep: bool,
         out: Array | None,
     ) -> ShortLanes | None:
@@ -44,22 +46,24 @@ class Short(Lanes):
             return None
         if keep:
             x, alpha = _copy(x), alpha.copy()
+            weights = weights if weights is None else _copy(weights)
         if levels is None:
-            loops = _RANKS if operator == "ranks" else _SORTS
-            return _InOrder(self, loops, x, sign, alpha, keep, out)
+            if operator == "sorts":
+                return _Sorts(self, x, sign, alpha, keep, out)
+            return _Ranks(self, x, sign, alpha, weights, keep, out)
         if keep:
             levels = levels.copy()
         if operator == "quantiles":
             if not 0 < levels.shape[1] <= FEW:
                 return None
-            return _Quantiles(self, x, alpha, levels, keep)
-        return _Topk(self, x, sign, alpha, levels, operator == "log_topk", keep, out)
+            return _Quantiles(self, x, alpha, levels, weights, total, keep)
+        return _Topk(self, x, sign, alpha, levels, weights, operator == "log_topk", keep, out)
 
 
-def _copy(x: Entries) -> Entries:
+def _copy(x: Array) -> Array:
     if x.nbytes <= SMALL:
         return x.copy()
-    copy: Entries = memory.empty(x.shape, x.dtype)
+    copy: Array = memory.empty(x.shape, x.dtype)
     copy[...] = x
     return copy
 
@@ -78,8 +82,10 @@ class _Short:
 
     values: Array
 
-    def __init__(self, threads: Threads, x: Entries, alpha: Floats) -> None:
+    def __init__(self, threads: Threads, x: Entries, alpha: Floats, weights: Floats | None) -> None:
         self.lanes: dict[str, Array] = {"x": x, "alpha": alpha}
+        if weights is not None:
+            self.lanes["weights"] = weights
         self.left: Flags | None = None
         self.nan: Flags | None = None
         self._threads = threads
@@ -109,6 +115,14 @@ class _Short:
             return x.astype(np.float64, copy=False), values.astype(np.float64, copy=False)
         return x, values
 
+    def _bars(self, x_bar: Array, alpha_bar: Floats) -> tuple[dict[str, Array], Floats | None]:
+        """Return cotangents by name, and that of weights, if there are any."""
+        bars = {"x": x_bar, "alpha": alpha_bar}
+        if "weights" not in self.lanes:
+            return bars, None
+        bars["weights"] = weights_bar = np.empty(x_bar.shape)
+        return bars, weights_bar
+
     def _tangents(self, tangents: Mapping[str, Array]) -> tuple[Array, Array, Array]:
         """Return the entries, and tangents of them and of alpha."""
         x = self.lanes["x"].astype(np.float64, copy=False)
@@ -116,38 +130,71 @@ class _Short:
         return x, x_dot, tangents["alpha"] if "alpha" in tangents else np.zeros(len(x))
 
 
-class _InOrder(_Short):
-    """Ranks or sorted values, by all entries in order."""
+class _Ranks(_Short):
+    """Ranks, by all entries in order."""
 
     def __init__(
         self,
         threads: Threads,
-        loops: tuple[Callable[..., None], ...],
+        x: Entries,
+        sign: float,
+        alpha: Floats,
+        weights: Floats | None,
+        keep: bool,
+        out: Array | None,
+    ) -> None:
+        super().__init__(threads, x, alpha, weights)
+        self.values = np.empty(x.shape, x.dtype) if out is None else out
+        places = memory.empty((self._blocks * self._entries,), np.uint8) if keep else None
+        self._given = sign, alpha, weights, places
+        loop = _kernels.short_ranks
+        self.left = self._run(loop, x, sign, alpha, weights, self.values, places)
+
+    def vjp(self, bar: Array) -> tuple[dict[str, Array], Flags | None]:
+        """Return the cotangents, and the lanes for which they are anything."""
+        x, bar = self._alike(bar)
+        x_bar, alpha_bar = np.empty(x.shape, x.dtype), np.empty(len(x))
+        bars, weights_bar = self._bars(x_bar, alpha_bar)
+        outputs = x_bar, alpha_bar, weights_bar
+        return bars, self._run(_kernels.short_ranks_vjp, x, *self._given, bar, *outputs)
+
+    def jvp(self, tangents: Mapping[str, Array]) -> tuple[Array, Flags | None]:
+        """Return the tangent, and the lanes for which it is anything."""
+        x, x_dot, alpha_dot = self._tangents(tangents)
+        out, dots = np.empty(x.shape), (x_dot, alpha_dot, tangents.get("weights"))
+        return out, self._run(_kernels.short_ranks_jvp, x, *self._given, *dots, out)
+
+
+class _Sorts(_Short):
+    """Sorted values, by all entries in order."""
+
+    def __init__(
+        self,
+        threads: Threads,
         x: Entries,
         sign: float,
         alpha: Floats,
         keep: bool,
         out: Array | None,
     ) -> None:
-        super().__init__(threads, x, alpha)
-        value, self._vjp, self._jvp = loops
+        super().__init__(threads, x, alpha, None)
         self.values = np.empty(x.shape, x.dtype) if out is None else out
         places = memory.empty((self._blocks * self._entries,), np.uint8) if keep else None
         self._given = sign, alpha, places
-        self.left = self._run(value, x, sign, alpha, self.values, places)
+        self.left = self._run(_kernels.short_sorts, x, sign, alpha, self.values, places)
 
     def vjp(self, bar: Array) -> tuple[dict[str, Array], Flags | None]:
         """Return the cotangents, and the lanes for which they are anything."""
         x, bar = self._alike(bar)
         x_bar, alpha_bar = np.empty(x.shape, x.dtype), np.empty(len(x))
-        left = self._run(self._vjp, x, *self._given, bar, x_bar, alpha_bar)
+        left = self._run(_kernels.short_sorts_vjp, x, *self._given, bar, x_bar, alpha_bar)
         return {"x": x_bar, "alpha": alpha_bar}, left
 
     def jvp(self, tangents: Mapping[str, Array]) -> tuple[Array, Flags | None]:
         """Return the tangent, and the lanes for which it is anything."""
         x, x_dot, alpha_dot = self._tangents(tangents)
         out = np.empty(x.shape)
-        return out, self._run(self._jvp, x, *self._given, x_dot, alpha_dot, out)
+        return out, self._run(_kernels.short_sorts_jvp, x, *self._given, x_dot, alpha_dot, out)
 
 
 class _Topk(_Short):
@@ -160,66 +207,73 @@ class _Topk(_Short):
         sign: float,
         alpha: Floats,
         levels: Floats,
+        weights: Floats | None,
         logarithm: bool,
         keep: bool,
         out: Array | None,
     ) -> None:
-        super().__init__(threads, x, alpha)
+        super().__init__(threads, x, alpha, weights)
         self.lanes["k"] = levels
         self.values = p = np.empty(x.shape, x.dtype) if out is None else out
         found = np.empty(_kernels.short_found(len(x))) if keep else None
-        self._given = sign, alpha, found, logarithm
-        self.left = self._run(_kernels.short_topk, x, sign, alpha, levels, logarithm, p, found)
+        self._given = sign, alpha, weights, found, logarithm
+        given, loop = (x, sign, alpha, weights, levels, logarithm), _kernels.short_topk
+        self.left = self._run(loop, *given, p, found)
 
     def vjp(self, bar: Array) -> tuple[dict[str, Array], Flags | None]:
         """Return the cotangents, and the lanes for which they are anything."""
         x, bar = self._alike(bar)
         x_bar, k_bar, alpha_bar = np.empty(x.shape, x.dtype), np.empty(len(x)), np.empty(len(x))
-        outputs = x_bar, k_bar, alpha_bar
-        left = self._run(_kernels.short_topk_vjp, x, *self._given, bar, *outputs)
-        return {"x": x_bar, "k": k_bar, "alpha": alpha_bar}, left
+        bars, weights_bar = self._bars(x_bar, alpha_bar)
+        bars["k"] = k_bar
+        outputs = x_bar, k_bar, alpha_bar, weights_bar
+        return bars, self._run(_kernels.short_topk_vjp, x, *self._given, bar, *outputs)
 
     def jvp(self, tangents: Mapping[str, Array]) -> tuple[Array, Flags | None]:
         """Return the tangent, and the lanes for which it is anything."""
         x, x_dot, alpha_dot = self._tangents(tangents)
         k_dot = tangents["k"] if "k" in tangents else np.zeros(len(x))
-        out = np.empty(x.shape)
-        dots = x_dot, k_dot, alpha_dot
+        out, dots = np.empty(x.shape), (x_dot, k_dot, alpha_dot, tangents.get("weights"))
         return out, self._run(_kernels.short_topk_jvp, x, *self._given, *dots, out)
 
 
 class _Quantiles(_Short):
-    """Few thresholds of each lane, at shares q of how many entries it has."""
+    """Few thresholds of each lane, at shares q of the total weight."""
 
-    def __init__(self, threads: Threads, x: Entries, alpha: Floats, q: Floats, keep: bool) -> None:
-        super().__init__(threads, x, alpha)
+    def __init__(
+        self,
+        threads: Threads,
+        x: Entries,
+        alpha: Floats,
+        q: Floats,
+        weights: Floats | None,
+        total: Floats | None,
+        keep: bool,
+    ) -> None:
+        super().__init__(threads, x, alpha, weights)
         lanes, few = q.shape
+        self._whole = x.shape[1] if total is None else total[:, None]
         self.values = np.empty(q.shape)
         found = np.empty(_kernels.short_found(lanes) * few) if keep else None
-        self._given = alpha, found, few
-        levels = q * x.shape[1]
-        self.left = self._run(_kernels.short_quantiles, x, alpha, levels, few, self.values, found)
+        self._given = alpha, weights, found, q, few
+        given = x, alpha, weights, q * self._whole, few
+        self.left = self._run(_kernels.short_quantiles, *given, self.values, found)
 
     def vjp(self, bar: Array) -> tuple[dict[str, Array], Flags | None]:
         """Return the cotangents, and the lanes for which they are anything."""
         x = self.lanes["x"]
-        x_bar, levels_bar, alpha_bar = (
-            np.empty(x.shape, x.dtype),
-            np.empty(bar.shape),
-            np.empty(len(x)),
-        )
-        outputs = x_bar, levels_bar, alpha_bar
+        x_bar, levels_bar = np.empty(x.shape, x.dtype), np.empty(bar.shape)
+        alpha_bar = np.empty(len(x))
+        bars, weights_bar = self._bars(x_bar, alpha_bar)
+        outputs = x_bar, levels_bar, alpha_bar, weights_bar
         left = self._run(_kernels.short_quantiles_vjp, x, *self._given, bar, *outputs)
-        return {"x": x_bar, "q": levels_bar * x.shape[1], "alpha": alpha_bar}, left
+        bars["q"] = levels_bar * self._whole
+        return bars, left
 
     def jvp(self, tangents: Mapping[str, Array]) -> tuple[Array, Flags | None]:
         """Return the tangent, and the lanes for which it is anything."""
         x, x_dot, alpha_dot = self._tangents(tangents)
         out = np.empty(self.values.shape)
-        levels_dot = tangents["q"] * x.shape[1] if "q" in tangents else np.zeros(out.shape)
-        dots = x_dot, levels_dot, alpha_dot
+        levels_dot = tangents["q"] * self._whole if "q" in tangents else np.zeros(out.shape)
+        dots = x_dot, levels_dot, alpha_dot, tangents.get("weights")
         return out, self._run(_kernels.short_quantiles_jvp, x, *self._given, *dots, out)
-
-
-_RANKS = _kernels.short_ranks, _kernels.short_ranks_vjp, _kernels.short_ranks_jvp
-_SORTS = _kernels.short_sorts, _kernels.short_sorts_vjp, _kernels.short_sorts_jvp
