@@ -234,10 +234,11 @@ class EntriesRule(FusedRule):
         """Return the same call of some of the lanes, by kernels for lanes of any length."""
         some: EntriesRule = copy(self)
         some.short = some.others = None
+        some.__dict__.pop("weights", None)  # those of all lanes
         some.lanes = {name: lanes[which] for name, lanes in self.lanes.items()}
         some.batch = (len(some.lanes["alpha"]),)
-        if self.total is not None and self.absent is not None:
-            some.total, some.absent = self.total[which], self.absent[which]
+        if self.total is not None:
+            some.total = self.total[which]
         return some
 
     def _left(self, short: ShortLanes, left: Flags) -> EntriesRule:

@@ -25,9 +25,9 @@ def lanes_along(shape: Shape, axes: Shape | None) -> tuple[int, int]:
     return prod(batch_without(shape, axes)), prod(shape[axis] for axis in axes)
 
 
-def are_short(rule: type[EntriesRule], kernels: Kernels, n: int, weighted: bool) -> bool:
+def are_short(rule: type[EntriesRule], kernels: Kernels, n: int) -> bool:
     """Return whether lanes of n entries are for kernels of short lanes, which have no state."""
-    return rule.operator is not None and not weighted and n <= kernels.longest_short
+    return rule.operator is not None and n <= kernels.longest_short
 
 
 class OrderedRule(Rule):
@@ -87,7 +87,7 @@ class OrderedEntriesRule(OrderedRule, EntriesRule):
     ) -> Forms:
         """Return what the order is like, () for short lanes."""
         _, n = cls.shape_of_sources(shapes, axes)
-        if are_short(cls, kernels, n, "weights" in shapes):
+        if are_short(cls, kernels, n):
             return ()
         return super().state_forms(kernels, shapes, axes, **options)
 

@@ -21,6 +21,7 @@ from .._laplace.selection import Question, Selection, select_quantiles
 from .._laplace.sources import Sources
 from .._laplace.state import are_short, lanes_along
 from .._laplace.thresholds import Thresholds, thresholds_at
+from .._laplace.weighted_levels import WeightedLevels
 
 MOST_SELECTED = 8  # from more levels on, one sort costs less than selecting each
 
@@ -192,12 +193,10 @@ class SoftQuantile(QuantileRule):
         return self.kernels.arrange(self.q, self.n)
 
     def _to_order(self, lanes: Floats) -> Floats:
-        """Bring what belongs to the levels into the order in which they are found."""
         _, order = self._arranged
         return lanes if order is None else self.kernels.to_order(lanes, order)
 
     def _from_order(self, lanes: Floats) -> Floats:
-        """Undo `_to_order`."""
         _, order = self._arranged
         return lanes if order is None else self.kernels.from_order(lanes, order)
 
@@ -236,9 +235,9 @@ class SoftQuantile(QuantileRule):
         """Return what few thresholds are like."""
         lanes, n = lanes_along(shapes["x"], axes)
         steps = 1 if options.get("per_lane") else prod(shapes["q"])
-        if not 0 < steps <= MOST_SELECTED or "weights" in shapes:
+        if "weights" in shapes or are_short(cls, kernels, n) or not 0 < steps <= MOST_SELECTED:
             return ()
-        return () if are_short(cls, kernels, n, False) else (Selection.state_form(lanes, steps),)
+        return (Selection.state_form(lanes, steps),)
 
     def state(self) -> tuple[Array, ...]:
         """Return the thresholds."""
@@ -259,7 +258,6 @@ class SoftQuantile(QuantileRule):
         return Question(lanes["x"], lanes.get("weights"), 1.0, self.q, self.total, lanes["alpha"])
 
     def _empty(self) -> Flags:
-        """Return which lanes have no entries."""
         empty: Flags = self.sources.present == 0
         return empty[:, None]
 
@@ -289,10 +287,8 @@ class SoftQuantile(QuantileRule):
     def fused_vjp(self, bar: Array, wrt: frozenset[str]) -> FusedCotangents | None:
         """Return the cotangents."""
         b, kernels, times = self.selection, self.kernels, self.kernels.times
-        if b is None:
-            return None
-        lanes = kernels.fused_lanes(b.selected)
-        if not lanes.any():
+        lanes = None if b is None else kernels.fused_lanes(b.selected)
+        if b is None or lanes is None or not lanes.any():
             return None
         x, alpha = self.lanes["x"], self.lanes["alpha"]
         bars: dict[str, Array] = {}
@@ -304,15 +300,14 @@ class SoftQuantile(QuantileRule):
                 return None
             both = {"x": sums.x_bar, "alpha": sum_in_lane(times(sums.by_alpha, bar))}
             bars.update((name, both[name]) for name in wrt & both.keys())
-        if "weights" in wrt and self.total is not None:
-            weights, totals = self._weights(), self.rescale(self.total)
-            found = kernels.quantiles_vjp(b.block, x, weights, totals, alpha, bar)
+        if "weights" in wrt and self.weights is not None and self.total is not None:
+            totals = self.rescale(self.total)
+            found = kernels.quantiles_vjp(b.block, x, self.weights, totals, alpha, bar)
             if found is not None:
                 bars["weights"] = self.rescale(found)
         return FusedCotangents(lanes, bars)
 
     def _rates(self, b: Selection) -> Floats:
-        """Return db_i/dq_i."""
         alpha = self.lanes["alpha"][:, None]
         return self.kernels.times(self.whole / b.selected.density, alpha)
 
@@ -323,8 +318,8 @@ class SoftQuantile(QuantileRule):
         level_dot = None
         if "q" in tangents:
             level_dot = self._to_order(tangents["q"]) * self.whole
-        if "weights" in tangents and s.shape[1]:
-            rising = self._rising(self.rescale(tangents["weights"]))
+        if "weights" in tangents and self.weights is not None and s.shape[1]:
+            rising = self._weighted(self.weights).rising(self.rescale(tangents["weights"]))
             level_dot = rising if level_dot is None else level_dot + rising
         if level_dot is not None:
             out = out + y.rates.times(level_dot)
@@ -345,35 +340,11 @@ class SoftQuantile(QuantileRule):
             bars["q"] = self._from_order(y.rates.times(bar * self.whole))
         if "alpha" in wrt:
             bars["alpha"] = sum_in_lane(xp.where(bar == 0.0, 0.0, bar * y.by_alpha()))
-        if "weights" in wrt:
-            bars["weights"] = self.rescale(y.rates.transpose(self._rising_transpose, bar))
+        if "weights" in wrt and self.weights is not None:
+            transpose = self._weighted(self.weights).rising_transpose
+            bars["weights"] = self.rescale(y.rates.transpose(transpose, bar))
         return bars
 
-    # With the level q W, the same tangent for all weights in proportion changes nothing.
-
-    def _rising(self, weights_dot: Floats) -> Floats:
-        """Return q sum_j c_dot_j - sum_j F_ij c_dot_j at each threshold."""
-        xp, weights = self.kernels.xp, self._weights()
-        weights_dot = xp.where(self._nan_entries(), 0.0, weights_dot)
-        even = sum_in_lane(weights_dot)[:, None] / self.whole
-        uneven = weights_dot - weights * even
-        # They add up to zero; the heaviest one, a small difference, is got from the others.
-        heaviest = xp.argmax(weights, axis=-1)[:, None]
-        xp.put_along_axis(uneven, heaviest, 0.0, axis=-1)
-        xp.put_along_axis(uneven, heaviest, -sum_in_lane(uneven)[:, None], axis=-1)
-        return -self.solved.centred_cdf_sum(uneven)
-
-    def _rising_transpose(self, values: Floats) -> Floats:
-        xp, nan = self.kernels.xp, self._nan_entries()
-        falling = xp.where(nan, 0.0, self.solved.centred_cdf_transpose(values))
-        even = sum_in_lane(self._weights() * falling)[:, None] / self.whole
-        even = xp.where(self._empty(), 0.0, even)
-        return xp.where(nan, 0.0, even - falling)
-
-    def _weights(self) -> Floats:
-        if self.weights is None:
-            raise TypeError("there are no weights")
-        return self.weights
-
-    def _nan_entries(self) -> Flags:
-        return self.kernels.xp.isnan(self.kernels.contiguous(self.lanes["x"]))
+    def _weighted(self, weights: Floats) -> WeightedLevels:
+        nan = self.kernels.xp.isnan(self.kernels.contiguous(self.lanes["x"]))
+        return WeightedLevels(self.kernels, self.solved, weights, self.whole, nan)

@@ -234,7 +234,7 @@ class SoftTopk(EntriesRule):
     ) -> Forms:
         """Return what the thresholds are like; with weights all results are needed, too."""
         lanes, n = lanes_along(shapes["x"], axes)
-        if "weights" in shapes or are_short(cls, kernels, n, False):
+        if "weights" in shapes or are_short(cls, kernels, n):
             return ()
         return (Selection.state_form(lanes, 1),)
 
