@@ -161,11 +161,14 @@ def float_type(name: str, dtype: Any) -> DType:
     return result.newbyteorder("=")
 
 
-def near_integers(kernels: Kernels, x: Array, axes: tuple[int, ...], alpha: Array) -> Array:
+def near_integers(
+    kernels: Kernels, x: Array, axes: tuple[int, ...], alpha: Array, narrow: bool = True
+) -> Array:
     """Return integers too large for floats as floats with the same differences, for ranks.
 
     A wide gap is made narrower, yet stays so wide that nothing is felt across it, and the others
-    keep all their digits.  A device is not asked how large its integers are.
+    keep all their digits.  For densities whose tails are no exponentials gaps stay as they are, and
+    `narrow` is False.  A device is not asked how large its integers are.
     """
     if x.dtype.kind not in "iu" or x.dtype.itemsize < 8 or not x.size or not kernels.on_host:
         return x
@@ -177,8 +180,11 @@ def near_integers(kernels: Kernels, x: Array, axes: tuple[int, ...], alpha: Arra
     order = np.argsort(lanes, axis=-1, kind="stable")
     # As unsigned numbers all distances are below 2**64.
     steps = np.diff(np.take_along_axis(lanes, order, axis=-1).astype(np.uint64), axis=-1)
-    most = max(2.0**52 / lanes.shape[1], 1024.0 * float(np.max(alpha, initial=0.0)))
-    gaps = np.minimum(steps.astype(np.float64), np.floor(most))
+    gaps = steps.astype(np.float64)
+    if narrow:
+        # Of 64 alpha e^-64 is left, which no rank feels.
+        most = max(2.0**52 / lanes.shape[1], 64.0 * float(np.max(alpha, initial=0.0)))
+        gaps = np.minimum(gaps, np.floor(most))
     near = np.zeros(lanes.shape)
     np.cumsum(gaps, axis=-1, out=near[:, 1:])
     out = np.empty(lanes.shape)

@@ -13,6 +13,7 @@ from .._core.arguments import float_type, near_integers
 from .._core.checks import check_flag
 from .._core.layout import with_nan
 from .._core.rule import Tangents
+from .densities import density_of
 from .rules import GeneralEntries, column, times
 from .sums import cdf_at
 from .tables import CDF, EVEN, ODD, tree_sums
@@ -35,13 +36,14 @@ class GeneralRank(GeneralEntries):
     ) -> None:
         sign = -1.0 if check_flag("descending", descending) else 1.0
         values = {"x": x, "alpha": alpha}
+        self._light_tails = density_of(density).decay >= 1.0
         super().__init__(workers, values, weights, axis, density=density, sign=sign)
         if dtype is not None:
             self.dtype = float_type("dtype", dtype)
 
     def entries_of(self, x: Array, alpha: Array) -> Array:
         """Return large integers by distances that are exact before they become floats."""
-        return near_integers(self.kernels, x, self.axes, alpha)
+        return near_integers(self.kernels, x, self.axes, alpha, self._light_tails)
 
     def value(self, out: Array | None = None) -> Array:
         """Return the ranks."""

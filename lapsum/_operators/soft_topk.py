@@ -324,7 +324,7 @@ class SoftTopk(EntriesRule):
     def _plain_probabilities(self) -> Floats:
         """Return p by the value, which is not rounded where there are weights; 0 for NaN."""
         xp, p = self.kernels.xp, self.kernels.contiguous(given(self.careful.result))
-        p = xp.exp(p) if self.logarithm else p
+        p = self._without_muted(xp.exp(p)) if self.logarithm else p
         nothing = xp.isnan(p)
         return xp.where(nothing, 0.0, p) if self.kernels.maybe_any(nothing) else p
 

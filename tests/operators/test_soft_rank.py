@@ -142,3 +142,17 @@ def test_absent_ranks_do_not_overflow(backend, dtype):
     ranks = backend.call(lapsum.soft_rank, x=x, alpha=0.1, weights=weights)
     assert np.isinf(ranks[1])
     assert ranks[2] == 0.0
+
+
+def test_large_integers_after_a_wide_gap_keep_their_order():
+    x = np.r_[-(2**63) + np.arange(500), 2**62 + np.arange(500)]
+    ranks = lapsum.soft_rank(x, 1e14)
+    alone = lapsum.soft_rank(np.arange(500.0), 1e14)
+    np.testing.assert_allclose(ranks[500:], 500 + alone, rtol=8 * 2**-52)
+
+
+@pytest.mark.parametrize("density", ["cauchy", lapsum.StudentT(0.5)])
+def test_large_integers_feel_heavy_tails(density):
+    x = np.array([0, 2**62])
+    expected = lapsum.soft_rank(x.astype(float), 1e15, density=density)
+    np.testing.assert_allclose(lapsum.soft_rank(x, 1e15, density=density), expected, rtol=1e-15)
