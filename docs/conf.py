@@ -112,7 +112,9 @@ def write_reference(app):
     for module, name in PUBLIC:
         made = getattr(module, name)
         kind = "class" if isinstance(made, type) else "function"
-        members = "   :members:\n" if kind == "class" else ""
+        members = ""
+        if kind == "class":  # with what linear operators share
+            members = "   :members:\n   :inherited-members: EvenDensity, object\n"
         title = f"{module.__name__}.{name}".removeprefix("lapsum.")
         wanted[f"{title}.rst"] = (
             f"{title}\n{'=' * len(title)}\n\n.. currentmodule:: {module.__name__}\n\n"
