@@ -134,7 +134,9 @@ def write_reference(app):
     wanted = {}
     for full, made in PUBLIC.items():
         kind = "class" if isinstance(made, type) else "function"
-        members = "   :members:\n" if kind == "class" else ""
+        members = ""
+        if kind == "class":  # with what linear operators share
+            members = "   :members:\n   :inherited-members: EvenDensity, object\n"
         module, _, name = full.rpartition(".")
         title = full.removeprefix("lapsum.")
         text = (

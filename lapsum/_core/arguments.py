@@ -67,9 +67,9 @@ def _refuse_missing(name: str, value: Any) -> None:
     if str(dtype) == "category":
         raise TypeError(f"`{name}` must be real numbers, got {kind}; its codes are `.cat.codes`")
     if isna().any():
+        weightless = ", and give them no weight" if name in ("x", "r") else ""
         raise TypeError(
-            f"`{name}` must be real numbers, got {kind} with missing values; fill them, and give "
-            "them no weight"
+            f"`{name}` must be real numbers, got {kind} with missing values; fill them{weightless}"
         )
 
 

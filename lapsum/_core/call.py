@@ -23,16 +23,22 @@ RULES: dict[Any, Callable[..., Rule]] = {}
 
 # What other libraries call things.
 _KEYWORDS = {
-    "dim": "axis",
-    "ascending": "descending",
-    "temperature": "alpha",
-    "tau": "alpha",
-    "regularization_strength": "alpha",
+    "dim": ("axis",),
+    "ascending": ("descending",),
+    "temperature": ("alpha", "epsilon"),
+    "tau": ("alpha", "epsilon"),
+    "regularization_strength": ("alpha", "epsilon"),
 }
-_ALPHA = (
-    "; it is the scale of smoothing, in the units of the data; a tenth of their standard deviation "
-    "is a start"
-)
+_STARTS = {
+    "argument: 'alpha'": (
+        "; it is the scale of smoothing, in the units of the data; a tenth of their standard "
+        "deviation is a start"
+    ),
+    "argument: 'epsilon'": (
+        "; it is the strength of the entropy, in units of the squared range of the targets; 0.01 "
+        "is a start"
+    ),
+}
 _signature = cache(inspect.signature)
 
 
@@ -58,10 +64,13 @@ def unbound(func: Callable[..., Any], args: Any, kwargs: Any) -> TypeError | Non
         _signature(func).bind(*args, **kwargs)
     except TypeError as error:
         text = str(error)
-        text += _ALPHA if "argument: 'alpha'" in text else ""
+        text += next((start for name, start in _STARTS.items() if name in text), "")
         # What another library calls it says more than that it is missing.
-        for name in kwargs.keys() & _KEYWORDS.keys():
-            text = f"got an unexpected keyword argument {name!r}; use `{_KEYWORDS[name]}`"
+        known = _signature(func).parameters
+        for name in kwargs.keys() & _KEYWORDS.keys() - known.keys():
+            ours = next((one for one in _KEYWORDS[name] if one in known), None)
+            if ours is not None:
+                text = f"got an unexpected keyword argument {name!r}; use `{ours}`"
         return TypeError(f"{func.__name__}() {text}")
     return None
 

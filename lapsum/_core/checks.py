@@ -170,7 +170,7 @@ def check_k(
         hint, alpha = "", arrays.get("alpha")
         given = k[bad].item()
         scale = alpha.item() if isinstance(alpha, np.ndarray) and alpha.size == 1 else 0
-        if scale in range(1, n + 1):
+        if scale in range(1, n + 1) and given > 0:
             hint = "; perhaps it was swapped with `alpha`: the order is (x, k, alpha)"
         raise ValueError(f"`k` must lie between 0 and {most}, got {given!r}{hint}")
     return levels

@@ -11,12 +11,13 @@ from .._core.arguments import arguments, array_beside, float_dtype
 from .._core.call import quiet
 from .._core.checks import check_alpha, check_flag
 from .._core.layout import with_nan
+from .._core.products import Products
 from .._laplace.product import Product
 from .._laplace.sources import Sources
 from .soft_permutation import soft_permutation
 
 
-class SoftPermutation:
+class SoftPermutation(Products):
     r"""Soft permutation matrix of a 1-D array as a linear operator, in O(n) memory.
 
     It multiplies vectors and matrices, as does its transpose `T`, without ever forming the matrix
@@ -102,8 +103,6 @@ class SoftPermutation:
        plt.show()
     """
 
-    __array_ufunc__ = None  # so that `array @ P` is ours
-
     def __init__(self, x: Any, alpha: Any, *, descending: bool = False) -> None:
         kernels, arrays, dtypes = arguments(None, {"x": x, "alpha": alpha})
         x, alpha = arrays["x"], arrays["alpha"]
@@ -115,7 +114,6 @@ class SoftPermutation:
         self._alpha = float(alpha)
         check_alpha(np.asarray(self._alpha))
         self._descending = check_flag("descending", descending)
-        self._transposed = False
         self.shape = (x.size, x.size)
         self.dtype = dtypes["x"]
         self._x = kernels.contiguous(kernels.own(x))
@@ -128,50 +126,6 @@ class SoftPermutation:
         n, _ = self.shape
         transposed = " transposed" if self._transposed else ""
         return f"<{n}x{n} SoftPermutation{transposed}, alpha={self._alpha!r}, dtype={self.dtype}>"
-
-    @property
-    def T(self) -> SoftPermutation:
-        """The transpose."""
-        other = object.__new__(SoftPermutation)
-        other.__dict__.update(self.__dict__, _transposed=not self._transposed)
-        return other
-
-    @property
-    def H(self) -> SoftPermutation:
-        """The adjoint, which is the transpose."""
-        return self.T
-
-    def matvec(self, v: Any) -> Array:
-        """Product with a vector of shape (n,) or (n, 1)."""
-        v = self._operand(v)
-        n, _ = self.shape
-        if v.shape not in ((n,), (n, 1)):
-            raise ValueError(f"`v` must have shape {(n,)} or {(n, 1)}, got {v.shape}")
-        return self._multiply(v)
-
-    def rmatvec(self, v: Any) -> Array:
-        """Product of the transpose with a vector."""
-        return self.T.matvec(v)
-
-    def matmat(self, v: Any) -> Array:
-        """Product with a matrix of shape (n, m)."""
-        v = self._operand(v)
-        n, _ = self.shape
-        if v.ndim != 2 or v.shape[0] != n:
-            raise ValueError(f"`v` must have shape ({n}, m), got {v.shape}")
-        return self._multiply(v)
-
-    def rmatmat(self, v: Any) -> Array:
-        """Product of the transpose with a matrix."""
-        return self.T.matmat(v)
-
-    def __matmul__(self, v: Any) -> Array:
-        v = self._operand(v)
-        return self.matvec(v) if v.ndim == 1 else self.matmat(v)
-
-    def __rmatmul__(self, v: Any) -> Array:
-        v = self._operand(v)
-        return self.T.matvec(v) if v.ndim == 1 else self.T.matmat(v.T).T
 
     def toarray(self) -> Array:
         """Return the matrix, of shape (n, n)."""

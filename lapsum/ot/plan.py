@@ -10,10 +10,11 @@ import numpy as np
 from .._backends.types import Array, Floats
 from .._core.arguments import array_beside, float_dtype
 from .._core.call import quiet
+from .._core.products import Products
 from .sorts import SinkhornSort
 
 
-class SinkhornPlan:
+class SinkhornPlan(Products):
     r"""Transport plan of a 1-D array to ascending targets, as a linear operator.
 
     Rows are entries, and columns are targets.  Entry (i, j) of the plan is the mass that goes from
@@ -105,8 +106,6 @@ class SinkhornPlan:
        plt.show()
     """
 
-    __array_ufunc__ = None  # so that `array @ P` is ours
-
     def __init__(
         self,
         x: Any,
@@ -137,7 +136,6 @@ class SinkhornPlan:
         (self._z,) = rule.squashed.z
         self._epsilon = float(rule.lanes["epsilon"][0])
         (self._a,), (self._b,) = rule.entry_weights.shares, rule.target_weights.shares
-        self._transposed = False
         self.shape: tuple[int, int] = (rule.n, rule.m)
         self.dtype = np.dtype(np.float64)
 
@@ -167,52 +165,6 @@ class SinkhornPlan:
             entries, targets = self._coupling.potentials()
         shift = targets.mean() if targets.size else 0.0
         return self._pair(self._coupling.unsort(entries)[0] + shift, targets[0] - shift)
-
-    @property
-    def T(self) -> SinkhornPlan:
-        """The transpose."""
-        other = object.__new__(SinkhornPlan)
-        other.__dict__.update(
-            self.__dict__, _transposed=not self._transposed, shape=self.shape[::-1]
-        )
-        return other
-
-    @property
-    def H(self) -> SinkhornPlan:
-        """The adjoint, which is the transpose."""
-        return self.T
-
-    def matvec(self, v: Any) -> Array:
-        """Product with a vector of shape (m,) or (m, 1)."""
-        v = self._operand(v)
-        _, m = self.shape
-        if v.shape not in ((m,), (m, 1)):
-            raise ValueError(f"`v` must have shape {(m,)} or {(m, 1)}, got {v.shape}")
-        return self._multiply(v)
-
-    def rmatvec(self, v: Any) -> Array:
-        """Product of the transpose with a vector."""
-        return self.T.matvec(v)
-
-    def matmat(self, v: Any) -> Array:
-        """Product with a matrix of shape (m, k)."""
-        v = self._operand(v)
-        _, m = self.shape
-        if v.ndim != 2 or v.shape[0] != m:
-            raise ValueError(f"`v` must have shape ({m}, k), got {v.shape}")
-        return self._multiply(v)
-
-    def rmatmat(self, v: Any) -> Array:
-        """Product of the transpose with a matrix."""
-        return self.T.matmat(v)
-
-    def __matmul__(self, v: Any) -> Array:
-        v = self._operand(v)
-        return self.matvec(v) if v.ndim == 1 else self.matmat(v)
-
-    def __rmatmul__(self, v: Any) -> Array:
-        v = self._operand(v)
-        return self.T.matvec(v) if v.ndim == 1 else self.T.matmat(v.T).T
 
     def toarray(self) -> Floats:
         """Return the matrix."""

@@ -95,20 +95,27 @@ def sinkhorn_rank(
 
     The dual problem in one number for each target (or entry, if these are fewer) is solved by
     Newton's method, from the dual of the hard plan, until the mass on the wrong side of every
-    target is rounding: some five steps, at most 60, and 200 evaluations of the plan.  Costs are
-    never formed, only their differences along the hard plan, so that a small epsilon, or a common
-    offset, loses no digit.  A step costs :math:`O(n m)` for the plan, and :math:`O(m w^2)` for the
-    equations, with w the most targets that one entry reaches: about :math:`13 \sqrt{\varepsilon}`
-    of the distance of the outermost ones.
+    target is rounding.  Costs are never formed, only their differences along the hard plan, so that
+    a small epsilon, or a common offset, loses no digit: ranks over W are within some 24 units of
+    rounding.  A step costs O(N w) for the plan, and O(N w^2) for the equations, with N points of
+    which each reaches w: those within about :math:`13 \sqrt{\varepsilon}` of the distance of the
+    outermost ones.
 
-    Lanes of more than 200 points are replaced, for the solution alone, by the nodes of the Gauss
-    quadratures of cells that resolve the plan, some :math:`20/\sqrt{\varepsilon}` of them, found
-    in at most 12 rounds.  The ranks are then :math:`O(n)` after a sort.  `targets` that are given,
-    or given weights of them, are not replaced: with many of them and a large epsilon the equations
-    may not fit into memory.
+    Sides of more than 200 points, entries or targets, are replaced, for the solution alone, by the
+    nodes of the Gauss quadratures of cells that resolve the plan: some
+    :math:`20/\sqrt{\varepsilon}` of them for targets from 0 to 1, of which a row reaches some 200.
+    The ranks are then O(n w) after a sort.
 
-    Derivatives follow from the implicit function theorem, at the cost of two evaluations and one
-    step:
+    The work is bounded for any input: at most 12 rounds of splitting cells, each with a solution of
+    at most 60 steps and 200 evaluations of the plan, between no more nodes than points.  Heavy
+    tails, clusters, ties, outliers of 1e300 and any epsilon have been seen to take at most 6 rounds
+    of 20 evaluations, and, on targets from 0 to 1, :math:`200 + 60/\sqrt{\varepsilon}` nodes, but
+    for samples of hundreds of scales, where they are the points.  The slowest are many points at
+    an epsilon just large enough for each to reach hundreds of others.
+
+    Derivatives follow from the implicit function theorem at the cost of two evaluations and one
+    step, and are within some 1e-12 of their scale where epsilon is at least 1e-3 of the squared
+    distance of the outermost targets; with :math:`\dot\Pi` as there,
 
     .. math:: \dot R_i = W \sum_j \dot\Pi_{ij} s_j + W \sum_j \Pi_{ij} \dot s_j
        + \dot W \sum_j \Pi_{ij} s_j .

@@ -123,6 +123,53 @@ def test_entries_without_weight_in_long_lanes(rng):
     np.testing.assert_allclose(P @ np.ones(400), P.marginals[0], rtol=1e-13)
 
 
+@pytest.fixture
+def solutions(monkeypatch):
+    """Nodes and columns of each solution, and how often it evaluated the plan."""
+    from lapsum import _kernels
+
+    solve, seen = _kernels.transport_solve, []
+
+    def watched(*args):
+        solve(*args)
+        x, _, y = args[:3]
+        seen.append((len(x), len(y), int(args[10].max())))
+
+    monkeypatch.setattr(_kernels, "transport_solve", watched)
+    return seen
+
+
+HOSTILE = {
+    **KINDS,
+    "uniform": lambda rng, n: rng.uniform(size=n),
+    "pareto": lambda rng, n: rng.pareto(0.5, n),
+    "spread": lambda rng, n: 10.0 ** rng.uniform(-300, 300, n),
+    "scales": lambda rng, n: 10.0 ** rng.uniform(-12, 0, n),
+    "outlier": lambda rng, n: np.r_[rng.normal(size=n - 1), 1e300],
+    "constant": lambda rng, n: np.full(n, 0.1),
+}
+
+
+@pytest.mark.parametrize("squash", ["logistic", None])
+@pytest.mark.parametrize("kind", list(HOSTILE))
+def test_work_is_bounded(kind, squash, rng, solutions):
+    """The bounds that the documentation of `sinkhorn_rank` states."""
+    n = 1000
+    x = HOSTILE[kind](rng, n)
+    if squash is None:
+        with np.errstate(all="ignore"):
+            x = (x - x.min()) / max(np.ptp(x), 1e-300)
+    for epsilon in (1e-300, 1e-8, 1e-5, 1e-3, 1e-2, 1.0, 1e300):
+        solutions.clear()
+        ot.sinkhorn_rank(x, epsilon, squash=squash)
+        # Samples of hundreds of scales have no cells of many points.
+        most = n if kind == "spread" else min(n, 200.0 + 60.0 / np.sqrt(epsilon))
+        assert len(solutions) <= 6
+        for nodes, columns, evaluations in solutions:
+            assert max(nodes, columns) <= most
+            assert evaluations <= 20
+
+
 def test_many_targets_and_much_entropy(rng):
     n = 30_000
     x, targets = rng.normal(size=n), np.linspace(0.0, 1.0, n)

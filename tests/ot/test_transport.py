@@ -181,27 +181,3 @@ def test_a_shift_of_entries_without_squash_changes_nothing(rng):
     np.testing.assert_allclose(
         ot.sinkhorn_rank(x + 2.0**20, 1e-3, squash=None), at_zero, rtol=1e-13
     )
-
-
-def test_pot_agrees(rng):
-    pot = pytest.importorskip("ot", reason="POT is not installed")
-    x, n, m = np.sort(rng.uniform(size=12)), 12, 9
-    a, b, y = rng.uniform(0.5, 1.0, n), rng.uniform(0.5, 1.0, m), np.linspace(0.0, 1.0, m)
-    a, b = a / a.sum(), b / b.sum()
-    cost = (x[:, None] - y) ** 2
-    theirs = pot.sinkhorn(a, b, cost, 0.05, method="sinkhorn_log", stopThr=1e-15, numItermax=10**5)
-    P = ot.SinkhornPlan(x, 0.05, weights=a, targets=y, target_weights=b, squash=None)
-    np.testing.assert_allclose(P.toarray(), theirs, rtol=0, atol=1e-14)
-
-
-def test_ott_agrees(rng):
-    jax = pytest.importorskip("jax", reason="JAX is not installed")
-    soft_sort = pytest.importorskip("ott.tools.soft_sort", reason="OTT is not installed")
-    jax.config.update("jax_enable_x64", True)
-    x = rng.normal(size=15)
-    options = {"epsilon": 0.05, "threshold": 1e-14, "max_iterations": 10**6}
-    np.testing.assert_allclose(ot.sinkhorn_sort(x, 0.05), soft_sort.sort(x, **options), atol=1e-8)
-    theirs = np.asarray(soft_sort.quantile(x, q=np.array([0.3]), weight=1 / 15, **options))
-    np.testing.assert_allclose(ot.sinkhorn_quantile(x, [0.3], 0.05), theirs, atol=1e-8)
-    theirs = np.asarray(soft_sort.ranks(x, **options)) + 1.0
-    np.testing.assert_allclose(ot.sinkhorn_rank(x, 0.05), theirs, atol=1e-8)
