@@ -224,6 +224,12 @@ def _at(record, operator, lanes, n):
     }
 
 
+def _fastest(cells):
+    """The fastest of the other libraries, or None."""
+    others = (name for name in cells if not name.startswith("lapsum"))
+    return min(others, key=lambda name: cells[name].both, default=None)
+
+
 HIGHLIGHTS = [(f, *shape) for shape in [(500, 10450), (128, 1000), (1, 10**6)] for f in VECTORS]
 HIGHLIGHTS.append(("soft_topk", 1, 10))
 
@@ -236,7 +242,7 @@ def highlights(record):
     for operator, lanes, n in HIGHLIGHTS:
         cells = _at(record, operator, lanes, n)
         ours = cells.pop("lapsum")
-        peer = min(cells, key=lambda name: cells[name].both, default=None)
+        peer = _fastest(cells)
         found = ""
         if peer:
             times = _number(float(f"{cells[peer].both / ours.both:.2g}"))
@@ -266,14 +272,14 @@ def for_readme(record):
     for words, operator, lanes, n in README:
         cells = _at(record, operator, lanes, n)
         ours = cells.pop("lapsum")
-        peer = min(cells, key=lambda name: cells[name].both)
+        peer = _fastest(cells)
         theirs = f"{_milliseconds(cells[peer].both)}, {peer}"
         out.append(_row([f"{words}, with gradient", _milliseconds(ours.both), theirs]))
     # Of the others those that take long rows at all.
     able = _at(record, "soft_topk", 1, 10**5)
     off = {name: c.defect for name, c in _at(record, "soft_topk", 1, 1000).items() if name in able}
-    ours = off.pop("lapsum")
-    peer = min(off, key=off.get)
+    ours = off["lapsum"]
+    peer = min((name for name in off if not name.startswith("lapsum")), key=off.get)
     words = "relative error of the sum of 1000 top-k shares (others that take 100,000)"
     out.append(_row([words, f"{ours:.1g}", f"{off[peer]:.0e}, {peer}"]))
     return "\n".join(out)

@@ -16,13 +16,23 @@ from pathlib import Path
 
 FOLDERS = ("guide/", "tutorials/", "studies/")
 PAGES = ("start", "numerics")
+ROOT = Path(__file__).parents[2]
+OWN = {
+    path.stem
+    for folder in ("benchmarks", "docs", "tests/package", "tests/support")
+    for path in (ROOT / folder).iterdir()
+    if path.suffix == ".py" or path.is_dir()
+}
 HEAD = """*This notebook is a page of the documentation of lapsum {version}.
 It needs `pip install 'lapsum[docs]'` and nothing else.*"""
 
 
 def is_notebook(page, text):
     """Whether a page can be downloaded: it has code to run, and needs the library alone."""
-    return (page.startswith(FOLDERS) or page in PAGES) and "{code-cell}" in text
+    if not (page.startswith(FOLDERS) or page in PAGES) or "{code-cell}" not in text:
+        return False
+    imported = re.findall(r"^(?:import|from) (\w+)", text, re.MULTILINE)
+    return OWN.isdisjoint(imported)
 
 
 def plain(text, titles, page):
