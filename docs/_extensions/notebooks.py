@@ -58,7 +58,7 @@ def plain(text, titles, page):
     )
     text = re.sub(r"^:::$\n?", "", text, flags=re.MULTILINE)
     text = re.sub(r"^: ", "  ", text, flags=re.MULTILINE)
-    if left := re.search(r"\{[a-z:-]+\}[`\n]", text):
+    if left := re.search(r"\{[a-z:-]+\}`|^(```|:::)\{.*", text, re.MULTILINE):
         raise ValueError(f"{page}: a notebook would show {left[0]!r} as it stands")
     return text
 
