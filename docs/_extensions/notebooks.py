@@ -25,6 +25,9 @@ OWN = {
 }
 HEAD = """*This notebook is a page of the documentation of lapsum {version}.
 It needs `pip install 'lapsum[docs]'` and nothing else.*"""
+LAYOUT = """import matplotlib.pyplot as plt
+
+plt.rcParams["figure.constrained_layout.use"] = True  # legends stand beside the axes"""
 
 
 def is_notebook(page, text):
@@ -83,6 +86,8 @@ def write_notebooks(app, exception):
             continue
         book = read_myst_markdown_notebook(text, app.env.myst_config)
         cells = [nbformat.v4.new_markdown_cell(HEAD.format(version=app.config.release))]
+        if "matplotlib" in text:
+            cells.append(nbformat.v4.new_code_cell(LAYOUT))
         for cell in book.cells:
             if cell.cell_type == "markdown":
                 cells.append(nbformat.v4.new_markdown_cell(plain(cell.source, titles, page)))
