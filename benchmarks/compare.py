@@ -1,10 +1,12 @@
 """lapsum beside other libraries: time of value and of value and vjp, and peak memory.
 
-    python benchmarks/compare.py [--quick] [--max-n N] [--record]
+    python benchmarks/compare.py [--operators NAME ...] [--peers NAME ...] [--max-n N] [--record]
 
 One process on one processor core, float64 normal data, the same for all.  --record writes
 records/comparison.json, of which the documentation makes its tables and its plot.  Libraries that
-are not installed are named as absent.
+are not installed are named as absent.  All takes some ten minutes; part of it, named by operators
+and peers, goes into the record of the rest, if that was made on the same machine with the same
+versions.
 """
 
 import measure  # sets one thread, before NumPy is loaded
@@ -22,14 +24,17 @@ import report
 from peers import ALPHA, PEERS, hard, k_of
 from report import Cell
 
-ROWS = [(1, 10**e) for e in range(1, 7)]
+BATCHES = [(10_000, 10), (100_000, 3), (1024, 100), (128, 1000)]  # what people run
+ROWS = [(1, 10**e) for e in (1, 3, 4, 5, 6)]
 SIZES = {
-    **{operator: [*ROWS, (128, 1000), (500, 10450)] for operator in report.VECTORS},
-    "soft_permutation": [(1, 10), (1, 100), (1, 1000), (1, 3000)],
+    **{operator: [*BATCHES, *ROWS] for operator in report.VECTORS},
+    "soft_permutation": [(10_000, 10), (1024, 100), (1, 10), (1, 100), (1, 1000)],
 }
-TIME, MEMORY = 2.0, 2e9  # seconds and bytes of one run, above which a peer is left out
+TIME, MEMORY = 0.5, 2e9  # seconds and bytes of one run, above which a peer is left out
+PROBE = 16  # part of a batch that is tried first, where single rows say that all may take too long
+CHECKED = 8  # lanes of which errors are measured
 STARTED = time.perf_counter()
-RUNS, FEW = 7, 3  # runs of a call, and of one that takes half a second
+RUNS, FEW = 5, 3  # runs of a call, and of one that takes a quarter of TIME
 
 
 def data(lanes, n):
@@ -48,6 +53,14 @@ def defect(operator, y, k):
     return float("nan")
 
 
+def error(peer, operator, x, y):
+    """How far iterations are from what they tend to, in the first lanes."""
+    if operator not in peer.exact:
+        return float("nan")
+    exact = peer.exact[operator](x[:CHECKED])
+    return float(np.abs(y[:CHECKED] - exact).max())
+
+
 def predicted(cells, lanes, n):
     """Time of the next shape, from single rows: its growth is that between the last two."""
     rows = [c for c in cells if not c.absent and c.lanes == 1]
@@ -59,27 +72,36 @@ def predicted(cells, lanes, n):
     return last.both * lanes * (n / last.n) ** max(growth, 1.0)
 
 
+def calls(peer, operator, lanes, n):
+    """The data, and the calls for value and for value and vjp."""
+    x = data(lanes, n)
+    shape = x.shape + (x.shape[-1:] if operator == "soft_permutation" else ())
+    cotangent = np.random.default_rng(1).normal(size=shape)
+    return x, *peer.operators[operator](x, cotangent)
+
+
 def one(peer, operator, lanes, n, cells, runs):
     """Measure one cell."""
     n_run = peer.size(n)
     cell = Cell(operator, peer.name, lanes, n)
-    limits = [c.absent for c in cells if c.absent in ("time", "memory") if c.n <= n]
+    limits = [c.absent for c in cells if c.absent in ("time", "memory") and c.lanes == 1 >= lanes]
     if limits:
         cell.absent = limits[-1]
     elif peer.memory(lanes, n_run) > MEMORY:
         cell.absent = "memory"
-    elif (
-        n > peer.longest.get(operator, n) or predicted(cells, lanes, n) > 2 * TIME
-    ):  # in between, a run decides
+    elif n > peer.longest.get(operator, n) or lanes > peer.most_lanes.get(operator, lanes):
         cell.absent = "time"
+    elif predicted(cells, lanes, n) > 2 * TIME:  # in between, a run decides
+        cell.absent = "time" if lanes == 1 or probe(peer, operator, lanes, n_run) else ""
     if cell.absent:
         return cell
-    x = data(lanes, n_run)
-    shape = x.shape + (x.shape[-1:] if operator == "soft_permutation" else ())
-    cotangent = np.random.default_rng(1).normal(size=shape)
+    x, value, both = calls(peer, operator, lanes, n_run)
     yardstick = hard(operator, x)[1]
-    value, both = peer.operators[operator](x, cotangent)
-    cell.defect = defect(operator, np.asarray(value()), k_of(x))
+    y = np.asarray(value())
+    cell.defect, cell.error = defect(operator, y, k_of(x)), error(peer, operator, x, y)
+    if measure.seconds(value) > TIME:
+        cell.absent = "time"
+        return cell
     both()
     first = measure.seconds(both)
     if first > TIME:
@@ -97,12 +119,19 @@ def one(peer, operator, lanes, n, cells, runs):
     return cell
 
 
+def probe(peer, operator, lanes, n):
+    """Whether a part of a batch takes so long that all would take too long by far."""
+    _, _, both = calls(peer, operator, lanes // PROBE, n)
+    both()
+    return measure.seconds(both) > 4 * TIME / PROBE
+
+
 def compare(peer, operator, sizes, runs):
-    """All cells of one peer and operator; an exception is one."""
+    """All cells of one peer and operator, single rows first; an exception is one."""
     cells = []
     gc.collect()
     gc.freeze()  # the libraries' own objects would make each later collection slow
-    for lanes, n in sizes:
+    for lanes, n in sorted(sizes):
         at = f"[{time.perf_counter() - STARTED:4.0f} s]"
         print(f"{at} {operator} {lanes} x {n}: {peer.name}", file=sys.stderr, flush=True)
         try:
@@ -111,9 +140,9 @@ def compare(peer, operator, sizes, runs):
                 cells.append(one(peer, operator, lanes, n, cells, runs))
         except Exception as error:
             text = str(error).strip().splitlines() or [""]
-            why = f"{type(error).__name__}: {text[0][:200]}"
+            why = f"{type(error).__name__}: {text[-1][:200]}"  # JAX puts a traceback before it
             cells.append(Cell(operator, peer.name, lanes, n, absent=why))
-    return cells
+    return sorted(cells, key=lambda cell: sizes.index((cell.lanes, cell.n)))
 
 
 def numpy_times(sizes, runs):
@@ -130,9 +159,31 @@ def numpy_times(sizes, runs):
     ]
 
 
+def joined(record):
+    """The record with what the one on disk has of other operators and peers."""
+    try:
+        before = report.read("comparison")
+    except FileNotFoundError:
+        return record
+    same = [{k: v for k, v in r["machine"].items() if k != "date"} for r in (record, before)]
+    if same[0] != same[1] or any(record[k] != before[k] for k in ("limits", "alpha", "units")):
+        return record
+    made = {(cell["operator"], cell["peer"]) for cell in record["cells"]}
+    kept = [cell for cell in before["cells"] if (cell["operator"], cell["peer"]) not in made]
+    names = [peer.name for peer in PEERS]
+
+    def place(cell):
+        return list(SIZES).index(cell["operator"]), names.index(cell["peer"])
+
+    cells = sorted((c for c in [*kept, *record["cells"]] if c["peer"] in names), key=place)
+    return record | {"cells": cells, "numpy": record["numpy"] or before["numpy"]}
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--quick", action="store_true", help="n up to 10,000 and no batches")
+    parser.add_argument("--operators", nargs="+", choices=SIZES, default=list(SIZES))
+    names = [peer.name for peer in PEERS]
+    parser.add_argument("--peers", nargs="+", choices=names, default=names, metavar="NAME")
     parser.add_argument("--max-n", type=int, default=10**6, help="the longest row")
     parser.add_argument(
         "--record", action="store_true", help="write records/comparison.json, for the documentation"
@@ -140,31 +191,36 @@ def main():
     options = parser.parse_args()
     if hasattr(os, "sched_setaffinity"):  # what no thread setting reaches, stays on one core too
         os.sched_setaffinity(0, {max(os.sched_getaffinity(0))})
-    most = min(options.max_n, 10**4) if options.quick else options.max_n
-    runs = FEW if options.quick else RUNS
     cells = []
-    for operator, all_sizes in SIZES.items():
-        sizes = [s for s in all_sizes if s[1] <= most and (s[0] == 1 or not options.quick)]
+    for operator in options.operators:
+        sizes = [s for s in SIZES[operator] if s[1] <= options.max_n]
         for peer in PEERS:
-            if operator in peer.operators and not peer.missing:
-                cells += compare(peer, operator, sizes, runs)
+            if peer.name in options.peers and operator in peer.operators and not peer.missing:
+                cells += compare(peer, operator, sizes, RUNS)
+    rows = ROWS if "soft_sort" in options.operators and "lapsum" in options.peers else []
     record = {
         "machine": measure.machine(),
         "alpha": ALPHA,
-        "limits": {"seconds": TIME, "bytes": MEMORY, "runs": runs, "few": FEW},
+        "limits": {"seconds": TIME, "bytes": MEMORY, "runs": RUNS, "few": FEW},
         "units": {operator: hard(operator, np.zeros((1, 2)))[0] for operator in SIZES},
         "absent": {peer.name: peer.missing for peer in PEERS if peer.missing},
         "peers": [
-            {"name": p.name, "library": p.distribution, "version": p.version, "note": p.note}
+            {
+                "name": p.name,
+                "library": p.distribution,
+                "version": p.version,
+                "arrays": p.arrays,
+                "note": p.note,
+            }
             for p in PEERS
             if not p.missing
         ],
         "cells": [cell.known() for cell in cells],
-        "numpy": numpy_times([s for s in SIZES["soft_sort"] if s[1] <= most], runs),
+        "numpy": numpy_times([s for s in rows if s[1] <= options.max_n], RUNS),
     }
     print(report.comparison(record))
     if options.record:
-        report.write("comparison", record)
+        report.write("comparison", joined(record))
 
 
 if __name__ == "__main__":

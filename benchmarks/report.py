@@ -4,6 +4,7 @@ A record is a file records/NAME.json: when and where, and the numbers as they we
 benchmarks write it and print its tables; the documentation shows the same tables from the file.
 """
 
+import itertools
 import json
 import math
 from dataclasses import asdict, dataclass
@@ -113,6 +114,7 @@ class Cell:
     both_ratio: float = math.nan
     memory: float = math.nan
     defect: float = math.nan
+    error: float = math.nan
     absent: str = ""
 
     def known(self):
@@ -143,9 +145,15 @@ def _mebibytes(cell):
     return f"{cell.memory / 2**20:.1f}" if cell.memory > 5e4 else "< 0.1"
 
 
-def _sums(row):
-    known = [c.defect for c in row if not c.absent and c.n <= 1000 and c.lanes == 1]
-    return f"{known[-1]:.0e}" if known and known[-1] == known[-1] else ""
+def _accuracy(name):
+    """What a library's row says of "defect" or "error": that at n = 1000, or the longest below."""
+
+    def text(row):
+        known = sorted((c for c in row if c.n <= 1000 and c.lanes == 1), key=lambda c: c.n)
+        found = [getattr(c, name) for c in known if not c.absent]
+        return f"{found[-1]:.0e}" if found and found[-1] == found[-1] else ""
+
+    return text
 
 
 def _text(cell, shown):
@@ -154,13 +162,13 @@ def _text(cell, shown):
     return f"- ({cell.absent[0]})" if cell.absent in ("time", "memory") else "error"
 
 
-def _table(rows, shown, last=None):
+def _table(rows, shown, last=()):
     """One row a library, one column a shape; `shown(cell)` is what a measured cell holds."""
     cells = next(iter(rows.values()))
-    out = [_head(["", *map(_shape, cells), *([last[0]] if last else [])])]
+    out = [_head(["", *map(_shape, cells), *(name for name, _ in last)])]
     for peer, row in rows.items():
         texts = [_text(cell, shown) for cell in row]
-        out.append(_row([peer, *texts, *([last[1](row)] if last else [])]))
+        out.append(_row([peer, *texts, *(text(row) for _, text in last)]))
     return "\n".join(out)
 
 
@@ -176,7 +184,7 @@ def comparison_method(record):
         f"{limits['seconds'] / 4:g} s), each in turn with the NumPy call. **The functions are not "
         "identical**: each library has its own relaxation, and its smoothing is set to be "
         "comparable or in its favour:",
-        "\n".join(f"- {p['name']}: {p['note']}." for p in record["peers"]),
+        "\n".join(f"- {p['name']} ({p['arrays']}): {p['note']}." for p in record["peers"]),
     ]
     if record["absent"]:
         absent = "; ".join(f"{name} ({why})" for name, why in record["absent"].items())
@@ -185,7 +193,8 @@ def comparison_method(record):
         f'In the tables "- (t)" says that one run takes over {limits["seconds"]:g} s, or would, '
         f'going by shorter rows, and "- (m)" that it needs over {limits["bytes"] / 1e9:g} GB. '
         '"Sums off by" is the relative error of the sum that every such function should keep (k, '
-        "the mean rank, rows and columns), at n = 1000 or the longest row below. Memory is the "
+        'the mean rank, rows and columns), "error" how far an iteration was from what it tends to, '
+        "in units of the result; both at n = 1000 or the longest row below. Memory is the "
         "rise of the process's resident memory during value and vjp, results included; JAX uses "
         "again what it has freed, so that its figures are lower bounds."
     )
@@ -195,14 +204,16 @@ def comparison_method(record):
 def comparison_tables(record, operator):
     """The three tables of one operator."""
     rows, unit = _cells(record, operator), record["units"][operator]
-    last = None if operator == "soft_sort" else ("sums off by", _sums)
+    last = [("sums off by", _accuracy("defect"))] if operator != "soft_sort" else []
+    if operator in VECTORS:
+        last.append(("error", _accuracy("error")))
     out = []
     for title, shown, extra in [
         (f"Value and vjp, ms (in units of {unit})",
          lambda c: f"{_number(c.both * 1e3)} ({_number(c.both_ratio)})", last),
         (f"Value, ms (in units of {unit})",
-         lambda c: f"{_number(c.value * 1e3)} ({_number(c.ratio)})", None),
-        ("Peak memory, MiB", _mebibytes, None),
+         lambda c: f"{_number(c.value * 1e3)} ({_number(c.ratio)})", ()),
+        ("Peak memory, MiB", _mebibytes, ()),
     ]:  # fmt: skip
         out += [f"{title}:", _table(rows, shown, extra)]
     out += [
@@ -230,14 +241,14 @@ def _fastest(cells):
     return min(others, key=lambda name: cells[name].both, default=None)
 
 
-HIGHLIGHTS = [(f, *shape) for shape in [(500, 10450), (128, 1000), (1, 10**6)] for f in VECTORS]
+HIGHLIGHTS = [(f, *shape) for shape in [(10_000, 10), (128, 1000), (1, 10**6)] for f in VECTORS]
 HIGHLIGHTS.append(("soft_topk", 1, 10))
 
 
 def highlights(record):
     """Ten rows for users: value and vjp beside NumPy and the fastest of the other libraries."""
     out = [
-        _head(["", f"rows{TIMES}entries", "lapsum", "over NumPy", "fastest other", "time of it"])
+        _head(["", f"rows{TIMES}entries", "lapsum", "over NumPy", "fastest other", "its time"])
     ]
     for operator, lanes, n in HIGHLIGHTS:
         cells = _at(record, operator, lanes, n)
@@ -261,7 +272,7 @@ def highlights(record):
 
 README = [
     ("top-k of 128 rows of 1000", "soft_topk", 128, 1000),
-    ("ranks of 500 rows of 10,450", "soft_rank", 500, 10450),
+    ("ranks of 10,000 rows of 10", "soft_rank", 10_000, 10),
     ("a sort of 1,000,000", "soft_sort", 1, 10**6),
 ]
 
@@ -297,29 +308,53 @@ def comparison(record):
     return "\n\n".join(out)
 
 
-def comparison_plot(record):
-    """Time of value and vjp against n, both logarithmic, one panel an operator."""
+MEASURES = {"both": ("value and vjp (ms)", 1e3), "memory": ("peak memory (MiB)", 2.0**-20)}
+
+
+def comparison_plot(record, peers=(), measure="both"):
+    """A measure of the cells of single rows against n, both logarithmic, one panel an operator."""
     import matplotlib.pyplot as plt
 
-    colours = dict(zip((p["name"] for p in record["peers"]), PALETTE.split(), strict=False))
-    figure, panels = plt.subplots(1, len(VECTORS), figsize=(9, 4.2), sharey=True)
+    names = [p["name"] for p in record["peers"] if not peers or p["name"] in peers]
+    colours = dict(zip(names, itertools.cycle(PALETTE.split()), strict=False))
+    label, unit = MEASURES[measure]
+    figure, panels = plt.subplots(1, len(VECTORS), figsize=(9, 4.4), sharey=True)
     drawn = {}
     for panel, operator in zip(panels, VECTORS, strict=True):
         for name, style in (("np.exp", "--"), ("np.sort", ":")):
-            points = [(p["n"], p["seconds"] * 1e3) for p in record["numpy"] if p["name"] == name]
-            (drawn[name],) = panel.loglog(*zip(*points, strict=True), style, color="0.45")
+            points = [(p["n"], p["seconds"] * unit) for p in record["numpy"] if p["name"] == name]
+            if points and measure == "both":
+                (drawn[name],) = panel.loglog(*zip(*points, strict=True), style, color="0.45")
         for peer, cells in _cells(record, operator).items():
-            known = [(c.n, c.both * 1e3) for c in cells if not c.absent and c.lanes == 1]
-            if known:
+            held = ((c.n, getattr(c, measure) * unit) for c in cells if c.lanes == 1)
+            known = [(n, v) for n, v in held if v > (0.1 if measure == "memory" else 0.0)]
+            if known and peer in colours:
                 (drawn[peer],) = panel.loglog(
-                    *zip(*known, strict=True), "o-", color=colours[peer], ms=3.5,
-                    lw=2.4 if peer == "lapsum" else 1.3,
+                    *zip(*known, strict=True), marker="o", color=colours[peer], ms=3.5,
+                    lw=2.4 if peer.startswith("lapsum") else 1.3,
+                    ls="-" if names.index(peer) < len(PALETTE.split()) else "--",
                 )  # fmt: skip
         panel.set(title=operator, xlabel="n, entries of one row")
         panel.minorticks_off()
-    panels[0].set_ylabel("value and vjp (ms)")
-    figure.legend(drawn.values(), drawn.keys(), loc="outside lower center", ncols=6)
+    panels[0].set_ylabel(label)
+    figure.legend(drawn.values(), drawn.keys(), loc="outside lower center", ncols=5)
     return figure
+
+
+def comparison_errors(record, peers):
+    """The errors of iterations on single rows, one line an operator and library."""
+    out = []
+    for operator in VECTORS:
+        for peer, row in _cells(record, operator).items():
+            cells = [c for c in row if c.lanes == 1]
+            found = {_shape(c): c.error for c in cells if c.error == c.error}
+            if peer in peers and found:
+                shapes = [_shape(c) for c in cells]
+                if not out:
+                    out.append(_head(["", "", *shapes]))
+                texts = (f"{found[s]:.0e}" if s in found else "" for s in shapes)
+                out.append(_row([f"`{operator}`", peer, *texts]))
+    return "\n".join(out)
 
 
 # peers_outputs.py

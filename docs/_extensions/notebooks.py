@@ -25,6 +25,7 @@ OWN = {
 }
 HEAD = """*This notebook is a page of the documentation of lapsum {version}.
 It needs `pip install 'lapsum[docs]'` and nothing else.*"""
+LEFT_OUT = "*(The page shows a record of the repository here.)*"
 LAYOUT = """import matplotlib.pyplot as plt
 
 plt.rcParams["figure.constrained_layout.use"] = True  # legends stand beside the axes"""
@@ -34,8 +35,10 @@ def is_notebook(page, text):
     """Whether a page can be downloaded: it has code to run, and needs the library alone."""
     if not (page.startswith(FOLDERS) or page in PAGES) or "{code-cell}" not in text:
         return False
-    imported = re.findall(r"^(?:import|from) (\w+)", text, re.MULTILINE)
-    return OWN.isdisjoint(imported)
+    cells = re.findall(r"^```\{code-cell\}.*?^```", text, re.MULTILINE | re.DOTALL)
+    own = re.compile(r"^:?tags: \[.*\brepository\b", re.MULTILINE)
+    kept = "\n".join(cell for cell in cells if not own.search(cell))
+    return OWN.isdisjoint(re.findall(r"^(?:import|from) (\w+)", kept, re.MULTILINE))
 
 
 def plain(text, titles, page):
@@ -91,6 +94,8 @@ def write_notebooks(app, exception):
         for cell in book.cells:
             if cell.cell_type == "markdown":
                 cells.append(nbformat.v4.new_markdown_cell(plain(cell.source, titles, page)))
+            elif "repository" in cell.metadata.get("tags", ()):
+                cells.append(nbformat.v4.new_markdown_cell(LEFT_OUT))
             else:
                 cells.append(nbformat.v4.new_code_cell(cell.source))
         for number, cell in enumerate(cells):  # the same file from the same page
