@@ -247,9 +247,7 @@ HIGHLIGHTS.append(("soft_topk", 1, 10))
 
 def highlights(record):
     """Ten rows for users: value and vjp beside NumPy and the fastest of the other libraries."""
-    out = [
-        _head(["", f"rows{TIMES}entries", "lapsum", "over NumPy", "fastest other", "its time"])
-    ]
+    out = [_head(["", f"rows{TIMES}entries", "lapsum", "over NumPy", "fastest other", "its time"])]
     for operator, lanes, n in HIGHLIGHTS:
         cells = _at(record, operator, lanes, n)
         ours = cells.pop("lapsum")
