@@ -52,9 +52,9 @@ def card(app, docname, line):
     box += nodes.paragraph("", "", link, classes=["picture"])
     name = nodes.reference("", title, refuri=uri, internal=True)
     box += nodes.paragraph("", "", name, classes=["title"])
-    text = next((clean_astext(p) for p in part.findall(nodes.paragraph)), "")
-    first = text.replace("\n", " ").split(". ")[0].rstrip(".:") + "."
-    box += nodes.paragraph("", first)
+    text = next((clean_astext(p) for p in part.findall(nodes.paragraph)), "").replace("\n", " ")
+    end = text.find(". ", 30)  # one sentence, or two if the first is very short
+    box += nodes.paragraph("", text[: end + 1] if end > 0 else text)
     return box
 
 

@@ -7,6 +7,7 @@ name, and to NumPy's or SciPy's own documentation where `_inventories` lists it.
 import re
 import zlib
 from pathlib import Path
+from pkgutil import resolve_name
 
 from docutils import nodes
 from sphinx import addnodes
@@ -87,6 +88,8 @@ def inventories(folder, out):
         InventoryFile.loads(packed.read_bytes(), uri=url)  # an error here names the file
         mapping[path.stem] = (url, str(packed))
         names.update(name for name, _, _ in entries)
+    for name in names:
+        resolve_name(name)  # a name that is gone there is an error here
     return mapping, names
 
 

@@ -16,13 +16,29 @@ from pathlib import Path
 
 FOLDERS = ("guide/", "tutorials/", "studies/")
 PAGES = ("start", "numerics")
+ROOT = Path(__file__).parents[2]
+OWN = {
+    path.stem
+    for folder in ("benchmarks", "docs", "tests/package", "tests/support")
+    for path in (ROOT / folder).iterdir()
+    if path.suffix == ".py" or path.is_dir()
+}
 HEAD = """*This notebook is a page of the documentation of lapsum {version}.
 It needs `pip install 'lapsum[docs]'` and nothing else.*"""
+LEFT_OUT = "*(The page shows a record of the repository here.)*"
+LAYOUT = """import matplotlib.pyplot as plt
+
+plt.rcParams["figure.constrained_layout.use"] = True  # legends stand beside the axes"""
 
 
 def is_notebook(page, text):
     """Whether a page can be downloaded: it has code to run, and needs the library alone."""
-    return (page.startswith(FOLDERS) or page in PAGES) and "{code-cell}" in text
+    if not (page.startswith(FOLDERS) or page in PAGES) or "{code-cell}" not in text:
+        return False
+    cells = re.findall(r"^```\{code-cell\}.*?^```", text, re.MULTILINE | re.DOTALL)
+    own = re.compile(r"^:?tags: \[.*\brepository\b", re.MULTILINE)
+    kept = "\n".join(cell for cell in cells if not own.search(cell))
+    return OWN.isdisjoint(re.findall(r"^(?:import|from) (\w+)", kept, re.MULTILINE))
 
 
 def plain(text, titles, page):
@@ -48,7 +64,7 @@ def plain(text, titles, page):
     )
     text = re.sub(r"^:::$\n?", "", text, flags=re.MULTILINE)
     text = re.sub(r"^: ", "  ", text, flags=re.MULTILINE)
-    if left := re.search(r"\{[a-z:-]+\}[`\n]", text):
+    if left := re.search(r"\{[a-z:-]+\}`|^(```|:::)\{.*", text, re.MULTILINE):
         raise ValueError(f"{page}: a notebook would show {left[0]!r} as it stands")
     return text
 
@@ -73,9 +89,13 @@ def write_notebooks(app, exception):
             continue
         book = read_myst_markdown_notebook(text, app.env.myst_config)
         cells = [nbformat.v4.new_markdown_cell(HEAD.format(version=app.config.release))]
+        if "matplotlib" in text:
+            cells.append(nbformat.v4.new_code_cell(LAYOUT))
         for cell in book.cells:
             if cell.cell_type == "markdown":
                 cells.append(nbformat.v4.new_markdown_cell(plain(cell.source, titles, page)))
+            elif "repository" in cell.metadata.get("tags", ()):
+                cells.append(nbformat.v4.new_markdown_cell(LEFT_OUT))
             else:
                 cells.append(nbformat.v4.new_code_cell(cell.source))
         for number, cell in enumerate(cells):  # the same file from the same page

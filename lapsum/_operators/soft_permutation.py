@@ -46,7 +46,7 @@ def soft_permutation(
     descending : bool, optional
         Whether the first position is that of the largest entry: the rows are reversed.
     density : str or object, optional
-        Density whose CDF F is: "laplace" (the default), "logistic", "normal", "cauchy", a
+        Shape of the smoothing: "laplace" (the default), "logistic", "normal", "cauchy", a
         `StudentT`, a `Density`, or a frozen distribution of ``scipy.stats`` that is symmetric about
         zero.
     workers : int, optional

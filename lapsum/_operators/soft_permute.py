@@ -56,7 +56,7 @@ def soft_permute(
     transpose : bool, optional
         Whether to take ``P.T @ values``, which goes back from positions to entries.
     density : str or object, optional
-        Density whose CDF F is: "laplace" (the default), "logistic", "normal", "cauchy", a
+        Shape of the smoothing: "laplace" (the default), "logistic", "normal", "cauchy", a
         `StudentT`, a `Density`, or a frozen distribution of ``scipy.stats`` that is symmetric about
         zero.
     workers : int, optional

@@ -66,7 +66,7 @@ def soft_quantile(
         Whether `q` is one level for each lane: it must broadcast to the batch shape, which the
         result then has.  A keyword says so, since a `q` of that shape could mean either.
     density : str or object, optional
-        Density whose CDF F is: "laplace" (the default), "logistic", "normal", "cauchy", a
+        Shape of the smoothing: "laplace" (the default), "logistic", "normal", "cauchy", a
         `StudentT`, a `Density`, or a frozen distribution of ``scipy.stats`` that is symmetric about
         zero.
     workers : int, optional

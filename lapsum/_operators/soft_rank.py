@@ -56,7 +56,7 @@ def soft_rank(
         Float type of the result, by default that of `x`.  float16 cannot tell ranks above 2048
         apart.
     density : str or object, optional
-        Density whose CDF F is: "laplace" (the default), "logistic", "normal", "cauchy", a
+        Shape of the smoothing: "laplace" (the default), "logistic", "normal", "cauchy", a
         `StudentT`, a `Density`, or a frozen distribution of ``scipy.stats`` that is symmetric about
         zero.
     workers : int, optional

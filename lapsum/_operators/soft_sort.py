@@ -48,7 +48,7 @@ def soft_sort(
     descending : bool, optional
         Whether the largest value comes first.
     density : str or object, optional
-        Density whose CDF F is: "laplace" (the default), "logistic", "normal", "cauchy", a
+        Shape of the smoothing: "laplace" (the default), "logistic", "normal", "cauchy", a
         `StudentT`, a `Density`, or a frozen distribution of ``scipy.stats`` that is symmetric about
         zero.
     workers : int, optional

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
+from numpy.typing import ArrayLike, NDArray
 
 from .._backends.types import Array, Floats, any_in_lane
-from .._core.call import evaluate, rule_of
+from .._core.call import evaluate, operator, rule_of
 from .._core.checks import check_flag
 from .._core.layout import AlongAxes, Layout
 from .._core.rule import Tangents
@@ -16,10 +17,8 @@ from .._core.shapes import Shape
 from .rule import SinkhornRule
 from .sorts import SinkhornSort
 
-if TYPE_CHECKING:
-    from numpy.typing import ArrayLike
 
-
+@operator
 def sinkhorn_permute(
     x: ArrayLike,
     values: ArrayLike,
@@ -33,7 +32,7 @@ def sinkhorn_permute(
     descending: bool = False,
     transpose: bool = False,
     workers: int | None = None,
-) -> Any:
+) -> NDArray[Any] | np.floating[Any]:
     r"""Order one array by another: means of values over the transport plan of the keys.
 
     As epsilon tends to zero, for as many targets of equal weight as entries, this is

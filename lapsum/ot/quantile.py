@@ -5,14 +5,15 @@ from __future__ import annotations
 from collections.abc import Mapping
 from functools import cached_property
 from math import prod
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
+from numpy.typing import ArrayLike, NDArray
 
 from .._backends.protocol import Kernels
 from .._backends.types import Array, Floats, sum_in_lane
 from .._core.arguments import host_arguments
-from .._core.call import evaluate, rule_of
+from .._core.call import evaluate, operator, rule_of
 from .._core.checks import check_flag, check_q
 from .._core.layout import (
     AlongAxis,
@@ -28,10 +29,8 @@ from .._core.rule import Rule, Tangents
 from .._core.shapes import Shape, batch_without, normalize_axes, reduced_shape
 from .sorts import SinkhornSort
 
-if TYPE_CHECKING:
-    from numpy.typing import ArrayLike
 
-
+@operator
 def sinkhorn_quantile(
     x: ArrayLike,
     q: ArrayLike,
@@ -42,7 +41,7 @@ def sinkhorn_quantile(
     axis: int | tuple[int, ...] | None = -1,
     keepdims: bool = False,
     workers: int | None = None,
-) -> Any:
+) -> NDArray[Any] | np.floating[Any]:
     r"""Sinkhorn quantiles: the values below which given fractions of the sample lie.
 
     The sample is transported to three targets, of which the middle one lies at the level.  The

@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
+from numpy.typing import ArrayLike, NDArray
 
 from .._backends.types import Floats, sum_in_lane
-from .._core.call import evaluate, rule_of
+from .._core.call import evaluate, operator, rule_of
 from .._core.rule import Tangents
 from .rule import SinkhornRule
 
-if TYPE_CHECKING:
-    from numpy.typing import ArrayLike
 
-
+@operator
 def sinkhorn_rank(
     x: ArrayLike,
     epsilon: ArrayLike,
@@ -26,7 +25,7 @@ def sinkhorn_rank(
     axis: int | None = -1,
     descending: bool = False,
     workers: int | None = None,
-) -> Any:
+) -> NDArray[Any] | np.floating[Any]:
     r"""Sinkhorn ranks: the mean position of the targets to which each entry is transported.
 
     The entries are transported to ascending targets at the least cost, and an entropy spreads each

@@ -4,20 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from math import prod
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
+from numpy.typing import ArrayLike, NDArray
 
 from .._backends.types import Floats
-from .._core.call import evaluate, rule_of
+from .._core.call import evaluate, operator, rule_of
 from .._core.rule import Tangents
 from .._core.shapes import Shape, with_length
 from .rule import SinkhornRule
 
-if TYPE_CHECKING:
-    from numpy.typing import ArrayLike
 
-
+@operator
 def sinkhorn_sort(
     x: ArrayLike,
     epsilon: ArrayLike,
@@ -29,7 +28,7 @@ def sinkhorn_sort(
     axis: int | None = -1,
     descending: bool = False,
     workers: int | None = None,
-) -> Any:
+) -> NDArray[Any] | np.floating[Any]:
     r"""Sinkhorn sort: the mean of the entries that are transported to each target.
 
     As epsilon tends to zero, for as many targets of equal weight as entries, this is

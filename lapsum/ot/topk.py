@@ -3,23 +3,22 @@
 from __future__ import annotations
 
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
+from numpy.typing import ArrayLike, NDArray
 
 from .._backends.types import Array, Flags, Floats, any_in_lane
 from .._core.arguments import host_arguments
-from .._core.call import evaluate, rule_of
+from .._core.call import evaluate, operator, rule_of
 from .._core.checks import allowance_of, check_alpha, check_flag, check_k
 from .._core.layout import AlongAxis, lanes_along, pack_all, scalar_layout, with_nan
 from .._core.rule import Rule, Tangents
 from .._core.shapes import batch_without, normalize_axes
 from .logistic import LogisticTopk
 
-if TYPE_CHECKING:
-    from numpy.typing import ArrayLike
 
-
+@operator
 def soft_topk(
     x: ArrayLike,
     k: ArrayLike,
@@ -29,7 +28,7 @@ def soft_topk(
     axis: int | None = -1,
     largest: bool = True,
     workers: int | None = None,
-) -> Any:
+) -> NDArray[Any] | np.floating[Any]:
     r"""SOFT top-k: the share of each entry that is transported to the upper one of two targets.
 
     The shares lie between 0 and 1 and add up to `k`.  As epsilon tends to zero they are 1 for the k

@@ -2,30 +2,29 @@
 
 from __future__ import annotations
 
-import operator
 from collections.abc import Mapping
 from functools import cached_property
 from math import prod
-from typing import TYPE_CHECKING, Any
+from operator import index
+from typing import Any
 
 import numpy as np
+from numpy.typing import ArrayLike, NDArray
 
 from .._backends.numpy.transport import Transport
 from .._backends.protocol import Kernels
 from .._backends.types import Array, DType, Flags, Floats, sum_in_lane
 from .._core.arguments import worker_count
-from .._core.call import evaluate, rule_of
+from .._core.call import evaluate, operator, rule_of
 from .._core.layout import Layout, with_nan
 from .._core.rule import Tangents
 from .._core.shapes import Shape, batch_without
 from .sinkhorn import Coupling
 from .squash import FAR
-
-if TYPE_CHECKING:
-    from numpy.typing import ArrayLike
 from .topk import Selection
 
 
+@operator
 def soft_topk_sorted(
     x: ArrayLike,
     k: int,
@@ -35,7 +34,7 @@ def soft_topk_sorted(
     axis: int | None = -1,
     largest: bool = True,
     workers: int | None = None,
-) -> Any:
+) -> NDArray[Any] | np.floating[Any]:
     r"""SOFT top-k with its order: to what extent each entry is the l-th largest, for l from 1 to k.
 
     Each row adds up to one.  As epsilon tends to zero, row l is 1 for the l-th largest entry and 0
@@ -178,7 +177,7 @@ class SoftTopkSorted(Selection):
     ) -> None:
         super().__init__(workers, {"x": x, "epsilon": epsilon}, normalize, axis, largest)
         try:
-            self.k = operator.index(k)
+            self.k = index(k)
         except TypeError:
             raise TypeError(f"`k` must be an integer, got {k!r}") from None
         if not 0 <= self.k <= self.n:
