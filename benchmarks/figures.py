@@ -26,7 +26,15 @@ import report
 from scipy import special
 
 import lapsum
-from lapsum import log_soft_topk, soft_quantile, soft_rank, soft_sort, soft_topk
+from lapsum import (
+    log_soft_topk,
+    soft_permutation,
+    soft_permute,
+    soft_quantile,
+    soft_rank,
+    soft_sort,
+    soft_topk,
+)
 
 ALPHA = 0.1
 MILLION = (1_000_000,)
@@ -45,6 +53,8 @@ def over(call, yardstick, runs):
 def arguments(func, x):
     if func in (soft_topk, log_soft_topk):
         return x, x.shape[-1] / 2, ALPHA
+    if func is soft_permute:
+        return x, normal(*x.shape, seed=2), ALPHA
     return (x, 0.5, ALPHA) if func is soft_quantile else (x, ALPHA)
 
 
@@ -53,16 +63,23 @@ def value(func, x, **options):
     return partial(func, *arguments(func, x), **options)
 
 
-def value_and_vjp(func, x):
+def value_and_vjp(func, x, **options):
     """The call that linearizes and takes one vjp: value and cotangents of all parameters."""
-    shape = np.shape(func(*arguments(func, x)))
+    given = arguments(func, x)
+    shape = np.shape(func(*given, **options))
     cotangent = normal(*shape, dtype=x.dtype, seed=1)
 
     def call():
-        lin = lapsum.linearize(func, *arguments(func, x))
+        lin = lapsum.linearize(func, *given, **options)
         return lin.value, lin.vjp(cotangent)
 
     return call
+
+
+def weighted(func, x):
+    """The same with weights between 1/2 and 3/2."""
+    weights = 0.5 + np.random.default_rng(3).uniform(size=x.shape)
+    return value_and_vjp(func, x, weights=weights)
 
 
 def vjp_alone(func, x):
@@ -225,6 +242,20 @@ BATCH_FIGURES = {
     )
     for (lanes, n), musts in BATCHES.items()
     for func, must in zip(SHORT, musts, strict=True)
+}
+BATCH_FIGURES |= {
+    f"linearize({func.__name__})+vjp {lanes}x{n}": Figure(
+        None, "sort", against("sort", value_and_vjp, func, (lanes, n))
+    )
+    for lanes, n in ((10_000, 10), (1000, 64))
+    for func in (soft_permute, soft_permutation)
+}
+BATCH_FIGURES |= {
+    f"linearize({func.__name__})+vjp weighted {lanes}x{n}": Figure(
+        None, "sort", against("sort", weighted, func, (lanes, n))
+    )
+    for lanes, n in ((10_000, 10), (1000, 64))
+    for func in (soft_topk, log_soft_topk, soft_quantile, soft_rank)
 }
 ONE_LANE_FIGURES = {
     f"linearize({func.__name__})+vjp 1x10": Figure(
