@@ -23,6 +23,22 @@ class LaplaceTargets(FusedRule, TargetsRule):
             return Sources(self.kernels, r, alpha)
         return Sources(self.kernels, r, alpha, self.weights, self.total_of_sources)
 
+    def linearize(self) -> Array:
+        """Return `value()`, and keep what derivatives need: of sources, the sorted ones.
+
+        But for what weights change, which depends on where absent entries are.
+        """
+        sorted_alone = set() if "weights" in self.lanes else {"r"}
+        own = self.kernels.own
+        self.lanes = {
+            name: lanes if name in sorted_alone else own(lanes)
+            for name, lanes in self.lanes.items()
+        }
+        y = self.value()
+        for name in sorted_alone:
+            del self.lanes[name]
+        return y
+
     @abstractmethod
     def pull(self, bar: Array) -> PulledTargets | None:
         """Return all cotangents by a fused kernel; None for no such kernel."""
