@@ -99,6 +99,57 @@ def against(yardstick, make, func, shape=MILLION):
     return run
 
 
+def long_calls(n=MILLION[0]):
+    """Operators with several arguments, or weights, on one long lane: function and arguments."""
+    x, others = normal(n), normal(n, seed=1)
+    weights = np.random.default_rng(2).uniform(0.5, 1.5, n)
+    shares = np.random.default_rng(3).uniform(size=n)
+    scale, heavy = {"alpha": ALPHA}, {"alpha": ALPHA, "weights": weights}
+    total = weights.sum()
+    return {
+        "soft_rank": (soft_rank, {"x": x, **scale}),
+        "soft_rank weighted": (soft_rank, {"x": x, **heavy}),
+        "soft_permute": (lapsum.soft_permute, {"x": x, "values": others, **scale}),
+        "lap_sum": (lapsum.lap_sum, {"x": others, "r": x, **scale}),
+        "lap_sum_inv": (lapsum.lap_sum_inv, {"w": shares * n, "r": x, **scale}),
+        "lap_sum_inv weighted": (lapsum.lap_sum_inv, {"w": shares * total, "r": x, **heavy}),
+        "soft_quantile weighted": (soft_quantile, {"x": x, "q": 0.3, **heavy}),
+        "soft_quantile n levels": (soft_quantile, {"x": x, "q": shares, **scale}),
+    }
+
+
+def all_derivatives(name, tangents=False):
+    """The call that linearizes and takes one vjp, or jvp, of every parameter."""
+    func, given = long_calls()[name]
+    shape = np.shape(func(**given))
+    cotangent = normal(*shape, seed=4)
+
+    def call():
+        lin = lapsum.linearize(func, **given)
+        return lin.value, lin.jvp(*dots) if tangents else lin.vjp(cotangent)
+
+    lin = lapsum.linearize(func, **given)
+    dots = [normal(*np.shape(given[parameter]), seed=5) for parameter in lin.parameters]
+    return call
+
+
+def long_derivatives(runs, name, tangents=False):
+    x = normal(*MILLION)
+    return over(all_derivatives(name, tangents), partial(np.argsort, x), runs)
+
+
+def many_levels(runs):
+    calls_of = long_calls()
+    (quantile, levels), (inverse, given) = (
+        calls_of[name] for name in ("soft_quantile n levels", "lap_sum_inv")
+    )
+    return over(partial(quantile, **levels), partial(inverse, **given), runs)
+
+
+def memory_of_permute(runs):
+    return peak_of(all_derivatives("soft_permute"))
+
+
 def permutation_matrix(runs, n=3000):
     x, square = normal(n), normal(n, n)
     return over(partial(lapsum.soft_permutation, x, ALPHA), partial(np.exp, square), runs)
@@ -130,11 +181,14 @@ def growth(runs):
     return over(value(soft_topk, normal(10**7)), value(soft_topk, normal(10**6)), runs)
 
 
-def memory(runs):
-    call = value_and_vjp(soft_topk, normal(*MILLION))
+def peak_of(call):
     call()
     peak = np.median([measure.peak_memory(call) for _ in range(3)])
     return peak / (8 * MILLION[0]), f"{peak / 2**20:.1f} MiB, results included"
+
+
+def memory(runs):
+    return peak_of(value_and_vjp(soft_topk, normal(*MILLION)))
 
 
 def workers(runs):
@@ -288,6 +342,23 @@ FIGURES = {
         2.0, "argsort", against("argsort", value_and_vjp, soft_sort)
     ),
     "soft_sort vjp alone n=1e6": Figure(None, "argsort", against("argsort", vjp_alone, soft_sort)),
+    **{
+        f"linearize({name})+{'jvp' if tangents else 'vjp'} n=1e6": Figure(
+            must, "argsort", partial(long_derivatives, name=name, tangents=tangents)
+        )
+        for name, tangents, must in [
+            ("soft_rank", True, 2.5),
+            ("soft_rank weighted", False, 3.8),
+            ("soft_permute", False, 4.5),
+            ("soft_permute", True, 4.5),
+            ("lap_sum", False, 4),
+            ("lap_sum_inv", False, 3.4),
+            ("lap_sum_inv weighted", False, 4.5),
+            ("soft_quantile weighted", False, 2),
+        ]
+    },
+    "soft_quantile of 1e6 levels": Figure(1.5, "lap_sum_inv", many_levels),
+    "peak memory of linearize(soft_permute)+vjp n=1e6": Figure(20, "n-vectors", memory_of_permute),
     "soft_permutation n=3000": Figure(2, "exp of n x n", permutation_matrix),
     "SoftPermutation(x) n=1e6": Figure(2.2, "argsort", permutation_operator),
     "SoftPermutation @ v n=1e6": Figure(2, "argsort", permutation_product),

@@ -300,8 +300,9 @@ def anchors(
     stop: int,
 ) -> None: ...
 def thresholds(
-    lo: _Floats,
-    hi: _Floats,
+    x: _Floats,
+    index: _Indices,
+    side: _Signs,
     u: _Floats,
     alpha: _Floats,
     key: _Indices,

@@ -221,11 +221,10 @@ class Portable(PortableSelection, PortablePermutation, PortableShort):
         )
         return lo, hi
 
-    def thresholds(
-        self: Kernels, lo: Floats, hi: Floats, u: Floats, alpha: Floats, key: Indices
-    ) -> Floats:
-        """(lo + hi)/2 + alpha u, rounded."""
-        return formulas.threshold(self.xp, lo, hi, u, alpha[key][:, None])
+    def thresholds(self: Kernels, sources: SourceLanes, roots: Roots, key: Indices) -> Floats:
+        """(lo + hi)/2 + alpha u, rounded, of the anchors of each root."""
+        s, (lo, hi) = sources, self.anchors(sources.x, roots, key)
+        return formulas.threshold(self.xp, lo, hi, roots.u, s.alpha[key][:, None])
 
     def sorted_values(
         self: Kernels, sources: SourceLanes, first: float, steps: int, dtype: DType
@@ -233,7 +232,7 @@ class Portable(PortableSelection, PortablePermutation, PortableShort):
         """Return the roots that `solve_steps` gives, rounded, but never descending."""
         key = self.identity(len(sources.x))
         roots = self.solve_steps(sources, first, steps, False)
-        out = self.thresholds(*self.anchors(sources.x, roots, key), roots.u, sources.alpha, key)
+        out = self.thresholds(sources, roots, key)
         largest: Array = _running_largest(self.xp, out)
         return largest.astype(dtype, copy=False)
 

@@ -360,8 +360,8 @@ class Thresholds(Protocol):
         """
         ...
 
-    def thresholds(self, lo: Floats, hi: Floats, u: Floats, alpha: Floats, key: Indices) -> Floats:
-        """(lo + hi)/2 + alpha u, rounded."""
+    def thresholds(self, sources: SourceLanes, roots: Roots, key: Indices) -> Floats:
+        """(lo + hi)/2 + alpha u, rounded, of the anchors of each root."""
         ...
 
     def sorted_values(self, sources: SourceLanes, first: float, steps: int, dtype: DType) -> Array:

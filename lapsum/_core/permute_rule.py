@@ -166,7 +166,10 @@ class PermuteRule(Rule):
     def finite_values(self) -> Floats:
         """The values with infinite ones as zeros: their derivatives are zero."""
         xp = self.kernels.xp
-        return xp.where(xp.isfinite(self.values), self.values, 0.0)
+        finite = xp.isfinite(self.values)
+        if not self.kernels.maybe_any(~finite):
+            return self.values
+        return xp.where(finite, self.values, 0.0)
 
     def value(self, out: Array | None = None) -> Array:
         """Return the ordered values."""

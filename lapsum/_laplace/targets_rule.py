@@ -39,6 +39,22 @@ class LaplaceTargets(FusedRule, OrderedRule, TargetsRule):
             return lanes_along(r, None)
         return prod(broadcast("r", batch_without(r, axes), "alpha", alpha)), r[axes[0]]
 
+    def linearize(self) -> Array:
+        """Return `value()`, and keep what derivatives need: of sources, the sorted ones.
+
+        But for what weights change, which depends on where absent entries are.
+        """
+        sorted_alone = set() if "weights" in self.lanes else {"r"}
+        own = self.kernels.own
+        self.lanes = {
+            name: lanes if name in sorted_alone else own(lanes)
+            for name, lanes in self.lanes.items()
+        }
+        y = self.value()
+        for name in sorted_alone:
+            del self.lanes[name]
+        return y
+
     @abstractmethod
     def pull(self, bar: Array) -> PulledTargets | None:
         """Return all cotangents by a fused kernel; None for no such kernel."""

@@ -23,15 +23,30 @@ class Thresholds(Targets):
     centre: Floats
 
     def __init__(self, sources: Sources, roots: Roots, key: Indices) -> None:
-        lo, hi = sources.kernels.anchors(sources.x, roots, key)
-        super().__init__(sources, key, Points(lo, hi, roots.u), roots.below)
-        self.lo, self.hi, self.u = lo, hi, roots.u
-        self.roots = roots
+        self.sources, self.key, self.below = sources, key, roots.below
+        self.roots, self.u = roots, roots.u
         if roots.kernel is not None:
             self.kernel = roots.kernel
         if roots.softmax is not None and roots.density is not None and roots.centre is not None:
             self.softmax, self.density, self.centre = roots.softmax, roots.density, roots.centre
             self.invalid = sources.kernels.xp.isnan(roots.u)
+
+    @cached_property
+    def points(self) -> Points:  # type: ignore[override]
+        """The anchors and the offsets from them."""
+        s = self.sources
+        return Points(*s.kernels.anchors(s.x, self.roots, self.key), self.u)
+
+    @property
+    def lo(self) -> Floats:
+        """The lower anchors, or the only ones."""
+        return self.points.lo
+
+    @property
+    def hi(self) -> Floats:
+        """The upper anchors."""
+        _, hi, _ = self.points
+        return self.points.lo if hi is None else hi
 
     def complete(self, levels: Floats) -> Thresholds:
         """Return the thresholds at these levels with what derivatives need."""
@@ -51,7 +66,7 @@ class Thresholds(Targets):
     def value(self) -> Floats:
         """Return the thresholds, rounded."""
         s = self.sources
-        return s.kernels.thresholds(self.lo, self.hi, self.u, s.alpha, self.key)
+        return s.kernels.thresholds(s.lanes, self.roots, self.key)
 
     def average(self, values: Floats) -> Floats:
         """Return db for a tangent of the sorted sources: sum_j q_ij values_j."""

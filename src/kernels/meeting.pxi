@@ -114,15 +114,24 @@ cdef void _scan_lane(
         memcpy(right + scan.mirror, scan.right, scan.size * sizeof(double))
 
 
-cdef void _difference_lane(
+cdef void _scan_moving(
     const double *v, double along, const double *gap, const double *A, const double *B,
     Py_ssize_t n, double *left, double *right,
 ) noexcept nogil:
-    """Both scans of differences, see `_add_differences`, of a whole lane."""
+    """Both scans of a whole lane, of v and of along times what the sources at a distance, over
+    alpha, are worth: more on the left, less on the right.  A and B are the scans of weights."""
+    cdef Py_ssize_t i, k
     cdef _meeting scan
     _meet(&scan, gap, n)
     while _advance(&scan):
-        _add_differences(&scan, v, along, A, B)
+        memcpy(scan.left + 1, v + scan.at, scan.size * sizeof(double))
+        memcpy(scan.right, v + scan.mirror, scan.size * sizeof(double))
+        for i in range(scan.begins, scan.size):
+            k = scan.at + i
+            scan.left[i + 1] += along * min(gap[k], FAR) * (scan.ahead[i] * A[k - 1])
+        for i in range(scan.size - scan.begins):
+            k = scan.mirror + i + 1
+            scan.right[i] -= along * min(gap[k], FAR) * (scan.back[i + 1] * B[k])
         _scan(&scan)
         memcpy(left + scan.at, scan.left + 1, scan.size * sizeof(double))
         memcpy(right + scan.mirror, scan.right, scan.size * sizeof(double))

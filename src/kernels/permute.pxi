@@ -30,7 +30,7 @@ def pull_permutation(
     const double[::1] alpha,            # IN
     const double[:, ::1] values,        # IN  finite, in the caller's order
     const double[:, ::1] positions,     # IN  finite, in ascending order
-    double[:, :, ::1] scratch,          # six
+    double[:, :, ::1] scratch,          # five
     double[:, ::1] x_bar,               # OUT cotangents of positions @ P @ values, caller's order
     double[::1] alpha_bar,              # OUT
     Py_ssize_t start, Py_ssize_t stop,
@@ -58,12 +58,13 @@ def pull_permutation(
             if count[l] == 0:
                 memset(&x_bar[l, 0], 0, n * sizeof(double))
                 continue
-            v, V_left, V_right = &scratch[0, l, 0], &scratch[1, l, 0], &scratch[2, l, 0]
+            V_left, V_right = &scratch[0, l, 0], &scratch[1, l, 0]
             order = _order_of(places, part, first, l)
+            v = &scratch[2, l, 0]       # until that is used for something else
             _sort(&values[l, 0], order, V_left, v)
             _scan_lane(v, &gap[l, 0], n, V_left, V_right)
-            _receive(&shares, n, &scratch[3, l, 0], &scratch[4, l, 0], NULL)
-            _receive(&kernels, n, &x_bar[l, 0], &scratch[5, l, 0], NULL)
+            _receive(&shares, n, &scratch[2, l, 0], &scratch[3, l, 0], NULL)
+            _receive(&kernels, n, &x_bar[l, 0], &scratch[4, l, 0], NULL)
             walk = _walk(1.0, n, 0, 0)
             high = low = 0.0
             b = 0
@@ -93,6 +94,8 @@ def pull_permutation(
             lap_add(_carry(&shares, &gap[l, 0], &A[l, 0], &B[l, 0]), &high, &low)
             lap_add(-_carry(&kernels, &gap[l, 0], V_left, V_right), &high, &low)
             alpha_bar[l] = 0.5 * (high + low) / alpha[l]
+            v = V_left
+            _sort(&values[l, 0], order, V_right, v)
             for i in range(n):
                 shares.right[i] -= v[i] * kernels.right[i]
             _give_back(shares.right, &x[l, 0], 0.5, alpha[l], order, shares.left, &x_bar[l, 0])
@@ -111,21 +114,23 @@ def push_permutation(
     const double[:, ::1] values,        # IN  finite, in the caller's order
     const double[:, ::1] x_dot,         # IN  finite, in the caller's order; None: zero
     const double[::1] alpha_dot,        # IN  None: zero
-    double[:, :, ::1] scratch,          # four, and four more for each tangent
+    double[:, :, ::1] scratch,          # eight
     double[:, ::1] out,                 # OUT tangent of P @ values, in ascending order
     Py_ssize_t start, Py_ssize_t stop,
 ):
     """dG_i = sum_j v_j e_ij (sum_k q_ik z_k - z_j)/(2 alpha), z = x_dot - alpha_dot x/alpha; of x
     differences alone are seen, from the node next to b_i on each side."""
-    cdef Py_ssize_t l, i, b, m, size, n = x.shape[1], more = 4 if x_dot is None else 8
+    cdef Py_ssize_t l, i, b, m, size, n = x.shape[1]
     cdef ptrdiff_t index[BLOCK]
     cdef signed char side[BLOCK]
     cdef double u[BLOCK]
     cdef double factors[FACTORS]
-    cdef double last, row, rate, value, left, right, q_left, q_right
+    cdef double last, row, before, after, along
     cdef double *z
     cdef double *v
-    cdef _scans V, Z, VZ, D, VD
+    cdef double *V_left
+    cdef double *V_right
+    cdef _scans Z, VZ
     cdef _walk walk
     cdef _order order
     with nogil:
@@ -134,27 +139,24 @@ def push_permutation(
                 memset(&out[l, 0], 0, n * sizeof(double))
                 continue
             z, v = &scratch[0, l, 0], &scratch[1, l, 0]
-            V = _scans(&scratch[2, l, 0], &scratch[3, l, 0], n)
+            V_left, V_right = &scratch[2, l, 0], &scratch[3, l, 0]
+            Z = _scans(&scratch[4, l, 0], &scratch[5, l, 0], n)
+            VZ = _scans(&scratch[6, l, 0], &scratch[7, l, 0], n)
             order = _order_of(places, part, first, l)
-            _sort(&values[l, 0], order, V.left, v)
-            if x_dot is not None:
-                Z = _scans(&scratch[4, l, 0], &scratch[5, l, 0], n)
-                VZ = _scans(&scratch[6, l, 0], &scratch[7, l, 0], n)
-                _sort(&x_dot[l, 0], order, V.left, z)
-                for i in range(n):
-                    if x[l, i] - x[l, i] != 0.0:
-                        z[i] = 0.0      # infinite ones do not move
-                _scan_lane(z, &gap[l, 0], n, Z.left, Z.right)
-                for i in range(n):
-                    z[i] *= v[i]
-                _scan_lane(z, &gap[l, 0], n, VZ.left, VZ.right)
-            _scan_lane(v, &gap[l, 0], n, V.left, V.right)
-            if alpha_dot is not None:
-                D = _scans(&scratch[more, l, 0], &scratch[more + 1, l, 0], n)
-                VD = _scans(&scratch[more + 2, l, 0], &scratch[more + 3, l, 0], n)
+            _sort(&values[l, 0], order, V_left, v)
+            if x_dot is None:
                 memset(z, 0, n * sizeof(double))
-                _difference_lane(z, -1.0, &gap[l, 0], &A[l, 0], &B[l, 0], n, D.left, D.right)
-                _difference_lane(z, -1.0, &gap[l, 0], V.left, V.right, n, VD.left, VD.right)
+            else:
+                _sort(&x_dot[l, 0], order, V_left, z)
+            for i in range(n):
+                if x[l, i] - x[l, i] != 0.0:
+                    z[i] = 0.0          # infinite ones do not move
+            along = 0.0 if alpha_dot is None else alpha_dot[l]
+            _scan_lane(v, &gap[l, 0], n, V_left, V_right)
+            _scan_moving(z, along, &gap[l, 0], &A[l, 0], &B[l, 0], n, Z.left, Z.right)
+            for i in range(n):
+                z[i] *= v[i]
+            _scan_moving(z, along, &gap[l, 0], V_left, V_right, n, VZ.left, VZ.right)
             walk = _walk(1.0, n, 0, 0)
             last = 0.0
             b = 0
@@ -164,23 +166,16 @@ def push_permutation(
                        6, BLOCK)
                 for i in range(size):
                     m = index[i]
-                    left, right = factors[i], factors[BLOCK + i]
-                    q_left, q_right = factors[2 * BLOCK + i], factors[3 * BLOCK + i]
-                    row = 0.0
-                    if x_dot is not None:
-                        row = _read(&Z, m, q_left, q_right) * _read(&V, m, left, right)
-                        row -= _read(&VZ, m, left, right)
-                    if alpha_dot is not None:
-                        # How far the nodes on both sides are from the mean, over alpha.
-                        rate = _read(&D, m, q_left, -q_right)
-                        if 0 < m < n:
-                            rate -= q_right * B[l, m] * min(gap[l, m], 2.0 * FAR)
-                        value = _read(&V, m, left, 0.0) * rate
-                        rate = _read(&D, m, q_left, -q_right)
-                        if 0 < m < n:
-                            rate += q_left * A[l, m - 1] * min(gap[l, m], 2.0 * FAR)
-                        value += _read(&V, m, 0.0, right) * rate
-                        row += alpha_dot[l] * (value - _read(&VD, m, left, -right))
+                    before = factors[i] * V_left[m - 1] if m > 0 else 0.0
+                    after = factors[BLOCK + i] * V_right[m] if m < n else 0.0
+                    row = _read(&Z, m, factors[2 * BLOCK + i], factors[3 * BLOCK + i])
+                    row *= before + after
+                    row -= _read(&VZ, m, factors[i], factors[BLOCK + i])
+                    if 0 < m < n:
+                        row += along * min(gap[l, m], 2.0 * FAR) * (
+                            after * (factors[2 * BLOCK + i] * A[l, m - 1])
+                            - before * (factors[3 * BLOCK + i] * B[l, m])
+                        )
                     out[l, b + i] = 0.5 * (row - last) / alpha[l]
                     last = row
                 b += size

@@ -248,6 +248,21 @@ def solve_steps(
                     factors[k, l, i] = 0.0
 
 
+cdef inline void _anchors(
+    const double *x, const Py_ssize_t *index, const signed char *side, Py_ssize_t size, double *lo,
+    double *hi,
+) noexcept nogil:
+    """The two nodes that anchor each threshold."""
+    cdef Py_ssize_t i, m
+    for i in range(size):
+        m = index[i]
+        if m == 0 and side[i] == 0:     # a lane without sources
+            lo[i] = hi[i] = NAN
+        else:
+            lo[i] = x[m - (side[i] <= 0)]
+            hi[i] = x[m - (side[i] < 0)]
+
+
 def anchors(
     const double[:, ::1] x,             # IN  sorted sources
     const Py_ssize_t[:, ::1] index,     # IN
@@ -257,30 +272,31 @@ def anchors(
     double[:, ::1] hi,                  # OUT
     Py_ssize_t start, Py_ssize_t stop,
 ):
-    cdef Py_ssize_t l, i, m
+    cdef Py_ssize_t l, size = index.shape[1]
     with nogil:
-        for l in range(start, stop):
-            for i in range(index.shape[1]):
-                m = index[l, i]
-                if m == 0 and side[l, i] == 0:      # a lane without sources
-                    lo[l, i] = hi[l, i] = NAN
-                else:
-                    lo[l, i] = x[key[l], m if side[l, i] > 0 else m - 1]
-                    hi[l, i] = x[key[l], m - 1 if side[l, i] < 0 else m]
+        for l in range(start, stop if size > 0 else start):
+            _anchors(&x[key[l], 0], &index[l, 0], &side[l, 0], size, &lo[l, 0], &hi[l, 0])
 
 
 def thresholds(
-    const double[:, ::1] lo,            # IN
-    const double[:, ::1] hi,            # IN
+    const double[:, ::1] x,             # IN  sorted sources
+    const Py_ssize_t[:, ::1] index,     # IN
+    const signed char[:, ::1] side,     # IN
     const double[:, ::1] u,             # IN
     const double[::1] alpha,            # IN
     const Py_ssize_t[::1] key,          # IN
-    double[:, ::1] out,                 # OUT (lo + hi)/2 + alpha u
+    double[:, ::1] out,                 # OUT (lo + hi)/2 + alpha u, of the anchors
     Py_ssize_t start, Py_ssize_t stop,
 ):
-    cdef Py_ssize_t l, i
+    cdef Py_ssize_t l, k, b, size, steps = u.shape[1]
+    cdef double lo[BLOCK]
+    cdef double hi[BLOCK]
     with nogil:
         for l in range(start, stop):
-            if u.shape[1] > 0:
-                _table.thresholds(&lo[l, 0], &hi[l, 0], &u[l, 0], u.shape[1], alpha[key[l]],
-                                  &out[l, 0])
+            k = key[l]
+            b = 0
+            while b < steps:
+                size = BLOCK if b + BLOCK < steps else steps - b
+                _anchors(&x[k, 0], &index[l, b], &side[l, b], size, lo, hi)
+                _table.thresholds(lo, hi, &u[l, b], size, alpha[k], &out[l, b])
+                b += size

@@ -156,10 +156,11 @@ class Thresholds(Scans):
         ANCHORS(x, roots.below, roots.side, key, x.shape[1], shape[1], lo, hi)
         return lo, hi
 
-    def thresholds(self, lo: Floats, hi: Floats, u: Floats, alpha: Floats, key: Indices) -> Floats:
-        """(lo + hi)/2 + alpha u, rounded."""
-        out: Floats = cupy.empty(u.shape)
-        THRESHOLDS(lo, hi, u, alpha, key, u.shape[1], out)
+    def thresholds(self, sources: SourceLanes, roots: Roots, key: Indices) -> Floats:
+        """(lo + hi)/2 + alpha u, rounded, of the anchors of each root."""
+        out: Floats = cupy.empty(roots.u.shape)
+        ends = self.anchors(sources.x, roots, key)
+        THRESHOLDS(*ends, roots.u, sources.alpha, key, out.shape[1], out)
         return out
 
     def sorted_values(self, sources: SourceLanes, first: float, steps: int, dtype: DType) -> Array:

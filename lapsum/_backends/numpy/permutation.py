@@ -108,7 +108,7 @@ class Permutation(Order):
     def permute_vjp(self, sources: SourceLanes, values: Floats, positions: Floats) -> Pair:
         """Cotangents of x and alpha of sum_ij positions_i P_ij values_j."""
         x_bar, alpha_bar = np.empty(values.shape), np.empty(len(values))
-        inputs = *_lanes(sources), values, positions, self._block(6, sources.x.shape)
+        inputs = *_lanes(sources), values, positions, self._block(5, sources.x.shape)
         self._run(_kernels.pull_permutation, x_bar.shape, *inputs, x_bar, alpha_bar)
         return x_bar, alpha_bar
 
@@ -120,9 +120,8 @@ class Permutation(Order):
         alpha_dot: Floats | None,
     ) -> Floats:
         """Tangent of P times values, in ascending order, due to those of x and alpha."""
-        out, tangents = np.empty(values.shape), (x_dot, alpha_dot)
-        scratch = np.empty((4 + 4 * sum(dot is not None for dot in tangents), *sources.x.shape))
-        inputs = *_lanes(sources), values, *tangents, scratch
+        out = np.empty(values.shape)
+        inputs = *_lanes(sources), values, x_dot, alpha_dot, self._block(8, sources.x.shape)
         self._run(_kernels.push_permutation, out.shape, *inputs, out)
         return out
 

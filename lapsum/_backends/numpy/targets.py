@@ -127,13 +127,16 @@ class Targets(Lanes):
     ) -> PulledTargets:
         lanes, n = sources.x.shape
         weighted, steps = sources.weights is not None, inputs[-1].shape[1]
-        left, right = np.empty((lanes, n)), np.empty((lanes, n))
-        whole, weights_bar = (np.empty((lanes, n)) if weighted else None for _ in range(2))
         targets_bar, x_bar, alpha_bar = (
             np.empty((lanes, steps)),
             np.empty((lanes, n)),
             np.empty(lanes),
         )
+        # The sums end up in the second: not where they are brought back to the caller's order.
+        left, right = np.empty((lanes, n)), x_bar
+        if sources.order.part_of is None:
+            left, right = right, left
+        whole, weights_bar = (np.empty((lanes, n)) if weighted else None for _ in range(2))
         right_lanes = np.empty(lanes, np.uint8)
         outputs = targets_bar, x_bar, alpha_bar, weights_bar, right_lanes
         self._run(loop, (lanes, max(n, steps)), *inputs, left, right, whole, *outputs)

@@ -53,10 +53,11 @@ class Thresholds(Lanes):
         self._run(_kernels.anchors, hi.shape, x, roots.below, roots.side, key, lo, hi)
         return lo, hi
 
-    def thresholds(self, lo: Floats, hi: Floats, u: Floats, alpha: Floats, key: Indices) -> Floats:
-        """(lo + hi)/2 + alpha u, rounded."""
-        out = np.empty_like(u)
-        self._run(_kernels.thresholds, out.shape, lo, hi, u, alpha, key, out)
+    def thresholds(self, sources: SourceLanes, roots: Roots, key: Indices) -> Floats:
+        """(lo + hi)/2 + alpha u, rounded, of the anchors of each root."""
+        s, out = sources, np.empty(roots.u.shape)
+        inputs = s.x, roots.below, roots.side, roots.u, s.alpha, key
+        self._run(_kernels.thresholds, out.shape, *inputs, out)
         return out
 
     def sorted_values(self, sources: SourceLanes, first: float, steps: int, dtype: DType) -> Array:
