@@ -14,11 +14,11 @@ from .types import (
     Array,
     DType,
     Entries,
+    EvenKernel,
     Flags,
     Floats,
     Indices,
     Intervals,
-    LogisticTopk,
     Namespace,
     Ordered,
     Pair,
@@ -530,6 +530,7 @@ class Short(Protocol):
     def short_lanes(
         self,
         operator: ShortOperator,
+        density: EvenKernel | None,
         x: Entries,
         sign: float,
         alpha: Floats,
@@ -538,6 +539,8 @@ class Short(Protocol):
         out: Array | None,
     ) -> ShortLanes | None:
         """Return the results of an operator on z = sign x; None where there is no such kernel.
+
+        `density` is None for Laplace's; by another, lanes may be longer for some operators.
 
         `levels` are those of top-k, one a lane and infinite where it is the total, or, for
         quantiles, shares of the total, (lanes, few).  Of sorts, x itself is sorted, in descending
@@ -557,15 +560,6 @@ class Densities(Protocol):
 
         The second holds the whole steps of a CDF, exact where values are whole numbers.  None if
         the backend has no such kernel.
-        """
-        ...
-
-    def logistic_topk(
-        self, x: Floats, sign: float, levels: Floats, alpha: Floats, keep: bool
-    ) -> LogisticTopk | None:
-        """Select from sign x where a few passes over a lane will do; None for no such kernel.
-
-        Slopes have no columns unless `keep`.
         """
         ...
 

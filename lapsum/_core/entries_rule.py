@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from .._backends.protocol import ShortLanes
-from .._backends.types import Array, Flags, Floats, ShortOperator
+from .._backends.types import Array, EvenKernel, Flags, Floats, ShortOperator
 from .arguments import arguments
 from .checks import (
     allowance_of,
@@ -80,6 +80,7 @@ class EntriesRule(Rule):
     muted: Flags | None = None
     absent: Flags | None = None
     operator: ShortOperator | None = None  # what kernels for short lanes call it, if there are any
+    even: EvenKernel | None = None  # the density, as they know it; None for Laplace's
     sign = 1.0
     short: ShortLanes | None = None
     others: EntriesRule | None = None  # the call of the lanes that those kernels left
@@ -218,7 +219,8 @@ class EntriesRule(Rule):
         if self.total is not None or self.operator is None:
             return None
         x, alpha, levels = self.lanes["x"], self.lanes["alpha"], self._levels_of_lanes()
-        short = self.kernels.short_lanes(self.operator, x, self.sign, alpha, levels, keep, out)
+        given = self.operator, self.even, x, self.sign, alpha, levels
+        short = self.kernels.short_lanes(*given, keep, out)
         if short is None:
             return None
         if keep:

@@ -90,10 +90,11 @@ def soft_permute(
        & + \sum_j v_j l_{ij} \Bigl(\sum_k q_{ik} \dot x_k - \dot x_j \\
        & \qquad + \frac{x_j - \sum_k q_{ik} x_k}{\alpha}\dot\alpha\Bigr) .
 
-    One sort; products and derivatives are O(n), and with other densities O(n^2) in time, not in
-    memory.  The error is a few units in the last place of
-    :math:`\sum_j P_{ij} |v_j|`, times :math:`1 + \alpha/(b_i - b_{i-1})`.  A NaN among keys or
-    values makes its lane NaN; keys of +inf (-inf when descending) are padding.
+    One sort; products and derivatives are O(n).  With other densities each is a few sums as in
+    `soft_rank`, and O(n^2) in time, not in memory, for keys far apart or infinite.  The error is a
+    few units in the last place of :math:`\sum_j P_{ij} |v_j|`, times
+    :math:`1 + \alpha/(b_i - b_{i-1})`.  A NaN among keys or values makes its lane NaN; keys of +inf
+    (-inf when descending) are padding.
 
     References
     ----------

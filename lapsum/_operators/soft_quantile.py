@@ -164,7 +164,6 @@ class SoftQuantile(QuantileRule):
     def value(self, out: Array | None = None) -> Array:
         """Return the quantiles: by selection if they are few, else in order."""
         kernels, lanes = self.kernels, self.lanes
-        self.q = self._levels(lanes["q"])
         if 0 < self.q.shape[1] <= MOST_SELECTED:
             weights = lanes.get("weights")
             question = Question(lanes["x"], weights, 1.0, self.q, self.total, lanes["alpha"])

@@ -1,5 +1,6 @@
 /* One level of the loops declared in short.h: the order of lanes and their sums. */
 #include "short.h"
+#include "even.h"
 #include "laplace.h"
 #include "loops.h"
 #include "sums.h"
@@ -15,114 +16,7 @@
 #define MOST (LANES == 8 ? 128 : 256)
 
 #include "short_rows.inc"
-
-/* ------------------------------------------------------------------------------ lanes to be left */
-
-INLINE mask no_lane(void)
-{
-    return v_lt(v_all(0.0), v_all(0.0));
-}
-
-INLINE void store_left(uint8_t *left, const block *b, mask bad, mask nan)
-{
-    double each[LANES];
-    int l;
-    v_store(each, v_if(nan, v_all(LAP_SHORT_NAN), v_if(bad, v_all(1.0), v_all(0.0))));
-    for (l = 0; l < LANES && b->first + l < b->lanes; l++)
-        left[b->first + l] |= (uint8_t)each[l];
-}
-
-INLINE mask bad_scale(vec alpha)
-{
-    const mask good = v_and(v_le(v_all(LAP_SMALLEST), alpha), v_le(alpha, v_all(LAP_LARGEST)));
-    return v_neither(good, good);
-}
-
-INLINE mask finite(vec x)
-{
-    return v_lt(v_abs(x), v_all(INFINITY));
-}
-
-/* Which lanes have a NaN, which is `nan`, finite entries so large that differences overflow, or such
- * an alpha; they become ordinary ones. */
-INLINE mask set_bad_aside(vec *x, int n, vec *alpha, mask *nan)
-{
-    const vec zero = v_all(0.0);
-    mask bad = bad_scale(*alpha);
-    int m;
-    for (m = 0; m < n; m++) {
-        const vec size = v_abs(x[m]);
-        bad = v_or(bad, v_neither(v_lt(size, v_all(0x1p1022)), v_le(v_all(INFINITY), size)));
-    }
-    *nan = no_lane();
-    if (v_count(bad)) {
-        for (m = 0; m < n; m++) {
-            const mask number = v_le(x[m], x[m]);
-            *nan = v_or(*nan, v_neither(number, number));
-            x[m] = v_if(bad, zero, x[m]);
-        }
-        *alpha = v_if(bad, v_all(1.0), *alpha);
-    }
-    return bad;
-}
-
-/* Infinite entries do not move. */
-INLINE void clear_infinite(const vec *x, int n, vec *v)
-{
-    int m;
-    for (m = 0; m < n; m++)
-        v[m] = v_if(finite(x[m]), v[m], v_all(0.0));
-}
-
-/* Which lanes have values so large that differences of them could overflow, or NaN. */
-INLINE mask too_large(const vec *v, int n)
-{
-    mask large = no_lane();
-    int m;
-    for (m = 0; m < n; m++)
-        large = v_or(large, v_not_less(v_abs(v[m]), v_all(0x1p900)));
-    return large;
-}
-
-/* ----------------------------------------------------------------------------------------- order */
-
-INLINE void exchange(vec *a, vec *b)
-{
-    const vec lower = v_min(*a, *b), upper = v_max(*a, *b);
-    *a = lower;
-    *b = upper;
-}
-
-/* Exchanges at distance d from i = from, from + by, ... below `to`. */
-INLINE void exchanges(vec *k, int from, int to, int by, int d)
-{
-    int i;
-    for (i = from; i < to; i += by)
-        exchange(k + i, k + i + d);
-}
-
-/* Batcher's merging network for any n (Knuth, volume 3, 5.2.2, algorithm M): exchanges at p places
- * of every 2 p, in the order that makes the longer loops. */
-static void sort(vec *k, int n)
-{
-    int top = 1, p, q, r, d, i;
-    while (2 * top < n)
-        top *= 2;
-    for (p = top; p > 0; p /= 2) {
-        for (q = top, r = 0, d = p;; d = q - p, q /= 2, r = p) {
-            if (p == 1)
-                exchanges(k, r, n - d, 2, d);
-            else if (2 * p * p < n)
-                for (i = r; i < r + p; i++)
-                    exchanges(k, i, n - d, 2 * p, d);
-            else
-                for (i = r; i < n - d; i += 2 * p)
-                    exchanges(k, i, i + p < n - d ? i + p : n - d, 1, d);
-            if (q == p)
-                break;
-        }
-    }
-}
+#include "short_lanes.inc"
 
 INLINE double *slot(vec *a, int m, int l)
 {
@@ -223,14 +117,6 @@ INLINE vec across(vec f, vec gap)
     return v_if(v_lt(v_all(0.0), f), gap, v_all(0.0));
 }
 
-/* Where slot l of node m[l] is, as an index for `v_gather`. */
-INLINE void places_of(vec m, int64_t *at)
-{
-    static const double SLOT[8] = {0.0, 1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 7.0};
-    const vec place = v_fma(m, v_all((double)LANES), v_load(SLOT));
-    v_tags(place + 0x1p52, (int64_t)1 << 52, at);
-}
-
 #include "short_ranks.inc"
 #include "short_topk.inc"
 #include "short_quantiles.inc"
@@ -244,8 +130,10 @@ extern const lap_short_table PASTE(lap_short_table, LAP_HALF_LEVEL);
 #define LONGER NULL
 #endif
 
+extern const lap_even_table NAME(lap_even_tables)[LAP_KINDS];
+
 const lap_short_table NAME(lap_short_table) = {
-    MOST, LONGER, NAME(short_ranks), NAME(rank_products), NAME(short_topk), NAME(topk_pull),
+    MOST, LONGER, NAME(lap_even_tables), NAME(short_ranks), NAME(rank_products), NAME(short_topk), NAME(topk_pull),
     NAME(topk_push), NAME(short_sorts), NAME(sort_pull), NAME(sort_push),
     NAME(short_quantiles), NAME(quantile_pull), NAME(quantile_push),
 };

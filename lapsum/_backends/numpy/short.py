@@ -7,28 +7,27 @@ what a product needs of the value is a byte an entry, or a few numbers a thresho
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any
 
 import numpy as np
 
 from ... import _kernels
 from ..protocol import ShortLanes
-from ..types import Array, Entries, Flags, Floats, ShortOperator
+from ..types import Array, Entries, EvenKernel, Flags, Floats, ShortOperator
 from . import memory
-from .lanes import Lanes
+from .even import Even
+from .short_products import ShortProducts, copy_of
 from .threads import Threads
 
 FEW = 8  # levels of quantiles
-NAN = 2  # what loops say of a lane that holds one; 1 if they leave it, 0 if neither
-SMALL = 2**17  # bytes; for larger arrays it matters where their memory comes from
 
 
-class Short(Lanes):
+class Short(Even):
     """The kernels of `protocol.Short`."""
 
     def short_lanes(
         self,
         operator: ShortOperator,
+        density: EvenKernel | None,
         x: Entries,
         sign: float,
         alpha: Floats,
@@ -37,11 +36,13 @@ class Short(Lanes):
         out: Array | None,
     ) -> ShortLanes | None:
         """Return the results of an operator, None if the lanes are too long."""
+        if density is not None:
+            return self.even_lanes(density, operator, x, sign, alpha, levels, keep, out)
         lanes, n = x.shape
         if not lanes or not 0 < n <= _kernels.short_most():
             return None
         if keep:
-            x, alpha = _copy(x), alpha.copy()
+            x, alpha = copy_of(x), alpha.copy()
         if levels is None:
             loops = _RANKS if operator == "ranks" else _SORTS
             return _InOrder(self, loops, x, sign, alpha, keep, out)
@@ -54,67 +55,7 @@ class Short(Lanes):
         return _Topk(self, x, sign, alpha, levels, operator == "log_topk", keep, out)
 
 
-def _copy(x: Entries) -> Entries:
-    if x.nbytes <= SMALL:
-        return x.copy()
-    copy: Entries = memory.empty(x.shape, x.dtype)
-    copy[...] = x
-    return copy
-
-
-class _Short:
-    """What the operators share.
-
-    Attributes
-    ----------
-    lanes : dict of str to array
-        The arguments, without shares of a total.
-    values : array
-    left, nan : array of bool, shape (lanes,), or None
-        The lanes whose values are anything, and those that hold a NaN; None for none.
-    """
-
-    values: Array
-
-    def __init__(self, threads: Threads, x: Entries, alpha: Floats) -> None:
-        self.lanes: dict[str, Array] = {"x": x, "alpha": alpha}
-        self.left: Flags | None = None
-        self.nan: Flags | None = None
-        self._threads = threads
-        lanes, n = x.shape
-        self._blocks, size = _kernels.short_blocks(lanes)
-        self._entries = size * n
-
-    def _run(self, loop: Callable[..., None], x: Array, *args: Any) -> Flags | None:
-        """Call a loop for all blocks; return which lanes it leaves."""
-        left = np.zeros(len(x), np.uint8)
-        if self.left is not None:
-            left[self.left] = 1
-        self._threads._run(loop, (self._blocks, self._entries), x, *args, left)
-        if left.tobytes().count(0) == len(left):
-            return None
-        if NAN in left:  # known with the value
-            self.nan = left == NAN
-        some: Flags = left == 1
-        if self.nan is not None:
-            some &= ~self.nan
-        return some if some.any() else None
-
-    def _alike(self, values: Array) -> tuple[Array, Array]:
-        """Return the entries and `values` in one dtype, that of both or float64."""
-        x = self.lanes["x"]
-        if x.dtype != values.dtype:
-            return x.astype(np.float64, copy=False), values.astype(np.float64, copy=False)
-        return x, values
-
-    def _tangents(self, tangents: Mapping[str, Array]) -> tuple[Array, Array, Array]:
-        """Return the entries, and tangents of them and of alpha."""
-        x = self.lanes["x"].astype(np.float64, copy=False)
-        x_dot = tangents["x"] if "x" in tangents else np.zeros(x.shape)
-        return x, x_dot, tangents["alpha"] if "alpha" in tangents else np.zeros(len(x))
-
-
-class _InOrder(_Short):
+class _InOrder(ShortProducts):
     """Ranks or sorted values, by all entries in order."""
 
     def __init__(
@@ -148,7 +89,7 @@ class _InOrder(_Short):
         return out, self._run(self._jvp, x, *self._given, x_dot, alpha_dot, out)
 
 
-class _Topk(_Short):
+class _Topk(ShortProducts):
     """F((b - z)/alpha), or its logarithm, by the threshold b of each lane."""
 
     def __init__(
@@ -186,7 +127,7 @@ class _Topk(_Short):
         return out, self._run(_kernels.short_topk_jvp, x, *self._given, *dots, out)
 
 
-class _Quantiles(_Short):
+class _Quantiles(ShortProducts):
     """Few thresholds of each lane, at shares q of how many entries it has."""
 
     def __init__(self, threads: Threads, x: Entries, alpha: Floats, q: Floats, keep: bool) -> None:
