@@ -663,6 +663,112 @@ def short_quantiles_jvp(
     stop: int,
 ) -> None: ...
 
+# kernels/even.pxi
+
+_Table: TypeAlias = tuple[_Floats, float, float, int, int]
+
+class Even:
+    """A density as the loops below take it."""
+
+    def __init__(
+        self, kind: int, least: float, tail: _Table | None, pdf: _Table | None
+    ) -> None: ...
+
+def even_ranks(
+    density: Even,
+    x: _Entries,
+    sign: float,
+    alpha: _Floats,
+    y: _Entries,
+    left: _Bytes,
+    start: int,
+    stop: int,
+) -> None: ...
+def even_ranks_vjp(
+    density: Even,
+    x: _Entries,
+    sign: float,
+    alpha: _Floats,
+    bar: _Entries,
+    x_bar: _Entries,
+    alpha_bar: _Floats,
+    left: _Bytes,
+    start: int,
+    stop: int,
+) -> None: ...
+def even_ranks_jvp(
+    density: Even,
+    x: _Entries,
+    sign: float,
+    alpha: _Floats,
+    x_dot: _Entries,
+    alpha_dot: _Floats,
+    y_dot: _Entries,
+    left: _Bytes,
+    start: int,
+    stop: int,
+) -> None: ...
+def even_solve(
+    density: Even,
+    x: _Entries,
+    sign: float,
+    alpha: _Floats,
+    levels: _Floats | None,
+    first: float,
+    m: int,
+    anchor: _Floats,
+    u: _Floats,
+    b: _Floats,
+    left: _Bytes,
+    start: int,
+    stop: int,
+) -> None: ...
+def even_entries(
+    density: Even,
+    x: _Entries,
+    sign: float,
+    alpha: _Floats,
+    anchor: _Floats,
+    u: _Floats,
+    tails: bool,
+    p: _Floats,
+    slopes: _Floats | None,
+    sums: _Floats,
+    left: _Bytes,
+    start: int,
+    stop: int,
+) -> None: ...
+def even_solve_vjp(
+    density: Even,
+    x: _Entries,
+    alpha: _Floats,
+    anchor: _Floats,
+    u: _Floats,
+    m: int,
+    bar: _Floats,
+    x_bar: _Floats,
+    levels_bar: _Floats,
+    alpha_bar: _Floats,
+    left: _Bytes,
+    start: int,
+    stop: int,
+) -> None: ...
+def even_solve_jvp(
+    density: Even,
+    x: _Entries,
+    alpha: _Floats,
+    anchor: _Floats,
+    u: _Floats,
+    m: int,
+    x_dot: _Floats,
+    levels_dot: _Floats | None,
+    alpha_dot: _Floats,
+    b_dot: _Floats,
+    left: _Bytes,
+    start: int,
+    stop: int,
+) -> None: ...
+
 # kernels/entries.pxi
 
 def offsets(
@@ -864,6 +970,7 @@ def logistic_topk(
     sign: float,
     level: _Floats,
     alpha: _Floats,
+    tails: bool,
     p: _Floats,
     slopes: _Floats,
     density: _Floats,

@@ -104,6 +104,7 @@ cdef extern from "simd/short.h" nogil:
     ctypedef struct lap_short_table:
         int most
         const lap_short_table *longer
+        const void *even
         void (*ranks)(const lap_short_lanes*, ptrdiff_t, ptrdiff_t, void*, unsigned char*,
                       unsigned char*) noexcept nogil
         void (*rank_products)(const lap_short_lanes*, ptrdiff_t, ptrdiff_t, const unsigned char*,
@@ -131,6 +132,51 @@ cdef extern from "simd/short.h" nogil:
         void (*quantile_push)(const lap_short_lanes*, ptrdiff_t, ptrdiff_t, const double*,
                               const double*, int, const void*, const double*, const double*,
                               const double*, double*, unsigned char*) noexcept nogil
+
+cdef extern from "general/tree.h" nogil:
+    enum:
+        LAP_DEGREE
+
+    ctypedef struct lap_kernel:
+        const double *table
+        ptrdiff_t panels
+        double unit, reach
+        int kind, bits
+
+    int lap_tree_sums(const lap_kernel*, ptrdiff_t, const double*, const double*, const double*,
+                      double, double*, double*)
+
+cdef extern from "simd/even.h" nogil:
+    enum:
+        LAP_TABLE
+
+    ctypedef struct lap_even:
+        int kind
+        lap_kernel tail, pdf
+        double least
+
+    ctypedef struct lap_even_points:
+        const double *anchor
+        const double *u
+        int m
+
+    ctypedef struct lap_even_table:
+        void (*ranks)(const lap_even*, const lap_short_lanes*, ptrdiff_t, ptrdiff_t, void*,
+                      unsigned char*) noexcept nogil
+        void (*rank_products)(const lap_even*, const lap_short_lanes*, ptrdiff_t, ptrdiff_t,
+                              const void*, const double*, void*, double*,
+                              unsigned char*) noexcept nogil
+        void (*solve)(const lap_even*, const lap_short_lanes*, ptrdiff_t, ptrdiff_t, const double*,
+                      double, int, double*, double*, double*, unsigned char*) noexcept nogil
+        void (*entries)(const lap_even*, const lap_short_lanes*, ptrdiff_t, ptrdiff_t,
+                        const lap_even_points*, int, double*, double*, double*,
+                        unsigned char*) noexcept nogil
+        void (*pull)(const lap_even*, const lap_short_lanes*, ptrdiff_t, ptrdiff_t,
+                     const lap_even_points*, const double*, double*, double*, double*,
+                     unsigned char*) noexcept nogil
+        void (*push)(const lap_even*, const lap_short_lanes*, ptrdiff_t, ptrdiff_t,
+                     const lap_even_points*, const double*, const double*, const double*, double*,
+                     unsigned char*) noexcept nogil
 
 cdef extern from "simd/loops.h" nogil:
     ctypedef struct lap_pair:
@@ -181,21 +227,8 @@ cdef extern from "simd/loops.h" nogil:
     const lap_table *lap_find_table(const char*)
     const char *lap_vendor()
 
-cdef extern from "general/tree.h" nogil:
-    ctypedef struct lap_kernel:
-        const double *table
-        ptrdiff_t panels
-        double unit, reach
-        int kind, bits
-
-    enum:
-        LAP_DEGREE
-
-    int lap_tree_sums(const lap_kernel*, ptrdiff_t, const double*, const double*, const double*,
-                      double, double*, double*)
-
 cdef extern from "general/logistic.h" nogil:
-    int lap_logistic_topk(const lap_table*, const double*, ptrdiff_t, double, double, double,
+    int lap_logistic_topk(const lap_table*, const double*, ptrdiff_t, double, double, double, int,
                           double*, double*, double*)
 
 cdef extern from "lanes/search.h" nogil:
@@ -291,6 +324,7 @@ include "kernels/cotangents.pxi"
 include "kernels/threads.pxi"
 include "kernels/selection.pxi"
 include "kernels/short.pxi"
+include "kernels/even.pxi"
 include "kernels/entries.pxi"
 include "kernels/permutation.pxi"
 include "kernels/product.pxi"

@@ -20,7 +20,6 @@ from .types import (
     Flags,
     Floats,
     Indices,
-    LogisticTopk,
     Namespace,
     Ordered,
     Pair,
@@ -243,12 +242,6 @@ class Portable(PortableSelection, PortablePermutation, PortableShort):
     def tree_sums(
         self: Kernels, table: Table, x: Floats, low: Floats | None, values: Floats, alpha: Floats
     ) -> Pair | None:
-        """Return None: there is no such kernel."""
-        return None
-
-    def logistic_topk(
-        self: Kernels, x: Floats, sign: float, levels: Floats, alpha: Floats, keep: bool
-    ) -> LogisticTopk | None:
         """Return None: there is no such kernel."""
         return None
 

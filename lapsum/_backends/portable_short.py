@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from .protocol import Kernels, ShortLanes
-from .types import Array, Entries, Floats, ShortOperator
+from .types import Array, Entries, EvenKernel, Floats, ShortOperator
 
 
 class PortableShort:
@@ -14,6 +14,7 @@ class PortableShort:
     def short_lanes(
         self: Kernels,
         operator: ShortOperator,
+        density: EvenKernel | None,
         x: Entries,
         sign: float,
         alpha: Floats,

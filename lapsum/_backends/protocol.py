@@ -14,11 +14,11 @@ from .types import (
     Array,
     DType,
     Entries,
+    EvenKernel,
     Flags,
     Floats,
     Indices,
     Intervals,
-    LogisticTopk,
     Namespace,
     Ordered,
     Pair,
@@ -644,6 +644,7 @@ class Short(Protocol):
     def short_lanes(
         self,
         operator: ShortOperator,
+        density: EvenKernel | None,
         x: Entries,
         sign: float,
         alpha: Floats,
@@ -654,6 +655,8 @@ class Short(Protocol):
         out: Array | None,
     ) -> ShortLanes | None:
         """Return the results of an operator on z = sign x; None where there is no such kernel.
+
+        `density` is None for Laplace's; by another, lanes may be longer for some operators.
 
         `levels` are those of top-k, one a lane and infinite where it is the total, or, for
         quantiles, shares of `total`, (lanes, few).  Sorts have no weights: x itself is sorted, in
@@ -673,15 +676,6 @@ class Densities(Protocol):
 
         The second holds the whole steps of a CDF, exact where values are whole numbers.  None if
         the backend has no such kernel.
-        """
-        ...
-
-    def logistic_topk(
-        self, x: Floats, sign: float, levels: Floats, alpha: Floats, keep: bool
-    ) -> LogisticTopk | None:
-        """Select from sign x where a few passes over a lane will do; None for no such kernel.
-
-        Slopes have no columns unless `keep`.
         """
         ...
 

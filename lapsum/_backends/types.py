@@ -190,16 +190,12 @@ class Table(NamedTuple):
     bits: int
 
 
-class LogisticTopk(NamedTuple):
-    """Top-k of lanes by the logistic density: F and f at (b - x_i)/alpha, and the sums of f.
+class EvenKernel(NamedTuple):
+    """An even density as kernels know it: by its name, or by tables of its tail and of itself."""
 
-    They are right in the lanes that are `solved`, (lanes,).
-    """
-
-    p: Floats
-    slopes: Floats
-    density: Floats
-    solved: Flags
+    name: str
+    tail: Table | None
+    pdf: Table | None
 
 
 class Intervals(NamedTuple):

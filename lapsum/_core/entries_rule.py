@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from .._backends.protocol import ShortLanes
-from .._backends.types import Array, Flags, Floats, ShortOperator
+from .._backends.types import Array, EvenKernel, Flags, Floats, ShortOperator
 from .arguments import arguments
 from .checks import (
     allowance_of,
@@ -70,6 +70,7 @@ class EntriesRule(FusedRule):
     nan_lanes: Flags | None = None
     muted: Flags | None = None
     operator: ShortOperator | None = None  # what kernels for short lanes call it, if there are any
+    even: EvenKernel | None = None  # the density, as they know it; None for Laplace's
     sign = 1.0
     short: ShortLanes | None = None
     others: EntriesRule | None = None  # the call of the lanes that those kernels left
@@ -206,8 +207,9 @@ class EntriesRule(FusedRule):
         """Return the results by kernels for short lanes; what these leave goes the other way."""
         lanes, levels = self.lanes, self._levels_of_lanes()
         given = lanes["x"], self.sign, lanes["alpha"], levels, lanes.get("weights"), self.total
-        name = self.operator
-        short = None if name is None else self.kernels.short_lanes(name, *given, keep, out)
+        if self.operator is None:
+            return None
+        short = self.kernels.short_lanes(self.operator, self.even, *given, keep, out)
         if short is None:
             return None
         if keep:

@@ -44,7 +44,11 @@ class QuantileRule(EntriesRule):
         super().__init__(workers, {"x": x, "q": q, "alpha": alpha}, weights, axis)
         kept = Reduced(self.entries, self.axes, check_flag("keepdims", keepdims)).shape
         self.shape = kept if self.per_lane else (*self.layouts["q"].shape, *kept)
-        self.q = self._levels(self.lanes["q"])
+
+    @property
+    def q(self) -> Floats:
+        """The levels, (lanes, levels)."""
+        return self._levels(self.lanes["q"])
 
     @classmethod
     def result_shape(

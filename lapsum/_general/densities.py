@@ -22,6 +22,7 @@ class Logistic(EvenDensity):
     """F(t) = 1/(1 + e^-t)."""
 
     strip = math.pi
+    formula = "logistic"
     decay = 1.0
 
     def tail(self, t: Floats) -> Floats:
@@ -71,6 +72,7 @@ class Normal(EvenDensity):
     """The standard normal density."""
 
     strip = math.inf
+    formula = "normal"
     decay = math.inf
 
     def tail(self, t: Floats) -> Floats:
@@ -121,6 +123,7 @@ class Cauchy(EvenDensity):
     """f(t) = 1/(pi (1 + t^2))."""
 
     strip = 1.0
+    formula = "cauchy"
     decay = 0.0
 
     def tail(self, t: Floats) -> Floats:

@@ -25,6 +25,8 @@ class EvenDensity(ABC):
     strip : float or None
         Distance of the nearest complex singularity of F from the real line, infinite for none;
         None if it is not known.
+    formula : str or None
+        By which name kernels know it, if they do.
     scale : float
         How wide it is, in order of magnitude.
     decay : float
@@ -32,6 +34,7 @@ class EvenDensity(ABC):
     """
 
     strip: float | None = None
+    formula: str | None = None
     decay: float
     scale: float = 1.0
 

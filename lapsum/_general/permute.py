@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from .._backends.protocol import Kernels
 from .._backends.types import Floats, sum_in_lane
 from .._core.permute_rule import PermuteRule
 from .permutation import Permutation
@@ -16,6 +17,11 @@ from .sums import Sources
 from .thresholds import Thresholds
 
 Flow = Callable[[slice, slice, slice], Floats]
+
+
+def product_of(kernels: Kernels, density: Any, x: Floats, alpha: Floats) -> Permutation:
+    """Return the permutation of lanes x by a density that an argument asks for."""
+    return Permutation(Sources(kernels, density_for(kernels, density), x, alpha))
 
 
 class GeneralPermute(PermuteRule):
@@ -53,10 +59,9 @@ class GeneralPermute(PermuteRule):
 
     def multiply(self, lanes: Floats, transpose: bool) -> Floats:
         """Return the product of the permutation, or of its transpose, with lanes."""
-        s, key = self.sources, self.key
-        if transpose:
-            return s.from_order(self.product.multiply(self._reverse(lanes), key, True), key)
-        return self._reverse(self.product.multiply(s.to_order(lanes, key), key, False))
+        return self.product.multiply_lanes(
+            lanes, self.key, transpose=transpose, descending=self.descending
+        )
 
     @cached_property
     def b(self) -> Thresholds:

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import DTypeLike
 
-from .._backends.types import Array, Flags, Floats, sum_in_lane
+from .._backends.types import Array, Flags, Floats, ShortOperator, sum_in_lane
 from .._core.arguments import float_type, near_integers
 from .._core.checks import check_flag
 from .._core.layout import with_nan
@@ -21,6 +21,8 @@ from .tables import CDF, EVEN, ODD, tree_sums
 
 class GeneralRank(GeneralEntries):
     """The rule of `soft_rank`."""
+
+    operator: ShortOperator | None = "ranks"
 
     def __init__(
         self,

@@ -15,6 +15,7 @@ from .._core.entries_rule import EntriesRule
 from .densities import density_of
 from .even_density import EvenDensity
 from .sums import Sources
+from .tables import kernel_of
 
 
 def density_for(kernels: Kernels, value: Any) -> EvenDensity:
@@ -51,8 +52,15 @@ class GeneralEntries(EntriesRule):
         sign: float = 1.0,
     ) -> None:
         super().__init__(workers, values, weights, axis)
-        self.density = density_for(self.kernels, density)
+        self.take_density(density)
         self.sign = sign
+
+    def take_density(self, density: Any) -> None:
+        """Set the density, and what kernels for short lanes know of it."""
+        self.density = density_for(self.kernels, density)
+        self.even = kernel_of(self.density)
+        if self.even is None:
+            self.operator = None
 
     @cached_property
     def x(self) -> Floats:

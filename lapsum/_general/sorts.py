@@ -7,18 +7,20 @@ from typing import Any
 
 import numpy as np
 
-from .._backends.types import Array, Floats, sum_in_lane
+from .._backends.types import Array, Floats, ShortOperator, sum_in_lane
 from .._core.checks import check_flag
 from .._core.layout import with_nan
 from .._core.quantile_rule import QuantileRule
 from .._core.rule import Tangents
-from .rules import GeneralEntries, column, density_for, times
+from .rules import GeneralEntries, column, times
 from .solving import thresholds_at
 from .thresholds import Thresholds
 
 
 class GeneralSort(GeneralEntries):
     """The rule of `soft_sort`."""
+
+    operator: ShortOperator | None = "sorts"
 
     def __init__(
         self,
@@ -32,6 +34,12 @@ class GeneralSort(GeneralEntries):
     ) -> None:
         super().__init__(workers, {"x": x, "alpha": alpha}, axis=axis, density=density)
         self.descending = check_flag("descending", descending)
+        self.sign = -1.0 if self.descending else 1.0
+
+    @cached_property
+    def x(self) -> Floats:
+        """The entries; the sign is only that of the order."""
+        return self.kernels.contiguous(self.lanes["x"])
 
     @cached_property
     def b(self) -> Thresholds:
@@ -72,11 +80,16 @@ class GeneralSort(GeneralEntries):
 class GeneralQuantile(GeneralEntries, QuantileRule):
     """The rule of `soft_quantile`."""
 
+    operator: ShortOperator | None = "quantiles"
+
     def __init__(
         self, workers: int | None, x: Any, q: Any, alpha: Any, *, density: Any, **options: Any
     ) -> None:
         QuantileRule.__init__(self, workers, x, q, alpha, **options)
-        self.density = density_for(self.kernels, density)
+        self.take_density(density)
+
+    def _levels_of_lanes(self) -> Floats:
+        return self.q
 
     @cached_property
     def whole(self) -> Floats | float:

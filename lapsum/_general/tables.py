@@ -9,7 +9,7 @@ import numpy as np
 from numpy.polynomial import chebyshev, polynomial
 
 from .._backends.protocol import Kernels
-from .._backends.types import Floats, Pair, Table
+from .._backends.types import EvenKernel, Floats, Pair, Table
 from .even_density import EvenDensity
 
 CDF, EVEN, ODD = range(3)  # the kinds of kernels: F(t), f(t), t f(t)
@@ -33,6 +33,14 @@ def table_of(density: EvenDensity, kind: int) -> Table | None:
     if kind not in kept:
         kept[kind] = None if density.strip is None else _tabulate(density, kind)
     return kept[kind]
+
+
+def kernel_of(density: EvenDensity) -> EvenKernel | None:
+    """Return a density as kernels know it, or None if they cannot."""
+    if density.formula is not None:
+        return EvenKernel(density.formula, None, None)
+    tail, pdf = table_of(density, CDF), table_of(density, EVEN)
+    return None if tail is None or pdf is None else EvenKernel("table", tail, pdf)
 
 
 def _tabulate(density: EvenDensity, kind: int) -> Table | None:
@@ -120,6 +128,12 @@ def tree_sums(
     if (factor != 1.0).any():
         x, alpha = x * factor[:, None], alpha * factor
         low = None if low is None else low * factor[:, None]
+    # Nodes lie between the points: they are rounded less where these are near zero.
+    origin = x[:, x.shape[1] // 2 : x.shape[1] // 2 + 1]
+    moved = x - origin
+    back = moved - x
+    lost = (x - (moved - back)) - (origin + back)
+    x, low = moved, lost if low is None else low + lost
     if (x[:, 1:] >= x[:, :-1]).all():
         return kernels.tree_sums(table, x, low, values, alpha)
     order = np.argsort(x, axis=1, kind="stable")

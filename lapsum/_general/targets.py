@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from .._backends.types import Array, Floats, Points
+from .._backends.types import Array, Floats, Points, sum_in_lane
 from .._core.layout import with_nan
 from .._core.rule import Tangents
 from .._core.targets_rule import TargetsRule
@@ -50,6 +50,10 @@ class GeneralTargets(TargetsRule):
     def sum_of_cdfs(self, points: Points, places: Floats, values: Floats) -> Floats:
         """sum_j F(t_ij) v_j for points at places that may be infinite, values in order."""
         s, f, key = self.sources, self.density, self.key
+        found = self._of_cdfs(points, places, values[key], np.zeros(places.shape))
+        if found is not None:
+            _, parts, steps = found
+            return parts + steps
 
         def term(t: Floats, lanes: slice, rows: slice) -> Floats:
             source = key[lanes]
@@ -58,9 +62,22 @@ class GeneralTargets(TargetsRule):
 
         return s.rows(points, term, key)
 
+    def _of_cdfs(
+        self, points: Points, places: Floats, values: Floats, weights: Floats
+    ) -> tuple[Floats, Floats, Floats] | None:
+        """Return `sums_between` of F, None where they are few or something is not finite."""
+        s = self.sources
+        if not (np.isfinite(places).all() and np.isfinite(s.given).all()):
+            return None
+        return sums_between(s, CDF, points, values, weights, self.key)
+
     def sum_of_cdfs_transpose(self, points: Points, places: Floats, bar: Floats) -> Floats:
         """sum_i F(t_ij) w_i for every source, in the caller's order."""
         s, f, key = self.sources, self.density, self.key
+        found = self._of_cdfs(points, places, np.zeros((len(bar), s.shape[1])), bar)
+        if found is not None:  # F(t) = 1 - F(-t)
+            sums = sum_in_lane(bar)[:, None] - found[0]
+            return s.from_order(self.kernels.sum_lanes(sums, key, s.shape[0]))
 
         def term(t: Floats, lanes: slice, rows: slice) -> Floats:
             place, given = places[lanes][:, None, :], s.given[key[lanes]][:, rows, None]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -38,6 +39,8 @@ def sums_between(
     away = np.zeros(points.lo.shape)
     if points.u is not None:
         away = alpha[:, None] * np.where(np.isfinite(points.u), points.u, 0.0)
+    if points.hi is not None:
+        away = away + (0.5 * points.hi - 0.5 * points.lo)
     place = points.lo + away
     moved = place - points.lo
     low = (points.lo - (place - moved)) + (away - moved)  # what the sum was rounded by
@@ -147,9 +150,10 @@ class Thresholds:
         weighted = self.of_sources(s.c) * (self.of_sources(values) - base)
         found = self._by_tree(weighted, np.zeros(self.left.shape))
         if found is not None:
-            together = np.where(self.solved, found[1] / self.density - (origin - base), 0.0)
-            if self.dense.all():
-                return together
+            out = np.where(self.solved, found[1] / self.density - (origin - base), 0.0)
+            for lane, at, part in self.sparse():
+                out[lane, at] = part.differences(values)[0]
+            return out
 
         def term(t: Floats, lanes: slice, rows: slice) -> Floats:
             source = lanes if self.key is None else self.key[lanes]
@@ -157,18 +161,26 @@ class Thresholds:
             apart = values[source][:, None, :] - origin[lanes, rows][:, :, None]
             return np.where(q == 0.0, 0.0, q * apart)
 
-        one_by_one = s.rows(self.points, term, self.key)
-        return one_by_one if found is None else np.where(self.dense, together, one_by_one)
+        return s.rows(self.points, term, self.key)
 
     @property
     def dense(self) -> Flags:
-        """Lanes, (lanes, 1), with no threshold in so wide a gap that tables say nothing of it."""
-        dense = ~self.solved | (self.density >= SPARSE)
-        flags: Flags = np.asarray(dense.all(axis=1, keepdims=True))
+        """Which of them are not in so wide a gap that tables say nothing of it."""
+        flags: Flags = np.asarray(~self.solved | (self.density >= SPARSE))
         return flags
 
+    def sparse(self) -> Iterator[tuple[int, Indices, Thresholds]]:
+        """Yield the others: lanes, which of their thresholds, and these."""
+        sparse = ~self.dense
+        for lane in np.flatnonzero(sparse.any(axis=1)):
+            at = np.flatnonzero(sparse[lane])
+            parts = {name: getattr(self, name)[lane : lane + 1, at] for name in PARTS[3:]}
+            points = Points(*(None if a is None else a[lane : lane + 1, at] for a in self.points))  # type: ignore[arg-type]
+            key = np.array([lane if self.key is None else self.key[lane]])
+            yield int(lane), at, Thresholds(self.sources, key, points, **parts)
+
     def _by_tree(self, values: Floats, weights: Floats) -> tuple[Floats, Floats, Floats] | None:
-        """Return `sums_between` of f, None if no lane is long, or dense enough."""
+        """Return `sums_between` of f, None if no lane is long, or none of them dense enough."""
         if not self.dense.any():
             return None
         return sums_between(self.sources, EVEN, self.points, values, weights, self.key)
@@ -181,12 +193,13 @@ class Thresholds:
     def average_transpose(self, bar: Floats) -> Floats:
         """sum_i q_ij w_i, for every source of each lane of thresholds."""
         s = self.sources
-        rates = np.where(self.solved, bar / self.density, 0.0)
+        rates = np.where(self.solved & self.dense, bar / self.density, 0.0)
         found = self._by_tree(np.zeros((len(bar), s.shape[1])), rates)
         if found is not None:
-            together = self.of_sources(s.c) * found[0]
-            if self.dense.all():
-                return together
+            out = self.of_sources(s.c) * found[0]
+            for lane, at, part in self.sparse():
+                out[lane] += part.average_transpose(bar[lane : lane + 1, at])[0]
+            return out
 
         def term(t: Floats, lanes: slice, rows: slice) -> Floats:
             source = lanes if self.key is None else self.key[lanes]
@@ -194,8 +207,7 @@ class Thresholds:
             q = c * self.shares(x, t, lanes, slice(None), 1)
             return np.where(q == 0.0, 0.0, q * bar[lanes][:, None, :])
 
-        one_by_one = s.columns(self.points, term, self.key)
-        return one_by_one if found is None else np.where(self.dense, together, one_by_one)
+        return s.columns(self.points, term, self.key)
 
     def for_lanes(self, key: Indices) -> Thresholds:
         """Return the thresholds of the sources that lanes belong to, one lane after another."""

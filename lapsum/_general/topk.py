@@ -7,12 +7,10 @@ from typing import Any
 
 import numpy as np
 
-from .._backends.types import Array, Flags, Floats, Indices, LogisticTopk, sum_in_lane
+from .._backends.types import Array, Flags, Floats, Indices, ShortOperator, sum_in_lane
 from .._core.checks import check_flag
-from .._core.fused import FusedCotangents, FusedTangent
 from .._core.layout import with_nan
 from .._core.rule import Tangents
-from .densities import density_of
 from .roots import over
 from .rules import GeneralEntries, column, times
 from .solving import thresholds_at
@@ -26,9 +24,9 @@ class GeneralTopk(GeneralEntries):
     In each lane p_i = F(t_i) with t_i = (b - z_i)/alpha, and dp_i = f(t_i) dt_i.
     """
 
+    operator: ShortOperator | None = "topk"
     logarithm = False
     keeps_value = True
-    keeps_slopes = False  # of the results, for derivatives
 
     def __init__(
         self,
@@ -94,86 +92,10 @@ class GeneralTopk(GeneralEntries):
         flags: Flags = (self.weight == 0.0) & ~self.finite
         return flags
 
-    # --------------------------------------- where a few passes over the entries are all it takes
-
-    @cached_property
-    def fused(self) -> LogisticTopk | None:
-        """The probabilities in such lanes, None if there are none."""
-        if self.density is not density_of("logistic") or self.total is not None:
-            return None
-        x = self.kernels.contiguous(self.lanes["x"])
-        levels, alpha = self.lanes["k"], self.lanes["alpha"]
-        keep = self.keeps_slopes or self.logarithm
-        found = self.kernels.logistic_topk(x, self.sign, levels, alpha, keep)
-        return None if found is None or not found.solved.any() else found
-
-    def _flow(self, fused: LogisticTopk) -> Floats:
-        """Return the derivative of the result in t."""
-        return fused.slopes / fused.p if self.logarithm else fused.slopes
-
-    def fused_jvp(self, tangents: Tangents) -> FusedTangent | None:
-        """Return the tangent in the lanes that were solved so."""
-        fused = self.fused
-        if fused is None:
-            return None
-        x, alpha = self.lanes["x"], column(self.lanes["alpha"])
-        origin = np.argmax(fused.slopes, axis=1)[:, None]
-        dot = np.zeros(x.shape)
-        if "x" in tangents:
-            dot = self.sign * tangents["x"] / alpha
-        if "alpha" in tangents:
-            apart = self.sign * (np.take_along_axis(x, origin, axis=1) - x) / alpha
-            dot = dot + apart * column(tangents["alpha"]) / alpha
-        dot = dot - np.take_along_axis(dot, origin, axis=1)
-        mean = sum_in_lane(fused.slopes * dot)
-        if "k" in tangents:
-            mean = mean + tangents["k"]
-        tangent = self._flow(fused) * (column(mean / fused.density) - dot)
-        return FusedTangent(fused.solved, tangent, frozenset(tangents))
-
-    def fused_vjp(self, bar: Array, wrt: frozenset[str]) -> FusedCotangents | None:
-        """Return the cotangents in the lanes that were solved so."""
-        fused = self.fused
-        if fused is None:
-            return None
-        x, alpha = self.lanes["x"], self.lanes["alpha"]
-        flow = bar * self._flow(fused)
-        level_bar = sum_in_lane(flow) / fused.density
-        bars: dict[str, Array] = {"k": level_bar}
-        pulled = fused.slopes * column(level_bar)
-        pulled -= flow
-        origin = np.argmax(fused.slopes, axis=1)[:, None]
-        if "alpha" in wrt:
-            apart = x - np.take_along_axis(x, origin, axis=1)
-            # What belongs to the origin counts for nothing here.
-            bars["alpha"] = -self.sign * sum_in_lane(pulled * apart) / alpha / alpha
-        # All add up to zero; what is nearly all of q is a difference, got from the others.
-        rest = np.take_along_axis(pulled, origin, axis=1) - column(sum_in_lane(pulled))
-        np.put_along_axis(pulled, origin, rest, axis=1)
-        pulled *= column(self.sign / alpha)
-        bars["x"] = pulled
-        return FusedCotangents(fused.solved, bars)
-
     # ------------------------------------------------------------------------ in lanes of any kind
-
-    def linearize(self) -> Array:
-        """Return the same, and keep what derivatives need."""
-        self.keeps_slopes = True
-        return super().linearize()
 
     def value(self, out: Array | None = None) -> Array:
         """Return the probabilities, or their logarithms."""
-        fused = self.fused
-        if fused is None:
-            return self._careful_value()
-        p = fused.p
-        if self.logarithm:
-            p = np.where(p < 0.5, np.log(p), np.log1p(-fused.slopes / p))
-        if fused.solved.all():
-            return p
-        return np.where(column(fused.solved), p, self._careful_value())
-
-    def _careful_value(self) -> Floats:
         p = self.chosen
         if self.logarithm:
             some = (self.sources.count > 0)[:, None]
@@ -292,4 +214,5 @@ class GeneralTopk(GeneralEntries):
 class GeneralLogTopk(GeneralTopk):
     """The rule of `log_soft_topk`."""
 
+    operator: ShortOperator | None = "log_topk"
     logarithm = True

@@ -8,7 +8,7 @@ import numpy as np
 
 from .._backends.types import Array, any_in_lane
 from .._core.arguments import arguments, array_beside, float_dtype
-from .._core.call import quiet
+from .._core.call import LAPLACE, quiet
 from .._core.checks import check_alpha, check_flag
 from .._core.layout import with_nan
 from .._core.products import Products
@@ -31,6 +31,8 @@ class SoftPermutation(Products):
         Positive scale, in the units of `x`.
     descending : bool, optional
         Whether the first position is that of the largest entry.
+    density : str or object, optional
+        Density whose CDF F is, as in `soft_permutation`; Laplace's by default.
 
     Attributes
     ----------
@@ -62,8 +64,9 @@ class SoftPermutation(Products):
        & b_i = S^{-1}(i), \quad b_0 = -\infty, \quad b_n = \infty
 
     with :math:`F(t)` the Laplace CDF and :math:`S(b) = \sum_j F((b - x_j)/\alpha)`.  The operator
-    takes one sort when it is made, and :math:`O(n)` for each product with a vector.  Only `toarray`
-    forms the matrix.  ``scipy.sparse.linalg.aslinearoperator`` takes it.  Derivatives are those of
+    takes one sort when it is made, and :math:`O(n)` for each product with a vector, with other
+    densities :math:`O(n \log n)` for long ones.  Only `toarray` forms the matrix.
+    ``scipy.sparse.linalg.aslinearoperator`` takes it.  Derivatives are those of
     `soft_permute`.  A NaN among the entries makes every product NaN.
 
     References
@@ -103,7 +106,9 @@ class SoftPermutation(Products):
        plt.show()
     """
 
-    def __init__(self, x: Any, alpha: Any, *, descending: bool = False) -> None:
+    def __init__(
+        self, x: Any, alpha: Any, *, descending: bool = False, density: Any = LAPLACE
+    ) -> None:
         kernels, arrays, dtypes = arguments(None, {"x": x, "alpha": alpha})
         x, alpha = arrays["x"], arrays["alpha"]
         if x.ndim != 1:
@@ -114,13 +119,20 @@ class SoftPermutation(Products):
         self._alpha = float(alpha)
         check_alpha(np.asarray(self._alpha))
         self._descending = check_flag("descending", descending)
+        self._density = density
         self.shape = (x.size, x.size)
         self.dtype = dtypes["x"]
         self._x = kernels.contiguous(kernels.own(x))
         scale = kernels.own(kernels.numbers({"alpha": (alpha, (1,))})["alpha"])
         with quiet():
-            sources = Sources(kernels, self._x[None, :], scale)
-            self._product = Product(sources)
+            if isinstance(density, str) and density == LAPLACE:
+                product = Product(Sources(kernels, self._x[None, :], scale))
+                self._multiply_lanes, self._nan = product.multiply, product.sources.invalid
+            else:
+                from .._general.permute import product_of
+
+                other = product_of(kernels, density, self._x[None, :], scale)
+                self._multiply_lanes, self._nan = other.multiply_lanes, other.sources.invalid
 
     def __repr__(self) -> str:
         n, _ = self.shape
@@ -129,7 +141,9 @@ class SoftPermutation(Products):
 
     def toarray(self) -> Array:
         """Return the matrix, of shape (n, n)."""
-        out: Array = soft_permutation(self._x, self._alpha, descending=self._descending)
+        out: Array = soft_permutation(
+            self._x, self._alpha, descending=self._descending, density=self._density
+        )
         out = out.T if self._transposed else out
         return out.astype(self.dtype, copy=False)
 
@@ -139,8 +153,8 @@ class SoftPermutation(Products):
 
     def _multiply(self, v: Array) -> Array:
         """Multiply the columns of `v`, all of them lanes of the one permutation."""
-        kernels, product = self._kernels, self._product
-        xp, nan_keys = kernels.xp, product.sources.invalid
+        kernels, nan_keys = self._kernels, self._nan
+        xp = kernels.xp
         dtype = np.result_type(self.dtype, float_dtype(v, v))
         n, _ = self.shape
         with quiet():
@@ -148,7 +162,7 @@ class SoftPermutation(Products):
             nan_lanes = any_in_lane(xp.isnan(lanes))
             lanes = xp.where(nan_lanes[:, None], 0.0, lanes)
             key = xp.zeros(len(lanes)).astype(np.intp)
-            out = product.multiply(
+            out = self._multiply_lanes(
                 lanes, key, transpose=self._transposed, descending=self._descending
             )
             out = with_nan(kernels, nan_lanes if nan_keys is None else nan_lanes | nan_keys, out)

@@ -140,7 +140,7 @@ class PermutationMatrix(EntriesRule):
     @staticmethod
     def general() -> type[Rule]:
         """Return the rule for any other density."""
-        from .._general.permutation import GeneralPermutationMatrix
+        from .._general.permutation_matrix import GeneralPermutationMatrix
 
         return GeneralPermutationMatrix
 

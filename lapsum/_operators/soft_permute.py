@@ -100,8 +100,9 @@ def soft_permute(
        & \qquad + \frac{x_j - \sum_k q_{ik} x_k}{\alpha}\dot\alpha\Bigr) .
 
     The values take one sort and :math:`O(n)` more, and so do products with the Jacobian.  With
-    other densities both take :math:`O(n^2)` time, but not memory.  The error is a few units in the
-    last place of :math:`\sum_j P_{ij} |v_j|`, times :math:`1 + \alpha/(b_i - b_{i-1})`.
+    other densities each is a few sums as in `soft_rank`, and takes :math:`O(n^2)` time, but not
+    memory, for keys far apart or infinite.  The error is a few units in the last place of
+    :math:`\sum_j P_{ij} |v_j|`, times :math:`1 + \alpha/(b_i - b_{i-1})`.
 
     A NaN among keys or values makes its lane NaN.  Keys of +inf (-inf when descending) serve as
     padding.

@@ -219,7 +219,6 @@ class SoftQuantile(QuantileRule):
     def value(self, out: Array | None = None) -> Array:
         """Return the quantiles: by selection if they are few, else in order."""
         kernels = self.kernels
-        self.q = self._levels(self.lanes["q"])
         if 0 < self.q.shape[1] <= MOST_SELECTED:
             self.selection = select_quantiles(kernels, self._question())
             self.nan_lanes = self.selection.invalid
@@ -248,7 +247,6 @@ class SoftQuantile(QuantileRule):
         if not state:
             super().restore(state)
             return
-        self.q = self._levels(self.lanes["q"])
         steps = self.q.shape[1:]
         self.selection = Selection.restored(self.kernels, self._question(), state[0], steps)
         self.nan_lanes = self.selection.invalid

@@ -28,6 +28,7 @@ def soft_trimmed_mean(
     weights: ArrayLike | None = None,
     axis: int | tuple[int, ...] | None = -1,
     keepdims: bool = False,
+    density: Any = "laplace",
     workers: int | None = None,
 ) -> NDArray[Any] | np.floating[Any]:
     r"""Soft trimmed mean: the mean of the entries between two quantiles.
@@ -54,6 +55,10 @@ def soft_trimmed_mean(
         Axis or axes along which the mean is taken; None for all of them.
     keepdims : bool, optional
         Whether the axes stay in the result, with length 1.
+    density : str or object, optional
+        Density whose CDF F is: "laplace" (the default), "logistic", "normal", "cauchy", a
+        `StudentT`, a `Density`, or a frozen distribution of ``scipy.stats`` that is symmetric about
+        zero.
     workers : int, optional
         Number of threads: one by default; negative numbers count from the CPUs, and 0 is a
         ValueError.
@@ -136,6 +141,7 @@ def soft_trimmed_mean(
         weights=weights,
         axis=axis,
         keepdims=keepdims,
+        density=density,
         workers=workers,
     )
 
@@ -157,10 +163,12 @@ class SoftTrimmedMean(Composed):
         weights: Any = None,
         axis: int | tuple[int, ...] | None = -1,
         keepdims: bool = False,
+        density: Any = "laplace",
     ) -> None:
         values = {"x": x, "low": low, "high": high, "alpha": alpha}
         super().__init__(workers, values, weights, axis)
         self.result = Reduced(self.entries, self.axes, check_flag("keepdims", keepdims))
+        self.density = density
         check_trimming(self.kernels, self.lanes["low"], self.lanes["high"])
 
     @classmethod
@@ -205,8 +213,9 @@ class SoftTrimmedMean(Composed):
 
         k_low, k_high = (arguments[name] * total for name in ("low", "high"))
         entries = {name: arguments[name] for name in ("x", "alpha", "weights") if name in arguments}
+        options = {"largest": False, "density": self.density}
         p_low, p_high = (
-            graph.apply(soft_topk, {**entries, "k": k}, largest=False) for k in (k_low, k_high)
+            graph.apply(soft_topk, {**entries, "k": k}, **options) for k in (k_low, k_high)
         )
         mass = weighed(graph.leaf(p_high.value - p_low.value))
         origin = self._heaviest(x.value, mass.value)

@@ -7,7 +7,6 @@
 
 #include <float.h>
 #include <math.h>
-#include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -37,23 +36,6 @@ typedef struct {
     int failed;
     double place[P], cheb[P][P]; /* last, since small sums do without */
 } lap_tree;
-
-static inline double lap_lookup(const lap_kernel *kernel, double t) {
-    double z = 1.0 + kernel->unit * t;
-    uint64_t bits;
-    memcpy(&bits, &z, 8);
-    ptrdiff_t panel = (ptrdiff_t)(bits >> (52 - kernel->bits)) - ((ptrdiff_t)1023 << kernel->bits);
-    if (panel >= kernel->panels)
-        return 0.0;
-    bits = (bits & (0x000fffffffffffffULL >> kernel->bits)) | 0x3ff0000000000000ULL;
-    double s;
-    memcpy(&s, &bits, 8);
-    s = (s - 1.0) * (double)(1 << kernel->bits);
-    const double *c = kernel->table + panel * (LAP_DEGREE + 1);
-    double s2 = s * s, s4 = s2 * s2;
-    double a = c[0] + c[1] * s, b = c[2] + c[3] * s, d = c[4] + c[5] * s, e = c[6] + c[7] * s;
-    return (a + b * s2) + ((d + e * s2) + c[8] * s4) * s4;
-}
 
 /* sum_k w[k] K((x - at[k])/alpha), where all at[k] are on one side if `apart` (then of T alone). */
 static double lap_row(const lap_tree *tree, double x, double low, const double *at,

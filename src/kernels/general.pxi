@@ -3,6 +3,13 @@
 TABLE_DEGREE = LAP_DEGREE
 
 
+cdef lap_kernel _table_of(const double[:, ::1] table, double unit, double reach, int kind, int bits):
+    cdef lap_kernel kernel
+    kernel.table, kernel.panels = &table[0, 0], table.shape[0]
+    kernel.unit, kernel.reach, kernel.kind, kernel.bits = unit, reach, kind, bits
+    return kernel
+
+
 def tree_sums(
     const double[:, ::1] table,         # IN  of the kernel, as `lap_kernel` says
     double unit, double reach,          # IN
@@ -19,11 +26,9 @@ def tree_sums(
     cdef Py_ssize_t l, n = x.shape[1]
     cdef lap_kernel kernel
     cdef bint failed = False
-    kernel.panels, kernel.unit, kernel.reach = table.shape[0], unit, reach
-    kernel.kind, kernel.bits = kind, bits
     if n == 0:
         return
-    kernel.table = &table[0, 0]
+    kernel = _table_of(table, unit, reach, kind, bits)
     with nogil:
         for l in range(start, stop):
             failed |= lap_tree_sums(
@@ -39,6 +44,7 @@ def logistic_topk(
     double sign,                        # IN
     const double[::1] level,            # IN
     const double[::1] alpha,            # IN
+    bint tails,                         # IN  whether F above 1/2 is to be replaced by F - 1
     double[:, ::1] p,                   # OUT F((b - sign x)/alpha)
     double[:, ::1] slopes,              # OUT f there, or without columns if nobody needs it
     double[::1] density,                # OUT their sum
@@ -49,6 +55,6 @@ def logistic_topk(
     with nogil:
         for l in range(start, stop):
             solved[l] = n > 0 and lap_logistic_topk(
-                _table, &x[l, 0], n, sign, level[l], alpha[l], &p[l, 0],
+                _table, &x[l, 0], n, sign, level[l], alpha[l], tails, &p[l, 0],
                 NULL if slopes.shape[1] == 0 else &slopes[l, 0], &density[l]
             )

@@ -1,5 +1,6 @@
 /* One level of the loops declared in short.h: the order of lanes and their sums. */
 #include "short.h"
+#include "even.h"
 #include "laplace.h"
 #include "loops.h"
 #include "sums.h"
@@ -15,102 +16,8 @@
 #define MOST (LANES == 8 ? 128 : 256)
 
 #include "short_rows.inc"
-
-/* ------------------------------------------------------------------------------ lanes to be left */
-
-INLINE mask no_lane(void)
-{
-    return v_lt(v_all(0.0), v_all(0.0));
-}
-
-INLINE void store_left(uint8_t *left, const block *b, mask bad, mask nan)
-{
-    double each[LANES];
-    int l;
-    v_store(each, v_if(nan, v_all(LAP_SHORT_NAN), v_if(bad, v_all(1.0), v_all(0.0))));
-    for (l = 0; l < LANES && b->first + l < b->lanes; l++)
-        left[b->first + l] |= (uint8_t)each[l];
-}
-
-INLINE mask bad_scale(vec alpha)
-{
-    const mask good = v_and(v_le(v_all(LAP_SMALLEST), alpha), v_le(alpha, v_all(LAP_LARGEST)));
-    return v_neither(good, good);
-}
-
-INLINE mask finite(vec x)
-{
-    return v_lt(v_abs(x), v_all(INFINITY));
-}
-
-/* Which lanes have a NaN, which is `nan`, finite entries so large that differences overflow, or such
- * an alpha; they become ordinary ones. */
-INLINE mask set_bad_aside(vec *x, int n, vec *alpha, mask *nan)
-{
-    const vec zero = v_all(0.0);
-    mask bad = bad_scale(*alpha);
-    int m;
-    for (m = 0; m < n; m++) {
-        const vec size = v_abs(x[m]);
-        bad = v_or(bad, v_neither(v_lt(size, v_all(0x1p1022)), v_le(v_all(INFINITY), size)));
-    }
-    *nan = no_lane();
-    if (v_count(bad)) {
-        for (m = 0; m < n; m++) {
-            const mask number = v_le(x[m], x[m]);
-            *nan = v_or(*nan, v_neither(number, number));
-            x[m] = v_if(bad, zero, x[m]);
-        }
-        *alpha = v_if(bad, v_all(1.0), *alpha);
-    }
-    return bad;
-}
-
-/* Absent entries, of no weight, stand for nothing whatever they hold; that is +inf where it is NaN. */
-INLINE mask absent_of(const vec *c, vec *x, int n)
-{
-    mask any = no_lane();
-    int m;
-    for (m = 0; m < n; m++) {
-        const mask absent = v_le(c[m], v_all(0.0)), number = v_le(x[m], x[m]);
-        x[m] = v_if(v_and(absent, v_neither(number, number)), v_all(INFINITY), x[m]);
-        any = v_or(any, absent);
-    }
-    return any;
-}
-
-/* Which lanes have weights of another size than these loops take, or infinite entries. */
-INLINE mask bad_weights(const vec *c, const vec *x, int n)
-{
-    mask bad = no_lane();
-    int m;
-    for (m = 0; m < n; m++) {
-        const mask absent = v_le(c[m], v_all(0.0)), there = finite(x[m]);
-        const mask size = v_and(v_le(v_all(0x1p-64), c[m]), v_le(c[m], v_all(0x1p64)));
-        bad = v_or(bad, v_neither(absent, v_and(size, there)));
-    }
-    return bad;
-}
-
-/* Infinite entries do not move. */
-INLINE void clear_infinite(const vec *x, int n, vec *v)
-{
-    int m;
-    for (m = 0; m < n; m++)
-        v[m] = v_if(finite(x[m]), v[m], v_all(0.0));
-}
-
-/* Which lanes have values so large that differences of them could overflow, or NaN. */
-INLINE mask too_large(const vec *v, int n)
-{
-    mask large = no_lane();
-    int m;
-    for (m = 0; m < n; m++)
-        large = v_or(large, v_not_less(v_abs(v[m]), v_all(0x1p900)));
-    return large;
-}
-
-#include "short_order.inc"
+#include "short_lanes.inc"
+#include "short_places.inc"
 
 /* ---------------------------------------------------------------------------------- decaying sums */
 
@@ -213,14 +120,6 @@ INLINE vec across(vec f, vec gap)
     return v_if(v_lt(v_all(0.0), f), gap, v_all(0.0));
 }
 
-/* Where slot l of node m[l] is, as an index for `v_gather`. */
-INLINE void places_of(vec m, int64_t *at)
-{
-    static const double SLOT[8] = {0.0, 1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 7.0};
-    const vec place = v_fma(m, v_all((double)LANES), v_load(SLOT));
-    v_tags(place + 0x1p52, (int64_t)1 << 52, at);
-}
-
 #include "short_ranks.inc"
 #include "short_topk.inc"
 #include "short_quantiles.inc"
@@ -234,8 +133,10 @@ extern const lap_short_table PASTE(lap_short_table, LAP_HALF_LEVEL);
 #define LONGER NULL
 #endif
 
+extern const lap_even_table NAME(lap_even_tables)[LAP_KINDS];
+
 const lap_short_table NAME(lap_short_table) = {
-    MOST, LONGER, NAME(short_ranks), NAME(rank_products), NAME(short_topk), NAME(topk_pull),
+    MOST, LONGER, NAME(lap_even_tables), NAME(short_ranks), NAME(rank_products), NAME(short_topk), NAME(topk_pull),
     NAME(topk_push), NAME(short_sorts), NAME(sort_pull), NAME(sort_push),
     NAME(short_quantiles), NAME(quantile_pull), NAME(quantile_push),
 };

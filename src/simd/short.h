@@ -17,6 +17,8 @@
 #define LAP_SHORT_NAN 2
 #define LAP_SHORT_ROWS 9  /* numbers that are kept of each threshold */
 
+struct lap_even_table;
+
 typedef struct {
     const void *x; /* (lanes, n), z = sign x */
     int single, n;
@@ -29,6 +31,7 @@ typedef struct {
 typedef struct lap_short_table {
     int most; /* entries of a lane */
     const struct lap_short_table *longer; /* what takes more, NULL for none */
+    const struct lap_even_table *even;    /* for other densities, by their kind */
     /* The ranks of z, and the places of the entries in ascending order, (lanes, n) in whole blocks;
      * NULL if nobody needs them. */
     void (*ranks)(const lap_short_lanes *s, ptrdiff_t start, ptrdiff_t stop, void *y,

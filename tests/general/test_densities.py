@@ -7,7 +7,7 @@ from scipy import stats
 from scipy.special import expit, ndtr
 
 import lapsum
-from lapsum._general import solving, tables, thresholds, topk
+from lapsum._general import long_products, solving, tables, thresholds, topk
 
 every_density = pytest.mark.parametrize("density", DENSITIES.values(), ids=DENSITIES.keys())
 SCALES = [1e-3, 0.3, 1.0, 50.0]
@@ -167,10 +167,38 @@ def test_the_constructors_refuse_what_is_no_density():
         lapsum.Density(expit, lambda t: expit(t) * expit(-t), strip=0)
 
 
-def test_operators_that_are_laplace_s_take_none():
-    for func, more in ((lapsum.lap_sum, ([2.0],)), (lapsum.soft_trimmed_mean, (0.1, 0.9))):
-        with pytest.raises(TypeError, match="unexpected keyword argument 'density'"):
-            lapsum.linearize(func, [1.0], *more, 1.0, density="logistic")
+def test_the_laplace_sum_takes_none():
+    with pytest.raises(TypeError, match="unexpected keyword argument 'density'"):
+        lapsum.linearize(lapsum.lap_sum, [1.0], [2.0], 1.0, density="logistic")
+
+
+@every_density
+@pytest.mark.parametrize("weighted", [False, True])
+def test_a_trimmed_mean_is_made_of_two_selections(density, weighted, rng):
+    x, c = rng.normal(size=12) + 1e6, rng.uniform(0.5, 2.0, 12)
+    options = {"weights": c} if weighted else {}
+    c = c if weighted else np.ones(12)
+    lin = lapsum.linearize(lapsum.soft_trimmed_mean, x, 0.2, 0.7, 0.3, density=density, **options)
+    ends = [
+        lapsum.soft_topk(x, q * c.sum(), 0.3, largest=False, density=density, **options)
+        for q in (0.2, 0.7)
+    ]
+    share = c * (ends[1] - ends[0])
+    expected = 1e6 + (share * (x - 1e6)).sum() / (0.5 * c.sum())
+    np.testing.assert_allclose(lin.value, expected, rtol=1e-15)
+    step = 1e-3
+
+    def at(i, by):
+        moved = x.copy()
+        moved[i] += by
+        call = lapsum.soft_trimmed_mean(moved, 0.2, 0.7, 0.3, density=density, **options)
+        return call - 1e6
+
+    slopes = [
+        (8.0 * (at(i, step) - at(i, -step)) - (at(i, 2 * step) - at(i, -2 * step))) / (12.0 * step)
+        for i in range(12)
+    ]
+    np.testing.assert_allclose(lin.vjp(1.0)[0], slopes, atol=1e-6)
 
 
 def test_laplace_by_name_is_the_default(rng):
@@ -222,9 +250,10 @@ def test_passes_over_the_entries_agree_with_sorting(n, largest, rng, monkeypatch
             found = []
             for without in (False, True):
                 if without:
-                    monkeypatch.setattr(topk.GeneralTopk, "fused", None)
+                    for rule in (topk.GeneralTopk, topk.GeneralLogTopk):
+                        monkeypatch.setattr(rule, "operator", None)
                 lin = lapsum.linearize(func, x, k, alpha, largest=largest, density="logistic")
-                assert without or lin._rule.fused.solved.all()
+                assert without or lin._rule.short.left is None
                 found.append((lin.value, *lin.vjp(bar), lin.jvp(dot, 0.7, 1.3)))
                 monkeypatch.undo()
             for a, b in zip(*found, strict=True):
@@ -283,3 +312,79 @@ def test_sums_at_many_targets_agree_with_direct_ones(density, rng, monkeypatch):
         )
     for a, b in zip(*found, strict=True):
         np.testing.assert_allclose(a, b, rtol=1e-12, atol=1e-12 * np.nanmax(np.abs(b)))
+
+
+@pytest.mark.parametrize("density", ["logistic", "normal", "cauchy"])
+@pytest.mark.parametrize("transpose", [False, True])
+def test_long_products_agree_with_direct_ones(density, transpose, rng, monkeypatch):
+    n = 300
+    x, v, bar, dot = rng.normal(size=(4, n))
+    v += 5.0
+    found = []
+    for many in (10**9, 1000):
+        for module in (solving, thresholds, long_products):
+            monkeypatch.setattr(module, "MANY", many)
+        monkeypatch.setattr(tables, "LONG", 1)
+        lin = lapsum.linearize(
+            lapsum.soft_permute, x + 1e3, v, 0.1, density=density, transpose=transpose
+        )
+        found.append((lin.value, *lin.vjp(bar), lin.jvp(dot, bar, 0.7)))
+    direct, long = found
+    # A row of the permutation is alpha over the distance of its thresholds less exact than F.
+    np.testing.assert_allclose(long[0], direct[0], rtol=64 * 2.0**-52 * (1 + 0.4 * n * 0.1))
+    for a, b in zip(long[1:], direct[1:], strict=True):
+        # Cotangents of alpha are sums of n numbers, of both signs.
+        scale = np.abs(b).max() * (1.0 if np.ndim(b) else 30.0)
+        np.testing.assert_allclose(a, b, rtol=0, atol=1e-12 * scale)
+
+
+def test_long_products_of_many_values_lose_nothing(rng):
+    n = 20_000
+    x = rng.normal(size=n)
+    P, rtol = lapsum.SoftPermutation(x, 0.05, density="logistic"), 64 * 2.0**-52 * 0.4 * n * 0.05
+    np.testing.assert_allclose(P @ np.ones(n), np.ones(n), rtol=rtol)
+    np.testing.assert_allclose(P.T @ np.ones(n), np.ones(n), rtol=rtol)
+    v = np.exp(x)
+    ordered = P @ v
+    np.testing.assert_allclose(ordered.sum(), v.sum(), rtol=1e-12)
+    assert np.abs(ordered[1000:-1000] - np.sort(v)[1000:-1000]).max() < 0.05
+
+
+@every_density
+def test_the_linear_operator_is_the_matrix(density, rng):
+    x, v = rng.normal(size=(2, 20))
+    for descending in (False, True):
+        P = lapsum.SoftPermutation(x, 0.3, descending=descending, density=density)
+        matrix = lapsum.soft_permutation(x, 0.3, descending=descending, density=density)
+        np.testing.assert_array_equal(P.toarray(), matrix)
+        np.testing.assert_allclose(P @ v, matrix @ v, atol=1e-14)
+        np.testing.assert_allclose(P.T @ v, matrix.T @ v, atol=1e-14)
+    x[3] = np.nan
+    assert np.isnan(lapsum.SoftPermutation(x, 0.3, density=density) @ v).all()
+
+
+@pytest.mark.parametrize("density", ["logistic", "cauchy"])
+def test_weights_of_many_targets_agree_with_direct_sums(density, rng, monkeypatch):
+    r, x, c = rng.normal(size=1500), rng.normal(size=700), rng.uniform(0.5, 1.0, 1500)
+    bar, dot = rng.normal(size=x.size), rng.normal(size=r.size)
+    w = rng.uniform(0.0, 1.0, 700) * c.sum()
+    found = []
+    for many in (10**9, 1000):
+        for module in (solving, thresholds):
+            monkeypatch.setattr(module, "MANY", many)
+        one = lapsum.linearize(lapsum.cdf_sum, x, r, 0.1, weights=c, density=density)
+        other = lapsum.linearize(lapsum.cdf_sum_inv, w, r, 0.1, weights=c, density=density)
+        found.append(
+            [lin.vjp(bar, wrt=("weights",))[3] for lin in (one, other)]
+            + [lin.jvp(None, None, None, dot) for lin in (one, other)]
+        )
+    for a, b in zip(*found, strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-11, atol=1e-12 * np.abs(b).max())
+
+
+@every_density
+@pytest.mark.parametrize("offset", [1e3, 2.0**27])
+def test_a_common_offset_costs_long_ranks_no_digit(density, offset, rng):
+    x = np.round(rng.normal(size=1500) * 2.0**20) / 2.0**20
+    found = lapsum.soft_rank(x + offset, 0.1, density=density)
+    np.testing.assert_array_equal(found, lapsum.soft_rank(x, 0.1, density=density))

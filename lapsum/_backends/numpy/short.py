@@ -6,24 +6,22 @@ what a product needs of the value is a byte an entry, or a few numbers a thresho
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from typing import Any
+from collections.abc import Mapping
 
 import numpy as np
 
 from ... import _kernels
 from ..protocol import ShortLanes
-from ..types import Array, Entries, Flags, Floats, ShortOperator
+from ..types import Array, Entries, EvenKernel, Flags, Floats, ShortOperator
 from . import memory
-from .lanes import Lanes
+from .even import Even
+from .short_products import ShortProducts, copy_of
 from .threads import Threads
 
 FEW = 8  # levels of quantiles
-NAN = 2  # what loops say of a lane that holds one; 1 if they leave it, 0 if neither
-SMALL = 2**17  # bytes; for larger arrays it matters where their memory comes from
 
 
-class Short(Lanes):
+class Short(Even):
     """The kernels of `protocol.Short`."""
 
     longest_short: int = _kernels.short_most()
@@ -31,6 +29,7 @@ class Short(Lanes):
     def short_lanes(
         self,
         operator: ShortOperator,
+        density: EvenKernel | None,
         x: Entries,
         sign: float,
         alpha: Floats,
@@ -41,12 +40,16 @@ class Short(Lanes):
         out: Array | None,
     ) -> ShortLanes | None:
         """Return the results of an operator, None if the lanes are too long."""
+        if density is not None:
+            if weights is not None:
+                return None
+            return self.even_lanes(density, operator, x, sign, alpha, levels, keep, out)
         lanes, n = x.shape
         if not lanes or not 0 < n <= self.longest_short:
             return None
         if keep:
-            x, alpha = _copy(x), alpha.copy()
-            weights = weights if weights is None else _copy(weights)
+            x, alpha = copy_of(x), alpha.copy()
+            weights = weights if weights is None else copy_of(weights)
         if levels is None:
             if operator == "sorts":
                 return _Sorts(self, x, sign, alpha, keep, out)
@@ -60,77 +63,7 @@ class Short(Lanes):
         return _Topk(self, x, sign, alpha, levels, weights, operator == "log_topk", keep, out)
 
 
-def _copy(x: Array) -> Array:
-    if x.nbytes <= SMALL:
-        return x.copy()
-    copy: Array = memory.empty(x.shape, x.dtype)
-    copy[...] = x
-    return copy
-
-
-class _Short:
-    """What the operators share.
-
-    Attributes
-    ----------
-    lanes : dict of str to array
-        The arguments, without shares of a total.
-    values : array
-    left, nan : array of bool, shape (lanes,), or None
-        The lanes whose values are anything, and those that hold a NaN; None for none.
-    """
-
-    values: Array
-
-    def __init__(self, threads: Threads, x: Entries, alpha: Floats, weights: Floats | None) -> None:
-        self.lanes: dict[str, Array] = {"x": x, "alpha": alpha}
-        if weights is not None:
-            self.lanes["weights"] = weights
-        self.left: Flags | None = None
-        self.nan: Flags | None = None
-        self._threads = threads
-        lanes, n = x.shape
-        self._blocks, size = _kernels.short_blocks(lanes)
-        self._entries = size * n
-
-    def _run(self, loop: Callable[..., None], x: Array, *args: Any) -> Flags | None:
-        """Call a loop for all blocks; return which lanes it leaves."""
-        left = np.zeros(len(x), np.uint8)
-        if self.left is not None:
-            left[self.left] = 1
-        self._threads._run(loop, (self._blocks, self._entries), x, *args, left)
-        if left.tobytes().count(0) == len(left):
-            return None
-        if NAN in left:  # known with the value
-            self.nan = left == NAN
-        some: Flags = left == 1
-        if self.nan is not None:
-            some &= ~self.nan
-        return some if some.any() else None
-
-    def _alike(self, values: Array) -> tuple[Array, Array]:
-        """Return the entries and `values` in one dtype, that of both or float64."""
-        x = self.lanes["x"]
-        if x.dtype != values.dtype:
-            return x.astype(np.float64, copy=False), values.astype(np.float64, copy=False)
-        return x, values
-
-    def _bars(self, x_bar: Array, alpha_bar: Floats) -> tuple[dict[str, Array], Floats | None]:
-        """Return cotangents by name, and that of weights, if there are any."""
-        bars = {"x": x_bar, "alpha": alpha_bar}
-        if "weights" not in self.lanes:
-            return bars, None
-        bars["weights"] = weights_bar = np.empty(x_bar.shape)
-        return bars, weights_bar
-
-    def _tangents(self, tangents: Mapping[str, Array]) -> tuple[Array, Array, Array]:
-        """Return the entries, and tangents of them and of alpha."""
-        x = self.lanes["x"].astype(np.float64, copy=False)
-        x_dot = tangents["x"] if "x" in tangents else np.zeros(x.shape)
-        return x, x_dot, tangents["alpha"] if "alpha" in tangents else np.zeros(len(x))
-
-
-class _Ranks(_Short):
+class _Ranks(ShortProducts):
     """Ranks, by all entries in order."""
 
     def __init__(
@@ -165,7 +98,7 @@ class _Ranks(_Short):
         return out, self._run(_kernels.short_ranks_jvp, x, *self._given, *dots, out)
 
 
-class _Sorts(_Short):
+class _Sorts(ShortProducts):
     """Sorted values, by all entries in order."""
 
     def __init__(
@@ -197,7 +130,7 @@ class _Sorts(_Short):
         return out, self._run(_kernels.short_sorts_jvp, x, *self._given, x_dot, alpha_dot, out)
 
 
-class _Topk(_Short):
+class _Topk(ShortProducts):
     """F((b - z)/alpha), or its logarithm, by the threshold b of each lane."""
 
     def __init__(
@@ -237,7 +170,7 @@ class _Topk(_Short):
         return out, self._run(_kernels.short_topk_jvp, x, *self._given, *dots, out)
 
 
-class _Quantiles(_Short):
+class _Quantiles(ShortProducts):
     """Few thresholds of each lane, at shares q of the total weight."""
 
     def __init__(

@@ -1,0 +1,259 @@
+"""Operators with other even densities on NumPy arrays: short lanes pair by pair, several at once.
+
+Top-k by the logistic density takes a few passes over lanes of any length.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from functools import partial
+from typing import Any
+
+import numpy as np
+
+from ... import _kernels
+from ..protocol import ShortLanes
+from ..types import Array, Entries, EvenKernel, Flags, Floats, Indices, ShortOperator, sum_in_lane
+from . import memory
+from .lanes import Lanes
+from .short_products import ShortProducts, copy_of
+from .threads import Threads
+
+KINDS = {"logistic": 0, "normal": 1, "cauchy": 2, "table": 3}
+# Sums of f so small belong to thresholds in gaps whose two sides need more care; tables say less.
+LEAST, LEAST_OF_TOPK, LEAST_OF_TABLES = 1e-12, 1e-250, 1e-3
+FAINT = 1e-290  # smaller F have too few digits for a logarithm
+
+
+class Even(Lanes):
+    """What `short_lanes` does for other densities."""
+
+    def even_lanes(
+        self,
+        density: EvenKernel,
+        operator: ShortOperator,
+        x: Entries,
+        sign: float,
+        alpha: Floats,
+        levels: Floats | None,
+        keep: bool,
+        out: Array | None,
+    ) -> ShortLanes | None:
+        """Return the results of an operator, None if there is no kernel for lanes like these."""
+        lanes, n = x.shape
+        short = 0 < n <= _kernels.short_most()
+        topk = operator in ("topk", "log_topk")
+        if not lanes or not (short or (n and topk and density.name == "logistic")):
+            return None
+        least = LEAST_OF_TOPK if topk else LEAST
+        if density.name == "table":
+            least = LEAST_OF_TABLES
+        f = _kernels.Even(KINDS[density.name], least, density.tail, density.pdf)
+        if keep:
+            x, alpha = copy_of(x), alpha.copy()
+        if operator == "ranks":
+            return _Ranks(self, f, x, sign, alpha, out)
+        if levels is None:
+            return _Roots(self, f, x, sign, alpha, np.empty((0, n)), keep, out)
+        if operator == "quantiles":
+            return _Roots(self, f, x, sign, alpha, levels, keep, out)
+        levels = levels.copy() if keep else levels
+        make = _Topk if short else _LogisticTopk
+        return make(self, f, x, sign, alpha, levels, operator == "log_topk", keep, out)
+
+
+class _EvenProducts(ShortProducts):
+    """What they share: the density."""
+
+    def __init__(self, threads: Threads, f: _kernels.Even, x: Entries, alpha: Floats) -> None:
+        super().__init__(threads, x, alpha)
+        self._f = f
+
+    def _even(self, loop: Callable[..., None], x: Array, *args: Any) -> Flags | None:
+        """Call a loop for all blocks; return which lanes it leaves."""
+        return self._run(partial(loop, self._f), x, *args)
+
+
+class _Ranks(_EvenProducts):
+    """Ranks, by the sums over all pairs of entries."""
+
+    def __init__(
+        self,
+        threads: Threads,
+        f: _kernels.Even,
+        x: Entries,
+        sign: float,
+        alpha: Floats,
+        out: Array | None,
+    ) -> None:
+        super().__init__(threads, f, x, alpha)
+        self.values = np.empty(x.shape, x.dtype) if out is None else out
+        self._given = sign, alpha
+        self.left = self._even(_kernels.even_ranks, x, *self._given, self.values)
+
+    def vjp(self, bar: Array) -> tuple[dict[str, Array], Flags | None]:
+        """Return the cotangents, and the lanes for which they are anything."""
+        x, bar = self._alike(bar)
+        x_bar, alpha_bar = np.empty(x.shape, x.dtype), np.empty(len(x))
+        left = self._even(_kernels.even_ranks_vjp, x, *self._given, bar, x_bar, alpha_bar)
+        return {"x": x_bar, "alpha": alpha_bar}, left
+
+    def jvp(self, tangents: Mapping[str, Array]) -> tuple[Array, Flags | None]:
+        """Return the tangent, and the lanes for which it is anything."""
+        x, x_dot, alpha_dot = self._tangents(tangents)
+        out = np.empty(x.shape)
+        return out, self._even(_kernels.even_ranks_jvp, x, *self._given, x_dot, alpha_dot, out)
+
+
+class _Roots(_EvenProducts):
+    """Thresholds at several levels: at shares of how many entries there are, or sorted values."""
+
+    def __init__(
+        self,
+        threads: Threads,
+        f: _kernels.Even,
+        x: Entries,
+        sign: float,
+        alpha: Floats,
+        shares: Floats,
+        keep: bool,
+        out: Array | None,
+    ) -> None:
+        super().__init__(threads, f, x, alpha)
+        lanes = len(x)
+        self._sorts, self._sign = not len(shares), sign
+        m = shares.shape[1]
+        levels = None if self._sorts else shares * x.shape[1]
+        anchor, u, b = (memory.empty((lanes, m)) for _ in range(3))
+        results = anchor, u, b
+        self.left = self._even(_kernels.even_solve, x, 1.0, alpha, levels, 0.5, m, *results)
+        if self._sorts:
+            b = self._turned(np.maximum.accumulate(b, axis=1))
+        self.values = np.empty(b.shape, x.dtype if self._sorts else b.dtype) if out is None else out
+        self.values[...] = b
+        if keep:
+            self._given = alpha, anchor, u, m
+
+    def _turned(self, b: Array) -> Array:
+        return b[:, ::-1] if self._sorts and self._sign < 0.0 else b
+
+    def vjp(self, bar: Array) -> tuple[dict[str, Array], Flags | None]:
+        """Return the cotangents, and the lanes for which they are anything."""
+        x, bar = self.lanes["x"], np.ascontiguousarray(self._turned(bar), np.float64)
+        x_bar, levels_bar, alpha_bar = np.empty(x.shape), np.empty(bar.shape), np.empty(len(x))
+        outputs = x_bar, levels_bar, alpha_bar
+        left = self._even(_kernels.even_solve_vjp, x, *self._given, bar, *outputs)
+        bars: dict[str, Array] = {"x": x_bar, "alpha": alpha_bar}
+        if not self._sorts:
+            bars["q"] = levels_bar * x.shape[1]
+        return bars, left
+
+    def jvp(self, tangents: Mapping[str, Array]) -> tuple[Array, Flags | None]:
+        """Return the tangent, and the lanes for which it is anything."""
+        x, x_dot, alpha_dot = self._tangents(tangents)
+        levels_dot = np.ascontiguousarray(tangents["q"] * x.shape[1]) if "q" in tangents else None
+        out = np.empty(self.values.shape)
+        dots = x_dot, levels_dot, alpha_dot
+        left = self._even(_kernels.even_solve_jvp, x, *self._given, *dots, out)
+        return self._turned(out), left
+
+
+class _Topk(_EvenProducts):
+    """F(t) with t = (b - z)/alpha, or its logarithm, by the threshold b of each lane."""
+
+    def __init__(
+        self,
+        threads: Threads,
+        f: _kernels.Even,
+        x: Entries,
+        sign: float,
+        alpha: Floats,
+        levels: Floats,
+        logarithm: bool,
+        keep: bool,
+        out: Array | None,
+    ) -> None:
+        super().__init__(threads, f, x, alpha)
+        self.lanes["k"] = levels
+        self._sign = sign
+        whole = out is not None and out.dtype == np.float64 and not logarithm
+        tails = out if out is not None and whole else np.empty(x.shape)
+        slopes, self._sums = memory.empty(x.shape if keep else (len(x), 0)), np.empty(len(x))
+        self._solve(tails, slopes, logarithm)
+        self._slopes = self._flow = slopes  # f(t), and the derivative of the values in t
+        values = tails
+        if logarithm:
+            above = np.signbit(tails)  # for t > 0 they are the other tails, negative
+            with np.errstate(all="ignore"):
+                values = np.where(above, np.log1p(tails), np.log(tails))
+                if keep:
+                    self._flow = slopes / np.where(above, 1.0 + tails, tails)
+            faint: Flags = np.asarray((~above & (tails < FAINT)).any(axis=1))
+            if faint.any():
+                self.left = faint if self.left is None else self.left | faint
+        if out is None:
+            self.values = values.astype(x.dtype, copy=False)
+        else:
+            self.values = out
+            if out is not values:
+                out[...] = values
+
+    def _solve(self, p: Floats, slopes: Floats, tails: bool) -> None:
+        """Find F(t) or, where t > 0, minus the other tail if `tails`, and f(t) and its sums."""
+        x, alpha, levels = self.lanes["x"], self.lanes["alpha"], self.lanes["k"]
+        anchor, u, b = np.empty((3, len(x)))
+        given = x, self._sign, alpha
+        self.left = self._even(_kernels.even_solve, *given, levels, 0.0, 1, anchor, u, b)
+        kept = slopes if slopes.size else None
+        results = p, kept, self._sums
+        self._even(_kernels.even_entries, *given, anchor, u, tails, *results)
+
+    def _differences(self) -> tuple[Indices, Floats]:
+        """Return the entry of each lane with the largest share, and how far the others are."""
+        origin = np.argmax(self._slopes, axis=1)[:, None]
+        x = self.lanes["x"].astype(np.float64, copy=False)
+        return origin, x - np.take_along_axis(x, origin, axis=1)
+
+    def jvp(self, tangents: Mapping[str, Array]) -> tuple[Array, Flags | None]:
+        """Return the tangent, and the lanes for which it is anything."""
+        alpha = self.lanes["alpha"][:, None]
+        origin, apart = self._differences()
+        dot = np.zeros(apart.shape)
+        if "x" in tangents:
+            dot = self._sign * tangents["x"] / alpha
+        if "alpha" in tangents:
+            dot = dot - self._sign * apart / alpha * tangents["alpha"][:, None] / alpha
+        dot = dot - np.take_along_axis(dot, origin, axis=1)
+        mean = sum_in_lane(self._slopes * dot)
+        if "k" in tangents:
+            mean = mean + tangents["k"]
+        return self._flow * ((mean / self._sums)[:, None] - dot), self.left
+
+    def vjp(self, bar: Array) -> tuple[dict[str, Array], Flags | None]:
+        """Return the cotangents, and the lanes for which they are anything."""
+        alpha = self.lanes["alpha"]
+        origin, apart = self._differences()
+        flow = bar * self._flow
+        level_bar = sum_in_lane(flow) / self._sums
+        pulled = self._slopes * level_bar[:, None]
+        pulled -= flow
+        # What belongs to the origin counts for nothing here.
+        alpha_bar = -self._sign * sum_in_lane(pulled * apart) / alpha / alpha
+        # All add up to zero; what is nearly all of the shares is a difference, got from the others.
+        rest = np.take_along_axis(pulled, origin, axis=1) - sum_in_lane(pulled)[:, None]
+        np.put_along_axis(pulled, origin, rest, axis=1)
+        pulled *= (self._sign / alpha)[:, None]
+        return {"x": pulled, "k": level_bar, "alpha": alpha_bar}, self.left
+
+
+class _LogisticTopk(_Topk):
+    """The same by passes over lanes of any length."""
+
+    def _solve(self, p: Floats, slopes: Floats, tails: bool) -> None:
+        x, alpha, levels = self.lanes["x"], self.lanes["alpha"], self.lanes["k"]
+        x = np.ascontiguousarray(x, np.float64)
+        solved = np.empty(len(x), np.int8)
+        results = p, slopes, self._sums, solved
+        given = x, self._sign, levels, alpha, tails
+        self._threads._run(_kernels.logistic_topk, x.shape, *given, *results)
+        self.left = None if solved.all() else solved == 0

@@ -1,0 +1,116 @@
+"""Soft permutation matrices, for any density."""
+
+from __future__ import annotations
+
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+
+from .._backends.types import Array, Floats, Points
+from .._core.checks import check_flag
+from .._core.layout import with_nan
+from .._core.rule import Tangents
+from .permutation import Motion, Permutation
+from .roots import over
+from .rules import GeneralEntries, column, times
+from .sums import blocks, offsets
+
+
+class GeneralPermutationMatrix(GeneralEntries):
+    """The rule of `soft_permutation`."""
+
+    def __init__(
+        self,
+        workers: int | None,
+        x: Any,
+        alpha: Any,
+        *,
+        axis: int | None = -1,
+        descending: bool = False,
+        density: Any,
+    ) -> None:
+        super().__init__(workers, {"x": x, "alpha": alpha}, axis=axis, density=density)
+        self.descending = check_flag("descending", descending)
+
+    def to_result(self, lanes: Array) -> Array:
+        """Return the lanes of a result as batch shape + (n, n)."""
+        if self.descending:
+            lanes = lanes[:, ::-1]
+        return lanes.reshape(*self.batch, self.n, self.n)
+
+    def from_result(self, array: Array) -> Array:
+        """Undo `to_result`."""
+        array = array.reshape(self.count, self.n, self.n)
+        return self.kernels.contiguous(array[:, ::-1] if self.descending else array)
+
+    @cached_property
+    def permutation(self) -> Permutation:
+        """The permutations."""
+        return Permutation(self.sources)
+
+    def _from_order(self, matrices: Floats) -> Floats:
+        """Bring columns back into the caller's order."""
+        lanes, n = self.count, self.n
+        key = np.repeat(np.arange(lanes), n)
+        return self.sources.from_order(matrices.reshape(lanes * n, n), key).reshape(lanes, n, n)
+
+    def value(self, out: Array | None = None) -> Array:
+        """Return the matrices."""
+        s, every = self.sources, slice(None)
+        matrices = np.empty((self.count, self.n, self.n))
+        for lanes, rows in blocks(self.count, self.n, self.n):
+            matrices[lanes, rows] = self.permutation.matrix(lanes, rows, every)
+        return with_nan(self.kernels, s.invalid, self._from_order(matrices))
+
+    def _kernel(self) -> Floats:
+        """Return f(t_ij), 0 for infinite entries: (lanes, thresholds, sources)."""
+        s, b = self.sources, self.permutation.b
+        points = Points(*(a[:, :, None] for a in b.points))  # type: ignore[index]
+        t = offsets(points, s.x[:, None, :], s.alpha[:, None, None])
+        return s.c[:, None, :] * self.density.pdf_at(t)
+
+    def _flow(self, motion: Motion) -> Floats:
+        """Return dt_ij."""
+        s, b = self.sources, self.permutation.b
+        near = b.at_nearest(motion.dot)[:, :, None]
+        alpha = s.alpha[:, None, None]
+        return motion.mean[:, :, None] - over(motion.dot[:, None, :], near, alpha)
+
+    def careful_jvp(self, tangents: Tangents) -> Floats:
+        """Return the tangent, in lanes of any kind."""
+        s, p = self.sources, self.permutation
+        kernel = self._kernel()
+        change = np.zeros(kernel.shape)
+        if "x" in tangents:
+            change = change + times(kernel, self._flow(p.motion(s.tangent(tangents["x"]))))
+        if "alpha" in tangents:
+            along = -times(kernel, self._flow(p.at_x)) / s.alpha[:, None, None]
+            change = change + along * tangents["alpha"][:, None, None]
+        none = np.zeros((self.count, min(self.n, 1), self.n))
+        rows = np.concatenate([none, change, none], axis=1)
+        return self._from_order((rows[:, 1:] - rows[:, :-1])[:, : self.n])
+
+    def careful_vjp(self, bar: Floats, wrt: frozenset[str]) -> dict[str, Array]:
+        """Return the cotangents, in lanes of any kind."""
+        s, p, b = self.sources, self.permutation, self.permutation.b
+        lanes, n = self.count, self.n
+        key = np.repeat(np.arange(lanes), n)
+        bar = s.to_order(bar.reshape(lanes * n, n), key).reshape(lanes, n, n)
+        flow = times(self._kernel(), bar[:, :-1] - bar[:, 1:])
+        bars: dict[str, Array] = {}
+        if "x" in wrt:
+            every = slice(None)
+            points = Points(*(a[:, :, None] for a in b.points))  # type: ignore[index]
+            x = s.x[:, None, :]
+            t = offsets(points, x, s.alpha[:, None, None])
+            q = s.c[:, None, :] * b.shares(x, t, every, every, 2)
+            pulled = times(q, flow.sum(axis=2, keepdims=True)) - flow
+            # Each threshold gives all nothing, and the nearest what the others lack.
+            nearest = np.arange(n) == b.nearest[:, :, None]
+            rest = -np.where(nearest, 0.0, pulled).sum(axis=2, keepdims=True)
+            pulled = np.where(nearest & b.solved[:, :, None], rest, pulled)
+            bars["x"] = s.cotangent(pulled.sum(axis=1) / column(s.alpha))
+        if "alpha" in wrt:
+            bars["alpha"] = -times(flow, self._flow(p.at_x)).sum(axis=(1, 2)) / s.alpha
+        return bars

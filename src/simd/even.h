@@ -1,0 +1,53 @@
+/* Sums of even densities over lanes so short that LANES of them are done at once, as in short.h.
+ *
+ * They are taken pair by pair: of every two entries, or of every entry and every threshold.  Lanes
+ * with infinite entries are left to other loops.
+ */
+#ifndef LAPSUM_EVEN_H
+#define LAPSUM_EVEN_H
+
+#include "general/tree.h"
+#include "short.h"
+
+enum { LAP_LOGISTIC, LAP_NORMAL, LAP_CAUCHY, LAP_TABLE, LAP_KINDS };
+
+/* A density by its formula, or by tables of its tail T and of itself. */
+typedef struct {
+    int kind;
+    lap_kernel tail, pdf; /* of LAP_TABLE alone */
+    double least;         /* sums of f below are left to other loops */
+} lap_even;
+
+/* Thresholds b = anchor + alpha u, (lanes, m) each. */
+typedef struct {
+    const double *anchor, *u;
+    int m;
+} lap_even_points;
+
+typedef struct lap_even_table {
+    void (*ranks)(const lap_even *f, const lap_short_lanes *s, ptrdiff_t start, ptrdiff_t stop,
+                  void *y, uint8_t *left);
+    /* As `rank_products` of short.h. */
+    void (*rank_products)(const lap_even *f, const lap_short_lanes *s, ptrdiff_t start,
+                          ptrdiff_t stop, const void *v, const double *alpha_dot, void *out,
+                          double *alpha_bar, uint8_t *left);
+    /* The thresholds at `levels`, (lanes, m), or at first, first + 1, ... where that is NULL. */
+    void (*solve)(const lap_even *f, const lap_short_lanes *s, ptrdiff_t start, ptrdiff_t stop,
+                  const double *levels, double first, int m, double *anchor, double *u, double *b,
+                  uint8_t *left);
+    /* F(t), t = (b - z)/alpha, for one threshold a lane, or where t > 0 the other tail, negative, if
+     * `tails`; f(t) unless slopes is NULL; and the sum of f. */
+    void (*entries)(const lap_even *f, const lap_short_lanes *s, ptrdiff_t start, ptrdiff_t stop,
+                    const lap_even_points *b, int tails, double *p, double *slopes,
+                    double *density, uint8_t *left);
+    /* The cotangents of x, levels and alpha for that of b. */
+    void (*pull)(const lap_even *f, const lap_short_lanes *s, ptrdiff_t start, ptrdiff_t stop,
+                 const lap_even_points *b, const double *bar, double *x_bar, double *levels_bar,
+                 double *alpha_bar, uint8_t *left);
+    /* The tangent of b; levels_dot may be NULL. */
+    void (*push)(const lap_even *f, const lap_short_lanes *s, ptrdiff_t start, ptrdiff_t stop,
+                 const lap_even_points *b, const double *x_dot, const double *levels_dot,
+                 const double *alpha_dot, double *b_dot, uint8_t *left);
+} lap_even_table;
+
+#endif

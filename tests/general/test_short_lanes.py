@@ -1,0 +1,137 @@
+"""Kernels for short lanes of other densities, several at once, against the careful twins."""
+
+import numpy as np
+import pytest
+from any_density import DENSITIES
+from scipy import stats
+
+import lapsum
+from lapsum import _kernels
+from lapsum._core.call import RULES
+
+CALLS = {
+    "soft_rank": (lapsum.soft_rank, (), {}),
+    "descending ranks": (lapsum.soft_rank, (), {"descending": True}),
+    "soft_sort": (lapsum.soft_sort, (), {}),
+    "descending": (lapsum.soft_sort, (), {"descending": True}),
+    "soft_topk": (lapsum.soft_topk, (2.5,), {}),
+    "smallest, whole k": (lapsum.soft_topk, (2,), {"largest": False}),
+    "log_soft_topk": (lapsum.log_soft_topk, (1.25,), {}),
+    "soft_quantile": (lapsum.soft_quantile, ([0.1, 0.55],), {}),
+}
+every_density = pytest.mark.parametrize("density", DENSITIES.values(), ids=DENSITIES.keys())
+
+
+def general_rules():
+    functions = lapsum.soft_rank, lapsum.soft_sort, lapsum.soft_topk, lapsum.log_soft_topk
+    return [RULES[f].general() for f in (*functions, lapsum.soft_quantile)]
+
+
+def both_ways(monkeypatch, func, *args, **kwargs):
+    """The linearization by these kernels, and without them."""
+    short = lapsum.linearize(func, *args, **kwargs)
+    with monkeypatch.context() as patch:
+        for rule in general_rules():
+            patch.setattr(rule, "operator", None)
+        careful = lapsum.linearize(func, *args, **kwargs)
+    assert careful._rule.short is None
+    return short, careful
+
+
+def check(short, careful, alpha, rng):
+    bar = rng.normal(size=short.value.shape)
+    np.testing.assert_allclose(short.value, careful.value, rtol=1e-12, atol=1e-13 * (1.0 + alpha))
+    bars = short.vjp(bar)
+    dots = [rng.normal(size=bars[0].shape), *(np.full(v.shape, 0.3) for v in bars[1:])]
+    ours, theirs = (*bars, short.jvp(*dots)), (*careful.vjp(bar), careful.jvp(*dots))
+    for a, b in zip(ours, theirs, strict=True):
+        scale = max(np.abs(b).max(), 1e-3) * (1.0 if np.ndim(b) else 10.0)
+        np.testing.assert_allclose(a, b, rtol=1e-9, atol=1e-11 * scale)
+
+
+@every_density
+@pytest.mark.parametrize("name", CALLS)
+@pytest.mark.parametrize("alpha", [0.05, 0.6, 30.0])
+@pytest.mark.parametrize("n", [4, 33])
+def test_short_lanes_agree_with_long_ones(density, name, alpha, n, rng, monkeypatch):
+    func, more, options = CALLS[name]
+    x = rng.normal(size=(11, n)) + rng.integers(0, 2, (11, 1)) * 1e4
+    x[3, 1] = x[3, 2]
+    short, careful = both_ways(monkeypatch, func, x, *more, alpha, density=density, **options)
+    assert short._rule.short is not None
+    check(short, careful, alpha, rng)
+
+
+@every_density
+def test_most_lanes_stay_with_these_kernels(density, rng):
+    x = rng.normal(size=(200, 10))
+    for name in CALLS:
+        func, more, options = CALLS[name]
+        for alpha in (0.1, 1.0, 10.0):
+            lin = lapsum.linearize(func, x, *more, alpha, density=density, **options)
+            left = lin._rule.short.left
+            # Wide gaps around whole levels, and logarithms where F has few digits.
+            assert left is None or left.sum() < 60
+
+
+@every_density
+def test_lanes_do_not_know_of_each_other(density, rng):
+    x = rng.normal(size=(13, 9))
+    x[1, 3], x[2, 5], x[4], x[6, 0], x[8, 1] = np.nan, np.inf, np.round(x[4]), 1e37, -np.inf
+    for name in CALLS:
+        func, more, options = CALLS[name]
+        for dtype in (np.float64, np.float32):
+            given = x.astype(dtype)
+            lin = lapsum.linearize(func, given, *more, 0.2, density=density, **options)
+            (x_bar, *_) = lin.vjp(np.ones(lin.value.shape))
+            for i in range(len(x)):
+                one = lapsum.linearize(func, given[i], *more, 0.2, density=density, **options)
+                value = lin.value[:, i] if name == "soft_quantile" else lin.value[i]
+                np.testing.assert_array_equal(value, one.value)
+                np.testing.assert_array_equal(x_bar[i], one.vjp(np.ones(one.value.shape))[0])
+
+
+def test_the_longest_short_lane_and_the_next(rng, monkeypatch):
+    for n in (_kernels.short_most(), _kernels.short_most() + 1):
+        x = rng.normal(size=(2, n))
+        short, careful = both_ways(monkeypatch, lapsum.soft_sort, x, 0.3, density="logistic")
+        assert (short._rule.short is not None) == (n <= _kernels.short_most())
+        check(short, careful, 0.3, rng)
+
+
+def test_tied_entries_keep_equal_ranks(rng):
+    x = rng.integers(0, 4, (20, 30)) / 3.0
+    for density in DENSITIES.values():
+        y = lapsum.soft_rank(x, 0.2, density=density)
+        for lane, ranks in zip(x, y, strict=True):
+            for v in np.unique(lane):
+                assert len(set(ranks[lane == v])) == 1
+
+
+def test_a_logarithm_reaches_where_a_probability_underflows():
+    p = lapsum.log_soft_topk([0.0, 1.0, 100.0], 1, 0.05, density="logistic")
+    np.testing.assert_allclose(p[:2], [-1010.0, -990.0], rtol=1e-11)
+    x = np.append(np.linspace(0.0, 1.0, 4000), -100.0)
+    p = lapsum.log_soft_topk(x, 1, 0.05, density="logistic")
+    assert np.isfinite(p).all()
+
+
+@pytest.mark.parametrize("level", ["baseline", "avx2", "avx512"])
+def test_every_level_of_simd(level, rng):
+    now = _kernels.choose("")
+    if _kernels.choose(level) is None:
+        pytest.skip(f"no {level} here")
+    try:
+        x = rng.normal(size=(9, 12))
+        t = (x[:, :, None] - x[:, None, :]) / 0.4
+        for density, same in (("normal", stats.norm), ("cauchy", stats.cauchy)):
+            ranks = 0.5 + same.cdf(t).sum(axis=-1)
+            found = lapsum.soft_rank(x, 0.4, density=density)
+            np.testing.assert_allclose(found, ranks, rtol=4e-15)
+            back = lapsum.cdf_sum(
+                lapsum.soft_sort(x, 0.4, density=density), x, 0.4, density=density
+            )
+            levels = np.broadcast_to(np.arange(12) + 0.5, back.shape)
+            np.testing.assert_allclose(back, levels, rtol=1e-13)
+    finally:
+        _kernels.choose(now)
