@@ -5,7 +5,7 @@ beside its parameters in `src/kernels/`.
 """
 
 from collections.abc import Callable
-from typing import Any, Generic, Literal, ParamSpec, TypeAlias
+from typing import Any, Generic, Literal, ParamSpec, TypeAlias, final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -667,6 +667,7 @@ def short_quantiles_jvp(
 
 _Table: TypeAlias = tuple[_Floats, float, float, int, int]
 
+@final
 class Even:
     """A density as the loops below take it."""
 

@@ -8,6 +8,7 @@ Inputs are marked # IN and outputs # OUT.  Each call takes lanes start to stop, 
 threads can share the lanes of one array.
 """
 
+cimport cython
 from cpython.buffer cimport (
     PyBUF_C_CONTIGUOUS,
     PyBUF_SIMPLE,

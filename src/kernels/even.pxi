@@ -2,6 +2,7 @@
 # simd/even.c.
 
 
+@cython.final
 cdef class Even:
     """A density as these loops take it: by formula, or by tables of its tail and of itself."""
 
@@ -31,7 +32,7 @@ def even_ranks(
     Py_ssize_t start, Py_ssize_t stop,
 ):
     cdef _Buffers buffers = _Buffers()
-    cdef lap_short_lanes s = buffers.lanes(x, sign, alpha)
+    cdef lap_short_lanes s = buffers.lanes(x, sign, alpha, None)
     cdef void *y_ = buffers.entries(y)
     cdef unsigned char *left_ = buffers.bytes(left)
     cdef const lap_even_table *loops = _evens(density, s.n)
@@ -51,7 +52,7 @@ def even_ranks_vjp(
     Py_ssize_t start, Py_ssize_t stop,
 ):
     cdef _Buffers buffers = _Buffers()
-    cdef lap_short_lanes s = buffers.lanes(x, sign, alpha)
+    cdef lap_short_lanes s = buffers.lanes(x, sign, alpha, None)
     cdef void *bar_ = buffers.entries(bar)
     cdef void *x_bar_ = buffers.entries(x_bar)
     cdef double *alpha_bar_ = buffers.doubles(alpha_bar)
@@ -73,7 +74,7 @@ def even_ranks_jvp(
     Py_ssize_t start, Py_ssize_t stop,
 ):
     cdef _Buffers buffers = _Buffers()
-    cdef lap_short_lanes s = buffers.lanes(x, sign, alpha)
+    cdef lap_short_lanes s = buffers.lanes(x, sign, alpha, None)
     cdef void *x_dot_ = buffers.entries(x_dot)
     cdef double *alpha_dot_ = buffers.doubles(alpha_dot)
     cdef void *y_dot_ = buffers.entries(y_dot)
@@ -98,7 +99,7 @@ def even_solve(
     Py_ssize_t start, Py_ssize_t stop,
 ):
     cdef _Buffers buffers = _Buffers()
-    cdef lap_short_lanes s = buffers.lanes(x, sign, alpha)
+    cdef lap_short_lanes s = buffers.lanes(x, sign, alpha, None)
     cdef double *levels_ = buffers.doubles(levels)
     cdef double *anchor_ = buffers.doubles(anchor)
     cdef double *u_ = buffers.doubles(u)
@@ -124,7 +125,7 @@ def even_entries(
     Py_ssize_t start, Py_ssize_t stop,
 ):
     cdef _Buffers buffers = _Buffers()
-    cdef lap_short_lanes s = buffers.lanes(x, sign, alpha)
+    cdef lap_short_lanes s = buffers.lanes(x, sign, alpha, None)
     cdef lap_even_points points
     cdef double *p_ = buffers.doubles(p)
     cdef double *slopes_ = buffers.doubles(slopes)
@@ -151,7 +152,7 @@ def even_solve_vjp(
     Py_ssize_t start, Py_ssize_t stop,
 ):
     cdef _Buffers buffers = _Buffers()
-    cdef lap_short_lanes s = buffers.lanes(x, 1.0, alpha)
+    cdef lap_short_lanes s = buffers.lanes(x, 1.0, alpha, None)
     cdef lap_even_points points
     cdef double *bar_ = buffers.doubles(bar)
     cdef double *x_bar_ = buffers.doubles(x_bar)
@@ -179,7 +180,7 @@ def even_solve_jvp(
     Py_ssize_t start, Py_ssize_t stop,
 ):
     cdef _Buffers buffers = _Buffers()
-    cdef lap_short_lanes s = buffers.lanes(x, 1.0, alpha)
+    cdef lap_short_lanes s = buffers.lanes(x, 1.0, alpha, None)
     cdef lap_even_points points
     cdef double *x_dot_ = buffers.doubles(x_dot)
     cdef double *levels_dot_ = buffers.doubles(levels_dot)
