@@ -139,8 +139,9 @@ def compare(peer, operator, sizes, runs):
                 warnings.simplefilter("ignore")
                 cells.append(one(peer, operator, lanes, n, cells, runs))
         except Exception as error:
-            text = str(error).strip().splitlines() or [""]
-            why = f"{type(error).__name__}: {text[-1][:200]}"  # JAX puts a traceback before it
+            lines = [line for line in str(error).splitlines() if line.strip(" -=")]
+            # JAX puts a traceback, and a rule, around it.
+            why = f"{type(error).__name__}: {lines[-1].strip()[:200] if lines else ''}"
             cells.append(Cell(operator, peer.name, lanes, n, absent=why))
     return sorted(cells, key=lambda cell: sizes.index((cell.lanes, cell.n)))
 

@@ -217,7 +217,7 @@ def comparison_tables(record, operator):
     ]:  # fmt: skip
         out += [f"{title}:", _table(rows, shown, extra)]
     out += [
-        f"Error: {peer} at {_shape(cell)}: {cell.absent.rstrip('.')}."
+        f"Error: {peer} at {_shape(cell)}: {cell.absent.rstrip(' .:-')}."
         for peer, row in rows.items()
         for cell in row
         if cell.absent not in ("", "time", "memory")
