@@ -11,6 +11,7 @@ import numpy as np
 from .._backends.types import Array, Floats, Indices, Points
 from .._core.checks import check_flag
 from .._core.layout import with_nan
+from .._core.matrix_rule import MatrixRule
 from .._core.rule import Tangents
 from .even_density import EvenDensity
 from .roots import FAR, over
@@ -178,7 +179,7 @@ class Permutation:
         return out
 
 
-class GeneralPermutationMatrix(GeneralEntries):
+class GeneralPermutationMatrix(MatrixRule, GeneralEntries):
     """The rule of `soft_permutation`."""
 
     def __init__(
@@ -193,17 +194,6 @@ class GeneralPermutationMatrix(GeneralEntries):
     ) -> None:
         super().__init__(workers, {"x": x, "alpha": alpha}, axis=axis, density=density)
         self.descending = check_flag("descending", descending)
-
-    def to_result(self, lanes: Array) -> Array:
-        """Return the lanes of a result as batch shape + (n, n)."""
-        if self.descending:
-            lanes = lanes[:, ::-1]
-        return lanes.reshape(*self.batch, self.n, self.n)
-
-    def from_result(self, array: Array) -> Array:
-        """Undo `to_result`."""
-        array = array.reshape(self.count, self.n, self.n)
-        return self.kernels.contiguous(array[:, ::-1] if self.descending else array)
 
     @cached_property
     def permutation(self) -> Permutation:
