@@ -90,7 +90,8 @@ def sinkhorn_permute(
 
     Notes
     -----
-    Solution, cost and derivatives are those of `sinkhorn_rank`.  Tied keys count the same.  A NaN
+    Solution, cost, the bound of the work and derivatives are those of `sinkhorn_rank`; values are
+    within some 64 units of rounding of the largest one.  Tied keys count the same.  A NaN
     among the keys or the values, of non-zero weight, makes its lane NaN.  Infinite ones are the
     limit of large ones, as in `sinkhorn_sort`.
 

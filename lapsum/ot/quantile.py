@@ -95,9 +95,9 @@ def sinkhorn_quantile(
 
     Notes
     -----
-    O(n) for each level after a sort; else as `sinkhorn_sort`.  The derivative in q is that in the
-    shares of the targets, that of the wide target where two branches of w meet.  n counts entries
-    of zero weight, too.
+    O(n) for each level after a sort; errors and the bound of the work are those of `sinkhorn_sort`.
+    The derivative in q is that in the shares of the targets, that of the wide target where two
+    branches of w meet.  n counts entries of zero weight, too.
 
     References
     ----------

@@ -87,7 +87,8 @@ def soft_topk_sorted(
 
     Notes
     -----
-    Solved as `sinkhorn_rank`, with k + 1 targets: O(n k) for an evaluation of the plan.  With q the
+    Solved as `sinkhorn_rank`, with k + 1 targets: O(n k) for an evaluation of the plan, within
+    the bounds given there, and O(k^3) at most for a step.  With q the
     derivative of minus the cost over epsilon and h the solution of the equations given there,
 
     .. math:: \dot p_{li} = p_{li} (h_l + q_{il} - \text{the mean of these over entry } i) .
