@@ -10,6 +10,7 @@ import numpy as np
 from .._backends.types import Array, Floats, Points
 from .._core.checks import check_flag
 from .._core.layout import with_nan
+from .._core.matrix_rule import MatrixRule
 from .._core.rule import Tangents
 from .permutation import Motion, Permutation
 from .roots import over
@@ -17,7 +18,7 @@ from .rules import GeneralEntries, column, times
 from .sums import blocks, offsets
 
 
-class GeneralPermutationMatrix(GeneralEntries):
+class GeneralPermutationMatrix(MatrixRule, GeneralEntries):
     """The rule of `soft_permutation`."""
 
     def __init__(
@@ -32,17 +33,6 @@ class GeneralPermutationMatrix(GeneralEntries):
     ) -> None:
         super().__init__(workers, {"x": x, "alpha": alpha}, axis=axis, density=density)
         self.descending = check_flag("descending", descending)
-
-    def to_result(self, lanes: Array) -> Array:
-        """Return the lanes of a result as batch shape + (n, n)."""
-        if self.descending:
-            lanes = lanes[:, ::-1]
-        return lanes.reshape(*self.batch, self.n, self.n)
-
-    def from_result(self, array: Array) -> Array:
-        """Undo `to_result`."""
-        array = array.reshape(self.count, self.n, self.n)
-        return self.kernels.contiguous(array[:, ::-1] if self.descending else array)
 
     @cached_property
     def permutation(self) -> Permutation:

@@ -11,8 +11,8 @@ from numpy.typing import ArrayLike, NDArray
 from .._backends.types import Array, Floats
 from .._core.call import evaluate, operator, rule_of
 from .._core.checks import check_flag
-from .._core.entries_rule import EntriesRule
 from .._core.layout import with_nan
+from .._core.matrix_rule import MatrixRule
 from .._core.rule import Rule, Tangents
 from .._core.shapes import Shape, reduced_shape
 from .._laplace.sources import Sources
@@ -134,7 +134,7 @@ def soft_permutation(
 
 
 @rule_of(soft_permutation)
-class PermutationMatrix(EntriesRule):
+class PermutationMatrix(MatrixRule):
     """The rule of `soft_permutation`."""
 
     @staticmethod
@@ -162,17 +162,6 @@ class PermutationMatrix(EntriesRule):
         x = shapes["x"]
         n = prod(x) if axes is None else x[axes[0]]
         return *reduced_shape(x, axes, False), n, n
-
-    def to_result(self, lanes: Array) -> Array:
-        """Return the lanes of a result as batch shape + (n, n)."""
-        if self.descending:
-            lanes = lanes[:, ::-1]
-        return lanes.reshape(*self.batch, self.n, self.n)
-
-    def from_result(self, array: Array) -> Array:
-        """Undo `to_result`."""
-        array = array.reshape(self.count, self.n, self.n)
-        return self.kernels.contiguous(array[:, ::-1] if self.descending else array)
 
     def value(self, out: Array | None = None) -> Array:
         """Return the matrices."""

@@ -94,7 +94,8 @@ def sinkhorn_permute(
     .. math:: y_j = \frac{1}{b_j} \sum_i P_{ij} v_i \qquad \text{or, transposed,} \qquad
        y_i = \frac{1}{a_i} \sum_j P_{ij} v_j .
 
-    Solution, cost and derivatives are those of `sinkhorn_rank`.  Tied keys count the same.  A NaN
+    Solution, cost, the bound of the work and derivatives are those of `sinkhorn_rank`; values are
+    within some 64 units of rounding of the largest one.  Tied keys count the same.  A NaN
     among the keys or the values, of non-zero weight, makes its lane NaN.  Infinite ones are the
     limit of large ones, as in `sinkhorn_sort`.
 

@@ -96,8 +96,8 @@ def sinkhorn_quantile(
        & b = \Bigl(q - \frac{w}{2},\ w,\ 1 - q - \frac{w}{2}\Bigr), \qquad
          w = \min\Bigl(\frac1n, 2 q, 2 (1 - q)\Bigr) .
 
-    No level depends on the others, and each takes :math:`O(n)` after a sort.  All else is as for
-    `sinkhorn_sort`.  The derivative in q is the one in the shares of the targets; where two
+    No level depends on the others, and each takes :math:`O(n)` after a sort.  Errors and the bound
+    of the work are those of `sinkhorn_sort`.  The derivative in q is the one in the shares of the targets; where two
     branches of w meet, it is that of the wide target.  Entries of zero weight are counted in n.
 
     References

@@ -88,7 +88,8 @@ def soft_topk_sorted(
        & P = \operatorname*{argmin}_{P 1 = a,\ P^T 1 = b}
          \sum_{ij} P_{ij} (x_i - y_j)^2 + \varepsilon \sum_{ij} P_{ij} \log P_{ij} .
 
-    The plan is found as for `sinkhorn_rank`, and an evaluation of it is :math:`O(n k)`.  With q the
+    The plan is found as for `sinkhorn_rank`, within the bounds given there.  An evaluation of it is
+    :math:`O(n k)`, and a step :math:`O(k^3)` at most.  With q the
     derivative of minus the cost over epsilon and h the solution of the equations given there,
 
     .. math:: \dot p_{li} = p_{li} (h_l + q_{il} - \text{the mean of these over entry } i) .

@@ -9,7 +9,7 @@
  * of the plan with it or with one before it, with room for a vector beyond.  Factored it holds those
  * at the moment of elimination, and their sums. */
 typedef struct {
-    ptrdiff_t m, most, capacity;
+    ptrdiff_t m, length, capacity; /* length: of a row of the panel, with room for two vectors */
     ptrdiff_t *stop, *start; /* of each row; `start` in `edges` */
     double *edges, *pivots, *panel;
 } laplacian;
@@ -23,7 +23,7 @@ static void close_laplacian(laplacian *h)
 static int open_laplacian(laplacian *h, const tiling *t)
 {
     const ptrdiff_t m = t->plan->m;
-    ptrdiff_t size = 0, last = 0, j, k;
+    ptrdiff_t size = 0, last = 0, most = 0, j, k;
     if (!h->stop) {
         h->stop = malloc(2 * (m + 4) * sizeof(ptrdiff_t));
         if (!h->stop)
@@ -31,7 +31,6 @@ static int open_laplacian(laplacian *h, const tiling *t)
         h->start = h->stop + m + 4;
     }
     h->m = m;
-    h->most = 0;
     for (j = 0; j < m + 4; j++)
         h->stop[j] = j + 1;
     for (k = 0; k < t->count; k++)
@@ -42,12 +41,13 @@ static int open_laplacian(laplacian *h, const tiling *t)
             h->stop[j] = last;
         last = h->stop[j];
         h->start[j] = size;
-        h->most = last - j > h->most ? last - j : h->most;
+        most = last - j > most ? last - j : most;
         size += last - j + LANES;
         if (size > LAP_MOST_IN_FACTOR)
             return LAP_TOO_LARGE;
     }
-    size += m + 4 * (h->most + 3 * LANES);
+    h->length = most + 4 + 2 * LANES;
+    size += m + 4 * h->length;
     if (size > LAP_MOST_IN_FACTOR)
         return LAP_TOO_LARGE;
     if (size > h->capacity) {
@@ -57,7 +57,7 @@ static int open_laplacian(laplacian *h, const tiling *t)
         if (!h->edges)
             return LAP_NO_MEMORY;
     }
-    h->panel = h->edges + size - 4 * (h->most + 3 * LANES);
+    h->panel = h->edges + size - 4 * h->length;
     h->pivots = h->panel - m;
     memset(h->edges, 0, size * sizeof(double));
     return LAP_DONE;
@@ -90,7 +90,7 @@ static void add_edges(laplacian *h, const tiling *t, const tile *one)
  * edges are beside others. */
 static void factor(laplacian *h)
 {
-    const ptrdiff_t length = h->most + 3 * LANES;
+    const ptrdiff_t length = h->length;
     ptrdiff_t k, q, s, j;
     for (k = 0; k < h->m; k += 4) {
         const ptrdiff_t last = h->stop[k + 3];
