@@ -43,7 +43,21 @@ class ForAdapter(TypeError):
     def adapter(self) -> Any:
         """Return the module that takes it."""
         _, _, row = self.args
-        return sys.modules["lapsum._adapters"].load(row.adapter)
+        return _load(row)
+
+
+def known_adapter(args: Sequence[Any]) -> Any:
+    """Return the module that takes the first of some arguments.
+
+    None if there is none, and for a type that comes for the first time: it is `kernels_for` that
+    looks at all arguments.
+    """
+    row = _ADAPTED.get(type(args[0])) if args else None
+    return None if row is None else _load(row)
+
+
+def _load(row: AdaptedType) -> Any:
+    return sys.modules["lapsum._adapters"].load(row.adapter)
 
 
 def adapted_type(kind: type) -> AdaptedType | None:

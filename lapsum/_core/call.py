@@ -10,7 +10,7 @@ from typing import Any, TypeVar, cast
 
 import numpy as np
 
-from .._backends.choose import ForAdapter
+from .._backends.choose import ForAdapter, known_adapter
 from .._backends.types import Array
 from .rule import Rule
 
@@ -123,11 +123,13 @@ def evaluate(
 
     Results of NumPy without dimensions are scalars.
     """
-    try:
-        call = call_of(rule, workers, args, kwargs)
-    except ForAdapter as found:
-        adapter = found.adapter()
-    else:
+    adapter = known_adapter(args)
+    if adapter is None:
+        try:
+            call = call_of(rule, workers, args, kwargs)
+        except ForAdapter as found:
+            adapter = found.adapter()
+    if adapter is None:
         there = call.out_lanes(out)
         value: Array = call.kernels.finish(call.to_result(call.quiet_value(there)), call.dtype)
         if out is None:

@@ -97,8 +97,9 @@ def sinkhorn_quantile(
          w = \min\Bigl(\frac1n, 2 q, 2 (1 - q)\Bigr) .
 
     No level depends on the others, and each takes :math:`O(n)` after a sort.  Errors and the bound
-    of the work are those of `sinkhorn_sort`.  The derivative in q is the one in the shares of the targets; where two
-    branches of w meet, it is that of the wide target.  Entries of zero weight are counted in n.
+    of the work are those of `sinkhorn_sort`.  The derivative in q is the one in the shares of the
+    targets; where two branches of w meet, it is that of the wide target.  Entries of zero weight
+    are counted in n.
 
     References
     ----------

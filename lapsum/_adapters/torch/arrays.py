@@ -67,7 +67,9 @@ def to_array(value: Any) -> Any:
         return value
     if value.dtype is torch.bfloat16:  # which NumPy has not; in float32 it is exact
         value = value.to(torch.float32)
-    value = value.detach().resolve_neg()
+    # What would change nothing takes time as well.
+    value = value.detach() if value.requires_grad else value
+    value = value.resolve_neg() if value.is_neg() else value
     return cuda.to_array(value) if cuda.holds(value) else value.numpy()
 
 

@@ -36,7 +36,8 @@ class Operator(Function):
             ctx.linearized = linearized = Linearized(call, [to_array(v) for v in values])
             value = to_tensor(linearized.value, result_dtype(call, values))
         linearized.value = None
-        ctx.save_for_forward(*tensors)
+        if forward_ad._current_level >= 0:
+            ctx.save_for_forward(*tensors)
         if linearized.rule.keeps_value:  # so that a change of it is noticed
             tensors.append(value)
         ctx.save_for_backward(*tensors)
@@ -54,16 +55,15 @@ class Operator(Function):
         wrt = [name for name, need in zip(call.names, needed, strict=True) if need]
         if torch.is_grad_enabled():  # create_graph=True
             arrays = as_tensors(values, saved[0].device)
-            bars = ops.pullback(bar, arrays, [], call.encode(), " ".join(wrt))
-        else:
-            at = dict(zip(call.names, values, strict=True))
-            with place_of(saved):
-                if linearized is None:
-                    linearized = Linearized(call, [to_array(v) for v in values])
-                found = linearized.vjp(to_array(bar), wrt)
-                bars = [to_tensor(b, dtype_of(at[n])) for n, b in zip(wrt, found, strict=True)]
-        by_name = dict(zip(wrt, bars, strict=True))
-        return (None, *(by_name.get(name) for name in call.names))
+            found = iter(ops.pullback(bar, arrays, [], call.encode(), " ".join(wrt)))
+            return (None, *[next(found) if need else None for need in needed])
+        with place_of(saved):
+            if linearized is None:
+                linearized = Linearized(call, [to_array(v) for v in values])
+            found = iter(linearized.vjp(to_array(bar), wrt))
+            both = zip(values, needed, strict=True)
+            bars = [to_tensor(next(found), dtype_of(v)) if need else None for v, need in both]
+            return None, *bars
 
     @staticmethod
     def jvp(ctx: Any, _: Any, *dots: torch.Tensor | None) -> torch.Tensor:
