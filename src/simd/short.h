@@ -62,8 +62,8 @@ typedef struct lap_short_table {
     void (*sort_push)(const lap_short_lanes *s, ptrdiff_t start, ptrdiff_t stop,
                       const uint8_t *places, const void *x_dot, const double *alpha_dot,
                       void *y_dot, uint8_t *left);
-    /* The roots b at few levels, (lanes, few), of each lane; `found` for each of them.  With weights
-     * levels are shares q of their total, which the same change of all of them leaves as they are. */
+    /* The roots b at few levels, (lanes, few), of each lane; `found` for each of them.  Products
+     * with weights need the levels as shares q of their total. */
     void (*quantiles)(const lap_short_lanes *s, ptrdiff_t start, ptrdiff_t stop,
                       const double *levels, int few, double *b, double *found, uint8_t *left);
     void (*quantile_pull)(const lap_short_lanes *s, ptrdiff_t start, ptrdiff_t stop,
