@@ -9,6 +9,7 @@ from typing import Any, Generic, Literal, ParamSpec, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
+from typing_extensions import disjoint_base
 
 _Floats: TypeAlias = NDArray[np.float64]
 _Entries: TypeAlias = NDArray[np.float32] | NDArray[np.float64]
@@ -559,6 +560,7 @@ def short_quantiles_jvp(
 
 _Table: TypeAlias = tuple[_Floats, float, float, int, int]
 
+@disjoint_base
 class Even:
     """A density as the loops below take it."""
 
