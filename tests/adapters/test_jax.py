@@ -389,6 +389,19 @@ def test_sharded(rng):
     np.testing.assert_allclose(found, expected, rtol=1e-12)
 
 
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # JAX's own
+def test_pmap(rng):
+    if len(jax.devices()) < 2:
+        pytest.skip("JAX was initialized with one device")
+    x = jnp.asarray(rng.normal(size=(2, 300)))
+
+    def loss(x):
+        return (lapsum.soft_rank(x, 0.5) ** 2).sum()
+
+    found, expected = jax.pmap(jax.grad(loss))(x), jax.grad(loss)(x)
+    np.testing.assert_allclose(found, expected, rtol=1e-12, atol=1e-12)
+
+
 def test_export(rng):
     pytest.importorskip("flatbuffers", reason="jax.export needs flatbuffers")
     export = pytest.importorskip("jax.export", reason="older versions of jax.export need absl")
