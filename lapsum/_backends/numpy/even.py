@@ -28,7 +28,7 @@ FAINT = 1e-290  # smaller F have too few digits for a logarithm
 class Even(Lanes):
     """What `short_lanes` does for other densities."""
 
-    def even_lanes(
+    def _even_lanes(
         self,
         density: EvenKernel,
         operator: ShortOperator,

@@ -43,7 +43,7 @@ class Short(Even):
         if density is not None:
             if weights is not None:
                 return None
-            return self.even_lanes(density, operator, x, sign, alpha, levels, keep, out)
+            return self._even_lanes(density, operator, x, sign, alpha, levels, keep, out)
         lanes, n = x.shape
         if not lanes or not 0 < n <= self.longest_short:
             return None
