@@ -46,20 +46,15 @@ def check_flag(name: str, value: Any) -> bool:
     return number == 1
 
 
-def allowance_of(arrays: Mapping[str, Array], n: int) -> float:
+def allowance_of(dtypes: Mapping[str, DType], n: int) -> float:
     """Return by which part of itself a sum of the weights may be too large.
 
     Added up one by one, or divided by such a sum, it is n/2 roundings of their type at most.
     """
-    allowance = 4.0 * _eps(arrays["k"])
-    if "weights" in arrays:
-        allowance += (4.0 + 0.5 * n) * _eps(arrays["weights"])
+    allowance = 4.0 * float(np.finfo(dtypes["k"]).eps)
+    if "weights" in dtypes:
+        allowance += (4.0 + 0.5 * n) * float(np.finfo(dtypes["weights"]).eps)
     return min(allowance, MOST_ALLOWED)
-
-
-def _eps(array: Array) -> float:
-    single = array.dtype.kind == "f" and array.dtype.itemsize < 8
-    return float(np.finfo(array.dtype).eps) if single else 2.0**-52
 
 
 def _first(array: Array, bad: Flags) -> Any:
@@ -147,17 +142,18 @@ def check_k(
     k: Floats,
     total: Floats | None,
     n: int,
-    allowance: float,
+    dtypes: Mapping[str, DType],
 ) -> Floats:
     """Return the levels k, one a lane, infinite where they are the total weight.
 
-    That is `total`, or n without weights, and they may exceed it by `allowance` of it.  For a
+    That is `total`, or n without weights, and they may exceed it as `allowance_of` says.  For a
     device they are returned as they are, and only k that were given on the host, beside entries
     without weights, are refused.
     """
     levels, bad = k, -1
     if type(k) is np.ndarray and k.size == 1 and total is None and 0.0 <= k.item() < n:
         return k
+    allowance = allowance_of(dtypes, n)
     if kernels.on_host:
         levels, bad = check_levels(k, total, n, allowance)
     elif total is None and not kernels.holds(arrays["k"]):

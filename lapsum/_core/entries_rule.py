@@ -57,8 +57,6 @@ class EntriesRule(FusedRule):
     total : array, shape (lanes,), or None
         Correctly rounded sums of the weights, if there are any; on a device, NaN for weights that
         the host would refuse.
-    allowance : float
-        By which part of itself k may exceed the total weight.
     nan_lanes : array of bool, shape (lanes,), or None
         Lanes that are NaN since they hold one; None for none.  Known with the value.
     muted : array of bool, shape (lanes, n), or None
@@ -110,8 +108,7 @@ class EntriesRule(FusedRule):
         if "q" in arrays:
             check_q(arrays["q"])
         if "k" in arrays:
-            self.allowance = allowance = allowance_of(arrays, self.n)
-            lanes["k"] = check_k(kernels, arrays, lanes["k"], self.total, self.n, allowance)
+            lanes["k"] = check_k(kernels, arrays, lanes["k"], self.total, self.n, dtypes)
 
     def entries_of(self, x: Array, alpha: Array) -> Array:
         """Return the entries that stand for x."""
@@ -139,6 +136,11 @@ class EntriesRule(FusedRule):
     def n(self) -> int:
         """How many entries a lane has."""
         return self.entries.size
+
+    @property
+    def allowance(self) -> float:
+        """By which part of itself k may exceed the total weight."""
+        return allowance_of(self.dtypes, self.n)
 
     @property
     def count(self) -> int:

@@ -11,7 +11,7 @@ from numpy.typing import ArrayLike, NDArray
 from .._backends.types import Array, Flags, Floats, any_in_lane
 from .._core.arguments import host_arguments
 from .._core.call import evaluate, operator, rule_of
-from .._core.checks import allowance_of, check_alpha, check_flag, check_k
+from .._core.checks import check_alpha, check_flag, check_k
 from .._core.layout import AlongAxis, lanes_along, pack_all, scalar_layout, with_nan
 from .._core.rule import Rule, Tangents
 from .._core.shapes import batch_without, normalize_axes
@@ -206,8 +206,7 @@ class SoftTopk(Selection):
         super().__init__(workers, values, normalize, axis, largest)
         flat = AlongAxis(self.kernels, (self.n,), -1, ())
         self.result = self.entries if len(self.entries.shape) == len(self.batch) + 1 else flat
-        allowance = allowance_of(self.given, self.n)
-        levels = check_k(self.kernels, self.given, self.lanes["k"], None, self.n, allowance)
+        levels = check_k(self.kernels, self.given, self.lanes["k"], None, self.n, self.dtypes)
         self.lanes["k"] = np.minimum(levels, self.n)
 
     @cached_property

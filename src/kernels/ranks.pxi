@@ -150,7 +150,7 @@ cdef double _laplacian(
     return total + rest
 
 
-def pull_ranks(
+def push_ranks(
     const double[:, ::1] x,             # IN  sorted sources, of weight one
     const double[:, ::1] gap,           # IN
     const Py_ssize_t[:, ::1] places,    # IN  their order
@@ -161,34 +161,31 @@ def pull_ranks(
     const double[:, ::1] B,             # IN
     const double[::1] alpha,            # IN
     double sign,                        # IN
-    const double[:, ::1] bar,           # IN  finite, in the caller's order; None: zero
+    const double[:, ::1] x_dot,         # IN  finite, in the caller's order; None: zero
     const double[::1] along,            # IN  None: zero
     double[:, ::1] scratch,
-    double[:, ::1] out,                 # OUT sign sum_j K_ij (bar_i - bar_j), caller's order, less
-    double[::1] flux,                   # OUT   the same of along x/alpha; and the cotangent of alpha
+    double[:, ::1] out,                 # OUT sign sum_j K_ij (x_dot_i - x_dot_j), caller's order,
+                                        #     less the same of along x/alpha
     Py_ssize_t start, Py_ssize_t stop,
 ):
-    """The Jacobian in x is symmetric: this is its product with bar on either side."""
     cdef Py_ssize_t l, n = x.shape[1]
     cdef double *v
     cdef double *sums
     cdef _order order
     with nogil:
         for l in range(start, stop if n > 0 else start):
-            flux[l] = 0.0
             if count[l] == 0:
                 memset(&out[l, 0], 0, n * sizeof(double))
                 continue
             v = &out[l, 0] if part is None else &scratch[l, 0]
             sums = &scratch[l, 0] if part is None else &out[l, 0]
             order = _order_of(places, part, first, l)
-            if bar is None:
+            if x_dot is None:
                 memset(v, 0, n * sizeof(double))
             else:
-                _sort(&bar[l, 0], order, sums, v)
-            flux[l] = _laplacian(v, 0.0 if along is None else along[l], &gap[l, 0], &A[l, 0],
-                                 &B[l, 0], n, sums)
-            flux[l] = -0.5 * flux[l] / alpha[l]  # 2 alpha may overflow
+                _sort(&x_dot[l, 0], order, sums, v)
+            _laplacian(v, 0.0 if along is None else along[l], &gap[l, 0], &A[l, 0],
+                       &B[l, 0], n, sums)
             _give_back(sums, &x[l, 0], 0.5 * sign, alpha[l], order, v, &out[l, 0])
 
 

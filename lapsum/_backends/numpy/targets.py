@@ -75,24 +75,21 @@ class Targets(Lanes):
 
     def ranks_vjp(self, sources: SourceLanes, sign: float, bar: Floats) -> Pair:
         """Cotangents of x and alpha for a finite `bar` of the ranks of lanes without weights."""
-        return self._pull_ranks(sources, sign, bar, None)
+        s, x_bar, scratch = sources, np.empty(sources.x.shape), np.empty(sources.x.shape)
+        alpha_bar = np.empty(len(s.x))
+        inputs = s.x, s.gap, *s.order, s.present, s.left, s.right, s.alpha, sign, bar
+        self._run(_kernels.pull_ranks, x_bar.shape, *inputs, scratch, x_bar, alpha_bar)
+        return x_bar, alpha_bar
 
     def ranks_jvp(
         self, sources: SourceLanes, sign: float, x_dot: Floats | None, alpha_dot: Floats | None
     ) -> Floats:
         """Tangent of the ranks for finite ones of x and alpha."""
-        along = None if alpha_dot is None else sign * alpha_dot
-        tangent, _ = self._pull_ranks(sources, sign, x_dot, along)
-        return tangent
-
-    def _pull_ranks(
-        self, sources: SourceLanes, sign: float, bar: Floats | None, along: Floats | None
-    ) -> Pair:
         s, out, scratch = sources, np.empty(sources.x.shape), np.empty(sources.x.shape)
-        flux = np.empty(len(out))
-        inputs = s.x, s.gap, *s.order, s.present, s.left, s.right, s.alpha, sign, bar, along
-        self._run(_kernels.pull_ranks, out.shape, *inputs, scratch, out, flux)
-        return out, flux
+        along = None if alpha_dot is None else sign * alpha_dot
+        inputs = s.x, s.gap, *s.order, s.present, s.left, s.right, s.alpha, sign, x_dot, along
+        self._run(_kernels.push_ranks, out.shape, *inputs, scratch, out)
+        return out
 
     def weighted_ranks_vjp(
         self, sources: SourceLanes, sign: float, bar: Floats
