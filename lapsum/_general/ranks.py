@@ -55,8 +55,8 @@ class GeneralRank(GeneralEntries):
 
     @property
     def _ranked(self) -> Flags:
-        """Which entries have a rank: all but absent ones without a finite value."""
-        flags: Flags = self.sources.present | np.isfinite(self.sources.given)
+        """Which entries have a rank: all but absent NaN."""
+        flags: Flags = self.sources.present | ~np.isnan(self.sources.given)
         return flags
 
     def _sum_of_cdfs(self, values: Floats, transpose: bool = False) -> Floats:

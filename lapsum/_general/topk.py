@@ -79,8 +79,10 @@ class GeneralTopk(GeneralEntries):
         low, high = column(s.low), column(s.high)
         whole = column(s.before[0][:, -1])
         # Of the entries at infinity all have the same, and 0 or 1 unless b is there too.
-        at_low = np.where(low > 0.0, np.clip(level / low, 0.0, 1.0), 0.0)
-        at_high = np.where(high > 0.0, np.clip((level - low - whole) / high, 0.0, 1.0), 0.0)
+        # Absent ones there are beyond any b that is not.
+        at_low = np.where(low > 0.0, np.clip(level / low, 0.0, 1.0), np.sign(level))
+        rest = np.clip((level - low - whole) / high, 0.0, 1.0)
+        at_high = np.where(high > 0.0, rest, np.where(np.isinf(level), 1.0, 0.0))
         p = self.density.at(self.t)
         p = np.where(self.x == -np.inf, at_low, np.where(self.x == np.inf, at_high, p))
         empty = (low + whole + high) == 0.0
@@ -88,8 +90,8 @@ class GeneralTopk(GeneralEntries):
 
     @cached_property
     def ignored(self) -> Flags:
-        """Which entries have neither weight nor a finite value."""
-        flags: Flags = (self.weight == 0.0) & ~self.finite
+        """Which entries are NaN, and have no weight."""
+        flags: Flags = (self.weight == 0.0) & np.isnan(self.x)
         return flags
 
     # ------------------------------------------------------------------------ in lanes of any kind
@@ -120,7 +122,8 @@ class GeneralTopk(GeneralEntries):
         # With the level between entries at one infinity each of them has an equal part.
         level, whole = column(self.level), column(s.low + s.before[0][:, -1])
         out = np.where((self.x == -np.inf) & (level < column(s.low)), 1.0 / column(s.low), out)
-        out = np.where((self.x == np.inf) & (level > whole), 1.0 / column(s.high), out)
+        high = column(s.high)
+        out = np.where((self.x == np.inf) & (level > whole) & (high > 0.0), 1.0 / high, out)
         return np.where(self.ignored, 0.0, out)
 
     @cached_property

@@ -388,3 +388,20 @@ def test_a_common_offset_costs_long_ranks_no_digit(density, offset, rng):
     x = np.round(rng.normal(size=1500) * 2.0**20) / 2.0**20
     found = lapsum.soft_rank(x + offset, 0.1, density=density)
     np.testing.assert_array_equal(found, lapsum.soft_rank(x, 0.1, density=density))
+
+
+@pytest.mark.parametrize("held", [np.inf, -np.inf])
+@pytest.mark.parametrize("direction", [True, False])
+def test_absent_infinite_entries_are_as_with_laplace(held, direction):
+    x, weights = [0.3, -1.0, 0.7, held], [1.0, 1.0, 1.0, 0.0]
+    calls = [(lapsum.soft_rank, (), {"descending": direction})]
+    for k in (0, 0.5, 1.5, 3):
+        calls += [
+            (f, (k,), {"largest": direction}) for f in (lapsum.soft_topk, lapsum.log_soft_topk)
+        ]
+    for func, level, order in calls:
+        found, expected = (
+            func(x, *level, 0.25, weights=weights, density=density, **order)[3]
+            for density in ("logistic", "laplace")
+        )
+        assert found == expected
