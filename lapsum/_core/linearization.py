@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 from math import prod
-from typing import Any, overload
+from typing import Any, Protocol, overload
 
 import numpy as np
 from numpy.typing import NDArray
 
+from .._backends.protocol import LinearProducts
 from .._backends.types import Array, DType
 from .arguments import array_of_shape
 from .call import quiet
@@ -30,7 +31,7 @@ class Linearization:
         Names of the differentiable parameters, in signature order.
     """
 
-    value: Any
+    value: Result
     parameters: tuple[str, ...]
     _rule: Rule
     _shape: tuple[int, ...]
@@ -126,7 +127,7 @@ class Linearization:
                 for name, layout in rule.layouts.items()
             )
 
-    def jacobian(self, name: str) -> Any:
+    def jacobian(self, name: str) -> JacobianOperator:
         """Return the Jacobian in one parameter, as an operator over the flattened arguments.
 
         Parameters
@@ -157,7 +158,18 @@ class Linearization:
         """
         if name not in self.parameters:
             raise ValueError(f"`name` must be one of {self.parameters}, got {name!r}")
-        return self._rule.kernels.linear_operator(JacobianProducts(self, name))
+        operator: JacobianOperator
+        operator = self._rule.kernels.linear_operator(JacobianProducts(self, name))
+        return operator
+
+
+class JacobianOperator(LinearProducts, Protocol):
+    """What `Linearization.jacobian` returns: a LinearOperator of SciPy, or of CuPy."""
+
+    @property
+    def T(self) -> JacobianOperator: ...
+
+    def __matmul__(self, other: Any, /) -> Array: ...
 
 
 class JacobianProducts:

@@ -209,6 +209,7 @@ def test_jacobians_are_written_out_and_pickled(contract, rng):
         np.testing.assert_array_equal(
             pickle.loads(pickle.dumps(jacobian)).toarray(), matrix, strict=True
         )
+        np.testing.assert_array_equal(jacobian.T.toarray(), matrix.T, strict=True)
 
 
 def test_dense_jacobians_serve_least_squares():
@@ -266,10 +267,27 @@ def test_values_of_pandas_that_are_no_numbers(series, message):
         lapsum.soft_rank(series, 0.1)
 
 
-@pytest.mark.parametrize("name", lapsum.__all__)
-def test_types_are_known_at_run_time(name):
-    hints = typing.get_type_hints(getattr(lapsum, name))
+@pytest.mark.parametrize(
+    "made",
+    [
+        *(getattr(lapsum, name) for name in lapsum.__all__),
+        *(getattr(lapsum.ot, name) for name in lapsum.ot.__all__),
+        *(getattr(lapsum.Linearization, name) for name in ("jvp", "vjp", "jacobian")),
+    ],
+    ids=lambda made: f"{made.__module__}.{made.__qualname__}",
+)
+def test_types_are_known_at_run_time(made):
+    hints = typing.get_type_hints(made)
     assert hints.get("return") is not typing.Any
+
+
+def test_transport_speaks_of_its_own_arguments():
+    for message, arguments in (
+        ("keyword argument 'tau'; use `epsilon`$", {"tau": 0.1}),
+        ("argument: 'epsilon'; it is the strength of the entropy", {}),
+    ):
+        with pytest.raises(TypeError, match=message):
+            lapsum.ot.sinkhorn_rank([1.0, 2.0], **arguments)
 
 
 def test_what_dir_shows():

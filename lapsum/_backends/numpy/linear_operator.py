@@ -24,3 +24,22 @@ class ProductsOperator(LinearOperator):  # type: ignore[misc]
     def toarray(self) -> Array:
         """Return the matrix."""
         return self._products.toarray()
+
+    def _transpose(self) -> ProductsOperator:
+        return ProductsOperator(Transposed(self._products))
+
+    _adjoint = _transpose
+
+
+class Transposed:
+    """The transpose of a matrix that is known by its products."""
+
+    def __init__(self, products: LinearProducts) -> None:
+        rows, columns = products.shape
+        self.shape, self.dtype = (columns, rows), products.dtype
+        self.matvec, self.rmatvec = products.rmatvec, products.matvec
+        self._products = products
+
+    def toarray(self) -> Array:
+        """Return the matrix."""
+        return self._products.toarray().T
