@@ -102,7 +102,7 @@ def jvp(
     Raises
     ------
     TypeError
-        As `linearize`, or if there are too few or too many tangents, or no tuple or list of them.
+        As `linearize`, or if `tangents` is not a tuple or list with one entry for each parameter.
     ValueError
         If a tangent does not have the shape of its parameter.
 

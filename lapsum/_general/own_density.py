@@ -21,9 +21,9 @@ class Density(EvenDensity):
         The CDF, strictly increasing with ``cdf(-t) == 1 - cdf(t)``, and its derivative, of arrays.
         Far out, ``cdf(-t)`` should be small to its last digit.
     logcdf : callable, optional
-        Logarithm of the CDF; by default that of `cdf`, which ends where it underflows.
+        Logarithm of the CDF.  By default it is taken of `cdf`, and is -inf where that underflows.
     ppf : callable, optional
-        Inverse of the CDF, from which solving starts; by default it starts elsewhere.
+        Inverse of the CDF.  Searches for a threshold start there, which saves time.
     strip : float, optional
         Distance of the nearest complex singularity of the CDF from the real line (pi for the
         logistic one, 1 for Cauchy's, ``inf`` for the normal one), if it is known.

@@ -87,7 +87,8 @@ def soft_permute(
     Notes
     -----
     Let :math:`F(t)` be the Laplace CDF, :math:`e^t/2` for :math:`t \le 0` and :math:`1 - e^{-t}/2`
-    above, or that of the `density`.  With P and b as in `soft_permutation` the results are
+    above, or that of the `density`.  With the matrix P of `soft_permutation` and its
+    thresholds :math:`b_i`, at which the sum of the CDFs reaches i, the results are
 
     .. math:: & y_i = \sum_j P_{ij} v_j = G(b_i) - G(b_{i-1}), \\
        & G(b) = \sum_j v_j F\Bigl(\frac{b - x_j}{\alpha}\Bigr) .

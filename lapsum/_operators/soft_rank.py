@@ -101,12 +101,13 @@ def soft_rank(
 
     a graph Laplacian in :math:`\dot x`, which is symmetric for unit weights.
 
-    The values take one sort, and products with the Jacobian :math:`O(n)`.  With other densities f
-    stands in place of the exponential, and both are :math:`O(n \log n)`; for a `Density` without
-    `strip` they are :math:`O(n^2)`, in blocks of bounded memory.  The relative error is a few units
-    in the last place at any n.  It is up to :math:`1 + t` times that where an entry at a distance
-    of :math:`t \alpha` outweighs all nearer ones, as an entry of :math:`10^7` times their weight
-    can.
+    The values take one sort, and products with the Jacobian :math:`O(n)`.  With another density
+    f, :math:`K_{ij}` is :math:`f((x_i - x_j)/\alpha)/\alpha`, and both take :math:`O(n \log n)`.
+    For a `Density` without `strip` they take :math:`O(n^2)`, in blocks of bounded memory.
+
+    The relative error is a few units in the last place at any n.  It is up to :math:`1 + t` times
+    that where an entry at a distance of :math:`t \alpha` outweighs all nearer ones, as an entry of
+    :math:`10^7` times their weight can.
 
     Tied entries get identical ranks.  A NaN makes its lane NaN.  m entries at -inf share the rank
     :math:`(m + 1)/2`.

@@ -90,7 +90,7 @@ def soft_sort(
     .. math:: \dot y_i = \sum_j q_{ij} \dot x_j
        + \frac{y_i - \sum_j q_{ij} x_j}{\alpha}\dot\alpha .
 
-    The values take one sort, and products with the Jacobian :math:`O(n)`.  With other densities
+    The values take one sort, and products with the Jacobian :math:`O(n)`.  With another density f
     :math:`q_{ij}` is proportional to :math:`f((y_i - x_j)/\alpha)`, and both take a few sums as in
     `soft_rank`.  The error is a few units in the last place of :math:`|y_i| + \alpha`, and the
     results are in order to the last digit.

@@ -44,8 +44,8 @@ class SinkhornPlan(Products):
     points : tuple of ndarray
         The squashed entries z and the targets y.
     potentials : tuple of ndarray
-        f and g, of which a constant can be added to one and subtracted from the other; here the
-        mean of g is zero.
+        f and g.  Adding a constant to one and subtracting it from the other changes nothing, so the
+        mean of g is set to zero.
     T, H : SinkhornPlan
         The transpose, which is the adjoint.
 

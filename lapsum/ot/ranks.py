@@ -100,17 +100,18 @@ def sinkhorn_rank(
     which each reaches w: those within about :math:`13 \sqrt{\varepsilon}` of the distance of the
     outermost ones.
 
-    Sides of more than 200 points, entries or targets, are replaced, for the solution alone, by the
-    nodes of the Gauss quadratures of cells that resolve the plan: some
-    :math:`20/\sqrt{\varepsilon}` of them for targets from 0 to 1, of which a row reaches some 200.
-    The ranks are then O(n w) after a sort.
+    Where there are more than 200 entries, or targets, the plan is solved for fewer points that
+    stand for them: the nodes of Gauss quadratures in small cells.  For targets from 0 to 1 there
+    are some :math:`20/\sqrt{\varepsilon}` nodes, and a row reaches some 200 of them.  The ranks
+    then take O(n w) after a sort.
 
-    The work is bounded for any input: at most 12 rounds of splitting cells, each with a solution of
-    at most 60 steps and 200 evaluations of the plan, between no more nodes than points.  Heavy
-    tails, clusters, ties, outliers of 1e300 and any epsilon have been seen to take at most 6 rounds
-    of 20 evaluations, and, on targets from 0 to 1, :math:`200 + 60/\sqrt{\varepsilon}` nodes, but
-    for samples of hundreds of scales, where they are the points.  The slowest are many points at
-    an epsilon just large enough for each to reach hundreds of others.
+    The work is bounded for any input.  Cells are split in at most 12 rounds, each round takes at
+    most 60 steps and 200 evaluations of the plan, and there are never more nodes than points.
+    Tests with heavy tails, clusters, ties, outliers of 1e300 and any epsilon took at most 6 rounds
+    of 20 evaluations.  On targets from 0 to 1 they took at most
+    :math:`200 + 60/\sqrt{\varepsilon}` nodes, except for samples with hundreds of different scales,
+    which are solved without nodes.  The slowest case is many points at an epsilon just large
+    enough for each to reach hundreds of others.
 
     Derivatives follow from the implicit function theorem at the cost of two evaluations and one
     step, and are within some 1e-12 of their scale where epsilon is at least 1e-3 of the squared

@@ -87,7 +87,7 @@ def sinkhorn_sort(
     within some 32 units of rounding of the largest entry.  For derivatives,
     :math:`\dot S_j = \sum_i (P_{ij}/b_j)^{\textstyle\cdot} x_i + \sum_i (P_{ij}/b_j) \dot x_i`.  A
     target of zero weight influences nothing, and gets the limit of a small weight.  A NaN of
-    non-zero weight makes its lane NaN, and so do entries of which none has weight.  Infinite
+    non-zero weight makes its lane NaN, and so do weights that are all zero.  Infinite
     entries are the limit of large ones, so that every target with a share of them is infinite.
 
     References
