@@ -65,4 +65,10 @@ static inline double lap_lookup_both(const lap_kernel *kernel, double t, double 
     return (a + b * s2) + ((d + e * s2) + c[8] * s4) * s4;
 }
 
+/* sums[i] + steps[i] = sum_j v[j] K((x[i] + low[i] - x[j] - low[j])/alpha) for x in ascending order.
+   `steps` holds the whole steps of F, exact where v holds whole numbers.  `low`, if not NULL, is what
+   x lacks to the last digit.  Returns 0, or -1 if there is no memory. */
+int lap_tree_sums(const lap_kernel *kernel, ptrdiff_t n, const double *x, const double *low,
+                  const double *v, double alpha, double *sums, double *steps);
+
 #endif
