@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from backends import BACKENDS
+from backends import EVERYWHERE
 
 import lapsum
 from lapsum._core.call import evaluate, operator, rule_of
@@ -81,7 +81,7 @@ def test_follows_the_chain_rule(rng, weighted):
     np.testing.assert_allclose(lin.jvp(*tangents), total, rtol=1e-11)
 
 
-@pytest.mark.parametrize("backend", BACKENDS, ids=lambda b: b.name)
+@pytest.mark.parametrize("backend", EVERYWHERE)
 def test_batches_lie_along_any_axis(rng, backend):
     x, target = rng.normal(size=(2, 4, 7, 3))
     alpha = rng.uniform(0.1, 1, (4, 1))
