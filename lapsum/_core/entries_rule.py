@@ -272,6 +272,20 @@ class EntriesRule(FusedRule):
 
     # ------------------------------------------------------------------------------- derivatives
 
+    def dense(self, name: str) -> Array | None:
+        """Return the Jacobian of every lane in x, where it has a formula; else None."""
+        if name != "x" or not self.n or not self.count:
+            return None
+        if self.short is None:
+            return self.dense_in_x()
+        call = self.some_lanes(self.lanes["alpha"] > 0.0)
+        call.linearize()
+        return call.dense_in_x()
+
+    def dense_in_x(self) -> Array | None:
+        """Return the same of a call that kernels for lanes of any length linearized."""
+        return None
+
     def jvp(self, tangents: Tangents) -> Array:
         """Return the tangent of the result: fused where that is right, else careful."""
         if self.short is not None:

@@ -291,6 +291,10 @@ class SoftTopk(EntriesRule):
         lanes = kernels.fused_lanes(self.b.selected) & all_in_lane(xp.isfinite(tangent))
         return FusedTangent(lanes, tangent, frozenset(tangents))
 
+    def dense_in_x(self) -> Array | None:
+        """Return the Jacobian of lanes whose entries are finite."""
+        return self.careful.dense_in_x()
+
     def careful_jvp(self, tangents: Tangents) -> Floats:
         """Return the tangent, in lanes of any kind."""
         level_dot, weights_dot = (
