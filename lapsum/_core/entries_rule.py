@@ -188,7 +188,7 @@ class EntriesRule(FusedRule):
         weights = self.lanes.get("weights")
         if weights is not None and self.dtype.itemsize < 8 and weights.shape == lanes.shape:
             lanes = self.kernels.round_beside(weights, lanes, self.dtype)
-        return super().to_result(lanes)
+        return self.result.unpack(lanes)
 
     def _without_muted(self, lanes: Array) -> Array:
         return lanes if self.muted is None else self.kernels.xp.where(self.muted, 0.0, lanes)

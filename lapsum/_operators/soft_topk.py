@@ -204,9 +204,7 @@ class SoftTopk(EntriesRule):
         # The largest are the smallest of -x, at the level k: W - k is never formed.
         self.sign = -1.0 if check_flag("largest", largest) else 1.0
 
-    def out_lanes(self, out: Array | None) -> Array | None:
-        """Return where the result is to be written as it is made."""
-        return self.lanes_of_out(out)
+    out_lanes = EntriesRule.lanes_of_out  # the result is written there as it is made
 
     def _question(self) -> Question:
         lanes = self.lanes
