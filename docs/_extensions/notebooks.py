@@ -89,13 +89,15 @@ def plain(text, titles, page):
 
 def shown(cell):
     """Return cells of Markdown with what a page shows of an executed cell: its text and figures."""
+    alt = cell.metadata.get("mystnb", {}).get("image", {}).get("alt", "")
     for output in cell.get("outputs", ()):
         data = output.get("data", {})
         if "text/markdown" in data:
             yield nbformat.v4.new_markdown_cell(data["text/markdown"])
         elif "image/png" in data:
             attached = {"figure.png": {"image/png": data["image/png"]}}
-            yield nbformat.v4.new_markdown_cell("![](attachment:figure.png)", attachments=attached)
+            text = f"![{alt}](attachment:figure.png)"
+            yield nbformat.v4.new_markdown_cell(text, attachments=attached)
 
 
 def write_notebooks(app, exception):
