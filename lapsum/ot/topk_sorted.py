@@ -76,7 +76,7 @@ def soft_topk_sorted(
 
     See Also
     --------
-    soft_topk : Without the order.
+    soft_topk : The selection without its order.
     sinkhorn_permute : Products with such a matrix, without it.
 
     Notes
