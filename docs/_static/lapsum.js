@@ -10,3 +10,4 @@ addEventListener("load", () => {
   window.MathJax?.startup?.promise?.then(markScrolling);
 });
 addEventListener("resize", markScrolling);
+addEventListener("toggle", markScrolling, true); // code that was hidden

@@ -76,7 +76,8 @@ class SinkhornPlan(Products):
 
     References
     ----------
-    .. [1] M. Cuturi, "Sinkhorn Distances: Lightspeed Computation of Optimal Transport", NIPS 2013.
+    .. [1] Marco Cuturi, "Sinkhorn Distances: Lightspeed Computation of Optimal Transport", NIPS
+       2013.
 
     Examples
     --------

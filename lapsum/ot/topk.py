@@ -95,7 +95,7 @@ def soft_topk(
 
     References
     ----------
-    .. [1] Y. Xie et al., "Differentiable Top-k with Optimal Transport", NeurIPS 2020.
+    .. [1] Yujia Xie et al., "Differentiable Top-k with Optimal Transport", NeurIPS 2020.
 
     Examples
     --------
