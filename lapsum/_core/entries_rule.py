@@ -188,7 +188,7 @@ class EntriesRule(FusedRule):
         weights = self.lanes.get("weights")
         if weights is not None and self.dtype.itemsize < 8 and weights.shape == lanes.shape:
             lanes = self.kernels.round_beside(weights, lanes, self.dtype)
-        return super().to_result(lanes)
+        return self.result.unpack(lanes)
 
     def _without_muted(self, lanes: Array) -> Array:
         return lanes if self.muted is None else self.kernels.xp.where(self.muted, 0.0, lanes)
@@ -271,6 +271,20 @@ class EntriesRule(FusedRule):
         return {name: with_nan(self.kernels, self.nan_lanes, bars[name]) for name in wrt}
 
     # ------------------------------------------------------------------------------- derivatives
+
+    def dense(self, name: str) -> Array | None:
+        """Return the Jacobian of every lane in x, where it has a formula; else None."""
+        if name != "x" or not self.n or not self.count:
+            return None
+        if self.short is None:
+            return self.dense_in_x()
+        call = self.some_lanes(self.lanes["alpha"] > 0.0)
+        call.linearize()
+        return call.dense_in_x()
+
+    def dense_in_x(self) -> Array | None:
+        """Return the same of a call that kernels for lanes of any length linearized."""
+        return None
 
     def jvp(self, tangents: Tangents) -> Array:
         """Return the tangent of the result: fused where that is right, else careful."""

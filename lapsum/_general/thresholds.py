@@ -9,7 +9,7 @@ import numpy as np
 
 from .._backends import formulas
 from .._backends.types import Flags, Floats, Indices, Points
-from .roots import FAR, PARTS, over
+from .roots import BESIDE_POINTS, FAR, over
 from .sums import Sources
 from .tables import EVEN, tree_sums
 
@@ -174,7 +174,7 @@ class Thresholds:
         sparse = ~self.dense
         for lane in np.flatnonzero(sparse.any(axis=1)):
             at = np.flatnonzero(sparse[lane])
-            parts = {name: getattr(self, name)[lane : lane + 1, at] for name in PARTS[3:]}
+            parts = {name: getattr(self, name)[lane : lane + 1, at] for name in BESIDE_POINTS}
             points = Points(*(None if a is None else a[lane : lane + 1, at] for a in self.points))  # type: ignore[arg-type]
             key = np.array([lane if self.key is None else self.key[lane]])
             yield int(lane), at, Thresholds(self.sources, key, points, **parts)
@@ -213,7 +213,7 @@ class Thresholds:
         """Return the thresholds of the sources that lanes belong to, one lane after another."""
         if self.key is None and len(key) == len(self.left) and (key == np.arange(len(key))).all():
             return self
-        parts = {name: getattr(self, name)[key] for name in PARTS[3:]}
+        parts = {name: getattr(self, name)[key] for name in BESIDE_POINTS}
         points = Points(*(None if a is None else a[key] for a in self.points))  # type: ignore[arg-type]
         return Thresholds(self.sources, key, points, **parts)
 
