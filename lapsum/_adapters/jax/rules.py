@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import lru_cache
 from typing import Any
 
 import jax
@@ -115,6 +116,18 @@ def _restored(bar: Any, front: Front, shape: Any) -> Any:
     return jnp.moveaxis(bar, front.moved, front.movable).reshape(shape)
 
 
+@lru_cache(maxsize=256)
+def _each(p: Any, params: Any) -> Callable[..., Any]:
+    """Return what evaluates a primitive for one call after the other, compiled once.
+
+    So it is where all lanes share the levels.
+    """
+    mapped: Callable[..., Any] = jax.jit(
+        lambda args: jax.lax.map(lambda each: p.bind(*each, **dict(params)), args)
+    )
+    return mapped
+
+
 def _batcher(p: Any, leading: Callable[[tuple[str, ...]], int]) -> Callable[..., Any]:
     """Return the rule of a primitive whose arrays come after some that are bars or tangents."""
 
@@ -127,8 +140,7 @@ def _batcher(p: Any, leading: Callable[[tuple[str, ...]], int]) -> Callable[...,
         of_arrays = zip(call.names, dims[m:], strict=False)
         varying = (n for n, d in of_arrays if d is not None or n in wrt)
         if call.is_single or any(n in call.whole for n in varying):
-            # Each call for itself: all lanes share the levels.
-            found = jax.lax.map(lambda each: p.bind(*each, **params), tuple(args))
+            found = _each(p, tuple(params.items()))(tuple(args))
             return found, [0] * len(found) if p.multiple_results else 0
         first, arrays, state = args[:m], args[m:][: len(call.names)], args[m + len(call.names) :]
         shapes = {n: np.shape(c) for n, c in call.constants.items()}
