@@ -51,6 +51,11 @@ cdef extern from "laplace.h" nogil:
     lap_root lap_solve_above(double, double)
     lap_root lap_solve_between(double, double, double, double)
 
+cdef extern from "denormals.h" nogil:
+    uint64_t LAP_FLUSHED
+    uint64_t lap_float_mode()
+    void lap_set_float_mode(uint64_t)
+
 cdef extern from "simd/scan.h" nogil:
     ctypedef struct lap_two:
         pass
@@ -333,3 +338,4 @@ include "kernels/product.pxi"
 include "kernels/permute.pxi"
 include "kernels/general.pxi"
 include "kernels/transport.pxi"
+include "kernels/denormals.pxi"

@@ -10,7 +10,7 @@ from typing import Any, TypeVar, cast
 
 import numpy as np
 
-from .._backends.choose import ForAdapter, known_adapter
+from .._backends.choose import ForAdapter, adapter_of_first
 from .._backends.types import Array
 from .rule import Rule
 
@@ -123,7 +123,7 @@ def evaluate(
 
     Results of NumPy without dimensions are scalars.
     """
-    adapter = known_adapter(args)
+    adapter = adapter_of_first(args)
     if adapter is None:
         try:
             call = call_of(rule, workers, args, kwargs)
