@@ -117,6 +117,10 @@ class Lanes(Protocol):
         """Return whether any flag may be set; a device says yes rather than wait to know."""
         ...
 
+    def surely_within(self, values: Array, bound: float) -> bool:
+        """Return whether all values are smaller in size than `bound`; a device says no likewise."""
+        ...
+
     def sum_lanes(self, values: Floats, key: Indices, lanes: int) -> Floats:
         """Add up the lanes of `values` that share a key: (lanes, ...)."""
         ...

@@ -217,7 +217,8 @@ class SoftPermute(FusedRule, OrderedRule, PermuteRule):
         """Return where fused kernels are right; None for keys that lanes of values share."""
         if len(self.key) != len(self.sources.x):
             return None
-        lanes = moderate(a for a in (self.finite_values, *arrays) if a is not None)
+        given = [a for a in (self.finite_values, *arrays) if a is not None]
+        lanes = moderate(self.kernels, given)
         return lanes if lanes.any() else None
 
     def fused_jvp(self, tangents: Tangents) -> FusedTangent | None:
