@@ -669,6 +669,21 @@ class Short(Protocol):
         """
         ...
 
+    def short_permute(
+        self,
+        x: Entries,
+        sign: float,
+        alpha: Floats,
+        values: Floats,
+        transpose: bool,
+        keep: bool,
+    ) -> ShortLanes | None:
+        """Return products of the permutation of x, or its transpose, with values, likewise.
+
+        Rows are in descending order where the sign is -1.
+        """
+        ...
+
 
 class Densities(Protocol):
     """Sums for densities that are tabulated."""
