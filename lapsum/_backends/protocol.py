@@ -117,6 +117,10 @@ class Lanes(Protocol):
         """Return whether any flag may be set; a device says yes rather than wait to know."""
         ...
 
+    def surely_within(self, values: Array, bound: float) -> bool:
+        """Return whether all values are smaller in size than `bound`; a device says no likewise."""
+        ...
+
     def sum_lanes(self, values: Floats, key: Indices, lanes: int) -> Floats:
         """Add up the lanes of `values` that share a key: (lanes, ...)."""
         ...
@@ -662,6 +666,21 @@ class Short(Protocol):
         quantiles, shares of `total`, (lanes, few).  Sorts have no weights: x itself is sorted, in
         descending order where the sign is -1.  Values like x are of its dtype, or in the memory of
         `out`; products may follow if `keep`.
+        """
+        ...
+
+    def short_permute(
+        self,
+        x: Entries,
+        sign: float,
+        alpha: Floats,
+        values: Floats,
+        transpose: bool,
+        keep: bool,
+    ) -> ShortLanes | None:
+        """Return products of the permutation of x, or its transpose, with values, likewise.
+
+        Rows are in descending order where the sign is -1.
         """
         ...
 

@@ -243,7 +243,7 @@ class SoftRank(OrderedEntriesRule):
         handled = tangents.keys() - {"weights"}
         if self.total is not None or not handled:
             return None
-        lanes = moderate(tangents[name] for name in handled)
+        lanes = moderate(self.kernels, (tangents[name] for name in handled))
         if not lanes.any():
             return None
         x_dot, alpha_dot = tangents.get("x"), tangents.get("alpha")
@@ -268,7 +268,7 @@ class SoftRank(OrderedEntriesRule):
     def fused_vjp(self, bar: Array, wrt: frozenset[str]) -> FusedCotangents | None:
         """Return all cotangents."""
         kernels, s = self.kernels, self.sources
-        lanes = moderate([bar]) & s.fused_lanes
+        lanes = moderate(kernels, [bar]) & s.fused_lanes
         if not lanes.any():
             return None
         bars: dict[str, Array]
