@@ -222,7 +222,7 @@ class SoftRank(OrderedEntriesRule):
         With f_ij = f((x_i - x_j)/alpha)/alpha it is -f_ij, and sum_k f_ik - f_ii on the diagonal.
         """
         s, xp = self.sources, self.kernels.xp
-        if self.total is not None or not moderate([s.x]).all():
+        if self.total is not None or not moderate(self.kernels, [s.x]).all():
             return None
         z, own = s.from_order(s.x), xp.arange(self.n)
         t = z[:, :, None] - z[:, None, :]

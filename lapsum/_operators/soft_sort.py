@@ -202,7 +202,7 @@ class SoftSort(OrderedEntriesRule):
         They are q of the neighbour of b_i on the same side, times e^{-distance from it/alpha}.
         """
         s, xp = self.sources, self.kernels.xp
-        if not moderate([s.x]).all():
+        if not moderate(self.kernels, [s.x]).all():
             return None
         (left, right), (q_left, q_right) = self.solved.nodes()[:, :, :, None], self.solved.softmax
         z = s.from_order(s.x)[:, None, :]
