@@ -6,7 +6,7 @@ from collections.abc import Callable
 from functools import cached_property
 from typing import Any, NamedTuple
 
-from .._backends.types import Floats, Indices, Points
+from .._backends.types import Floats, Indices, Namespace, Points
 from .even_density import EvenDensity
 from .long_products import LongSums, product_by_tree
 from .roots import FAR
@@ -34,8 +34,7 @@ class Permutation:
     def __init__(self, sources: Sources) -> None:
         s = self.sources = sources
         self.density: EvenDensity = s.density
-        self.kernels, self.xp = s.kernels, s.xp
-        xp = self.xp
+        self.kernels, xp = s.kernels, s.xp
         lanes, n = s.shape
         levels = xp.broadcast_to(1.0 + xp.arange(max(n - 1, 0)), (lanes, max(n - 1, 0)))
         self.b = thresholds_at(s, levels)
@@ -62,6 +61,11 @@ class Permutation:
                 (s.low + s.before[0][:, -1], xp.maximum(s.high, 1.0)),
             )
         )
+
+    @property
+    def xp(self) -> Namespace:
+        """The functions of the library of the arrays."""
+        return self.sources.xp
 
     def matrix(self, lanes: slice, rows: slice, columns: slice) -> Floats:
         """Return some rows and columns, the latter in order of the sources."""

@@ -75,8 +75,7 @@ class Sources:
         weights: Floats | None = None,
         totals: Floats | None = None,
     ) -> None:
-        self.xp: Namespace = kernels.xp
-        xp = self.xp
+        xp = kernels.xp
         self.kernels, self.density, self.alpha = kernels, density, alpha
         ordered = kernels.order(x, alpha, weights, totals)
         self.given, self.order, self.invalid = ordered.x.copy(), ordered.order, ordered.invalid
@@ -99,6 +98,11 @@ class Sources:
         infinite = xp.where(alive, 0.0, self.weight)
         self.low = sum_in_lane(xp.where(self.given < 0.0, infinite, 0.0))
         self.high = sum_in_lane(xp.where(self.given > 0.0, infinite, 0.0))
+
+    @property
+    def xp(self) -> Namespace:
+        """The functions of the library of the arrays."""
+        return self.kernels.xp
 
     @cached_property
     def before(self) -> Pair:

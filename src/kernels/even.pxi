@@ -9,6 +9,9 @@ cdef class Even:
     cdef lap_even f
     cdef object tables
 
+    def __reduce__(self):
+        return Even, (self.f.kind, self.f.least, *self.tables)
+
     def __init__(self, int kind, double least, object tail, object pdf):
         if not 0 <= kind <= LAP_TABLE:
             raise ValueError(f"no such kind of density: {kind}")

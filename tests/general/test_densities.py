@@ -1,5 +1,8 @@
 """Operators with any even density: theorems, limits, what is accepted, and long lanes."""
 
+import inspect
+import pickle
+
 import numpy as np
 import pytest
 from any_density import DENSITIES
@@ -405,3 +408,23 @@ def test_absent_infinite_entries_are_as_with_laplace(held, direction):
             for density in ("logistic", "laplace")
         )
         assert found == expected
+
+
+@pytest.mark.parametrize("n", [7, 260])
+@pytest.mark.parametrize("density", ["logistic", "normal", "cauchy", lapsum.StudentT(3.0)], ids=str)
+def test_linearizations_can_be_pickled(density, n, rng):
+    x = rng.normal(size=(2, n))
+    levels = {"soft_topk": (2.5,), "log_soft_topk": (2.5,), "soft_quantile": ([0.2, 0.7],)}
+    levels |= {"soft_permute": (x[::-1],), "soft_trimmed_mean": (0.1, 0.8)}
+    levels |= {"cdf_sum": (x[:, ::-1],), "cdf_sum_inv": (x,)}
+    for name in lapsum.__all__:
+        func = getattr(lapsum, name)
+        if isinstance(func, type) or "density" not in inspect.signature(func).parameters:
+            continue
+        args = np.abs(x) if name == "cdf_sum_inv" else x, *levels.get(name, ())
+        lin = lapsum.linearize(func, *args, 0.3, density=density)
+        again = pickle.loads(pickle.dumps(lin))
+        np.testing.assert_array_equal(again.value, lin.value)
+        bar = rng.normal(size=lin.value.shape)
+        for one, other in zip(lin.vjp(bar), again.vjp(bar), strict=True):
+            np.testing.assert_array_equal(one, other)
