@@ -126,7 +126,7 @@ def sinkhorn_rank(
 
     Tied entries get identical ranks.  A NaN makes its lane NaN.  Infinite entries are the limit of
     large ones; beside them finite ones are tied if they are squashed.  An entry of zero weight is
-    ranked and influences no other.
+    ranked and influences no other, but it counts in the number of targets if none are given.
 
     References
     ----------

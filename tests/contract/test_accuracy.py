@@ -1,8 +1,10 @@
 """Errors in units of the bounds: small lanes against many digits, and a million entries."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
-from accuracy import REGIMES, WEIGHTS, derivative_error, value_units
+from accuracy import REGIMES, WEIGHTS, derivative_error, lanes, value_units
 from backends import ON_CPU
 from contract import contracts
 from mpmath import mp, mpf
@@ -35,6 +37,12 @@ def test_values_are_within_their_bounds(contract, regime, weights):
 )
 def test_derivatives_are_within_1e_12_of_their_scale(contract, regime, weights):
     assert derivative_error(contract, regime, weights) <= 1
+
+
+def test_k_is_positive_where_a_contract_says_so():
+    (topk,) = (c for c in contracts() if c.name == "soft_topk")
+    for positive, least in ((), 0.0), (("k",), 1e-300):
+        assert min(a["k"] for a in lanes(replace(topk, positive=positive), "ties")) == least
 
 
 class Grid:

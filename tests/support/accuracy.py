@@ -69,7 +69,8 @@ def lanes(contract, regime, weights="", sizes=None):
         total = oracle._float_total(c, n)
         whole = [np.floor(0.5 * total), min(1.0, total), min(1e-300, total)] if c is None else []
         for k in (*whole, *(level * total for level in LEVELS)):
-            yield {**arguments, "k": float(k)}
+            if k > 0.0 or "k" not in contract.positive:
+                yield {**arguments, "k": float(k)}
 
 
 def value_units(contract, regime, weights="", backends=BACKENDS[:1]):

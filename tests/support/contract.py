@@ -46,10 +46,11 @@ class Contract:
     moves : what a common shift is added to
     follows : whether output i belongs to entry i
     unbounded : whether outputs may be infinite
-    several_axes : whether `axis` may be a tuple
+    several_axes : whether `axis` may be a tuple; such an operator takes `keepdims`
     sums : names of parameters whose derivatives are sums of distances between entries, exact
         beside these alone
-    positive : names of the arguments, beside alpha, that must be greater than zero
+    positive : names of the arguments, beside alpha, that must be greater than zero; else they are a
+        ValueError that begins with "`k` must be positive"
     exact : `exact(**arguments, digits)` in mpmath; the oracle's function of that name by default
     jacobian : `jacobian(**arguments)` in mpmath; the oracle's by default
     backend : where it is run

@@ -1,4 +1,4 @@
-"""Few thresholds a lane, without sorting, and the functions of entries around them."""
+"""The thresholds of top-k and quantiles, without sorting, and functions of entries around them."""
 
 from __future__ import annotations
 
