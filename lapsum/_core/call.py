@@ -24,6 +24,7 @@ RULES: dict[Any, Callable[..., Rule]] = {}
 # What other libraries call things.
 _KEYWORDS = {
     "dim": ("axis",),
+    "keepdim": ("keepdims",),
     "ascending": ("descending",),
     "temperature": ("alpha", "epsilon"),
     "tau": ("alpha", "epsilon"),

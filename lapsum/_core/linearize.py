@@ -85,12 +85,12 @@ def jvp(
     Parameters
     ----------
     func : callable
-        An operator of lapsum.
+        An operator of lapsum, or a `functools.partial` of one.
     primals : tuple or list
         Its positional arguments.
     tangents : tuple or list of array_like or None
         One for each differentiable parameter, in signature order (`weights` last when given, by
-        keyword too); None is zero.
+        keyword too), those that a partial binds included; None is zero.
     **kwargs
         The operator's keyword arguments.
 
@@ -129,7 +129,7 @@ def vjp(
     Parameters
     ----------
     func : callable
-        An operator of lapsum.
+        An operator of lapsum, or a `functools.partial` of one.
     *args, **kwargs
         Its arguments.
 
