@@ -172,7 +172,8 @@ def near_integers(
     """
     if x.dtype.kind not in "iu" or x.dtype.itemsize < 8 or not x.size or not kernels.on_host:
         return x
-    if x.max() <= EXACT and x.min() >= -EXACT:
+    large = (x > EXACT) | (x < -EXACT)
+    if not large.any():
         return x
     ends = tuple(range(-len(axes), 0))
     moved = np.moveaxis(x, axes, ends)
@@ -183,12 +184,17 @@ def near_integers(
     gaps = steps.astype(np.float64)
     if narrow:
         # Of 64 alpha e^-64 is left, which no rank feels.
-        most = max(2.0**52 / lanes.shape[1], 64.0 * float(np.max(alpha, initial=0.0)))
+        batch = moved.shape[: moved.ndim - len(axes)]
+        of_lanes = np.broadcast_to(alpha, batch).reshape(-1, 1)
+        most = np.maximum(2.0**52 / lanes.shape[1], 64.0 * of_lanes)
         gaps = np.minimum(gaps, np.floor(most))
     near = np.zeros(lanes.shape)
     np.cumsum(gaps, axis=-1, out=near[:, 1:])
     out = np.empty(lanes.shape)
     np.put_along_axis(out, order, near, axis=-1)
+    # Lanes do not depend on what the others hold.
+    some = np.moveaxis(large, axes, ends).reshape(lanes.shape).any(axis=-1, keepdims=True)
+    out = np.where(some, out, lanes)
     return np.moveaxis(out.reshape(moved.shape), ends, axes)
 
 

@@ -282,10 +282,10 @@ def test_arguments_that_do_not_bind(arguments, message):
             call(*arguments)
         with pytest.raises(TypeError, match="unexpected keyword argument 'dim'; use `axis`$"):
             call([1.0], 0.1, dim=0)
-    with pytest.raises(TypeError, match="unexpected keyword argument 'keepdim'; use `keepdims`$"):
-        lapsum.soft_quantile([1.0], 0.5, 0.1, keepdim=True)
         with pytest.raises(TypeError, match="unexpected keyword argument 'tau'; use `alpha`$"):
             call([1.0], tau=0.1)
+    with pytest.raises(TypeError, match="unexpected keyword argument 'keepdim'; use `keepdims`$"):
+        lapsum.soft_quantile([1.0], 0.5, 0.1, keepdim=True)
 
 
 @pytest.mark.parametrize(

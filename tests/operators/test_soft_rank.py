@@ -156,3 +156,13 @@ def test_large_integers_feel_heavy_tails(density):
     x = np.array([0, 2**62])
     expected = lapsum.soft_rank(x.astype(float), 1e15, density=density)
     np.testing.assert_allclose(lapsum.soft_rank(x, 1e15, density=density), expected, rtol=1e-15)
+
+
+@pytest.mark.parametrize(("offset", "alpha"), [(0, [2.0**45] * 2), (2**61, [2.0**45, 2.0**60])])
+def test_lanes_of_large_integers_change_no_other_lane(offset, alpha):
+    x = np.array([[offset, offset + 2**52], [2**62, 2**62 + 1]])
+    both = lapsum.linearize(lapsum.soft_rank, x, alpha)
+    bar = np.array([[1.0, 0.0], [0.5, -2.0]])
+    for i in range(2):
+        one = lapsum.linearize(lapsum.soft_rank, x[i], alpha[i])
+        np.testing.assert_array_equal(both.vjp(bar, "x")[0][i], one.vjp(bar[i], "x")[0])
