@@ -711,6 +711,49 @@ def test_compiled_derivatives_begin_with_the_state(name, rng, monkeypatch):
             assert_all_close(found, gradients(func, tensors), rtol=0, atol=0)
 
 
+@pytest.mark.parametrize("name", ["log_soft_topk", "soft_quantile", "soft_rank", "lap_sum"])
+def test_transforms_begin_with_the_state(name, rng, monkeypatch):
+    """Gradients by torch.func are those of backward(), and of a loop under vmap, from one state."""
+    func, tensors = operator(name, rng, (2, 300), weighted=False)
+    tensors = detached(tensors)
+    every = tuple(range(len(tensors)))
+    grad = torch.func.grad(lambda *a: func(*a).pow(2).sum(), every)
+    rule = RULES[getattr(lapsum, name)]
+    linearize, count = rule.linearize, []
+
+    def counting(self):
+        count.append(self)
+        return linearize(self)
+
+    monkeypatch.setattr(rule, "linearize", counting)
+    found = grad(*tensors)
+    assert len(count) == 1
+    assert_all_close(found, gradients(func, tensors), rtol=0, atol=0)
+    several = [torch.stack([t, 1.1 * t, 0.7 * t], dim=-1) for t in tensors]
+    for mapped in [*([i] for i in every), every]:
+        dims = tuple(-1 if i in mapped else None for i in every)
+        given = [
+            s if i in mapped else t for i, (s, t) in enumerate(zip(several, tensors, strict=True))
+        ]
+        lanes = [
+            [a if d is None else a[..., i] for a, d in zip(given, dims, strict=True)]
+            for i in range(3)
+        ]
+        expected = [torch.stack(one) for one in zip(*(grad(*a) for a in lanes), strict=True)]
+        count.clear()
+        found = torch.func.vmap(grad, dims)(*given)
+        alone = name == "soft_quantile"  # whose levels are a parameter, too
+        assert len(count) == (3 if alone and 1 in mapped else 1)
+        assert_all_close(found, expected, rtol=1e-12, atol=1e-12)
+    rows = torch.func.jacrev(func)(*tensors)
+    torch.testing.assert_close(rows, torch.func.jacfwd(func)(*tensors), rtol=1e-10, atol=1e-12)
+    with pytest.raises(NotImplementedError, match=SECOND):
+        torch.func.jvp(lambda x: grad(x, *tensors[1:])[0], (tensors[0],), (tensors[0],))
+    none = [t.new_empty((0, *t.shape)) for t in tensors]
+    for found, t in zip(torch.func.vmap(grad)(*none), tensors, strict=True):
+        assert found.shape == (0, *t.shape)
+
+
 def test_graphs_of_tensors_that_need_gradients(rng):
     """What make_fx recorded with a state can be differentiated in turn, by every route."""
     x = torch.tensor(rng.normal(size=(2, 300)))
