@@ -132,7 +132,7 @@ DENSITIES = {
     "named": "logistic",
     "StudentT": lapsum.StudentT(4.0),
     "Density": lapsum.Density(st.hypsecant.cdf, st.hypsecant.pdf),
-    "frozen": st.t(3.0),
+    "frozen": st.logistic(),
 }
 
 

@@ -6,7 +6,8 @@ from collections.abc import Callable, Sequence
 
 import torch
 
-from ..adapter import Batch, Front, batched, decode
+from ..adapter import decode
+from ..batch import Batch, Front, batched
 from .ops import Tensors
 
 Dims = Sequence[int | None]
