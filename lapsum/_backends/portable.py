@@ -45,9 +45,29 @@ class Portable(PortableSelection, PortablePermutation, PortableShort):
         copy: Floats = self.own(a)
         return copy
 
+    @property
+    def pairs_at_once(self) -> int:
+        """How many pairs of two entries are looked at together."""
+        return 2**22
+
+    def step(self: Kernels, origin: Floats, x: Floats, alpha: Floats) -> Floats:
+        """(x - origin)/alpha for finite numbers, which broadcast; their difference may overflow."""
+        return formulas.step(self.xp, origin, x, alpha)
+
+    def apart(self: Kernels, points: Points, x: Floats, alpha: Floats) -> Floats:
+        """(b - x)/alpha for points b and finite sources x, which broadcast."""
+        lo, hi, u = points
+        if hi is None or u is None:
+            return formulas.step(self.xp, x, lo, alpha)
+        return formulas.offset(self.xp, lo, hi, u, x, alpha)
+
     def maybe_any(self: Kernels, flags: Flags) -> bool:
         """Return whether any flag is set."""
         return bool(flags.any())
+
+    def surely_within(self: Kernels, values: Array, bound: float) -> bool:
+        """Return whether all values are smaller in size than `bound`, and none NaN."""
+        return bool((self.xp.abs(values) < bound).all())
 
     def min_lanes(self: Kernels, values: Floats, key: Indices, lanes: int) -> Floats:
         """Return the smallest of the values that share a key."""
@@ -91,6 +111,12 @@ class Portable(PortableSelection, PortablePermutation, PortableShort):
         """Return the levels q of the totals, NaN where q is not in (0, 1); None for these is n."""
         levels = q * (float(n) if totals is None else totals[:, None])
         return self.xp.where((q > 0.0) & (q < 1.0), levels, self.xp.nan)
+
+    def allowed_levels(
+        self: Kernels, levels: Floats, totals: Floats | None, n: int, allowance: float
+    ) -> Floats:
+        """Return levels, which have been checked."""
+        return levels
 
     # ------------------------------------------------------------------------------------- order
 
@@ -232,12 +258,30 @@ class Portable(PortableSelection, PortablePermutation, PortableShort):
         key = self.identity(len(sources.x))
         roots = self.solve_steps(sources, first, steps, False)
         out = self.thresholds(sources, roots, key)
-        largest: Array = _running_largest(self.xp, out)
+        largest: Array = self.running_largest(out)
         return largest.astype(dtype, copy=False)
 
     def sorted_vjp(self: Kernels, sources: SourceLanes, first: float, bar: Floats) -> Pair | None:
         """Return None: there is no such kernel."""
         return None
+
+    def places(self: Kernels, rising: Floats, values: Floats, key: Indices) -> Indices:
+        """Return how many numbers of its ascending lane each value exceeds."""
+        n = rising.shape[1]
+        low, high = 0 * (values < 0.0), 0 * (values < 0.0) + n
+        for _ in range(n.bit_length()):
+            middle = (low + high) // 2
+            less = _read(self.xp, rising, middle, key) < values
+            less = less & (middle < high)
+            low, high = self.xp.where(less, middle + 1, low), self.xp.where(less, high, middle)
+        return low
+
+    def running_largest(self: Kernels, values: Floats) -> Floats:
+        """Return the largest value so far of each lane."""
+        largest: Floats = _running_largest(self.xp, values)
+        return largest
+
+    has_trees = False
 
     def tree_sums(
         self: Kernels, table: Table, x: Floats, low: Floats | None, values: Floats, alpha: Floats

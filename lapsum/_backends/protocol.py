@@ -113,8 +113,25 @@ class Lanes(Protocol):
         """Return a * b, where nothing times an infinity is nothing."""
         ...
 
+    @property
+    def pairs_at_once(self) -> int:
+        """How many pairs of two entries are looked at together, where all of them are."""
+        ...
+
+    def step(self, origin: Floats, x: Floats, alpha: Floats) -> Floats:
+        """(x - origin)/alpha for finite numbers, which broadcast; their difference may overflow."""
+        ...
+
+    def apart(self, points: Points, x: Floats, alpha: Floats) -> Floats:
+        """(b - x)/alpha for points b and finite sources x, which broadcast."""
+        ...
+
     def maybe_any(self, flags: Flags) -> bool:
         """Return whether any flag may be set; a device says yes rather than wait to know."""
+        ...
+
+    def surely_within(self, values: Array, bound: float) -> bool:
+        """Return whether all values are smaller in size than `bound`; a device says no likewise."""
         ...
 
     def sum_lanes(self, values: Floats, key: Indices, lanes: int) -> Floats:
@@ -240,6 +257,14 @@ class Scans(Protocol):
 
     def cumulate(self, values: Floats) -> Pair:
         """Return running sums as unevaluated pairs."""
+        ...
+
+    def places(self, rising: Floats, values: Floats, key: Indices) -> Indices:
+        """Return how many numbers of its ascending lane each value exceeds."""
+        ...
+
+    def running_largest(self, values: Floats) -> Floats:
+        """Return the largest value so far of each lane."""
         ...
 
     def totals(self, values: Floats) -> Floats:
@@ -411,6 +436,15 @@ class Selection(Protocol):
         self, x: Entries, weights: Floats | None, q: Floats, totals: Floats | None, alpha: Floats
     ) -> Selected:
         """Solve a few levels a lane, given as shares q, (lanes, few), of the total."""
+        ...
+
+    def allowed_levels(
+        self, levels: Floats, totals: Floats | None, n: int, allowance: float
+    ) -> Floats:
+        """Return levels as `select_topk` takes them, infinite where they are the total.
+
+        On a device they are NaN where they are not in [0, total], which nobody has checked.
+        """
         ...
 
     def fused_lanes(self, selected: Selected) -> Flags:
@@ -665,9 +699,56 @@ class Short(Protocol):
         """
         ...
 
+    def short_permute(
+        self,
+        x: Entries,
+        sign: float,
+        alpha: Floats,
+        values: Floats,
+        transpose: bool,
+        keep: bool,
+    ) -> ShortLanes | None:
+        """Return products of the permutation of x, or its transpose, with values, likewise.
+
+        Rows are in descending order where the sign is -1.
+        """
+        ...
+
 
 class Densities(Protocol):
-    """Sums for densities that are tabulated."""
+    """What other densities need: sums by tables, and functions that no array library has.
+
+    Of Student's t, `log_pdf` is log f(t), and t is not negative.
+    """
+
+    @property
+    def has_trees(self) -> bool:
+        """Whether `tree_sums` is there."""
+        ...
+
+    def erf(self, t: Floats) -> Floats:
+        """Return the error function of t."""
+        ...
+
+    def erfc(self, t: Floats) -> Floats:
+        """1 - erf(t)."""
+        ...
+
+    def erfcx(self, t: Floats) -> Floats:
+        """e^{t^2} erfc(t)."""
+        ...
+
+    def student_tail(self, df: float, t: Floats, log_pdf: Floats) -> Floats:
+        """F(-t)."""
+        ...
+
+    def student_centre(self, df: float, t: Floats, log_pdf: Floats) -> Floats:
+        """F(t) - 1/2."""
+        ...
+
+    def student_distance(self, df: float, q: Floats, log_top: float) -> Floats:
+        """Return about the t at which F(-t) = q, for 0 < q <= 1/2; `log_top` is log f(0)."""
+        ...
 
     def tree_sums(
         self, table: Table, x: Floats, low: Floats | None, values: Floats, alpha: Floats

@@ -80,9 +80,9 @@ def rule_of(func: Callable[..., Any]) -> Callable[[type[Rule]], type[Rule]]:
 
     def register(rule: type[Rule]) -> type[Rule]:
         RULES[func] = rule
-        family = func.__module__.split(".")[1:2]
-        public = not "".join(family).startswith("_")
-        rule.name = ".".join([*family * public, func.__name__])
+        _, family, *_ = f"{func.__module__}.".split(".")
+        hidden = family.startswith("_") or not family
+        rule.name = func.__name__ if hidden else f"{family}.{func.__name__}"
         rule.positional = tuple(
             name
             for name, parameter in inspect.signature(func).parameters.items()

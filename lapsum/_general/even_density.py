@@ -3,18 +3,14 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import Any
+from copy import copy
+from typing import TypeVar
 
-import numpy as np
+from .._backends.numpy.kernels import SERIAL
+from .._backends.protocol import Kernels
+from .._backends.types import Floats, Namespace
 
-from .._backends.types import Floats
-
-
-def special() -> Any:
-    """Return scipy.special, which `import lapsum` does not load."""
-    import scipy.special
-
-    return scipy.special
+Some = TypeVar("Some", bound="EvenDensity")
 
 
 class EvenDensity(ABC):
@@ -31,12 +27,28 @@ class EvenDensity(ABC):
         How wide it is, in order of magnitude.
     decay : float
         Limit of -f'/f: how fast f falls in the end.
+    kernels : Kernels
+        Those of the arrays that its functions take.
     """
 
     strip: float | None = None
     formula: str | None = None
     decay: float
     scale: float = 1.0
+    kernels: Kernels = SERIAL
+
+    @property
+    def xp(self) -> Namespace:
+        """The functions of the library of these arrays."""
+        return self.kernels.xp
+
+    def of(self: Some, kernels: Kernels) -> Some:
+        """Return this density for arrays of a backend; one without trees needs no `strip`."""
+        if kernels.has_trees:
+            return self
+        density = copy(self)
+        density.kernels, density.strip = kernels, None
+        return density
 
     @abstractmethod
     def tail(self, t: Floats) -> Floats:
@@ -78,28 +90,32 @@ class EvenDensity(ABC):
 
     def at(self, t: Floats) -> Floats:
         """F(t) for any t."""
-        tail = self.tail(np.abs(t))
-        return np.where(t > 0.0, 1.0 - tail, tail)
+        xp = self.xp
+        tail = self.tail(xp.abs(t))
+        return xp.where(t > 0.0, 1.0 - tail, tail)
 
     def log_at(self, t: Floats) -> Floats:
         """Log F(t) for any t."""
-        away = np.abs(t)
-        return np.where(t > 0.0, np.log1p(-self.tail(away)), self.logtail(away))
+        xp = self.xp
+        away = xp.abs(t)
+        return xp.where(t > 0.0, xp.log1p(-self.tail(away)), self.logtail(away))
 
     def pdf_at(self, t: Floats) -> Floats:
         """f(t) for any t."""
-        return self.even_pdf(np.abs(t))
+        return self.even_pdf(self.xp.abs(t))
 
     def log_slope_at(self, t: Floats) -> Floats:
         """f(t)/F(t) for any t."""
-        away = np.abs(t)
+        xp = self.xp
+        away = xp.abs(t)
         right = self.even_pdf(away) / (1.0 - self.tail(away))
-        return np.where(t > 0.0, right, self.hazard(away))
+        return xp.where(t > 0.0, right, self.hazard(away))
 
     def between(self, t0: Floats, t1: Floats, width: Floats) -> Floats:
         """F(t1) - F(t0), with width = t1 - t0 >= 0 known better than the difference."""
-        near = np.minimum(np.abs(t0), np.abs(t1))
+        xp = self.xp
+        near = xp.minimum(xp.abs(t0), xp.abs(t1))
         tail = self.tail(near)
-        beyond = np.where(tail == 0.0, 0.0, -tail * np.expm1(self.log_tail_ratio(near, width)))
-        across = self.centre(np.maximum(t1, 0.0)) + self.centre(np.maximum(-t0, 0.0))
-        return np.where((t0 < 0.0) & (t1 > 0.0), across, np.where(width > 0.0, beyond, 0.0))
+        beyond = xp.where(tail == 0.0, 0.0, -tail * xp.expm1(self.log_tail_ratio(near, width)))
+        across = self.centre(xp.maximum(t1, 0.0)) + self.centre(xp.maximum(-t0, 0.0))
+        return xp.where((t0 < 0.0) & (t1 > 0.0), across, xp.where(width > 0.0, beyond, 0.0))

@@ -6,15 +6,13 @@ from collections.abc import Callable
 from functools import cached_property
 from typing import Any, NamedTuple
 
-import numpy as np
-
 from .._backends.types import Floats, Indices, Points
 from .even_density import EvenDensity
 from .long_products import LongSums, product_by_tree
-from .roots import FAR, over
-from .rules import column, times
+from .roots import FAR
+from .rules import column
 from .solving import thresholds_at
-from .sums import Sources, blocks, offsets
+from .sums import Sources, blocks
 from .thresholds import Thresholds
 
 Flow = Callable[[slice, slice, slice], Floats]
@@ -36,68 +34,77 @@ class Permutation:
     def __init__(self, sources: Sources) -> None:
         s = self.sources = sources
         self.density: EvenDensity = s.density
+        self.kernels, self.xp = s.kernels, s.xp
+        xp = self.xp
         lanes, n = s.shape
-        levels = np.broadcast_to(np.arange(1.0, max(n, 1)), (lanes, max(n - 1, 0)))
+        levels = xp.broadcast_to(1.0 + xp.arange(max(n - 1, 0)), (lanes, max(n - 1, 0)))
         self.b = thresholds_at(s, levels)
         lo, hi, u = self.b.points
         if hi is None or u is None:
             raise TypeError("thresholds are anchored")
-        self.width = np.minimum(s.kernels.widths(lo, hi, u, s.alpha, n), FAR)
+        self.width = xp.minimum(s.kernels.widths(lo, hi, u, s.alpha, n), FAR)
         # Around them are thresholds at both infinities.
-        none = np.zeros((lanes, min(n, 1)))
-        ends = (none, none, none - np.inf), (none, none, none + np.inf)
+        none = xp.zeros((lanes, min(n, 1)))
+        ends = (none, none, none - xp.inf), (none, none, none + xp.inf)
         before, after = (
-            Points(*(np.concatenate(parts, axis=1) for parts in sides))
+            Points(*(xp.concatenate(parts, axis=1) for parts in sides))
             for sides in (
                 ((ends[0][i], (lo, hi, u)[i]) for i in range(3)),
                 (((lo, hi, u)[i], ends[1][i]) for i in range(3)),
             )
         )
         self.before, self.after = before, after
-        steps = np.arange(n + 1.0)
+        steps = 1.0 * xp.arange(n + 1)
         self.at_low, self.at_high = (
-            np.diff(np.clip((steps - column(base)) / column(np.maximum(weight, 1.0)), 0.0, 1.0))
-            for base, weight in ((0.0 * s.low, s.low), (s.low + s.before[0][:, -1], s.high))
+            xp.diff(xp.clip((steps - column(base)) / column(weight), 0.0, 1.0), axis=-1)
+            for base, weight in (
+                (0.0 * s.low, xp.maximum(s.low, 1.0)),
+                (s.low + s.before[0][:, -1], xp.maximum(s.high, 1.0)),
+            )
         )
 
     def matrix(self, lanes: slice, rows: slice, columns: slice) -> Floats:
         """Return some rows and columns, the latter in order of the sources."""
+        xp = self.xp
         s = self.sources
         x, alpha = s.x[lanes, columns][:, None, :], s.alpha[lanes][:, None, None]
         low, high = (
-            offsets(Points(*(a[lanes, rows][:, :, None] for a in side)), x, alpha)  # type: ignore[index]
+            self.kernels.apart(Points(*(a[lanes, rows][:, :, None] for a in side)), x, alpha)  # type: ignore[index]
             for side in (self.before, self.after)
         )
-        low, high = np.clip(low, -FAR, FAR), np.clip(high, -FAR, FAR)
+        low, high = xp.clip(low, -FAR, FAR), xp.clip(high, -FAR, FAR)
         out = self.density.between(low, high, self.width[lanes, rows][:, :, None])
         given = s.given[lanes, columns][:, None, :]
-        out = np.where(given == -np.inf, self.at_low[lanes, rows][:, :, None], out)
-        return np.where(given == np.inf, self.at_high[lanes, rows][:, :, None], out)
+        out = xp.where(given == -xp.inf, self.at_low[lanes, rows][:, :, None], out)
+        return xp.where(given == xp.inf, self.at_high[lanes, rows][:, :, None], out)
 
     def multiply(self, values: Floats, key: Indices, transpose: bool) -> Floats:
         """Return the product with every lane of values, whose entries are in order."""
+        xp = self.xp
         s = self.sources
         long = product_by_tree(s, self.b.for_lanes(key), values, key, transpose)
         if long is not None:
             return long
-        out = np.zeros(values.shape)
+        out = xp.zeros(values.shape)
         n = s.shape[1]
-        own = len(key) == s.shape[0] and bool((key == np.arange(len(key))).all())
-        for lanes, rows in blocks(s.shape[0] if own else 0, n, n):
-            part = self._part(lanes, rows, transpose)
-            out[lanes, rows] = times(part, values[lanes][:, None, :] + 0.0 * part).sum(axis=-1)
-        for lane in () if own else range(s.shape[0]):
-            theirs = np.flatnonzero(key == lane)
-            for _, rows in blocks(1, n, n):
-                part = self._part(slice(lane, lane + 1), rows, transpose)[0]
-                for i in theirs:
-                    out[i, rows] = times(part, values[i] + 0.0 * part).sum(axis=-1)
+        own = len(key) == s.shape[0] and bool((key == xp.arange(len(key))).all())
+        times = self.kernels.times
+        if own:
+            for lanes, rows in blocks(self.kernels, len(key), n, n):
+                part = self._part(lanes, rows, transpose)
+                out[lanes, rows] = times(part, values[lanes][:, None, :]).sum(axis=-1)
+            return out
+        for lane in range(s.shape[0]):
+            theirs = xp.flatnonzero(key == lane)
+            for some, rows in blocks(self.kernels, len(theirs), n, n):
+                part = self._part(slice(lane, lane + 1), rows, transpose)
+                out[theirs[some], rows] = times(part, values[theirs[some]][:, None, :]).sum(axis=-1)
         return out
 
     def _part(self, lanes: slice, rows: slice, transpose: bool) -> Floats:
         every = slice(None)
         if transpose:
-            return np.ascontiguousarray(self.matrix(lanes, every, rows).swapaxes(1, 2))
+            return self.xp.ascontiguousarray(self.matrix(lanes, every, rows).swapaxes(1, 2))
         return self.matrix(lanes, rows, every)
 
     # ----------------------- derivatives of sum_ij h_i v_j F(t_ij), for thresholds b in any lanes
@@ -113,13 +120,14 @@ class Permutation:
 
     def _flow(self, b: Thresholds, motion: Motion, axis: int) -> Flow:
         """Return a function that has dt_ij for a block: (b_dot_i - x_dot_j)/alpha."""
+        xp = self.xp
         s, origin, mean = self.sources, b.at_nearest(motion.dot), b.of_sources(motion.mean)
 
         def flow(lanes: slice, rows: slice, columns: slice) -> Floats:
             source: Any = lanes if b.key is None else b.key[lanes]
-            dot = np.expand_dims(motion.dot[source][:, columns], 3 - axis)
-            near, base = (np.expand_dims(a[lanes][:, rows], axis) for a in (origin, mean))
-            return base - over(dot, near, s.alpha[source][:, None, None])
+            dot = xp.expand_dims(motion.dot[source][:, columns], 3 - axis)
+            near, base = (xp.expand_dims(a[lanes][:, rows], axis) for a in (origin, mean))
+            return base - self.kernels.step(near, dot, s.alpha[source][:, None, None])
 
         return flow
 
@@ -137,7 +145,9 @@ class Permutation:
         weight = b.of_sources(s.c) * values
 
         def term(t: Floats, lanes: slice, rows: slice) -> Floats:
-            return times(f.pdf_at(t) * weight[lanes][:, None, :], flow(lanes, rows, every))
+            return self.kernels.times(
+                f.pdf_at(t) * weight[lanes][:, None, :], flow(lanes, rows, every)
+            )
 
         return s.rows(b.points, term, b.key)
 
@@ -154,7 +164,9 @@ class Permutation:
         flow = self._flow(b, motion, 1)
 
         def term(t: Floats, lanes: slice, rows: slice) -> Floats:
-            return times(f.pdf_at(t) * values[lanes][:, None, :], flow(lanes, every, rows))
+            return self.kernels.times(
+                f.pdf_at(t) * values[lanes][:, None, :], flow(lanes, every, rows)
+            )
 
         return b.of_sources(s.c) * s.columns(b.points, term, b.key)
 
@@ -163,6 +175,7 @@ class Permutation:
 
         Each threshold gives all sources together nothing, and the nearest what the others lack.
         """
+        xp = self.xp
         long = LongSums.of(self.sources, b)
         if long is not None:
             out = long.pull(values, h)
@@ -175,28 +188,31 @@ class Permutation:
         def kernel(t: Floats, lanes: slice, rows: slice) -> Floats:
             return f.pdf_at(t) * weight[lanes][:, None, :]
 
-        b_bar = times(h, s.rows(b.points, kernel, b.key))
-        place = np.arange(s.shape[1])
+        b_bar = self.kernels.times(h, s.rows(b.points, kernel, b.key))
+        place = xp.arange(s.shape[1])
 
         def pulled(t: Floats, lanes: slice, rows: slice) -> Floats:
             source: Any = lanes if b.key is None else b.key[lanes]
             q = s.c[source][:, None, :] * b.shares(s.x[source][:, None, :], t, lanes, rows, 2)
-            own = times(h[lanes, rows][:, :, None], kernel(t, lanes, rows))
+            own = self.kernels.times(h[lanes, rows][:, :, None], kernel(t, lanes, rows))
             nearest = place == b.nearest[lanes, rows][:, :, None]
-            return np.where(nearest, 0.0, times(q, b_bar[lanes, rows][:, :, None]) - own)
+            return xp.where(
+                nearest, 0.0, self.kernels.times(q, b_bar[lanes, rows][:, :, None]) - own
+            )
 
         def pulled_columns(t: Floats, lanes: slice, rows: slice) -> Floats:
             source: Any = lanes if b.key is None else b.key[lanes]
             x, c = s.x[source][:, rows, None], s.c[source][:, rows, None]
             q = c * b.shares(x, t, lanes, slice(None), 1)
-            own = times(h[lanes][:, None, :], f.pdf_at(t) * weight[lanes, rows][:, :, None])
+            own = self.kernels.times(
+                h[lanes][:, None, :], f.pdf_at(t) * weight[lanes, rows][:, :, None]
+            )
             nearest = place[rows, None] == b.nearest[lanes][:, None, :]
-            return np.where(nearest, 0.0, times(q, b_bar[lanes][:, None, :]) - own)
+            others = self.kernels.times(q, b_bar[lanes][:, None, :]) - own
+            return xp.where(nearest, rest[lanes][:, None, :], others)
 
-        out = s.columns(b.points, pulled_columns, b.key)
-        rest = np.where(b.solved, s.rows(b.points, pulled, b.key), 0.0)
-        np.subtract.at(out, (np.arange(len(out))[:, None], b.nearest), rest)
-        return out
+        rest = xp.where(b.solved, -s.rows(b.points, pulled, b.key), 0.0)
+        return s.columns(b.points, pulled_columns, b.key)
 
     def multiply_lanes(
         self, lanes: Floats, key: Indices, *, transpose: bool, descending: bool

@@ -5,17 +5,14 @@ from __future__ import annotations
 from functools import cached_property
 from typing import Any
 
-import numpy as np
-
 from .._backends.types import Array, Floats, Points
 from .._core.checks import check_flag
 from .._core.layout import with_nan
 from .._core.matrix_rule import MatrixRule
 from .._core.rule import Tangents
 from .permutation import Motion, Permutation
-from .roots import over
-from .rules import GeneralEntries, column, times
-from .sums import blocks, offsets
+from .rules import GeneralEntries, column
+from .sums import blocks
 
 
 class GeneralPermutationMatrix(MatrixRule, GeneralEntries):
@@ -41,15 +38,16 @@ class GeneralPermutationMatrix(MatrixRule, GeneralEntries):
 
     def _from_order(self, matrices: Floats) -> Floats:
         """Bring columns back into the caller's order."""
+        xp = self.xp
         lanes, n = self.count, self.n
-        key = np.repeat(np.arange(lanes), n)
+        key = xp.repeat(xp.arange(lanes), n)
         return self.sources.from_order(matrices.reshape(lanes * n, n), key).reshape(lanes, n, n)
 
     def value(self, out: Array | None = None) -> Array:
         """Return the matrices."""
         s, every = self.sources, slice(None)
-        matrices = np.empty((self.count, self.n, self.n))
-        for lanes, rows in blocks(self.count, self.n, self.n):
+        matrices = self.xp.empty((self.count, self.n, self.n))
+        for lanes, rows in blocks(self.kernels, self.count, self.n, self.n):
             matrices[lanes, rows] = self.permutation.matrix(lanes, rows, every)
         return with_nan(self.kernels, s.invalid, self._from_order(matrices))
 
@@ -57,7 +55,7 @@ class GeneralPermutationMatrix(MatrixRule, GeneralEntries):
         """Return f(t_ij), 0 for infinite entries: (lanes, thresholds, sources)."""
         s, b = self.sources, self.permutation.b
         points = Points(*(a[:, :, None] for a in b.points))  # type: ignore[index]
-        t = offsets(points, s.x[:, None, :], s.alpha[:, None, None])
+        t = self.kernels.apart(points, s.x[:, None, :], s.alpha[:, None, None])
         return s.c[:, None, :] * self.density.pdf_at(t)
 
     def _flow(self, motion: Motion) -> Floats:
@@ -65,42 +63,45 @@ class GeneralPermutationMatrix(MatrixRule, GeneralEntries):
         s, b = self.sources, self.permutation.b
         near = b.at_nearest(motion.dot)[:, :, None]
         alpha = s.alpha[:, None, None]
-        return motion.mean[:, :, None] - over(motion.dot[:, None, :], near, alpha)
+        return motion.mean[:, :, None] - self.kernels.step(near, motion.dot[:, None, :], alpha)
 
     def careful_jvp(self, tangents: Tangents) -> Floats:
         """Return the tangent, in lanes of any kind."""
+        xp = self.xp
         s, p = self.sources, self.permutation
         kernel = self._kernel()
-        change = np.zeros(kernel.shape)
+        change = xp.zeros(kernel.shape)
         if "x" in tangents:
-            change = change + times(kernel, self._flow(p.motion(s.tangent(tangents["x"]))))
+            flow = self._flow(p.motion(s.tangent(tangents["x"])))
+            change = change + self.kernels.times(kernel, flow)
         if "alpha" in tangents:
-            along = -times(kernel, self._flow(p.at_x)) / s.alpha[:, None, None]
+            along = -self.kernels.times(kernel, self._flow(p.at_x)) / s.alpha[:, None, None]
             change = change + along * tangents["alpha"][:, None, None]
-        none = np.zeros((self.count, min(self.n, 1), self.n))
-        rows = np.concatenate([none, change, none], axis=1)
+        none = xp.zeros((self.count, min(self.n, 1), self.n))
+        rows = xp.concatenate([none, change, none], axis=1)
         return self._from_order((rows[:, 1:] - rows[:, :-1])[:, : self.n])
 
     def careful_vjp(self, bar: Floats, wrt: frozenset[str]) -> dict[str, Array]:
         """Return the cotangents, in lanes of any kind."""
+        xp = self.xp
         s, p, b = self.sources, self.permutation, self.permutation.b
         lanes, n = self.count, self.n
-        key = np.repeat(np.arange(lanes), n)
+        key = xp.repeat(xp.arange(lanes), n)
         bar = s.to_order(bar.reshape(lanes * n, n), key).reshape(lanes, n, n)
-        flow = times(self._kernel(), bar[:, :-1] - bar[:, 1:])
+        flow = self.kernels.times(self._kernel(), bar[:, :-1] - bar[:, 1:])
         bars: dict[str, Array] = {}
         if "x" in wrt:
             every = slice(None)
             points = Points(*(a[:, :, None] for a in b.points))  # type: ignore[index]
             x = s.x[:, None, :]
-            t = offsets(points, x, s.alpha[:, None, None])
+            t = self.kernels.apart(points, x, s.alpha[:, None, None])
             q = s.c[:, None, :] * b.shares(x, t, every, every, 2)
-            pulled = times(q, flow.sum(axis=2, keepdims=True)) - flow
+            pulled = self.kernels.times(q, flow.sum(axis=2, keepdims=True)) - flow
             # Each threshold gives all nothing, and the nearest what the others lack.
-            nearest = np.arange(n) == b.nearest[:, :, None]
-            rest = -np.where(nearest, 0.0, pulled).sum(axis=2, keepdims=True)
-            pulled = np.where(nearest & b.solved[:, :, None], rest, pulled)
+            nearest = xp.arange(n) == b.nearest[:, :, None]
+            rest = -xp.where(nearest, 0.0, pulled).sum(axis=2, keepdims=True)
+            pulled = xp.where(nearest & b.solved[:, :, None], rest, pulled)
             bars["x"] = s.cotangent(pulled.sum(axis=1) / column(s.alpha))
         if "alpha" in wrt:
-            bars["alpha"] = -times(flow, self._flow(p.at_x)).sum(axis=(1, 2)) / s.alpha
+            bars["alpha"] = -self.kernels.times(flow, self._flow(p.at_x)).sum(axis=(1, 2)) / s.alpha
         return bars

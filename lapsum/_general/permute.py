@@ -6,13 +6,11 @@ from collections.abc import Callable
 from functools import cached_property
 from typing import Any
 
-import numpy as np
-
 from .._backends.protocol import Kernels
-from .._backends.types import Floats, sum_in_lane
+from .._backends.types import Floats, Namespace, sum_in_lane
 from .._core.permute_rule import PermuteRule
 from .permutation import Permutation
-from .rules import column, density_for, times
+from .rules import column, density_for
 from .sums import Sources
 from .thresholds import Thresholds
 
@@ -44,6 +42,11 @@ class GeneralPermute(PermuteRule):
         )
         self.density = density_for(self.kernels, density)
 
+    @property
+    def xp(self) -> Namespace:
+        """The functions of the library of the arrays."""
+        return self.kernels.xp
+
     @cached_property
     def sources(self) -> Sources:
         """The sorted keys."""
@@ -70,21 +73,22 @@ class GeneralPermute(PermuteRule):
 
     def jvp_of_permutation(self, x_dot: Floats | None, alpha_dot: Floats | None) -> Floats:
         """Return the tangent due to that of the permutation."""
+        xp = self.xp
         s, product, key, b = self.sources, self.product, self.key, self.b
         if self.transpose:
             along, values = product.columns, _fall(self._reverse(self.finite_values))
-            out = np.zeros(self.values.shape)
+            out = xp.zeros(self.values.shape)
         else:
             along, values = product.rows, s.to_order(self.finite_values, key)
-            out = np.zeros(b.left.shape)
+            out = xp.zeros(b.left.shape)
         if x_dot is not None:
             out = out + along(b, values, product.motion(s.tangent(x_dot)))
         if alpha_dot is not None:
             out = out - along(b, values, product.at_x) * column((alpha_dot / s.alpha)[key])
         if self.transpose:
             return s.from_order(out, key)
-        none = np.zeros((len(out), 1))
-        change = np.diff(np.concatenate([none, out, none], axis=1), axis=1)[:, : self.n]
+        none = xp.zeros((len(out), 1))
+        change = xp.diff(xp.concatenate([none, out, none], axis=1), axis=1)[:, : self.n]
         return self._reverse(change)
 
     def vjp_of_permutation(
@@ -100,7 +104,7 @@ class GeneralPermute(PermuteRule):
             pulled = self.kernels.sum_lanes(product.pull(b, values, h), key, lanes)
             bars["x"] = s.cotangent(pulled / column(s.alpha))
         if "alpha" in wrt:
-            along = -sum_in_lane(times(h, product.rows(b, values, product.at_x)))
+            along = -sum_in_lane(self.kernels.times(h, product.rows(b, values, product.at_x)))
             bars["alpha"] = self.kernels.sum_lanes(along, key, lanes) / s.alpha
         return bars
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 from functools import cached_property
 from typing import Any
 
-import numpy as np
 from numpy.typing import DTypeLike
 
 from .._backends.types import Array, Flags, Floats, ShortOperator, sum_in_lane
@@ -14,7 +13,7 @@ from .._core.checks import check_flag
 from .._core.layout import with_nan
 from .._core.rule import Tangents
 from .densities import density_of
-from .rules import GeneralEntries, column, times
+from .rules import GeneralEntries, column
 from .sums import cdf_at
 from .tables import CDF, EVEN, ODD, tree_sums
 
@@ -50,20 +49,21 @@ class GeneralRank(GeneralEntries):
     def value(self, out: Array | None = None) -> Array:
         """Return the ranks."""
         s = self.sources
-        ranks = np.where(self._ranked, 0.5 + self._sum_of_cdfs(s.weight), 0.0)
+        ranks = self.xp.where(self._ranked, 0.5 + self._sum_of_cdfs(s.weight), 0.0)
         return with_nan(self.kernels, s.invalid, s.from_order(ranks))
 
     @property
     def _ranked(self) -> Flags:
         """Which entries have a rank: all but absent NaN."""
-        flags: Flags = self.sources.present | ~np.isnan(self.sources.given)
+        flags: Flags = self.sources.present | ~self.xp.isnan(self.sources.given)
         return flags
 
     def _sum_of_cdfs(self, values: Floats, transpose: bool = False) -> Floats:
         """sum_j F(t_ij) v_j, or sum_i F(t_ij) v_i."""
+        xp = self.xp
         s, f = self.sources, self.density
-        finite = np.isfinite(s.given)
-        sums = self._by_tree(CDF, np.where(finite, values, 0.0))
+        finite = xp.isfinite(s.given)
+        sums = self._by_tree(CDF, xp.where(finite, values, 0.0))
         if sums is None:
             sign = -1.0 if transpose else 1.0  # F(t_ij) = F(-t_ji)
 
@@ -73,11 +73,11 @@ class GeneralRank(GeneralEntries):
 
             return s.rows(self.entries_as_points, term)
         low, between, high = (
-            column(sum_in_lane(np.where(some, values, 0.0)))
-            for some in (s.given == -np.inf, finite, s.given == np.inf)
+            column(sum_in_lane(xp.where(some, values, 0.0)))
+            for some in (s.given == -xp.inf, finite, s.given == xp.inf)
         )
-        sums = np.where(s.given == -np.inf, 0.5 * low, low + sums)
-        sums = np.where(s.given == np.inf, (low + between) + 0.5 * high, sums)
+        sums = xp.where(s.given == -xp.inf, 0.5 * low, low + sums)
+        sums = xp.where(s.given == xp.inf, (low + between) + 0.5 * high, sums)
         return (low + between + high) - sums if transpose else sums
 
     def _by_tree(self, kind: int, values: Floats) -> Floats | None:
@@ -102,24 +102,25 @@ class GeneralRank(GeneralEntries):
 
         def term(t: Floats, lanes: slice, rows: slice) -> Floats:
             apart = ours[lanes, rows][:, :, None] - theirs[lanes][:, None, :]
-            return times(s.c[lanes][:, None, :] * f.pdf_at(t), apart)
+            return self.kernels.times(s.c[lanes][:, None, :] * f.pdf_at(t), apart)
 
         return s.rows(self.entries_as_points, term)
 
     def careful_jvp(self, tangents: Tangents) -> Floats:
         """Return the tangent, in lanes of any kind."""
+        xp = self.xp
         s = self.sources
-        moving = np.isfinite(s.given)
-        out = np.zeros(s.shape)
+        moving = xp.isfinite(s.given)
+        out = xp.zeros(s.shape)
         if "x" in tangents:
             x_dot = s.tangent(self.sign * tangents["x"])
             out = out + self._flow(x_dot, x_dot) / column(s.alpha)
         if "alpha" in tangents:
             out = out - self._moments() / column(s.alpha) * column(tangents["alpha"])
-        out = np.where(moving, out, 0.0)
+        out = xp.where(moving, out, 0.0)
         if "weights" in tangents:
-            dot = np.where(self._ranked, s.to_order(tangents["weights"]), 0.0)
-            out = out + np.where(self._ranked, self._sum_of_cdfs(dot), 0.0)
+            dot = xp.where(self._ranked, s.to_order(tangents["weights"]), 0.0)
+            out = out + xp.where(self._ranked, self._sum_of_cdfs(dot), 0.0)
         return s.from_order(out)
 
     def _moments(self) -> Floats:
@@ -131,7 +132,7 @@ class GeneralRank(GeneralEntries):
 
         def term(t: Floats, lanes: slice, rows: slice) -> Floats:
             near = f.pdf_at(t)
-            return s.c[lanes][:, None, :] * np.where(near == 0.0, 0.0, near * t)
+            return s.c[lanes][:, None, :] * self.xp.where(near == 0.0, 0.0, near * t)
 
         return s.rows(self.entries_as_points, term)
 
@@ -148,15 +149,16 @@ class GeneralRank(GeneralEntries):
         def term(t: Floats, lanes: slice, rows: slice) -> Floats:
             c, ours = s.c[lanes], bar[lanes]
             flow = c[:, None, :] * ours[:, rows, None] - c[:, rows, None] * ours[:, None, :]
-            return times(f.pdf_at(t), flow)
+            return self.kernels.times(f.pdf_at(t), flow)
 
         return s.rows(self.entries_as_points, term)
 
     def careful_vjp(self, bar: Floats, wrt: frozenset[str]) -> dict[str, Array]:
         """Return the cotangents, in lanes of any kind."""
+        xp = self.xp
         s = self.sources
         bar = s.to_order(bar)
-        moving = np.where(np.isfinite(s.given), bar, 0.0)
+        moving = xp.where(xp.isfinite(s.given), bar, 0.0)
         bars: dict[str, Array] = {}
         if "x" in wrt:
             x_bar = self._pull(moving) / column(s.alpha)
@@ -164,6 +166,6 @@ class GeneralRank(GeneralEntries):
         if "alpha" in wrt:
             bars["alpha"] = -sum_in_lane(moving * self._moments()) / s.alpha
         if "weights" in wrt:
-            sums = self._sum_of_cdfs(np.where(self._ranked, bar, 0.0), transpose=True)
-            bars["weights"] = s.from_order(np.where(self._ranked, sums, 0.0))
+            sums = self._sum_of_cdfs(xp.where(self._ranked, bar, 0.0), transpose=True)
+            bars["weights"] = s.from_order(xp.where(self._ranked, sums, 0.0))
         return bars

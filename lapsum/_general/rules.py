@@ -6,23 +6,23 @@ from collections.abc import Mapping
 from functools import cached_property
 from typing import Any
 
-import numpy as np
-
 from .._backends.protocol import Kernels
-from .._backends.types import Array, Floats, Points
+from .._backends.types import Array, Floats, Namespace, Points
 from .._core.checks import check_numpy
 from .._core.entries_rule import EntriesRule
 from .densities import density_of
 from .even_density import EvenDensity
+from .own_density import Density
 from .sums import Sources
 from .tables import kernel_of
 
 
 def density_for(kernels: Kernels, value: Any) -> EvenDensity:
-    """Return the density that an argument asks for, if there are kernels for it."""
+    """Return the density that an argument asks for, for arrays of these kernels."""
     density = density_of(value)
-    check_numpy(kernels, "`density` other than 'laplace'")
-    return density
+    if isinstance(density, Density):
+        check_numpy(kernels, "a `density` given by functions")
+    return density.of(kernels)
 
 
 class GeneralEntries(EntriesRule):
@@ -62,6 +62,11 @@ class GeneralEntries(EntriesRule):
         if self.even is None:
             self.operator = None
 
+    @property
+    def xp(self) -> Namespace:
+        """The functions of the library of the arrays."""
+        return self.kernels.xp
+
     @cached_property
     def x(self) -> Floats:
         """The entries, with their sign."""
@@ -85,8 +90,3 @@ class GeneralEntries(EntriesRule):
 def column(lanes: Array) -> Floats:
     """Return one number a lane as (lanes, 1)."""
     return lanes[:, None]
-
-
-def times(a: Floats, b: Floats) -> Floats:
-    """Return a * b, where nothing times an infinity is nothing."""
-    return np.where((a == 0.0) | (b == 0.0), 0.0, a * b)

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 
 from .._backends.types import Floats, Indices, Points
-from .roots import FAR, PARTS, Problems, over
-from .sums import BLOCK, Sources, blocks
+from .roots import FAR, PARTS, Problems
+from .sums import Sources, blocks
 from .tables import CDF, EVEN, ODD, tree_sums
 from .thresholds import MANY, SPARSE, Thresholds, from_parts, sums_between
 
@@ -25,30 +25,32 @@ def thresholds_at(sources: Sources, levels: Floats, key: Indices | None = None) 
         For each lane of the levels, that of its sources.
     """
     lanes, m = levels.shape
-    if m * sources.shape[1] > MANY:
+    xp, n = sources.xp, sources.shape[1]
+    if m * n > MANY and sources.density.strip is not None:
         together = Many(sources, levels, key).solve()
         if together is not None:
             return together
-    lane = np.arange(lanes) if key is None else key
-    places = _places(sources, levels, key) if 4 * m >= sources.shape[1] > 0 else None
-    out = np.zeros((len(PARTS), lanes, m))
-    for a, b in blocks(lanes, m, sources.shape[1]):
+    lane = sources.kernels.identity(lanes) if key is None else key
+    places = _places(sources, levels, lane) if 4 * m >= n > 0 else None
+    out = xp.zeros((len(PARTS), lanes, m))
+    for a, b in blocks(sources.kernels, lanes, m, n):
         part = levels[a, b]
-        at = np.repeat(lane[a], part.shape[1])
+        at = xp.repeat(lane[a], part.shape[1])
         start = None if places is None else places[a, b].reshape(-1)
         found = Problems(sources, at, part.reshape(-1)).solve(start)
         out[:, a, b] = found.reshape(len(PARTS), *part.shape)
     return from_parts(sources, key, dict(zip(PARTS, out, strict=True)))
 
 
-def _places(s: Sources, levels: Floats, key: Indices | None) -> Indices:
+def _places(s: Sources, levels: Floats, lane: Indices) -> Indices:
     """Return how many sources are left of the threshold at each of many levels, or nearly so."""
-    tail, lanes = s.density.tail, len(levels)
-    place = np.arange(s.shape[1])
+    xp, tail = s.xp, s.density.tail
+    place = xp.arange(s.shape[1])
 
     def term(t: Floats, a: slice, b: slice) -> Floats:
-        signed = np.where(place < place[b, None], 1.0, -1.0)
-        return signed * s.c[a][:, None, :] * tail(np.abs(t))
+        signed = xp.where(place < place[b, None], 1.0, -1.0)
+        terms: Floats = signed * s.c[a][:, None, :] * tail(xp.abs(t))
+        return terms
 
     found = tree_sums(s.kernels, s.density, CDF, s.x, None, s.c, s.alpha)
     if found is not None:
@@ -57,20 +59,15 @@ def _places(s: Sources, levels: Floats, key: Indices | None) -> Indices:
         less = s.rows(Points(s.x, None, None), term)
         high, low = (part[:, :-1] for part in s.before)
         sums = (high + s.low[:, None]) + (low - less)
-    sums = np.where(s.alive, sums, np.where(place < s.first[:, None], -np.inf, np.inf))
-    sums = np.maximum.accumulate(sums, axis=-1) if s.shape[1] else sums
-    out = np.empty(levels.shape, np.intp)
-    for lane in range(lanes):
-        source = lane if key is None else key[lane]
-        out[lane] = np.searchsorted(sums[source], levels[lane])
-    return out
+    sums = xp.where(s.alive, sums, xp.where(place < s.first[:, None], -xp.inf, xp.inf))
+    return s.kernels.places(s.kernels.running_largest(sums), s.kernels.contiguous(levels), lane)
 
 
 class Many:
     """Many levels of long lanes, solved together: each step is two sums over all sources.
 
     Sources and thresholds are the points of one tree.  Thresholds in wide gaps and at infinity are
-    solved for one by one.
+    solved for one by one.  Trees are for NumPy's arrays.
     """
 
     def __init__(self, sources: Sources, levels: Floats, key: Indices | None) -> None:
@@ -85,14 +82,14 @@ class Many:
         """Return the thresholds, None if the density is not tabulated."""
         s, lane, f = self.s, self.lane, self.s.density
         first, last = s.first[lane][:, None], (s.first + s.count)[lane][:, None]
-        place = np.clip(_places(s, self.levels, self.key), first, last)
+        place = np.clip(_places(s, self.levels, self.lane), first, last)
         x, alpha = s.x[lane], s.alpha[lane][:, None]
         n = s.shape[1]
         left = np.take_along_axis(x, np.clip(place - 1, 0, n - 1), axis=1)
         right = np.take_along_axis(x, np.clip(place, 0, n - 1), axis=1)
         has_left, has_right = place > first, place < last
         both, origin = has_left & has_right, np.where(has_left, left, right)
-        gap = np.where(both, np.maximum(over(right, left, alpha), 0.0), FAR)
+        gap = np.where(both, np.maximum(s.kernels.step(left, right, alpha), 0.0), FAR)
         level, whole = self.levels - s.low[lane][:, None], s.before[0][lane, -1:]
         single = ~((level > 0.0) & (level < whole))
         # Beyond all sources thresholds are no further away than if all were at that end.
@@ -137,7 +134,7 @@ class Many:
         out = np.stack([*rows, nearest, along, by_alpha])
         for row in np.flatnonzero(single.any(axis=1)):
             at = np.flatnonzero(single[row])
-            for some in np.array_split(at, 1 + len(at) * n // BLOCK):
+            for some in np.array_split(at, 1 + len(at) * n // s.kernels.pairs_at_once):
                 lanes = np.full(len(some), lane[row])
                 problems = Problems(s, lanes, self.levels[row, some])
                 out[:, row, some] = problems.solve(place[row, some])

@@ -5,14 +5,12 @@ from __future__ import annotations
 from functools import cached_property
 from typing import Any
 
-import numpy as np
-
 from .._backends.types import Array, Floats, ShortOperator, sum_in_lane
 from .._core.checks import check_flag
 from .._core.layout import with_nan
 from .._core.quantile_rule import QuantileRule
 from .._core.rule import Tangents
-from .rules import GeneralEntries, column, times
+from .rules import GeneralEntries, column
 from .solving import thresholds_at
 from .thresholds import Thresholds
 
@@ -44,7 +42,8 @@ class GeneralSort(GeneralEntries):
     @cached_property
     def b(self) -> Thresholds:
         """The thresholds at the half-integer levels."""
-        levels = np.broadcast_to(np.arange(self.n) + 0.5, self.x.shape)
+        xp = self.xp
+        levels = xp.broadcast_to(xp.arange(self.n) + 0.5, self.x.shape)
         return thresholds_at(self.sources, levels)
 
     def _reverse_if_descending(self, lanes: Floats) -> Floats:
@@ -54,16 +53,16 @@ class GeneralSort(GeneralEntries):
         """Return the sorted values."""
         # Each is solved for by itself; rounding must not bring two of them out of order.
         y = self.b.value()
-        y = np.maximum.accumulate(y, axis=-1) if self.n else y
+        y = self.kernels.running_largest(y) if self.n else y
         return self._reverse_if_descending(with_nan(self.kernels, self.sources.invalid, y))
 
     def careful_jvp(self, tangents: Tangents) -> Floats:
         """Return the tangent, in lanes of any kind."""
-        out = np.zeros(self.x.shape)
+        out = self.xp.zeros(self.x.shape)
         if "x" in tangents:
             out = out + self.b.average(self.sources.tangent(tangents["x"]))
         if "alpha" in tangents:
-            out = out + times(self.b.by_alpha, column(tangents["alpha"]))
+            out = out + self.kernels.times(self.b.by_alpha, column(tangents["alpha"]))
         return self._reverse_if_descending(out)
 
     def careful_vjp(self, bar: Floats, wrt: frozenset[str]) -> dict[str, Array]:
@@ -73,7 +72,7 @@ class GeneralSort(GeneralEntries):
         if "x" in wrt:
             bars["x"] = self.sources.cotangent(self.b.average_transpose(bar))
         if "alpha" in wrt:
-            bars["alpha"] = sum_in_lane(times(bar, self.b.by_alpha))
+            bars["alpha"] = sum_in_lane(self.kernels.times(bar, self.b.by_alpha))
         return bars
 
 
@@ -104,7 +103,8 @@ class GeneralQuantile(GeneralEntries, QuantileRule):
 
     def value(self, out: Array | None = None) -> Array:
         """Return the quantiles."""
-        y = np.where(self._empty(), np.nan, self.b.value())
+        xp = self.xp
+        y = xp.where(self._empty(), xp.nan, self.b.value())
         return with_nan(self.kernels, self.sources.invalid, y)
 
     def _empty(self) -> Array:
@@ -122,14 +122,15 @@ class GeneralQuantile(GeneralEntries, QuantileRule):
         def term(t: Floats, lanes: slice, rows: slice) -> Floats:
             x, given, weight = (a[lanes][:, None, :] for a in (s.x, s.given, s.weight))
             apart = self.b.cdf_apart(x, given, lanes, rows, 2)
-            return np.where(weight == 0.0, 0.0, weight * apart)
+            return self.xp.where(weight == 0.0, 0.0, weight * apart)
 
         return s.rows(self.b.points, term) / self.whole
 
     def _rising(self, weights_dot: Floats) -> Floats:
         """sum_j (q_i - F(t_ij)) c_dot_j, infinite entries included."""
+        xp = self.xp
         s = self.sources
-        dot = np.where(np.isnan(s.given), 0.0, s.to_order(weights_dot))
+        dot = xp.where(xp.isnan(s.given), 0.0, s.to_order(weights_dot))
 
         def term(t: Floats, lanes: slice, rows: slice) -> Floats:
             x, given = s.x[lanes][:, None, :], s.given[lanes][:, None, :]
@@ -139,38 +140,44 @@ class GeneralQuantile(GeneralEntries, QuantileRule):
         return s.rows(self.b.points, term)
 
     def _rising_transpose(self, bar: Floats) -> Floats:
+        xp = self.xp
         s = self.sources
 
         def term(t: Floats, lanes: slice, rows: slice) -> Floats:
             x, given = s.x[lanes, rows][:, :, None], s.given[lanes, rows][:, :, None]
             apart = self.b.cdf_apart(x, given, lanes, slice(None), 1)
-            return times(bar[lanes][:, None, :], self._mean[lanes][:, None, :] - apart)
+            return self.kernels.times(bar[lanes][:, None, :], self._mean[lanes][:, None, :] - apart)
 
-        return s.from_order(np.where(np.isnan(s.given), 0.0, s.columns(self.b.points, term)))
+        return s.from_order(xp.where(xp.isnan(s.given), 0.0, s.columns(self.b.points, term)))
 
     def careful_jvp(self, tangents: Tangents) -> Floats:
         """Return the tangent, in lanes of any kind."""
-        out = np.zeros(self.q.shape)
+        xp = self.xp
+        out = xp.zeros(self.q.shape)
         if "q" in tangents:
-            out = out + times(self.b.rates(), tangents["q"] * self.whole)
+            out = out + self.kernels.times(self.b.rates(), tangents["q"] * self.whole)
         if "weights" in tangents:
-            out = out + times(self.b.rates(), self._rising(self.rescale(tangents["weights"])))
+            out = out + self.kernels.times(
+                self.b.rates(), self._rising(self.rescale(tangents["weights"]))
+            )
         if "x" in tangents:
             out = out + self.b.average(self.sources.tangent(tangents["x"]))
         if "alpha" in tangents:
-            out = out + times(self.b.by_alpha, column(tangents["alpha"]))
-        return np.where(self._empty(), 0.0, out)
+            out = out + self.kernels.times(self.b.by_alpha, column(tangents["alpha"]))
+        return xp.where(self._empty(), 0.0, out)
 
     def careful_vjp(self, bar: Floats, wrt: frozenset[str]) -> dict[str, Array]:
         """Return the cotangents, in lanes of any kind."""
-        bar = np.where(self._empty(), 0.0, bar)
+        bar = self.xp.where(self._empty(), 0.0, bar)
         bars: dict[str, Array] = {}
         if "x" in wrt:
             bars["x"] = self.sources.cotangent(self.b.average_transpose(bar))
         if "q" in wrt:
-            bars["q"] = times(self.b.rates(), bar * self.whole)
+            bars["q"] = self.kernels.times(self.b.rates(), bar * self.whole)
         if "alpha" in wrt:
-            bars["alpha"] = sum_in_lane(times(bar, self.b.by_alpha))
+            bars["alpha"] = sum_in_lane(self.kernels.times(bar, self.b.by_alpha))
         if "weights" in wrt:
-            bars["weights"] = self.rescale(self._rising_transpose(times(self.b.rates(), bar)))
+            bars["weights"] = self.rescale(
+                self._rising_transpose(self.kernels.times(self.b.rates(), bar))
+            )
         return bars

@@ -5,50 +5,29 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from functools import cached_property
 
-import numpy as np
-
-from .._backends import formulas
 from .._backends.protocol import Kernels
-from .._backends.types import Entries, Floats, Indices, Pair, Points, sum_in_lane
+from .._backends.types import Entries, Floats, Indices, Namespace, Pair, Points, sum_in_lane
 from .even_density import EvenDensity
-
-BLOCK = 2**16  # pairs of a point and a source that are looked at together
 
 # What is added up: a function of (b_i - x_j)/alpha, of the lanes and of the rows of the block.
 Term = Callable[[Floats, slice, slice], Floats]
 
 
-def blocks(lanes: int, rows: int, size: int) -> Iterator[tuple[slice, slice]]:
+def blocks(kernels: Kernels, lanes: int, rows: int, size: int) -> Iterator[tuple[slice, slice]]:
     """Return slices of lanes and of rows, of `size` pairs each, that make blocks."""
     if not lanes or not rows:
         return
-    several = max(1, BLOCK // max(1, rows * size))
-    step = rows if rows * size <= BLOCK else max(1, BLOCK // max(1, size))
+    most = kernels.pairs_at_once
+    several = max(1, most // max(1, rows * size))
+    step = rows if rows * size <= most else max(1, most // max(1, size))
     for lane in range(0, lanes, several):
         for row in range(0, rows, step):
             yield slice(lane, lane + several), slice(row, row + step)
 
 
-def offsets(points: Points, x: Floats, alpha: Floats) -> Floats:
-    """(b - x)/alpha for points that are anchored at `lo`, or in the middle of `lo` and `hi`."""
-    lo, hi, u = points
-    t = (lo - x) / alpha
-    if np.isinf(t).any():
-        t = formulas.step(np, x, lo, alpha)
-    if hi is None or u is None:
-        return t
-    t = t + u
-    middle = lo != hi
-    if middle.any():
-        t = np.where(middle, formulas.step_to_middle(np, x, lo, hi, alpha) + u, t)
-    if np.isinf(u).any():
-        t = np.where(np.isinf(u), u, t)
-    return t
-
-
-def _part(points: Points, lanes: slice, rows: slice, axis: int) -> Points:
+def _part(xp: Namespace, points: Points, lanes: slice, rows: slice, axis: int) -> Points:
     """Return some of the points, with a new axis for the sources."""
-    lo, hi, u = (None if a is None else np.expand_dims(a[lanes, rows], axis) for a in points)
+    lo, hi, u = (None if a is None else xp.expand_dims(a[lanes, rows], axis) for a in points)
     if lo is None:
         raise TypeError("points have an anchor")
     return Points(lo, hi, u)
@@ -96,46 +75,46 @@ class Sources:
         weights: Floats | None = None,
         totals: Floats | None = None,
     ) -> None:
+        self.xp: Namespace = kernels.xp
+        xp = self.xp
         self.kernels, self.density, self.alpha = kernels, density, alpha
         ordered = kernels.order(x, alpha, weights, totals)
         self.given, self.order, self.invalid = ordered.x.copy(), ordered.order, ordered.invalid
         self.shape = lanes, n = self.given.shape
-        present = np.arange(n) < ordered.present[:, None]
+        present = xp.arange(n) < ordered.present[:, None]
         self.present, self.weighted = present, weights is not None
-        self.alive = alive = present & np.isfinite(self.given)
-        weight = np.ones((lanes, n)) if ordered.weights is None else ordered.weights.copy()
-        self.c = np.where(alive, weight, 0.0)
-        self.weight = np.where(present, weight, 0.0)
-        self.first = (present & (self.given == -np.inf)).sum(axis=-1)
+        self.alive = alive = present & xp.isfinite(self.given)
+        weight = xp.ones((lanes, n)) if ordered.weights is None else ordered.weights.copy()
+        self.c = xp.where(alive, weight, 0.0)
+        self.weight = xp.where(present, weight, 0.0)
+        self.first = (present & (self.given == -xp.inf)).sum(axis=-1)
         self.count = alive.sum(axis=-1)
-        finite = np.isfinite(self.given)
+        finite = xp.isfinite(self.given)
         self.x = self.given
         if not finite.all():
-            self.x = np.where(finite, self.given, 0.0)
+            self.x = xp.where(finite, self.given, 0.0)
             ends = self.first, self.first + self.count - 1
             low, high = (self._take(self.x, end)[:, None] for end in ends)
-            self.x = np.where(finite, self.x, np.where(self.given < 0.0, low, high))
-        infinite = np.where(alive, 0.0, self.weight)
-        self.low = sum_in_lane(np.where(self.given < 0.0, infinite, 0.0))
-        self.high = sum_in_lane(np.where(self.given > 0.0, infinite, 0.0))
+            self.x = xp.where(finite, self.x, xp.where(self.given < 0.0, low, high))
+        infinite = xp.where(alive, 0.0, self.weight)
+        self.low = sum_in_lane(xp.where(self.given < 0.0, infinite, 0.0))
+        self.high = sum_in_lane(xp.where(self.given > 0.0, infinite, 0.0))
 
     @cached_property
     def before(self) -> Pair:
         """The weight of the first m sources, (lanes, n + 1), as an unevaluated pair."""
-        zero = np.zeros((len(self.c), 1))
+        xp = self.xp
+        zero = xp.zeros((len(self.c), 1))
         if self.weighted:
             pair = self.kernels.cumulate(self.c)
         else:
-            pair = np.cumsum(self.c, axis=-1), np.zeros(self.shape)
-        whole, rest = (np.concatenate([zero, part], axis=-1) for part in pair)
+            pair = xp.cumsum(self.c, axis=-1), xp.zeros(self.shape)
+        whole, rest = (xp.concatenate([zero, part], axis=-1) for part in pair)
         return whole, rest
 
-    @staticmethod
-    def _take(a: Floats, at: Indices) -> Floats:
+    def _take(self, a: Floats, at: Indices) -> Floats:
         """Return one element a lane, the nearest one for places outside."""
-        clipped = np.clip(at, 0, a.shape[1] - 1)
-        out: Floats = np.take_along_axis(a, clipped[:, None], axis=1)[:, 0]
-        return out
+        return self.xp.take_along_axis(a, at.clip(0, a.shape[1] - 1)[:, None], axis=1)[:, 0]
 
     def to_order(self, values: Floats, key: Indices | None = None) -> Floats:
         """Bring lanes into the order of the sources."""
@@ -147,35 +126,41 @@ class Sources:
 
     def tangent(self, x_dot: Floats) -> Floats:
         """Return the tangent of the sources in order; those that are not finite do not move."""
-        return np.where(np.isfinite(self.given), self.to_order(x_dot), 0.0)
+        xp = self.xp
+        return xp.where(xp.isfinite(self.given), self.to_order(x_dot), 0.0)
 
     def cotangent(self, x_bar: Floats) -> Floats:
         """Undo `tangent`."""
-        return self.from_order(np.where(np.isfinite(self.given), x_bar, 0.0))
+        xp = self.xp
+        return self.from_order(xp.where(xp.isfinite(self.given), x_bar, 0.0))
 
     # ---------------------------------------------------------------------------------------- sums
 
     def rows(self, points: Points, term: Term, key: Indices | None = None) -> Floats:
         """Add up, for every point, a term over the sources: (lanes, points)."""
+        xp = self.xp
         lanes_of_points, m = points.lo.shape
-        out = np.zeros((lanes_of_points, m))
-        for lanes, rows in blocks(lanes_of_points, m, self.shape[1]):
+        out = xp.zeros((lanes_of_points, m))
+        for lanes, rows in blocks(self.kernels, lanes_of_points, m, self.shape[1]):
             source = lanes if key is None else key[lanes]
-            part = _part(points, lanes, rows, 2)
-            t = offsets(part, self.x[source][:, None, :], self.alpha[source][:, None, None])
+            part = _part(xp, points, lanes, rows, 2)
+            t = self.kernels.apart(
+                part, self.x[source][:, None, :], self.alpha[source][:, None, None]
+            )
             out[lanes, rows] = term(t, lanes, rows).sum(axis=-1)
         return out
 
     def columns(self, points: Points, term: Term, key: Indices | None = None) -> Floats:
         """Add up, for every source, a term over the points: (lanes, sources)."""
+        xp = self.xp
         lanes_of_points, m = points.lo.shape
-        out = np.zeros((lanes_of_points, self.shape[1]))
+        out = xp.zeros((lanes_of_points, self.shape[1]))
         every = slice(None)
-        for lanes, rows in blocks(lanes_of_points, self.shape[1], m):
+        for lanes, rows in blocks(self.kernels, lanes_of_points, self.shape[1], m):
             source = lanes if key is None else key[lanes]
-            part = _part(points, lanes, every, 1)
+            part = _part(xp, points, lanes, every, 1)
             x = self.x[source][:, rows, None]
-            t = offsets(part, x, self.alpha[source][:, None, None])
+            t = self.kernels.apart(part, x, self.alpha[source][:, None, None])
             out[lanes, rows] = term(t, lanes, rows).sum(axis=-1)
         return out
 
@@ -183,7 +168,8 @@ class Sources:
 def cdf_at(density: EvenDensity, t: Floats, point: Floats, source: Floats) -> Floats:
     """F(t) for t = (point - source)/alpha; infinities are far away, and equal ones tied."""
     out = density.at(t)
-    finite = np.isfinite(point) & np.isfinite(source)
-    if finite.all():
+    xp = density.xp
+    finite = xp.isfinite(point) & xp.isfinite(source)
+    if not density.kernels.maybe_any(~finite):
         return out
-    return np.where(finite, out, 0.5 * (point > source) + 0.5 * (point >= source))
+    return xp.where(finite, out, 0.5 * (point > source) + 0.5 * (point >= source))

@@ -5,13 +5,11 @@ from __future__ import annotations
 from functools import cached_property
 from typing import Any
 
-import numpy as np
-
-from .._backends.types import Array, Floats, Points, sum_in_lane
+from .._backends.types import Array, Floats, Namespace, Points, sum_in_lane
 from .._core.layout import with_nan
 from .._core.rule import Tangents
 from .._core.targets_rule import TargetsRule
-from .rules import column, density_for, times
+from .rules import column, density_for
 from .solving import thresholds_at
 from .sums import Sources, cdf_at
 from .tables import CDF, EVEN, ODD
@@ -35,6 +33,11 @@ class GeneralTargets(TargetsRule):
         super().__init__(workers, x, r, alpha, weights=weights, axis=axis)
         self.density = density_for(self.kernels, density)
 
+    @property
+    def xp(self) -> Namespace:
+        """The functions of the library of the arrays."""
+        return self.kernels.xp
+
     @cached_property
     def sources(self) -> Sources:
         """The sorted sources."""
@@ -50,7 +53,7 @@ class GeneralTargets(TargetsRule):
     def sum_of_cdfs(self, points: Points, places: Floats, values: Floats) -> Floats:
         """sum_j F(t_ij) v_j for points at places that may be infinite, values in order."""
         s, f, key = self.sources, self.density, self.key
-        found = self._of_cdfs(points, places, values[key], np.zeros(places.shape))
+        found = self._of_cdfs(points, places, values[key], self.xp.zeros(places.shape))
         if found is not None:
             _, parts, steps = found
             return parts + steps
@@ -66,15 +69,17 @@ class GeneralTargets(TargetsRule):
         self, points: Points, places: Floats, values: Floats, weights: Floats
     ) -> tuple[Floats, Floats, Floats] | None:
         """Return `sums_between` of F, None where they are few or something is not finite."""
+        xp = self.xp
         s = self.sources
-        if not (np.isfinite(places).all() and np.isfinite(s.given).all()):
+        if not (xp.isfinite(places).all() and xp.isfinite(s.given).all()):
             return None
         return sums_between(s, CDF, points, values, weights, self.key)
 
     def sum_of_cdfs_transpose(self, points: Points, places: Floats, bar: Floats) -> Floats:
         """sum_i F(t_ij) w_i for every source, in the caller's order."""
+        xp = self.xp
         s, f, key = self.sources, self.density, self.key
-        found = self._of_cdfs(points, places, np.zeros((len(bar), s.shape[1])), bar)
+        found = self._of_cdfs(points, places, xp.zeros((len(bar), s.shape[1])), bar)
         if found is not None:  # F(t) = 1 - F(-t)
             sums = sum_in_lane(bar)[:, None] - found[0]
             return s.from_order(self.kernels.sum_lanes(sums, key, s.shape[0]))
@@ -84,8 +89,8 @@ class GeneralTargets(TargetsRule):
             return cdf_at(f, t, place, given) * bar[lanes][:, None, :]
 
         sums = self.kernels.sum_lanes(s.columns(points, term, key), key, s.shape[0])
-        known = s.present | np.isfinite(s.given)
-        return s.from_order(np.where(known, sums, 0.0))
+        known = s.present | xp.isfinite(s.given)
+        return s.from_order(xp.where(known, sums, 0.0))
 
 
 class GeneralCdfSum(GeneralTargets):
@@ -94,21 +99,23 @@ class GeneralCdfSum(GeneralTargets):
     @cached_property
     def points(self) -> Points:
         """The targets as points; those that are not finite are any."""
-        return Points(np.where(np.isfinite(self.targets), self.targets, 0.0), None, None)
+        xp = self.xp
+        return Points(xp.where(xp.isfinite(self.targets), self.targets, 0.0), None, None)
 
     def value(self, out: Array | None = None) -> Array:
         """Return the sums."""
+        xp = self.xp
         s, key, x = self.sources, self.key, self.targets
-        found = self._by_tree(CDF, s.c[key], np.zeros(x.shape))
+        found = self._by_tree(CDF, s.c[key], xp.zeros(x.shape))
         if found is None:
             sums = self.sum_of_cdfs(self.points, x, s.weight)
         else:
             low, high = column(s.low[key]), column(s.high[key])
             _, parts, steps = found
             whole = column(s.before[0][key, -1])
-            sums = np.where(x == -np.inf, 0.5 * low, low + (parts + steps))
-            sums = np.where(x == np.inf, (low + whole) + 0.5 * high, sums)
-        sums = np.where(np.isnan(self.targets), np.nan, sums)
+            sums = xp.where(x == -xp.inf, 0.5 * low, low + (parts + steps))
+            sums = xp.where(x == xp.inf, (low + whole) + 0.5 * high, sums)
+        sums = xp.where(xp.isnan(self.targets), xp.nan, sums)
         return with_nan(self.kernels, self.nan_lanes, sums)
 
     def _by_tree(
@@ -119,42 +126,45 @@ class GeneralCdfSum(GeneralTargets):
 
     def _sum_of_pdfs(self, x_dot: Floats, r_dot: Floats) -> Floats:
         """sum_j c_j f(t_ij) (x_dot_i - r_dot_j), for finite targets."""
+        xp = self.xp
         s, f, key = self.sources, self.density, self.key
-        none = np.zeros(self.targets.shape)
+        none = xp.zeros(self.targets.shape)
         slopes = self._by_tree(EVEN, s.c[key], none)
         if slopes is not None:
             origin = r_dot[key][:, :1]
             moved = self._by_tree(EVEN, s.c[key] * (r_dot[key] - origin), none)
             if moved is not None:
                 sums = (x_dot - origin) * slopes[1] - moved[1]
-                return np.where(np.isfinite(self.targets), sums, 0.0)
+                return xp.where(xp.isfinite(self.targets), sums, 0.0)
 
         def term(t: Floats, lanes: slice, rows: slice) -> Floats:
             source = key[lanes]
             apart = x_dot[lanes, rows][:, :, None] - r_dot[source][:, None, :]
-            return times(s.c[source][:, None, :] * f.pdf_at(t), apart)
+            return self.kernels.times(s.c[source][:, None, :] * f.pdf_at(t), apart)
 
-        return np.where(np.isfinite(self.targets), s.rows(self.points, term, key), 0.0)
+        return xp.where(xp.isfinite(self.targets), s.rows(self.points, term, key), 0.0)
 
     @cached_property
     def _moments(self) -> Floats:
         """sum_j c_j f(t_ij) t_ij, for finite targets."""
+        xp = self.xp
         s, f, key = self.sources, self.density, self.key
-        found = self._by_tree(ODD, s.c[key], np.zeros(self.targets.shape))
+        found = self._by_tree(ODD, s.c[key], xp.zeros(self.targets.shape))
         if found is not None:
-            return np.where(np.isfinite(self.targets), found[1], 0.0)
+            return xp.where(xp.isfinite(self.targets), found[1], 0.0)
 
         def term(t: Floats, lanes: slice, rows: slice) -> Floats:
-            return times(s.c[key[lanes]][:, None, :] * f.pdf_at(t), t)
+            return self.kernels.times(s.c[key[lanes]][:, None, :] * f.pdf_at(t), t)
 
-        return np.where(np.isfinite(self.targets), s.rows(self.points, term, key), 0.0)
+        return xp.where(xp.isfinite(self.targets), s.rows(self.points, term, key), 0.0)
 
     def jvp(self, tangents: Tangents) -> Array:
         """Return the tangent of the sums."""
+        xp = self.xp
         s = self.sources
-        out = np.zeros(self.targets.shape)
+        out = xp.zeros(self.targets.shape)
         if tangents.keys() & {"x", "r"}:
-            ours, theirs = np.zeros(self.targets.shape), np.zeros(s.shape)
+            ours, theirs = xp.zeros(self.targets.shape), xp.zeros(s.shape)
             if "x" in tangents:
                 ours = self.tangent_of_targets(tangents["x"])
             if "r" in tangents:
@@ -163,35 +173,36 @@ class GeneralCdfSum(GeneralTargets):
         if "alpha" in tangents:
             out = out - self._moments / self.alpha * column(tangents["alpha"][self.key])
         if "weights" in tangents:
-            dot = np.where(np.isnan(s.given), 0.0, s.to_order(tangents["weights"]))
+            dot = xp.where(xp.isnan(s.given), 0.0, s.to_order(tangents["weights"]))
             out = out + self.sum_of_cdfs(self.points, self.targets, dot)
-        out = np.where(np.isnan(self.targets), np.nan, out)
+        out = xp.where(xp.isnan(self.targets), xp.nan, out)
         return with_nan(self.kernels, self.nan_lanes, out)
 
     def vjp(self, bar: Array, wrt: frozenset[str]) -> dict[str, Array]:
         """Return the cotangents of targets, sources, alpha and weights."""
+        xp = self.xp
         s, f, key, kernels = self.sources, self.density, self.key, self.kernels
-        nan = np.isnan(self.targets)
-        bar = np.where(nan, 0.0, bar)
-        moving = np.where(np.isfinite(self.targets), bar, 0.0)
+        nan = xp.isnan(self.targets)
+        bar = xp.where(nan, 0.0, bar)
+        moving = xp.where(xp.isfinite(self.targets), bar, 0.0)
         bars: dict[str, Array] = {}
         if "r" in wrt:
 
             def pulled(t: Floats, lanes: slice, rows: slice) -> Floats:
-                return times(f.pdf_at(t), moving[lanes][:, None, :])
+                return self.kernels.times(f.pdf_at(t), moving[lanes][:, None, :])
 
-            found = self._by_tree(EVEN, np.zeros((len(bar), s.shape[1])), moving)
+            found = self._by_tree(EVEN, xp.zeros((len(bar), s.shape[1])), moving)
             sums = s.columns(self.points, pulled, key) if found is None else found[0]
             sums = kernels.sum_lanes(sums, key, s.shape[0])
             bars["r"] = s.cotangent(-s.c * sums / column(s.alpha))
         if "alpha" in wrt:
-            bars["alpha"] = -self.sum_targets(times(bar, self._moments)) / s.alpha
+            bars["alpha"] = -self.sum_targets(self.kernels.times(bar, self._moments)) / s.alpha
         if "weights" in wrt:
             bars["weights"] = self.sum_of_cdfs_transpose(self.points, self.targets, bar)
         bars = {name: with_nan(kernels, s.invalid, lanes) for name, lanes in bars.items()}
         if "x" in wrt:
-            density = self._sum_of_pdfs(np.ones(bar.shape), np.zeros(s.shape))
-            x_bar = np.where(nan, np.nan, times(bar, density) / self.alpha)
+            density = self._sum_of_pdfs(xp.ones(bar.shape), xp.zeros(s.shape))
+            x_bar = xp.where(nan, xp.nan, self.kernels.times(bar, density) / self.alpha)
             bars["x"] = self.cotangent_of_targets(with_nan(kernels, self.nan_lanes, x_bar))
         return bars
 
@@ -221,7 +232,7 @@ class GeneralCdfSumInverse(GeneralTargets):
 
     def admit(self, targets: Array) -> Array:
         """Return the levels, NaN outside [0, W]."""
-        return np.where((targets >= 0.0) & (targets <= self.total), targets, np.nan)
+        return self.levels_within(targets, self.total)
 
     def rescale(self, levels: Floats) -> Floats:
         """Return levels, or cotangents of such, as `kernels.rescale` does."""
@@ -236,13 +247,15 @@ class GeneralCdfSumInverse(GeneralTargets):
     @cached_property
     def b(self) -> Thresholds:
         """The thresholds."""
-        levels = np.where(self.targets == self.total, np.inf, self.rescale(self.targets))
+        xp = self.xp
+        levels = xp.where(self.targets == self.total, xp.inf, self.rescale(self.targets))
         return thresholds_at(self.sources, levels, self.key)
 
     def value(self, out: Array | None = None) -> Array:
         """Return the thresholds."""
-        b = np.where(self.targets == 0.0, -np.inf, self.b.value())
-        b = np.where(self.total == 0.0, np.nan, b)
+        xp = self.xp
+        b = xp.where(self.targets == 0.0, -xp.inf, self.b.value())
+        b = xp.where(self.total == 0.0, xp.nan, b)
         return with_nan(self.kernels, self.nan_lanes, b)
 
     @cached_property
@@ -253,42 +266,48 @@ class GeneralCdfSumInverse(GeneralTargets):
     @cached_property
     def nan(self) -> Array:
         """Which levels have no threshold."""
-        nan: Array = np.isnan(self.b.value()) & (self.total != 0.0)
+        nan: Array = self.xp.isnan(self.b.value()) & (self.total != 0.0)
         return nan
 
     def jvp(self, tangents: Tangents) -> Array:
         """Return the tangent of the thresholds."""
+        xp = self.xp
         s, b = self.sources, self.b
-        out = np.zeros(self.targets.shape)
+        out = xp.zeros(self.targets.shape)
         if "w" in tangents:
-            out = out + times(self.rates, self.rescale(self.tangent_of_targets(tangents["w"])))
+            out = out + self.kernels.times(
+                self.rates, self.rescale(self.tangent_of_targets(tangents["w"]))
+            )
         if "weights" in tangents:
-            dot = np.where(np.isnan(s.given), 0.0, s.to_order(self.scale(tangents["weights"])))
-            out = out - times(self.rates, self.sum_of_cdfs(b.points, b.value(), dot))
+            dot = xp.where(xp.isnan(s.given), 0.0, s.to_order(self.scale(tangents["weights"])))
+            out = out - self.kernels.times(self.rates, self.sum_of_cdfs(b.points, b.value(), dot))
         if "r" in tangents:
             out = out + b.average(s.tangent(tangents["r"]))
         if "alpha" in tangents:
-            out = out + times(b.by_alpha, column(tangents["alpha"][self.key]) + 0.0 * out)
-        out = np.where(self.nan, np.nan, np.where(self.total == 0.0, 0.0, out))
+            out = out + self.kernels.times(
+                b.by_alpha, column(tangents["alpha"][self.key]) + 0.0 * out
+            )
+        out = xp.where(self.nan, xp.nan, xp.where(self.total == 0.0, 0.0, out))
         return with_nan(self.kernels, self.nan_lanes, out)
 
     def vjp(self, bar: Array, wrt: frozenset[str]) -> dict[str, Array]:
         """Return the cotangents of levels, sources, alpha and weights."""
+        xp = self.xp
         s, b, kernels, key = self.sources, self.b, self.kernels, self.key
-        bar = np.where(self.nan | (self.total == 0.0), 0.0, bar)
+        bar = xp.where(self.nan | (self.total == 0.0), 0.0, bar)
         bars: dict[str, Array] = {}
         if "r" in wrt:
             sums = kernels.sum_lanes(b.average_transpose(bar), key, s.shape[0])
             bars["r"] = s.cotangent(sums)
         if "alpha" in wrt:
-            bars["alpha"] = self.sum_targets(times(bar, b.by_alpha))
+            bars["alpha"] = self.sum_targets(self.kernels.times(bar, b.by_alpha))
         if "weights" in wrt:
-            falling = times(self.rates, bar)
+            falling = self.kernels.times(self.rates, bar)
             sums = self.sum_of_cdfs_transpose(b.points, b.value(), falling)
             bars["weights"] = -self.scale(sums)
         bars = {name: with_nan(kernels, s.invalid, lanes) for name, lanes in bars.items()}
         if "w" in wrt:
-            w_bar = np.where(self.nan, np.nan, self.rescale(times(self.rates, bar)))
+            w_bar = xp.where(self.nan, xp.nan, self.rescale(self.kernels.times(self.rates, bar)))
             w_bar = self.cotangent_of_targets(w_bar)
             bars["w"] = with_nan(kernels, self.nan_lanes, w_bar)
         return bars

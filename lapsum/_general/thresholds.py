@@ -8,8 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from .._backends import formulas
-from .._backends.types import Flags, Floats, Indices, Points
-from .roots import FAR, PARTS, over
+from .._backends.types import Flags, Floats, Indices, Namespace, Points
+from .roots import BESIDE_POINTS, FAR
 from .sums import Sources
 from .tables import EVEN, tree_sums
 
@@ -32,7 +32,7 @@ def sums_between(
     """
     lanes, m = points.lo.shape
     n = sources.shape[1]
-    if n * m <= MANY:
+    if n * m <= MANY or sources.density.strip is None:
         return None
     lane = np.arange(lanes) if key is None else key
     x, alpha = sources.x[lane], sources.alpha[lane]
@@ -101,6 +101,15 @@ class Thresholds:
     along: Floats
     by_alpha: Floats
 
+    @property
+    def xp(self) -> Namespace:
+        """The functions of the library of the arrays."""
+        return self.sources.xp
+
+    def over(self, a: Floats, b: Floats, alpha: Floats) -> Floats:
+        """Return (a - b)/alpha, where the difference may overflow."""
+        return self.sources.kernels.step(b, a, alpha)
+
     def of_sources(self, a: Floats) -> Floats:
         """Return what belongs to lanes of sources for lanes of thresholds."""
         return a if self.key is None else a[self.key]
@@ -110,47 +119,50 @@ class Thresholds:
         lo, hi, u = self.points
         if hi is None or u is None:
             raise TypeError("thresholds are anchored")
-        return formulas.threshold(np, lo, hi, u, self.of_sources(self.sources.alpha)[:, None])
+        return formulas.threshold(self.xp, lo, hi, u, self.of_sources(self.sources.alpha)[:, None])
 
     @property
     def solved(self) -> Flags:
         """Which of them are finite."""
-        flags: Flags = np.isfinite(self.points.u)  # type: ignore[arg-type]
+        flags: Flags = self.xp.isfinite(self.points.u)  # type: ignore[arg-type]
         return flags
 
     def shares(self, x: Floats, t: Floats, lanes: slice, rows: slice, axis: int) -> Floats:
         """f(t_ij)/sum_k c_k f(t_ik) for t_ij = (b_i - x_j)/alpha, with thresholds along an axis."""
+        xp = self.xp
         names = ("left", "right", "t_left", "t_right", "by_left", "by_right")
         left, right, t_left, t_right, by_left, by_right = (
-            np.expand_dims(getattr(self, name)[lanes, rows], axis) for name in names
+            xp.expand_dims(getattr(self, name)[lanes, rows], axis) for name in names
         )
         alpha = self.sources.alpha[lanes if self.key is None else self.key[lanes]][:, None, None]
         before, after = x <= left, x >= right
         # Only entries of zero weight lie between the two.
         inside = ~(before | after)
         on_left = before | (inside & (by_left > 0.0) & ((t > 0.0) | (by_right == 0.0)))
-        near, by = np.where(on_left, t_left, t_right), np.where(on_left, by_left, by_right)
-        step = over(np.where(before, left, x), np.where(before, x, right), alpha)
-        step = np.where(inside, np.abs(t) - near, step)
-        step = np.where(by == 0.0, FAR, np.clip(step, -near, FAR))
-        ratio = np.exp(self.sources.density.log_pdf_ratio(near, step))
-        return np.where(by == 0.0, 0.0, by * ratio)
+        near, by = xp.where(on_left, t_left, t_right), xp.where(on_left, by_left, by_right)
+        step = self.over(xp.where(before, left, x), xp.where(before, x, right), alpha)
+        step = xp.where(inside, xp.abs(t) - near, step)
+        step = xp.where(by == 0.0, FAR, xp.clip(step, -near, FAR))
+        ratio = xp.exp(self.sources.density.log_pdf_ratio(near, step))
+        return xp.where(by == 0.0, 0.0, by * ratio)
 
     def at_nearest(self, values: Floats) -> Floats:
         """Return what belongs to the nearest source of each threshold."""
+        xp = self.xp
         n = self.sources.shape[1]
         if not n:
-            return np.zeros(self.left.shape)
-        return np.take_along_axis(self.of_sources(values), self.nearest, axis=1)
+            return xp.zeros(self.left.shape)
+        return xp.take_along_axis(self.of_sources(values), self.nearest, axis=1)
 
     def differences(self, values: Floats) -> Floats:
         """sum_j q_ij (v_j - v_nearest) with q_ij = c_j f_ij/sum_k c_k f_ik, for values in order."""
+        xp = self.xp
         s, origin = self.sources, self.at_nearest(values)
         base = self.of_sources(values)[:, :1]
         weighted = self.of_sources(s.c) * (self.of_sources(values) - base)
-        found = self._by_tree(weighted, np.zeros(self.left.shape))
+        found = self._by_tree(weighted, xp.zeros(self.left.shape))
         if found is not None:
-            out = np.where(self.solved, found[1] / self.density - (origin - base), 0.0)
+            out = xp.where(self.solved, found[1] / self.density - (origin - base), 0.0)
             for lane, at, part in self.sparse():
                 out[lane, at] = part.differences(values)[0]
             return out
@@ -159,22 +171,22 @@ class Thresholds:
             source = lanes if self.key is None else self.key[lanes]
             q = s.c[source][:, None, :] * self.shares(s.x[source][:, None, :], t, lanes, rows, 2)
             apart = values[source][:, None, :] - origin[lanes, rows][:, :, None]
-            return np.where(q == 0.0, 0.0, q * apart)
+            return xp.where(q == 0.0, 0.0, q * apart)
 
         return s.rows(self.points, term, self.key)
 
     @property
     def dense(self) -> Flags:
         """Which of them are not in so wide a gap that tables say nothing of it."""
-        flags: Flags = np.asarray(~self.solved | (self.density >= SPARSE))
+        flags: Flags = self.xp.asarray(~self.solved | (self.density >= SPARSE))
         return flags
 
     def sparse(self) -> Iterator[tuple[int, Indices, Thresholds]]:
-        """Yield the others: lanes, which of their thresholds, and these."""
+        """Yield the others, of NumPy's: lanes, which of their thresholds, and these."""
         sparse = ~self.dense
         for lane in np.flatnonzero(sparse.any(axis=1)):
             at = np.flatnonzero(sparse[lane])
-            parts = {name: getattr(self, name)[lane : lane + 1, at] for name in PARTS[3:]}
+            parts = {name: getattr(self, name)[lane : lane + 1, at] for name in BESIDE_POINTS}
             points = Points(*(None if a is None else a[lane : lane + 1, at] for a in self.points))  # type: ignore[arg-type]
             key = np.array([lane if self.key is None else self.key[lane]])
             yield int(lane), at, Thresholds(self.sources, key, points, **parts)
@@ -188,13 +200,14 @@ class Thresholds:
     def average(self, values: Floats) -> Floats:
         """sum_j q_ij v_j."""
         some = self.by_left + self.by_right > 0.0
-        return np.where(some, self.at_nearest(values) + self.differences(values), 0.0)
+        return self.xp.where(some, self.at_nearest(values) + self.differences(values), 0.0)
 
     def average_transpose(self, bar: Floats) -> Floats:
         """sum_i q_ij w_i, for every source of each lane of thresholds."""
+        xp = self.xp
         s = self.sources
-        rates = np.where(self.solved & self.dense, bar / self.density, 0.0)
-        found = self._by_tree(np.zeros((len(bar), s.shape[1])), rates)
+        rates = xp.where(self.solved & self.dense, bar / self.density, 0.0)
+        found = self._by_tree(xp.zeros((len(bar), s.shape[1])), rates)
         if found is not None:
             out = self.of_sources(s.c) * found[0]
             for lane, at, part in self.sparse():
@@ -205,35 +218,37 @@ class Thresholds:
             source = lanes if self.key is None else self.key[lanes]
             x, c = s.x[source][:, rows, None], s.c[source][:, rows, None]
             q = c * self.shares(x, t, lanes, slice(None), 1)
-            return np.where(q == 0.0, 0.0, q * bar[lanes][:, None, :])
+            return xp.where(q == 0.0, 0.0, q * bar[lanes][:, None, :])
 
         return s.columns(self.points, term, self.key)
 
     def for_lanes(self, key: Indices) -> Thresholds:
         """Return the thresholds of the sources that lanes belong to, one lane after another."""
-        if self.key is None and len(key) == len(self.left) and (key == np.arange(len(key))).all():
+        xp = self.xp
+        if self.key is None and len(key) == len(self.left) and (key == xp.arange(len(key))).all():
             return self
-        parts = {name: getattr(self, name)[key] for name in PARTS[3:]}
+        parts = {name: getattr(self, name)[key] for name in BESIDE_POINTS}
         points = Points(*(None if a is None else a[key] for a in self.points))  # type: ignore[arg-type]
         return Thresholds(self.sources, key, points, **parts)
 
     def cdf_apart(self, x: Floats, given: Floats, lanes: slice, rows: slice, axis: int) -> Floats:
         """F(t_ij) - F(t_i,nearest), where t is infinite for infinite sources, as given."""
+        xp = self.xp
         s, f = self.sources, self.sources.density
         near = self.at_nearest(s.x)
-        origin = np.where(near <= self.left, self.t_left, -self.t_right)
-        near, origin = (np.expand_dims(a[lanes, rows], axis) for a in (near, origin))
+        origin = xp.where(near <= self.left, self.t_left, -self.t_right)
+        near, origin = (xp.expand_dims(a[lanes, rows], axis) for a in (near, origin))
         source = lanes if self.key is None else self.key[lanes]
-        step = over(near, x, s.alpha[source][:, None, None])
-        step = np.clip(np.where(np.isfinite(given), step, -given), -FAR, FAR)
+        step = self.over(near, x, s.alpha[source][:, None, None])
+        step = xp.clip(xp.where(xp.isfinite(given), step, -given), -FAR, FAR)
         t = origin + step
-        apart = f.between(np.minimum(origin, t), np.maximum(origin, t), np.abs(step))
-        return np.copysign(apart, step)
+        apart = f.between(xp.minimum(origin, t), xp.maximum(origin, t), xp.abs(step))
+        return xp.copysign(apart, step)
 
     def rates(self) -> Floats:
         """Return db/dlevel, 0 for thresholds that no level moves."""
         rates = self.of_sources(self.sources.alpha)[:, None] / self.density
-        return np.where(self.by_left + self.by_right > 0.0, rates, 0.0)
+        return self.xp.where(self.by_left + self.by_right > 0.0, rates, 0.0)
 
 
 def from_parts(sources: Sources, key: Indices | None, parts: dict[str, Floats]) -> Thresholds:

@@ -4,9 +4,70 @@ from __future__ import annotations
 
 import numpy as np
 
-from .._backends.types import Flags, Floats, sum_in_lane
+from .._backends.protocol import Kernels
+from .._backends.types import EvenKernel, Flags, Floats, sum_in_lane
 
 _MOST_STEPS = 200
+
+
+class LogisticLanes:
+    """The top-k of lanes, by kernels for the logistic density; those these leave, carefully.
+
+    Parameters
+    ----------
+    kernels : Kernels
+    x : array, shape (lanes, n)
+        The entries, the largest of which are selected; without NaN.
+    k, alpha : arrays, shape (lanes,)
+    keep : bool
+        Whether derivatives are to follow.
+
+    Attributes
+    ----------
+    p : array, shape (lanes, n)
+    """
+
+    def __init__(self, kernels: Kernels, x: Floats, k: Floats, alpha: Floats, keep: bool) -> None:
+        levels = np.where(k < x.shape[1], k, np.inf)
+        logistic = EvenKernel("logistic", None, None)
+        given = x, -1.0, alpha, levels, None, None
+        self.fast = kernels.short_lanes("topk", logistic, *given, keep, None)
+        self.left: Flags | None = np.ones(len(x), bool)
+        if self.fast is not None:
+            self.p, self.left = self.fast.values, self.fast.left
+        if self.left is not None:
+            left = self.left
+            self.careful = LogisticTopk(-x[left], k[left], alpha[left])
+            if self.fast is None:
+                self.p = self.careful.p
+            else:
+                self.p[left] = self.careful.p
+
+    def push(self, x_dot: Floats | None, k_dot: Floats | None, alpha_dot: Floats | None) -> Floats:
+        """Return the tangent of p."""
+        dots = {"x": x_dot, "k": k_dot, "alpha": alpha_dot}
+        out = np.zeros(self.p.shape)
+        if self.fast is not None:
+            some = {name: dot for name, dot in dots.items() if dot is not None}
+            out = self.fast.jvp(some)[0] if some else out
+        if self.left is not None:
+            here = (None if dot is None else dot[self.left] for dot in dots.values())
+            z_dot, k_dot, alpha_dot = here
+            z_dot = None if z_dot is None else -z_dot
+            out[self.left] = self.careful.push(z_dot, k_dot, alpha_dot)
+        return out
+
+    def pull(self, bar: Floats) -> tuple[Floats, Floats, Floats]:
+        """Return the cotangents of x, k and alpha."""
+        if self.fast is None:
+            z_bar, k_bar, alpha_bar = self.careful.pull(bar)
+            return -z_bar, k_bar, alpha_bar
+        bars, _ = self.fast.vjp(bar)
+        if self.left is not None:
+            z_bar, *others = self.careful.pull(bar[self.left])
+            for name, part in zip(("x", "k", "alpha"), (-z_bar, *others), strict=True):
+                bars[name][self.left] = part
+        return bars["x"], bars["k"], bars["alpha"]
 
 
 class LogisticTopk:

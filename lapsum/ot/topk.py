@@ -15,7 +15,7 @@ from .._core.checks import check_alpha, check_flag, check_k
 from .._core.layout import AlongAxis, lanes_along, pack_all, scalar_layout, with_nan
 from .._core.rule import Rule, Tangents
 from .._core.shapes import batch_without, normalize_axes
-from .logistic import LogisticTopk
+from .logistic import LogisticLanes
 
 
 @operator
@@ -50,7 +50,8 @@ def soft_topk(
     largest : bool, optional
         Whether the largest are selected, or the smallest.
     workers : int, optional
-        Accepted as everywhere; one thread is used.
+        Number of threads: one by default; negative numbers count from the CPUs, and 0 is a
+        ValueError.
 
     Returns
     -------
@@ -68,8 +69,8 @@ def soft_topk(
 
     See Also
     --------
-    soft_topk_sorted : Also in which order.
-    lapsum.soft_topk : The same with Laplace CDFs in place of logistic ones.
+    soft_topk_sorted : The same, with the order of the k.
+    lapsum.soft_topk : The same with Laplace CDFs, or with any density's.
 
     Notes
     -----
@@ -95,7 +96,7 @@ def soft_topk(
 
     References
     ----------
-    .. [1] Y. Xie et al., "Differentiable Top-k with Optimal Transport", NeurIPS 2020.
+    .. [1] Yujia Xie et al., "Differentiable Top-k with Optimal Transport", NeurIPS 2020.
 
     Examples
     --------
@@ -174,16 +175,20 @@ class Selection(Rule):
     @cached_property
     def x(self) -> Floats:
         """The entries in the order in which the largest come first; zeros in lanes with a NaN."""
-        x = self.sign * self.lanes["x"]
+        x = self.lanes["x"] if self.sign > 0.0 else -self.lanes["x"]
         return x if self.nan_lanes is None else np.where(self.nan_lanes[:, None], 0.0, x)
 
     def largest_cost(self, last: float) -> Floats:
         """Return the largest squared distance of a finite entry from targets 0 to `last`."""
         if not self.normalize:
             return np.ones(len(self.x))
-        x = np.where(np.isfinite(self.x), self.x, 0.0)
-        far = np.maximum(np.abs(x), np.abs(x - last)).max(axis=-1, initial=last)
-        cost: Floats = np.minimum(far, 1e150) ** 2
+        x, finite = self.x, np.isfinite(self.x)
+        if not finite.all():
+            x = np.where(finite, x, 0.0)
+        # The ends are farthest from any target; without entries 0 is one.
+        ends = x.max(axis=-1, initial=0.0 if not self.n else -np.inf), x.min(axis=-1, initial=last)
+        far = np.maximum(np.abs(ends), np.abs(np.subtract(ends, last))).max(axis=0)
+        cost: Floats = np.minimum(np.maximum(far, last), 1e150) ** 2
         return cost
 
 
@@ -214,30 +219,39 @@ class SoftTopk(Selection):
         """Half of the largest cost, or of one."""
         return 0.5 * self.largest_cost(1.0)
 
-    @cached_property
-    def topk(self) -> LogisticTopk:
-        """The selection of the smallest of minus the entries."""
+    def _topk(self, keep: bool) -> LogisticLanes:
+        """Return the selection of the smallest of minus the entries, with derivatives if `keep`."""
         alpha = np.clip(self.alpha_by_epsilon * self.lanes["epsilon"], 1e-300, 1e300)
-        return LogisticTopk(-self.x, self.lanes["k"], alpha)
+        return LogisticLanes(self.kernels, self.x, self.lanes["k"], alpha, keep)
+
+    @cached_property
+    def topk(self) -> LogisticLanes:
+        """The selection, kept for derivatives."""
+        return self._topk(keep=True)
 
     def value(self, out: Array | None = None) -> Array:
         """Return the shares."""
+        return with_nan(self.kernels, self.nan_lanes, self._topk(keep=False).p)
+
+    def linearize(self) -> Array:
+        """Return the shares, and keep what derivatives need."""
+        self.lanes = {name: self.kernels.own(lanes) for name, lanes in self.lanes.items()}
         return with_nan(self.kernels, self.nan_lanes, self.topk.p)
 
     def jvp(self, tangents: Tangents) -> Array:
         """Return the tangent of the shares."""
-        z_dot = -self.sign * tangents["x"] if "x" in tangents else None
+        x_dot = self.sign * tangents["x"] if "x" in tangents else None
         alpha_dot = None
         if "epsilon" in tangents:
             alpha_dot = self.alpha_by_epsilon * tangents["epsilon"]
-        out = self.topk.push(z_dot, tangents.get("k"), alpha_dot)
+        out = self.topk.push(x_dot, tangents.get("k"), alpha_dot)
         return with_nan(self.kernels, self.nan_lanes, out)
 
     def vjp(self, bar: Array, wrt: frozenset[str]) -> dict[str, Array]:
         """Return the cotangents of the parameters."""
-        z_bar, k_bar, alpha_bar = self.topk.pull(bar)
+        x_bar, k_bar, alpha_bar = self.topk.pull(bar)
         bars = {
-            "x": -self.sign * z_bar,
+            "x": self.sign * x_bar,
             "k": k_bar,
             "epsilon": self.alpha_by_epsilon * alpha_bar,
         }

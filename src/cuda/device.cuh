@@ -144,3 +144,29 @@ __device__ double lap_number(int key)
 {
     return (double)__int_as_float(key ^ ((key >> 31) & 0x7fffffff));
 }
+
+/* F(t) of Student's t over f(t): F(-t) where t is `outside`, F(t) - 1/2 where it is not.
+ *
+ * Both are incomplete beta functions; this is their continued fraction as DiDonato and Morris have
+ * it (1992, ACM Transactions on Mathematical Software 18, algorithm 708), evaluated from the front. */
+__device__ double lap_student(double t, double df, bool &outside)
+{
+    const double s = t / sqrt(df), square = s * s;
+    const double near = s > 1e9 ? 1.0 : square / (1.0 + square), far = 1.0 / (1.0 + square);
+    outside = near * (df + 5.0) > 3.0;
+    const double a = outside ? 0.5 * df : 0.5, b = outside ? 0.5 : 0.5 * df;
+    const double x = outside ? far : near, y = outside ? near : far;
+    const double base = a * y - b * x + 1.0;
+    double fraction = a * base / (a + 1.0), C = fraction, D = 0.0;
+    for (int m = 1; m < 3000; ++m) {
+        const double at = a + 2.0 * m - 1.0;
+        const double above = (a + m - 1.0) / at * ((a + b + m - 1.0) / at) * m * (b - m) * x * x;
+        const double below = m + m * (b - m) * x / at + (a + m) * (base + m * (2.0 - x)) / (at + 2.0);
+        D = 1.0 / (below + above * D);
+        C = below + above / C;
+        fraction *= C * D;
+        if (!(fabs(C * D - 1.0) > 4e-16))
+            break;
+    }
+    return 0.5 * t / fraction;
+}

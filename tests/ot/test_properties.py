@@ -7,6 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
+import lapsum
 from lapsum import ot
 
 samples = arrays(float, st.integers(1, 25), elements=st.floats(-1e3, 1e3))
@@ -74,3 +75,28 @@ def test_plans_become_permutations(n, rng):
     expected[np.argsort(x), np.arange(n)] = 1.0
     np.testing.assert_allclose(matrix, expected, rtol=0, atol=1e-13)
     np.testing.assert_allclose(ot.soft_topk_sorted(x, n, 1e-12)[::-1].T, expected, atol=1e-12)
+
+
+@pytest.mark.parametrize("normalize", [False, True])
+@pytest.mark.parametrize("largest", [False, True])
+def test_soft_topk_is_the_logistic_one_by_its_kernels(normalize, largest, rng):
+    x = rng.normal(size=(3, 5000))
+    x[1, 3] = np.inf  # its lane takes the careful way
+    finite = np.where(np.isfinite(x), x, 0.0)
+    upper = 1.0 if largest else -1.0
+    cost = np.abs([finite, finite - upper]).max(axis=(0, 2)) ** 2 if normalize else 1.0
+    ours = lapsum.linearize(ot.soft_topk, x, 70, 0.2, normalize=normalize, largest=largest)
+    theirs = lapsum.linearize(
+        lapsum.soft_topk, x, 70, 0.1 * np.asarray(cost), largest=largest, density="logistic"
+    )
+    assert ours._rule.topk.left.tolist() == [False, True, False]
+    np.testing.assert_allclose(ours.value, theirs.value, rtol=1e-12)
+    dots = rng.normal(size=x.shape), 0.3, rng.normal()
+    tangent = theirs.jvp(*dots[:2], 0.5 * cost * dots[2])
+    np.testing.assert_allclose(ours.jvp(*dots), tangent, atol=1e-12 * np.abs(tangent).max())
+    bar = rng.normal(size=x.shape)
+    x_bar, k_bar, epsilon_bar = ours.vjp(bar)
+    their_x, their_k, their_alpha = theirs.vjp(bar)
+    np.testing.assert_allclose(x_bar, their_x, atol=1e-12 * np.abs(x_bar).max())
+    np.testing.assert_allclose(k_bar, their_k, rtol=1e-10)
+    np.testing.assert_allclose(epsilon_bar, np.sum(0.5 * cost * their_alpha), rtol=1e-10)

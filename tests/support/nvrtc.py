@@ -36,6 +36,7 @@ CUPY_MAJOR = 14
 DTYPES = (np.float64, np.float32, np.float16)
 LANES, ENTRIES = 3, 40
 LONG = 70_000  # entries of a lane that many blocks share
+DENSITIES = ("logistic", "normal", "cauchy", 3.0)  # by name, or degrees of freedom of Student's t
 MATRICES = {"soft_permutation"}  # of n rows and columns: never long
 
 
@@ -86,6 +87,9 @@ def _calls(cupy: Any) -> Iterator[tuple[Any, dict[str, Any]]]:
                 yield function, given | {switch: True} | _LEVEL.get(switch, {})
             if "weights" in parameters:
                 yield function, given | {"weights": weights}
+            for name in DENSITIES if "density" in parameters else ():
+                density = name if isinstance(name, str) else lapsum.StudentT(name)
+                yield function, given | {"density": density}
             if "k" in parameters:  # a threshold far from all entries
                 yield function, given | {"k": 1e-20, "alpha": 1e-3}
             # Lanes that are not contiguous, one lane for all others, and lanes of one entry.

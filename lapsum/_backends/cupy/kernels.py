@@ -15,6 +15,7 @@ import cupy
 from ..portable import Portable
 from ..protocol import Kernels as Protocol
 from ..types import Namespace
+from .densities import Densities
 from .lanes import Lanes
 from .order import Order
 from .permutation import Permutation
@@ -27,7 +28,9 @@ if int(cupy.__version__.partition(".")[0]) < 14:
     raise ImportError(f"lapsum needs CuPy 14 or newer, and this is {cupy.__version__}")
 
 
-class Kernels(Permutation, Selection, Thresholds, Targets, Scans, Order, Lanes, Portable):
+class Kernels(
+    Permutation, Selection, Densities, Thresholds, Targets, Scans, Order, Lanes, Portable
+):
     """The kernels, run on the current stream; what is missing here is the portable one."""
 
     xp = cast(Namespace, cupy)

@@ -11,7 +11,7 @@ import cupy
 import numpy as np
 
 from ..protocol import LinearProducts
-from ..types import Array, DType, Entries, Flags, Floats, Indices
+from ..types import Array, DType, Entries, Flags, Floats, Indices, Points
 from .launch import elementwise
 
 
@@ -41,6 +41,27 @@ LEVELS = elementwise(
     "float64 q, float64 total",
     "float64 level",
     "level = lap_share(q, total);",
+)
+
+ALLOWED_LEVELS = elementwise(
+    "allowed_levels",
+    "float64 k, float64 total, float64 allowance",
+    "float64 level",
+    "level = lap_level(k, total, allowance);",
+)
+
+STEP = elementwise(
+    "step",
+    "float64 origin, float64 x, float64 alpha",
+    "float64 t",
+    "t = lap_step(origin, x, alpha);",
+)
+
+APART = elementwise(
+    "apart",
+    "float64 lo, float64 hi, float64 u, float64 x, float64 alpha",
+    "float64 t",
+    "t = lap_offset(lo, hi, u, x, alpha);",
 )
 
 RESCALE = elementwise(
@@ -149,9 +170,26 @@ class Lanes:
         out: Floats = TIMES(a, b)
         return out
 
+    def step(self, origin: Floats, x: Floats, alpha: Floats) -> Floats:
+        """(x - origin)/alpha for finite numbers, which broadcast."""
+        out: Floats = STEP(origin, x, alpha)
+        return out
+
+    def apart(self, points: Points, x: Floats, alpha: Floats) -> Floats:
+        """(b - x)/alpha for points b and finite sources x, which broadcast."""
+        lo, hi, u = points
+        if hi is None or u is None:
+            return self.step(x, lo, alpha)
+        out: Floats = APART(lo, hi, u, x, alpha)
+        return out
+
     def maybe_any(self, flags: Flags) -> bool:
         """Return True: to know would be to wait for the device."""
         return True
+
+    def surely_within(self, values: Array, bound: float) -> bool:
+        """Return False: to know would be to wait for the device."""
+        return False
 
     def rescale(self, totals: Floats, *arrays: Floats) -> tuple[Floats, ...]:
         """Return arrays times the power of two that brings extreme totals of weights near one."""
@@ -162,4 +200,11 @@ class Lanes:
     def levels(self, q: Floats, totals: Floats | None, n: int) -> Floats:
         """Return the levels q of the totals, NaN where q is not in (0, 1); None for these is n."""
         out: Floats = LEVELS(q, float(n) if totals is None else totals[:, None])
+        return out
+
+    def allowed_levels(
+        self, levels: Floats, totals: Floats | None, n: int, allowance: float
+    ) -> Floats:
+        """Return levels, infinite at the total, NaN where they are not in [0, total]."""
+        out: Floats = ALLOWED_LEVELS(levels, float(n) if totals is None else totals, allowance)
         return out

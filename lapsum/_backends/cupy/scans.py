@@ -158,6 +158,25 @@ LARGEST_DOWN = elementwise(
 )
 
 
+PLACES = elementwise(
+    "places",
+    "raw float64 rising, float64 value, raw int64 key, int64 length, int64 steps",
+    "int64 place",
+    """
+    const ptrdiff_t start = key[i / steps] * length;
+    ptrdiff_t low = 0, high = length;
+    while (low < high) {
+        const ptrdiff_t middle = (low + high) / 2;
+        if (rising[start + middle] < value)
+            low = middle + 1;
+        else
+            high = middle;
+    }
+    place = low;
+    """,
+)
+
+
 class Scans(Lanes):
     """The kernels of `protocol.Scans`, in an order of additions that is fixed."""
 
@@ -294,6 +313,17 @@ class Scans(Lanes):
         order = cupy.argsort(key)
         LEAST_OF_LANES(self.contiguous(values), order, key[order], len(key), out)
         return out
+
+    def places(self, rising: Floats, values: Floats, key: Indices) -> Indices:
+        """Return how many numbers of its ascending lane each value exceeds."""
+        out: Indices = cupy.empty(values.shape, np.int64)
+        PLACES(rising, values, key, rising.shape[1], values.shape[1], out)
+        return out
+
+    def running_largest(self, values: Floats) -> Floats:
+        """Return the largest value up to each one."""
+        largest: Floats = self._running_largest(values)
+        return largest
 
     def _running_largest(self, values: Floats, dtype: Any = np.float64) -> Array:
         """Return the largest value up to each one, rounded to `dtype`."""

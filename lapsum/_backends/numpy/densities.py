@@ -1,6 +1,8 @@
-"""Sums for densities that are tabulated, in NumPy arrays."""
+"""Sums for densities that are tabulated, and functions of scipy.special, in NumPy arrays."""
 
 from __future__ import annotations
+
+from typing import Any, cast
 
 import numpy as np
 
@@ -11,6 +13,33 @@ from .lanes import Lanes
 
 class Densities(Lanes):
     """The kernels of `protocol.Densities`."""
+
+    has_trees = True
+
+    def erf(self, t: Floats) -> Floats:
+        """Return the error function of t."""
+        return cast(Floats, _special().erf(t))
+
+    def erfc(self, t: Floats) -> Floats:
+        """1 - erf(t)."""
+        return cast(Floats, _special().erfc(t))
+
+    def erfcx(self, t: Floats) -> Floats:
+        """e^{t^2} erfc(t)."""
+        return cast(Floats, _special().erfcx(t))
+
+    def student_tail(self, df: float, t: Floats, log_pdf: Floats) -> Floats:
+        """F(-t) of Student's t."""
+        return cast(Floats, _special().stdtr(df, -t))
+
+    def student_centre(self, df: float, t: Floats, log_pdf: Floats) -> Floats:
+        """F(t) - 1/2 of Student's t."""
+        part = np.square(t / np.hypot(t, df**0.5))
+        return cast(Floats, 0.5 * _special().betainc(0.5, 0.5 * df, part))
+
+    def student_distance(self, df: float, q: Floats, log_top: float) -> Floats:
+        """Return the t at which F(-t) = q of Student's t."""
+        return cast(Floats, -_special().stdtrit(df, q))
 
     def tree_sums(
         self, table: Table, x: Floats, low: Floats | None, values: Floats, alpha: Floats
@@ -23,3 +52,10 @@ class Densities(Lanes):
         kernel = table.coefficients, table.unit, table.reach, table.kind, table.bits
         self._run(_kernels.tree_sums, x.shape, *kernel, x, low, values, alpha, sums, steps)
         return sums, steps
+
+
+def _special() -> Any:
+    """Return scipy.special, which `import lapsum` does not load."""
+    import scipy.special
+
+    return scipy.special

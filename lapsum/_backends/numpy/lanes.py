@@ -9,8 +9,9 @@ from typing import Any, cast
 import numpy as np
 
 from ... import _kernels
+from .. import formulas
 from ..protocol import LinearProducts
-from ..types import Array, DType, Entries, Flags, Floats, Indices, Namespace
+from ..types import Array, DType, Entries, Flags, Floats, Indices, Namespace, Points
 from . import memory
 from .loops import FLOAT32, FLOAT64
 from .threads import Threads
@@ -22,6 +23,7 @@ class Lanes(Threads):
     xp = cast(Namespace, np)
     array_type: type = np.ndarray
     on_host = True
+    pairs_at_once = 2**16  # what they need stays in the cache
 
     def quiet(self) -> AbstractContextManager[object]:
         """Return a context in which NumPy neither warns nor raises for floating-point events."""
@@ -89,9 +91,32 @@ class Lanes(Threads):
         """Return a * b, where nothing times an infinity is nothing."""
         return np.where((a == 0.0) | (b == 0.0), 0.0, a * b)
 
+    def step(self, origin: Floats, x: Floats, alpha: Floats) -> Floats:
+        """(x - origin)/alpha for finite numbers, which broadcast; their difference may overflow."""
+        out = (x - origin) / alpha
+        return formulas.step(self.xp, origin, x, alpha) if np.isinf(out).any() else out
+
+    def apart(self, points: Points, x: Floats, alpha: Floats) -> Floats:
+        """(b - x)/alpha for points b and finite sources x, which broadcast."""
+        lo, hi, u = points
+        t = self.step(x, lo, alpha)
+        if hi is None or u is None:
+            return t
+        t = t + u
+        middle = lo != hi
+        if middle.any():
+            t = np.where(middle, formulas.step_to_middle(self.xp, x, lo, hi, alpha) + u, t)
+        if np.isinf(u).any():
+            t = np.where(np.isinf(u), u, t)
+        return t
+
     def maybe_any(self, flags: Flags) -> bool:
         """Return whether any flag is set."""
         return bool(flags.any())
+
+    def surely_within(self, values: Array, bound: float) -> bool:
+        """Return whether all values are smaller in size than `bound`, and none NaN."""
+        return not values.size or bool(values.max() < bound and values.min() > -bound)
 
     def sum_lanes(self, values: Floats, key: Indices, lanes: int) -> Floats:
         """Add up the lanes of `values` that share a key."""
@@ -122,6 +147,23 @@ class Lanes(Threads):
     def levels(self, q: Floats, totals: Floats | None, n: int) -> Floats:
         """Return the levels q of the totals; None for these is n."""
         return q * (n if totals is None else totals[:, None])
+
+    def allowed_levels(
+        self, levels: Floats, totals: Floats | None, n: int, allowance: float
+    ) -> Floats:
+        """Return levels, which have been checked."""
+        return levels
+
+    def places(self, rising: Floats, values: Floats, key: Indices) -> Indices:
+        """Return how many numbers of its ascending lane each value exceeds."""
+        out = np.empty(values.shape, np.intp)
+        for lane, source in enumerate(key):
+            out[lane] = np.searchsorted(rising[source], values[lane])
+        return out
+
+    def running_largest(self, values: Floats) -> Floats:
+        """Return the largest value so far of each lane."""
+        return np.maximum.accumulate(values, axis=-1) if values.size else values
 
     def _block(self, arrays: int, shape: tuple[int, int]) -> Floats:
         """Return several arrays in one: many large ones cost more in page faults than they hold."""

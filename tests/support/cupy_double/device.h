@@ -78,6 +78,18 @@ CUDA_UNARY(floor) CUDA_UNARY(ceil) CUDA_UNARY(trunc) CUDA_UNARY(rint) CUDA_UNARY
 CUDA_UNARY(sin) CUDA_UNARY(cos) CUDA_UNARY(tan) CUDA_UNARY(atan) CUDA_UNARY(sinh)
 CUDA_UNARY(cosh) CUDA_UNARY(tanh) CUDA_UNARY(asinh) CUDA_UNARY(acosh) CUDA_UNARY(atanh)
 CUDA_UNARY(erf) CUDA_UNARY(erfc)
+static inline double erfcx(double x)
+{
+    if (x < 10.0) { /* the square in two parts, of which the first is exact */
+        const double whole = __builtin_rint(16.0 * x) / 16.0, rest = x - whole;
+        return __builtin_exp(whole * whole) * __builtin_exp(rest * (x + whole)) * __builtin_erfc(x);
+    }
+    const double square = 0.5 / (x * x);
+    double sum = 1.0;
+    for (int m = 12; m > 0; --m)
+        sum = 1.0 - (2 * m - 1) * square * sum;
+    return 0.56418958354775628695 / x * sum;
+}
 CUDA_BINARY(pow) CUDA_BINARY(hypot) CUDA_BINARY(atan2) CUDA_BINARY(fmod) CUDA_BINARY(fmin)
 CUDA_BINARY(fmax) CUDA_BINARY(copysign) CUDA_BINARY(nextafter) CUDA_BINARY(fdim)
 
