@@ -1,7 +1,10 @@
 import os
 
-# Before JAX is imported: two devices, for what is sharded.
-os.environ.setdefault("XLA_FLAGS", "--xla_force_host_platform_device_count=2")
+# Before JAX is imported: two devices, for what is sharded; and what is compiled runs once.
+os.environ.setdefault(
+    "XLA_FLAGS",
+    "--xla_force_host_platform_device_count=2 --xla_backend_optimization_level=0",
+)
 
 
 def pytest_collection_modifyitems(items):

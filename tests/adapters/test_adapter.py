@@ -9,7 +9,8 @@ import scipy.stats as st
 from calls import EVERY, call_and_arrays
 
 import lapsum
-from lapsum._adapters.adapter import Linearized, batched, decode
+from lapsum._adapters.adapter import Linearized, decode
+from lapsum._adapters.batch import batched
 
 NAMES = sorted(EVERY)
 WITH_DENSITY = [n for n in NAMES if "density" in signature(EVERY[n].func).parameters]

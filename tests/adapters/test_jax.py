@@ -124,7 +124,8 @@ def test_any_layout_of_arguments(rng):
 @every_operator
 def test_gradients(name, rng, lowering):
     func, arrays = operator(name, rng)
-    check_grads(func, arrays, 1, ["fwd", "rev"], rtol=1e-5, atol=1e-5)
+    if lowering == "ffi":  # eager calls are not lowered
+        check_grads(func, arrays, 1, ["fwd", "rev"], rtol=1e-5, atol=1e-5)
     check_grads(jax.jit(func), arrays, 1, ["fwd", "rev"], rtol=1e-5, atol=1e-5)
 
 
@@ -132,7 +133,7 @@ DENSITIES = {
     "named": "logistic",
     "StudentT": lapsum.StudentT(4.0),
     "Density": lapsum.Density(st.hypsecant.cdf, st.hypsecant.pdf),
-    "frozen": st.t(3.0),
+    "frozen": st.logistic(),
 }
 
 

@@ -18,7 +18,7 @@ import numpy as np
 from jax.extend.core import Primitive
 from jax.interpreters import mlir
 
-from ... import _kernels
+from ..._backends.numpy.denormals import denormals_count
 from ..._backends.types import Array
 from ..adapter import Call, Linearized, decode
 from . import ffi
@@ -94,11 +94,8 @@ def _run(text: str, args: list[Array], results: list[Array]) -> None:
 
 def _in_thread(host: Callable[..., list[Any]], args: Sequence[Any], params: Any) -> list[Any]:
     """Call in a thread of XLA's, which takes denormal numbers for zero."""
-    mode = _kernels.keep_denormals()
-    try:
+    with denormals_count():
         return host(*args, **params)
-    finally:
-        _kernels.set_float_mode(mode)
 
 
 HAS_FFI = ffi.register(jax.ffi, TARGET, _run) if hasattr(jax, "ffi") else False

@@ -11,7 +11,8 @@ import jax.numpy as jnp
 import numpy as np
 from jax.interpreters import ad, batching
 
-from ..adapter import FIRST_ORDER, Front, batched, decode
+from ..adapter import FIRST_ORDER, decode
+from ..batch import Front, batched
 from .avals import zero_tangent
 from .primitives import linearize_p, pullback_p, pushforward_p, state_forms, value_p
 

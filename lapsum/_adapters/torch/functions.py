@@ -6,83 +6,16 @@ to it, whichever way it was called; so no derivative can get lost.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import torch
 from torch.autograd import Function, forward_ad
 
-from ..adapter import FIRST_ORDER, Batch, Front, batched, decode
+from ..adapter import FIRST_ORDER, decode
 from .arrays import untraced
+from .mapped import Dims, Mapped, each, each_alone, front
 from .ops import Tensors, apply, forms_of_state, library, linearize, pullback, pushforward
-
-Dims = Sequence[int | None]
-
-
-# ------------------------------------------------------------------------------- a batch axis
-
-
-def _front(array: torch.Tensor, dim: int | None, size: int) -> torch.Tensor:
-    return array.expand(size, *array.shape) if dim is None else array.movedim(dim, 0)
-
-
-def _fitted(array: torch.Tensor, front: Front) -> torch.Tensor:
-    moved = array.reshape(front.reshaped).movedim(front.movable, front.moved)
-    return moved.expand(front.stretched)
-
-
-class _Mapped:
-    """A call whose arguments have a mapped axis, some of them."""
-
-    def __init__(self, size: int, dims: Dims, text: str, arrays: Tensors) -> None:
-        call = decode(text)
-        self.size, self.call = size, call
-        given = zip(call.names, arrays, dims, strict=True)
-        self.arrays = [a if n in call.whole else _front(a, d, size) for n, a, d in given]
-        both = zip(call.names, self.arrays, strict=True)
-        self.shapes = {n: tuple(a.shape[n not in call.whole :]) for n, a in both}
-        batch = batched(call, self.shapes, size)
-        self.batch: Batch = batch
-        self.text = batch.call.encode()
-        self.result = call.shape(list(self.shapes.values()))
-
-    def stretched(self, names: Sequence[str], arrays: Tensors) -> list[torch.Tensor]:
-        """Return arguments, or their tangents, which have the axis in front, as one call's."""
-        fronts, whole = self.batch.fronts, self.call.whole
-        both = zip(names, arrays, strict=True)
-        return [a if n in whole else _fitted(a, fronts[n]) for n, a in both]
-
-    def own(self) -> list[torch.Tensor]:
-        return self.stretched(self.call.names, self.arrays)
-
-    def restored(self, name: str, bar: torch.Tensor) -> torch.Tensor:
-        """Undo `stretched` for a cotangent."""
-        front = self.batch.fronts[name]
-        bar = bar.sum(front.summed, keepdim=True) if front.summed else bar
-        bar = bar.movedim(front.moved, front.movable)
-        return bar.reshape(self.size, *self.shapes[name])
-
-    def from_result(self, y: torch.Tensor) -> torch.Tensor:
-        """Return a result of the one call with the axis in front."""
-        return y.movedim(self.batch.at, 0).reshape(self.size, *self.result)
-
-    def to_result(self, y: torch.Tensor) -> torch.Tensor:
-        """Undo `from_result`."""
-        at, shape = self.batch.at, self.batch.result
-        return y.reshape(self.size, *shape[:at], *shape[at + 1 :]).movedim(0, at)
-
-
-def _each(
-    size: int, dims: Dims, arrays: Tensors, one: Callable[[Tensors], Tensors]
-) -> tuple[torch.Tensor, ...]:
-    """Return what one call after the other gives, stacked."""
-    fronts = [_front(array, dim, size) for array, dim in zip(arrays, dims, strict=True)]
-    if size:
-        rows = [one([front[i] for front in fronts]) for i in range(size)]
-        return tuple(map(torch.stack, zip(*rows, strict=True)))
-    metas = one([front.new_empty(front.shape[1:], device="meta") for front in fronts])
-    return tuple(fronts[0].new_empty((0, *m.shape), dtype=m.dtype) for m in metas)
-
 
 # ---------------------------------------------------------------------------------------- autograd
 
@@ -133,25 +66,29 @@ class Apply(Function):
     @staticmethod
     def vmap(info: Any, in_dims: Dims, text: str, *arrays: torch.Tensor) -> Any:
         size, dims = info.batch_size, in_dims[1:]
-        if _each_alone(text, dims, ()):
-            return _each(size, dims, arrays, lambda a: [apply(a, text)])[0], 0
-        mapped = _Mapped(size, dims, text, arrays)
+        if each_alone(text, dims, ()):
+            return each(size, dims, arrays, lambda a: [apply(a, text)])[0], 0
+        mapped = Mapped(size, dims, text, arrays)
         return mapped.from_result(apply(mapped.own(), mapped.text)), 0
 
 
 @untraced
 class Linearize(Function):
-    """Its value too, outside of transforms, and what pullbacks begin with: (call, *arrays)."""
+    """Its value too, and what pullbacks begin with: (call, *arrays)."""
 
     @staticmethod
-    def forward(ctx: Any, text: str, *arrays: torch.Tensor) -> Any:
+    def forward(text: str, *arrays: torch.Tensor) -> Any:
         value, state = _below(linearize, arrays, text)
-        ctx.text, ctx.states = text, len(state)
+        return value, *state
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: Any, output: Any) -> None:
+        (ctx.text, *arrays), (_, *state) = inputs, output
+        ctx.states = len(state)
         ctx.save_for_backward(*arrays, *state)
         ctx.save_for_forward(*arrays)
         ctx.mark_non_differentiable(*state)
         ctx.set_materialize_grads(False)
-        return value, *state
 
     @staticmethod
     def backward(ctx: Any, bar: torch.Tensor | None, *_: Any) -> tuple[Any, ...]:
@@ -169,6 +106,22 @@ class Linearize(Function):
         arrays = ctx.saved_tensors
         dot = push_some(decode(ctx.text).names, dots, arrays, ctx.text)
         return dot, *(None,) * ctx.states
+
+    @staticmethod
+    def vmap(info: Any, in_dims: Dims, text: str, *arrays: torch.Tensor) -> Any:
+        size, dims = info.batch_size, in_dims[1:]
+        if each_alone(text, dims, ()):
+
+            def one(arrays: Tensors) -> Tensors:
+                value, state = linearize(arrays, text)
+                return [value, *state]
+
+            found = each(size, dims, arrays, one)
+            return found, (0,) * len(found)
+        mapped = Mapped(size, dims, text, arrays)
+        value, state = linearize(mapped.own(), mapped.text)
+        found = mapped.from_result(value), *mapped.from_state(state)
+        return found, (0,) * len(found)
 
 
 @untraced
@@ -206,14 +159,14 @@ class Pushforward(Function):
     def vmap(info: Any, in_dims: Dims, text: str, wrt: str, *both: torch.Tensor) -> Any:
         size, dims, names = info.batch_size, in_dims[2:], wrt.split()
         m = len(names)
-        if _each_alone(text, dims[m:], names):
+        if each_alone(text, dims[m:], names):
 
             def one(both: Tensors) -> Tensors:
                 return [pushforward(both[:m], both[m:], text, wrt)]
 
-            return _each(size, dims, both, one)[0], 0
-        mapped = _Mapped(size, dims[m:], text, both[m:])
-        dots = [_front(dot, d, size) for dot, d in zip(both[:m], dims[:m], strict=True)]
+            return each(size, dims, both, one)[0], 0
+        mapped = Mapped(size, dims[m:], text, both[m:])
+        dots = [front(dot, d, size) for dot, d in zip(both[:m], dims[:m], strict=True)]
         dots = mapped.stretched(names, dots)
         return mapped.from_result(pushforward(dots, mapped.own(), mapped.text, wrt)), 0
 
@@ -255,17 +208,19 @@ class Pullback(Function):
         info: Any, in_dims: Dims, text: str, wrt: str, bar: torch.Tensor, *both: torch.Tensor
     ) -> Any:
         m, size, names = len(decode(text).names), info.batch_size, wrt.split()
-        dims, arrays = in_dims[2 : 3 + m], both[:m]
-        if _each_alone(text, dims[1:], names):
+        bar_dim, dims, of_state = in_dims[2], in_dims[3 : 3 + m], in_dims[3 + m :]
+        if each_alone(text, dims, names):
 
-            def one(both: Tensors) -> Tensors:
-                found: Tensors = pullback(both[0], both[1:], [], text, wrt)
+            def one(all: Tensors) -> Tensors:
+                bar, *both = all
+                found: Tensors = pullback(bar, both[:m], both[m:], text, wrt)
                 return found
 
-            return _each(size, dims, (bar, *arrays), one), (0,) * len(names)
-        mapped = _Mapped(size, dims[1:], text, arrays)
-        bar = mapped.to_result(_front(bar, dims[0], size))
-        bars = pullback(bar, mapped.own(), [], mapped.text, wrt)
+            return each(size, in_dims[2:], (bar, *both), one), (0,) * len(names)
+        mapped = Mapped(size, dims, text, both[:m])
+        state = mapped.to_state(both[m:], of_state)
+        bar = mapped.to_result(front(bar, bar_dim, size))
+        bars = pullback(bar, mapped.own(), state, mapped.text, wrt)
         return (
             tuple(mapped.restored(n, b) for n, b in zip(names, bars, strict=True)),
             (0,) * len(names),
@@ -281,24 +236,14 @@ def push_some(
     return tangent
 
 
-def _each_alone(text: str, dims: Dims, wrt: Sequence[str]) -> bool:
-    """Return whether calls are made one after the other.
-
-    So they are where the levels that all lanes share, or their derivatives, are mapped over.
-    """
-    call = decode(text)
-    return call.is_single or any(
-        n in call.whole and (d is not None or n in wrt)
-        for n, d in zip(call.names, dims, strict=True)
-    )
-
-
 # ------------------------------------------------------------------------------------ registration
 
 
 def _graph_apply(arrays: Tensors, text: str) -> Any:
-    if not _needs_graph(arrays):
-        return _below(apply, arrays, text)
+    return _differentiated(arrays, text) if _needs_graph(arrays) else _below(apply, arrays, text)
+
+
+def _differentiated(arrays: Tensors, text: str) -> Any:
     if forms_of_state(decode(text), arrays):
         return Linearize.apply(text, *arrays)[0]
     return Apply.apply(text, *arrays)
@@ -307,8 +252,7 @@ def _graph_apply(arrays: Tensors, text: str) -> Any:
 def _graph_linearize(arrays: Tensors, text: str) -> Any:
     if not _needs_graph(arrays):
         return _below(linearize, arrays, text)
-    value, *state = Linearize.apply(text, *arrays)
-    return value, state
+    return _transformed_linearize(arrays, text)
 
 
 def _needs_graph(arrays: Tensors) -> bool:
@@ -318,13 +262,15 @@ def _needs_graph(arrays: Tensors) -> bool:
 
 
 def _transformed_apply(arrays: Tensors, text: str) -> Any:
+    transform = torch._C._functorch.peek_interpreter_stack().key()
+    if transform == torch._C._functorch.TransformType.Grad:
+        return _differentiated(arrays, text)
     return Apply.apply(text, *arrays)
 
 
 def _transformed_linearize(arrays: Tensors, text: str) -> Any:
-    # The state of what is mapped is not that of each; with none a pullback begins anew.
-    forms = forms_of_state(decode(text), arrays)
-    return Apply.apply(text, *arrays), [arrays[0].new_empty(0) for _ in forms]
+    value, *state = Linearize.apply(text, *arrays)
+    return value, state
 
 
 def _pushforward(dots: Tensors, arrays: Tensors, text: str, wrt: str) -> Any:
