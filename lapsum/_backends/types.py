@@ -190,12 +190,21 @@ class Table(NamedTuple):
     bits: int
 
 
+class StudentSeries(NamedTuple):
+    """Student's t for whole degrees of freedom: a series, as `src/simd/even_tails.inc` says."""
+
+    series: Floats
+    df: int
+    top: float
+
+
 class EvenKernel(NamedTuple):
     """An even density as kernels know it: by its name, or by tables of its tail and of itself."""
 
     name: str
-    tail: Table | None
-    pdf: Table | None
+    tail: Table | None = None
+    pdf: Table | None = None
+    student: StudentSeries | None = None
 
 
 class Intervals(NamedTuple):

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 from any_density import DENSITIES
+from mpmath import mp, mpf
 from scipy import stats
 
 import lapsum
@@ -167,3 +168,24 @@ def test_every_level_of_simd(level, rng):
             np.testing.assert_allclose(back, levels, rtol=1e-13)
     finally:
         _kernels.choose(now)
+
+
+@pytest.mark.parametrize("df", [1, 2, 3, 5, 10])
+def test_student_s_tails_of_whole_degrees(df):
+    density = lapsum.StudentT(df)
+    t = np.append(np.geomspace(1e-6, 1e4, 60), 0.0)
+    halves = lapsum.soft_topk(np.stack([0.0 * t, t], axis=1), 1, 1.0, density=density)[:, 0]
+    with mp.workdps(40):
+        for value, at in zip(halves, t, strict=True):
+            exact = (
+                mp.betainc(mpf(df) / 2, 0.5, 0, df / (df + mpf(at / 2) ** 2), regularized=True) / 2
+            )
+            assert abs(value - exact) <= 8 * (1 + df) * 2.0**-52 * exact
+
+
+def test_small_shares_of_student_s_are_not_nothing(rng):
+    x = np.append(rng.normal(size=8), 60.0)
+    p = lapsum.soft_topk(x, 1, 0.02, density=lapsum.StudentT(7))
+    assert (p > 0.0).all()
+    b = lapsum.cdf_sum_inv([1.0], -x, 0.02, density=lapsum.StudentT(7))
+    np.testing.assert_allclose(p, stats.t(7).cdf((b + x) / 0.02), rtol=1e-12)

@@ -19,7 +19,7 @@ from .lanes import Lanes
 from .short_products import copy_of
 from .threads import Threads
 
-KINDS = {"logistic": 0, "normal": 1, "cauchy": 2, "table": 3}
+KINDS = {"logistic": 0, "normal": 1, "cauchy": 2, "student": 3, "table": 4}
 # Sums of f so small belong to thresholds in gaps whose two sides need more care, but where only
 # what is added up along one threshold matters, or differences of F; tables say less.
 LEAST, LEAST_ALONE, LEAST_OF_TABLES = 1e-12, 1e-250, 1e-3
@@ -74,7 +74,7 @@ class Even(Lanes):
 
 def _loops_for(density: EvenKernel, least: float) -> _kernels.Even:
     least = LEAST_OF_TABLES if density.name == "table" else least
-    return _kernels.Even(KINDS[density.name], least, density.tail, density.pdf)
+    return _kernels.Even(KINDS[density.name], least, *density[1:])
 
 
 class _Ranks(EvenProducts):
