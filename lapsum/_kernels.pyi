@@ -635,6 +635,47 @@ def short_sorts_jvp(
     start: int,
     stop: int,
 ) -> None: ...
+def short_permute(
+    x: _Entries,
+    sign: float,
+    alpha: _Floats,
+    values: _Floats,
+    transpose: bool,
+    y: _Floats,
+    places: _Bytes | None,
+    left: _Bytes,
+    start: int,
+    stop: int,
+) -> None: ...
+def short_permute_vjp(
+    x: _Entries,
+    sign: float,
+    alpha: _Floats,
+    values: _Floats,
+    transpose: bool,
+    places: _Bytes,
+    bar: _Floats,
+    x_bar: _Floats,
+    values_bar: _Floats,
+    alpha_bar: _Floats,
+    left: _Bytes,
+    start: int,
+    stop: int,
+) -> None: ...
+def short_permute_jvp(
+    x: _Entries,
+    sign: float,
+    alpha: _Floats,
+    values: _Floats,
+    places: _Bytes,
+    x_dot: _Floats,
+    values_dot: _Floats,
+    alpha_dot: _Floats,
+    y_dot: _Floats,
+    left: _Bytes,
+    start: int,
+    stop: int,
+) -> None: ...
 def short_quantiles(
     x: _Entries,
     alpha: _Floats,
@@ -1193,3 +1234,7 @@ def transport_onto_nodes(
     start: int,
     stop: int,
 ) -> None: ...
+
+# kernels/denormals.pxi
+def keep_denormals() -> int: ...
+def set_float_mode(mode: int) -> None: ...

@@ -51,6 +51,11 @@ cdef extern from "laplace.h" nogil:
     lap_root lap_solve_above(double, double)
     lap_root lap_solve_between(double, double, double, double)
 
+cdef extern from "denormals.h" nogil:
+    uint64_t LAP_FLUSHED
+    uint64_t lap_float_mode()
+    void lap_set_float_mode(uint64_t)
+
 cdef extern from "simd/scan.h" nogil:
     ctypedef struct lap_two:
         pass
@@ -125,6 +130,14 @@ cdef extern from "simd/short.h" nogil:
                           const void*, void*, double*, unsigned char*) noexcept nogil
         void (*sort_push)(const lap_short_lanes*, ptrdiff_t, ptrdiff_t, const unsigned char*,
                           const void*, const double*, void*, unsigned char*) noexcept nogil
+        void (*permute)(const lap_short_lanes*, ptrdiff_t, ptrdiff_t, const double*, int, double*,
+                        unsigned char*, unsigned char*) noexcept nogil
+        void (*permute_pull)(const lap_short_lanes*, ptrdiff_t, ptrdiff_t, const unsigned char*,
+                             const double*, int, const double*, double*, double*, double*,
+                             unsigned char*) noexcept nogil
+        void (*permute_push)(const lap_short_lanes*, ptrdiff_t, ptrdiff_t, const unsigned char*,
+                             const double*, const double*, const double*, const double*, double*,
+                             unsigned char*) noexcept nogil
         void (*quantiles)(const lap_short_lanes*, ptrdiff_t, ptrdiff_t, const double*, int,
                           double*, double*, unsigned char*) noexcept nogil
         void (*quantile_pull)(const lap_short_lanes*, ptrdiff_t, ptrdiff_t, const double*,
@@ -331,6 +344,7 @@ include "kernels/cotangents.pxi"
 include "kernels/threads.pxi"
 include "kernels/selection.pxi"
 include "kernels/short.pxi"
+include "kernels/short_permute.pxi"
 include "kernels/even.pxi"
 include "kernels/entries.pxi"
 include "kernels/permutation.pxi"
@@ -338,3 +352,4 @@ include "kernels/product.pxi"
 include "kernels/permute.pxi"
 include "kernels/general.pxi"
 include "kernels/transport.pxi"
+include "kernels/denormals.pxi"

@@ -4,6 +4,7 @@ A code span whose text is a name, or a call of it, is a link: to the reference w
 name, and to NumPy's or SciPy's own documentation where `_inventories` lists it.
 """
 
+import os
 import re
 import zlib
 from pathlib import Path
@@ -16,6 +17,7 @@ from sphinx.util.inventory import InventoryFile
 
 import lapsum
 import lapsum.ot
+from lapsum._general.even_density import EvenDensity
 
 PUBLIC = {
     f"{module.__name__}.{name}": getattr(module, name)
@@ -28,6 +30,7 @@ METHODS = {
     if hasattr(lapsum.Linearization, name)
 }
 SHORT = {"np": "numpy", "lin": "lapsum.Linearization", "ot": "lapsum.ot"}
+CODE = r"^```(?:\{code-cell\}|python).*?^```"
 CALL = re.compile(r"([A-Za-z_][\w.]*)(\(.*\))?", re.DOTALL)
 
 
@@ -98,18 +101,46 @@ def title_of(text):
     return re.search(r"^# (.+)$", text, re.MULTILINE)[1].replace("`", "")
 
 
-def pages_with(name, here):
-    """Return the pages that use a name most, as (page, title), the index pages left out."""
-    found = []
-    word = re.compile(rf"(?<![\w.]){re.escape(name)}\b" if "." in name else rf"(?<!\w){name}\b")
-    for path in sorted(here.rglob("*.md")):
-        page = path.relative_to(here).with_suffix("").as_posix()
-        if page.endswith("index") or not page.startswith(("guide/", "tutorials/", "studies/")):
-            continue
-        text = path.read_text()
-        if count := len(word.findall(text)):
-            found.append((-count, page, title_of(text)))
-    return [(page, title) for _, page, title in sorted(found)[:5]]
+def listed(index, here):
+    """Return the pages of a table of contents, in its order."""
+    found = re.search(r"^```\{toctree\}\n(?::[^\n]*\n)*\n(.*?)^```", index.read_text(), re.M | re.S)
+    folder = index.parent.relative_to(here)
+    return [os.path.normpath(folder / line) for line in found[1].split()]
+
+
+def groups(here):
+    """Return the pages that a reference page may link to, in groups that have a name."""
+    out = {"Guide": ["start", *listed(here / "guide/index.md", here), "coming_from"]}
+    for folder in ("tutorials", "studies"):
+        if (index := here / folder / "index.md").exists():
+            out[folder.capitalize()] = listed(index, here)
+    out["Papers"] = ["paper", *listed(here / "paper.md", here)]
+    return out
+
+
+def pages_with(full, here):
+    """Return lines with links to the pages whose examples call a function, and to the table of all.
+
+    If no example calls it, the pages are those that name it.
+    """
+    name = full.removeprefix("lapsum.")
+    called = re.compile(rf"(?<!\w){re.escape(name if '.' in name else full)}\b")
+    named = re.compile(rf"(?<![\w.]){re.escape(name)}\b")
+    texts = {g: {p: (here / f"{p}.md").read_text() for p in ps} for g, ps in groups(here).items()}
+    for wanted, part in ((called, CODE), (named, ".*")):
+        lines = []
+        for group, pages in texts.items():
+            links = [
+                f":doc:`{title_of(text)} </{page}>`"
+                for page, text in pages.items()
+                if wanted.search("\n".join(re.findall(part, text, re.MULTILINE | re.DOTALL)))
+                or (page == "guide/which" and named.search(text))
+            ]
+            if links:
+                lines.append(f"- {group}: {', '.join(links)}")
+        if lines:
+            return lines
+    raise ValueError(f"no page of the guide or the tutorials names {full}")
 
 
 def toctrees():
@@ -138,17 +169,16 @@ def write_reference(app):
     for full, made in PUBLIC.items():
         kind = "class" if isinstance(made, type) else "function"
         members = ""
-        if kind == "class":  # with what linear operators share
-            members = "   :members:\n   :inherited-members: EvenDensity, object\n"
+        if kind == "class" and not issubclass(made, EvenDensity):  # whose methods are for operators
+            members = "   :members:\n   :inherited-members: object\n"
         module, _, name = full.rpartition(".")
         title = full.removeprefix("lapsum.")
         text = (
             f"{title}\n{'=' * len(title)}\n\n.. currentmodule:: {module}\n\n"
             f".. auto{kind}:: {name}\n{members}"
         )
-        if pages := pages_with(title, here):
-            links = "\n".join(f"- :doc:`{words} </{page}>`" for page, words in pages)
-            text += f"\n.. rubric:: Pages that use it\n\n{links}\n"
+        links = "\n".join(pages_with(full, here))
+        text += f"\n.. rubric:: Pages that use it\n\n{links}\n"
         wanted[f"{title}.rst"] = text
     wanted["toctrees.inc"] = toctrees()
     for path in folder.iterdir():

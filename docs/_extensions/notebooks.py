@@ -1,6 +1,6 @@
-"""Pages as notebooks to download, and the gallery of their pictures.
+"""Pages as notebooks to download.
 
-The tutorials, the guide and the studies are notebooks that need nothing but the installed library:
+Every page with code of its own is a notebook that needs nothing but the installed library:
 `sphinx-build` writes each as `_notebooks/NAME.ipynb`, and ``python docs/_extensions/notebooks.py
 FOLDER`` executes what is there, in an empty folder.
 """
@@ -14,8 +14,16 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-FOLDERS = ("guide/", "tutorials/", "studies/")
-PAGES = ("start", "numerics")
+import nbformat
+from myst_nb.core.read import read_myst_markdown_notebook
+from nbclient import NotebookClient
+
+NOT_OFFERED = (
+    "index",
+    "development",
+    "internals/",
+    "reference/",
+)  # for readers of a clone, or no lesson
 ROOT = Path(__file__).parents[2]
 OWN = {
     path.stem
@@ -25,24 +33,34 @@ OWN = {
 }
 HEAD = """*This notebook is a page of the documentation of lapsum {version}.
 It needs `pip install 'lapsum[docs]'` and nothing else.*"""
-LEFT_OUT = "*(The page shows a record of the repository here.)*"
 LAYOUT = """import matplotlib.pyplot as plt
 
 plt.rcParams["figure.constrained_layout.use"] = True  # legends stand beside the axes"""
 
 
-def is_notebook(page, text):
-    """Whether a page can be downloaded: it has code to run, and needs the library alone."""
-    if not (page.startswith(FOLDERS) or page in PAGES) or "{code-cell}" not in text:
-        return False
+def own_code(text):
+    """Return the cells of a page that need nothing of the repository."""
     cells = re.findall(r"^```\{code-cell\}.*?^```", text, re.MULTILINE | re.DOTALL)
-    own = re.compile(r"^:?tags: \[.*\brepository\b", re.MULTILINE)
-    kept = "\n".join(cell for cell in cells if not own.search(cell))
-    return OWN.isdisjoint(re.findall(r"^(?:import|from) (\w+)", kept, re.MULTILINE))
+    tagged = re.compile(r"^:?tags: \[.*\brepository\b", re.MULTILINE)
+    return [cell for cell in cells if not tagged.search(cell)]
+
+
+def is_notebook(page, text):
+    """Whether a page can be downloaded: it is for users, and has code of its own."""
+    return not page.startswith(NOT_OFFERED) and bool(own_code(text))
+
+
+def check(page, text):
+    """Fail if a notebook would import what only the repository has."""
+    imported = re.findall(r"^(?:import|from) (\w+)", "\n".join(own_code(text)), re.MULTILINE)
+    if strange := OWN.intersection(imported):
+        raise ValueError(
+            f"{page}: a cell without the tag `repository` imports {', '.join(strange)}"
+        )
 
 
 def plain(text, titles, page):
-    """Return Markdown without the directives that only Sphinx knows."""
+    """Return Markdown without what only Sphinx knows; `titles` are those of pages and labels."""
 
     def link(found):
         role, inside = found[1], found[2]
@@ -54,7 +72,7 @@ def plain(text, titles, page):
                 inside if inside.startswith("/") else "/" + (Path(page).parent / inside).as_posix()
             )
             return f"“{titles[os.path.normpath(path)[1:]]}”"
-        return f"`{inside}`"
+        return f"“{titles[inside]}”" if role == "ref" else f"`{inside}`"
 
     text = re.sub(r"\{(doc|ref|func|class|obj|term)\}`([^`]+)`", link, text)
     text = re.sub(r"^\(([\w-]+)\)=\n", "", text, flags=re.MULTILINE)
@@ -69,24 +87,40 @@ def plain(text, titles, page):
     return text
 
 
+def shown(cell):
+    """Return cells of Markdown with what a page shows of an executed cell: its text and figures."""
+    alt = cell.metadata.get("mystnb", {}).get("image", {}).get("alt", "")
+    for output in cell.get("outputs", ()):
+        data = output.get("data", {})
+        if "text/markdown" in data:
+            yield nbformat.v4.new_markdown_cell(data["text/markdown"])
+        elif "image/png" in data:
+            attached = {"figure.png": {"image/png": data["image/png"]}}
+            text = f"![{alt}](attachment:figure.png)"
+            yield nbformat.v4.new_markdown_cell(text, attachments=attached)
+
+
 def write_notebooks(app, exception):
     """Write the notebooks beside the pages."""
     if exception is not None or app.builder.format != "html":
         return
-    import nbformat
-    from myst_nb.core.read import read_myst_markdown_notebook
-
     sources = {
         path.relative_to(app.srcdir).with_suffix("").as_posix(): path.read_text()
         for path in Path(app.srcdir).rglob("*.md")
         if "_build" not in path.parts
     }
     titles = {page: re.search(r"^# (.+)$", text, re.MULTILINE)[1] for page, text in sources.items()}
+    for text in sources.values():
+        titles.update(re.findall(r"^\(([\w-]+)\)=\n+#+ (.+)$", text, re.MULTILINE))
+    executed = Path(app.outdir).parent / "jupyter_execute"  # where myst-nb keeps them
     folder = Path(app.outdir) / "_notebooks"
     shutil.rmtree(folder, ignore_errors=True)
     for page, text in sources.items():
         if not is_notebook(page, text):
             continue
+        check(page, text)
+        done = nbformat.read(executed / f"{page}.ipynb", 4).cells
+        results = iter([cell for cell in done if cell.cell_type == "code"])
         book = read_myst_markdown_notebook(text, app.env.myst_config)
         cells = [nbformat.v4.new_markdown_cell(HEAD.format(version=app.config.release))]
         if "matplotlib" in text:
@@ -94,8 +128,10 @@ def write_notebooks(app, exception):
         for cell in book.cells:
             if cell.cell_type == "markdown":
                 cells.append(nbformat.v4.new_markdown_cell(plain(cell.source, titles, page)))
-            elif "repository" in cell.metadata.get("tags", ()):
-                cells.append(nbformat.v4.new_markdown_cell(LEFT_OUT))
+                continue
+            result = next(results)
+            if "repository" in cell.metadata.get("tags", ()):
+                cells += shown(result)
             else:
                 cells.append(nbformat.v4.new_code_cell(cell.source))
         for number, cell in enumerate(cells):  # the same file from the same page
@@ -128,9 +164,6 @@ def offer(app, page, template, context, doctree):
 
 def execute(path):
     """Run a notebook in an empty folder; return its name and the seconds it took."""
-    import nbformat
-    from nbclient import NotebookClient
-
     book = nbformat.read(path, 4)
     began = time.perf_counter()
     with tempfile.TemporaryDirectory() as folder:

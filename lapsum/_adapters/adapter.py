@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from importlib import import_module
 from math import prod
+from os import urandom
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -21,7 +22,7 @@ from .._core.call import call_of as rule_for
 from .._core.checks import check_flag
 from .._core.rule import Forms, Rule
 from .._core.shapes import Shape, normalize_axes, normalize_axis
-from .._general.densities import density_of
+from .._general.densities import StudentT, density_of
 
 FIRST_ORDER = (
     "lapsum's derivatives are of first order: at a tie the Laplace CDF has no second derivative"
@@ -166,8 +167,22 @@ def _option(name: str, value: Any) -> Any:
         return normalize_axis(value, (1,))
 
 
-# Densities that are no names, for texts of this process.
-_OBJECTS: list[Any] = []
+# Densities that are no names, for texts of this process; programs may ask for them at any time.
+_OBJECTS: dict[str, Any] = {}
+_PROCESS = urandom(8).hex()
+
+
+def _kept(value: Any) -> str:
+    """Return the name of an object in texts."""
+    if type(value) is StudentT:
+        return f"StudentT:{value.df!r}"
+    name = f"object:{id(value)}:{_PROCESS}"
+    _OBJECTS[name] = value
+    return name
+
+
+# So torch.compile calls it, with the object itself, when it traces a call.
+vars(_kept)["_dynamo_marked_constant"] = True
 
 
 def _to_text(value: Any) -> str:
@@ -180,9 +195,7 @@ def _to_text(value: Any) -> str:
         return str(value)
     if type(value) in (bool, int):
         return f"{int(value)}"  # str does not take the symbols of compilers
-    if value not in _OBJECTS:
-        _OBJECTS.append(value)
-    return f"object{_OBJECTS.index(value)}"
+    return _kept(value)
 
 
 def _from_text(text: str) -> Any:
@@ -190,8 +203,15 @@ def _from_text(text: str) -> Any:
         return tuple(int(one) for one in text.split(",")[:-1])
     if text == "None":
         return None
-    if text.startswith("object"):
-        return _OBJECTS[int(text.removeprefix("object"))]
+    if text.startswith("StudentT:"):
+        return StudentT(float(text.removeprefix("StudentT:")))
+    if text.startswith("object:"):
+        if text not in _OBJECTS:
+            raise ValueError(
+                "`density` is an object of the process in which this program was made; programs "
+                "of other processes can have one of the names, or a StudentT"
+            )
+        return _OBJECTS[text]
     return int(text) if text.lstrip("-").isdigit() else text
 
 
@@ -267,14 +287,27 @@ class Linearized:
 
 
 class Front(NamedTuple):
-    """How an argument with a new axis in front fits in: reshaped, then stretched.
+    """How an argument with a new axis in front fits in: reshaped, moved, then stretched.
 
-    `summed` are the axes over which a cotangent of the stretched argument is added up.
+    Attributes
+    ----------
+    reshaped, stretched : tuple of int
+        Its shape after the first step and after the last.
+    moved : tuple of int
+        Where as many axes go as these are, those after the new one.
+    summed : tuple of int
+        The axes over which a cotangent of the stretched argument is added up.
     """
 
     reshaped: Shape
     stretched: Shape
-    summed: tuple[int, ...]
+    moved: tuple[int, ...] = ()
+    summed: tuple[int, ...] = ()
+
+    @property
+    def movable(self) -> tuple[int, ...]:
+        """The axes that go to `moved`."""
+        return tuple(range(1, 1 + len(self.moved)))
 
 
 class Batch(NamedTuple):
@@ -312,14 +345,13 @@ def batched(call: Call, shapes: Mapping[str, Shape], size: int) -> Batch:
 
     def front(name: str, shape: Shape) -> Front:
         if name in call.whole:
-            return Front(shape, shape, ())
-        if name == "weights" and shape != shapes[last]:
-            if axes is not None and len(axes) > 1:
-                raise NotImplementedError("weights of several axes must have the shape of `x` here")
+            return Front(shape, shape)
+        if name == "weights" and shape != shapes[last]:  # 1-D along the lanes
             full = fronts[last].stretched
-            along_lanes = (size, *shape) if axes is None else along(shape[0])
-            summed = [i for i in range(1, len(full)) if i - len(full) != (axes or (-1,))[0]]
-            return Front(along_lanes, full, tuple(summed))
+            at = tuple(len(full) + axis for axis in axes or (-1,))
+            others = tuple(i for i in range(1, len(full)) if i not in at)
+            along_lanes = (size, *(full[i] for i in at), *(1 for _ in others))
+            return Front(along_lanes, full, at, others)
         if axes is None:  # all of each: a lane
             ravelled = name in rule.along_axis or name == "weights"
             reshaped = (size, *((prod(shape),) if ravelled else shape))
@@ -333,7 +365,7 @@ def batched(call: Call, shapes: Mapping[str, Shape], size: int) -> Batch:
             reshaped = along(shape[0] if shape else 1)
         else:
             reshaped = (size, *(1,) * (most - len(shape)), *shape)
-        return Front(reshaped, reshaped, ())
+        return Front(reshaped, reshaped)
 
     fronts: dict[str, Front] = {}
     for name in (*rule.along_axis, *(name for name in call.names if name not in rule.along_axis)):

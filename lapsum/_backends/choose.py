@@ -46,13 +46,12 @@ class ForAdapter(TypeError):
         return _load(row)
 
 
-def known_adapter(args: Sequence[Any]) -> Any:
-    """Return the module that takes the first of some arguments.
+def adapter_of_first(args: Sequence[Any]) -> Any:
+    """Return the module that takes the first of some arguments, None if there is none.
 
-    None if there is none, and for a type that comes for the first time: it is `kernels_for` that
-    looks at all arguments.
+    It is `kernels_for` that looks at all arguments.
     """
-    row = _ADAPTED.get(type(args[0])) if args else None
+    row = adapted_type(type(args[0])) if args else None
     return None if row is None else _load(row)
 
 

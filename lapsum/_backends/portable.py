@@ -65,6 +65,10 @@ class Portable(PortableSelection, PortablePermutation, PortableShort):
         """Return whether any flag is set."""
         return bool(flags.any())
 
+    def surely_within(self: Kernels, values: Array, bound: float) -> bool:
+        """Return whether all values are smaller in size than `bound`, and none NaN."""
+        return bool((self.xp.abs(values) < bound).all())
+
     def min_lanes(self: Kernels, values: Floats, key: Indices, lanes: int) -> Floats:
         """Return the smallest of the values that share a key."""
         if not lanes:

@@ -32,3 +32,15 @@ class PortableShort:
     ) -> ShortPermutation | None:
         """Return None: there are no such kernels."""
         return None
+
+    def short_permute(
+        self: Kernels,
+        x: Entries,
+        sign: float,
+        alpha: Floats,
+        values: Floats,
+        transpose: bool,
+        keep: bool,
+    ) -> ShortLanes | None:
+        """Return None likewise."""
+        return None

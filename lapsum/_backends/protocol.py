@@ -130,6 +130,10 @@ class Lanes(Protocol):
         """Return whether any flag may be set; a device says yes rather than wait to know."""
         ...
 
+    def surely_within(self, values: Array, bound: float) -> bool:
+        """Return whether all values are smaller in size than `bound`; a device says no likewise."""
+        ...
+
     def sum_lanes(self, values: Floats, key: Indices, lanes: int) -> Floats:
         """Add up the lanes of `values` that share a key: (lanes, ...)."""
         ...
@@ -734,6 +738,21 @@ class Short(Protocol):
         self, density: EvenKernel, x: Entries, alpha: Floats
     ) -> ShortPermutation | None:
         """Return the permutations of lanes x; None where there is no such kernel."""
+        ...
+
+    def short_permute(
+        self,
+        x: Entries,
+        sign: float,
+        alpha: Floats,
+        values: Floats,
+        transpose: bool,
+        keep: bool,
+    ) -> ShortLanes | None:
+        """Return products of the permutation of x, or its transpose, with values, likewise.
+
+        Rows are in descending order where the sign is -1.
+        """
         ...
 
 

@@ -10,7 +10,7 @@ from typing import Any, TypeVar, cast
 
 import numpy as np
 
-from .._backends.choose import ForAdapter, known_adapter
+from .._backends.choose import ForAdapter, adapter_of_first
 from .._backends.types import Array
 from .rule import Rule
 
@@ -80,9 +80,9 @@ def rule_of(func: Callable[..., Any]) -> Callable[[type[Rule]], type[Rule]]:
 
     def register(rule: type[Rule]) -> type[Rule]:
         RULES[func] = rule
-        family = func.__module__.split(".")[1:2]
-        public = not "".join(family).startswith("_")
-        rule.name = ".".join([*family * public, func.__name__])
+        _, family, *_ = f"{func.__module__}.".split(".")
+        hidden = family.startswith("_") or not family
+        rule.name = func.__name__ if hidden else f"{family}.{func.__name__}"
         rule.positional = tuple(
             name
             for name, parameter in inspect.signature(func).parameters.items()
@@ -123,7 +123,7 @@ def evaluate(
 
     Results of NumPy without dimensions are scalars.
     """
-    adapter = known_adapter(args)
+    adapter = adapter_of_first(args)
     if adapter is None:
         try:
             call = call_of(rule, workers, args, kwargs)

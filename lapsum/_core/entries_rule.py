@@ -22,7 +22,6 @@ from .checks import (
     check_total,
     check_weights,
 )
-from .fused import FusedRule
 from .layout import (
     AlongAxes,
     AlongAxis,
@@ -36,9 +35,10 @@ from .layout import (
 )
 from .rule import Tangents
 from .shapes import batch_of, batch_without, normalize_axes
+from .short_rule import ShortRule
 
 
-class EntriesRule(FusedRule):
+class EntriesRule(ShortRule):
     """An operator on the entries x of lanes: shapes, checks, lanes and total weights.
 
     Parameters
@@ -70,8 +70,6 @@ class EntriesRule(FusedRule):
     operator: ShortOperator | None = None  # what kernels for short lanes call it, if there are any
     even: EvenKernel | None = None  # the density, as they know it; None for Laplace's
     sign = 1.0
-    short: ShortLanes | None = None
-    others: EntriesRule | None = None  # the call of the lanes that those kernels left
     entries: AlongAxis
 
     def __init__(
@@ -188,47 +186,20 @@ class EntriesRule(FusedRule):
         weights = self.lanes.get("weights")
         if weights is not None and self.dtype.itemsize < 8 and weights.shape == lanes.shape:
             lanes = self.kernels.round_beside(weights, lanes, self.dtype)
-        return super().to_result(lanes)
+        return self.result.unpack(lanes)
 
     def _without_muted(self, lanes: Array) -> Array:
         return lanes if self.muted is None else self.kernels.xp.where(self.muted, 0.0, lanes)
 
     # ------------------------------------------------------------------------------- short lanes
 
-    def quiet_value(self, out: Array | None = None) -> Array:
-        """Return the results, by kernels for short lanes where there are such."""
-        y = self._short_value(keep=False, out=out)
-        return super().quiet_value(out) if y is None else y
-
-    def quiet_linearize(self) -> Array:
-        """Return the same, and keep what derivatives need."""
-        y = self._short_value(keep=True, out=None)
-        return super().quiet_linearize() if y is None else y
-
-    def _short_value(self, keep: bool, out: Array | None) -> Array | None:
-        """Return the results by kernels for short lanes; what these leave goes the other way."""
-        lanes, levels = self.lanes, self._levels_of_lanes()
-        given = lanes["x"], self.sign, lanes["alpha"], levels, lanes.get("weights"), self.total
+    def short_lanes(self, keep: bool, out: Array | None) -> ShortLanes | None:
+        """Return the results by kernels for short lanes, None if there are no such."""
         if self.operator is None:
             return None
-        short = self.kernels.short_lanes(self.operator, self.even, *given, keep, out)
-        if short is None:
-            return None
-        if keep:
-            self.short, kept = short, short.lanes
-            self.lanes = {
-                name: kept[name] if name in kept else self.kernels.own(lanes)
-                for name, lanes in self.lanes.items()
-            }
-        self.nan_lanes = short.nan
-        if short.nan is not None:
-            short.values[short.nan] = self.kernels.xp.nan
-        if short.left is not None:
-            others = self.some_lanes(short.left)
-            with self.kernels.quiet():
-                short.values[short.left] = others.linearize() if keep else others.value()
-            self.others = others
-        return short.values
+        lanes, levels = self.lanes, self._levels_of_lanes()
+        given = lanes["x"], self.sign, lanes["alpha"], levels, lanes.get("weights"), self.total
+        return self.kernels.short_lanes(self.operator, self.even, *given, keep, out)
 
     def _levels_of_lanes(self) -> Floats | None:
         """Return the levels of thresholds, or shares of the total, as `short_lanes` takes them."""
@@ -245,51 +216,30 @@ class EntriesRule(FusedRule):
             some.total = self.total[which]
         return some
 
-    def _left(self, short: ShortLanes, left: Flags) -> EntriesRule:
-        """Return the call of the lanes that a product leaves: those of the value, or more."""
-        if self.others is not None and short.left is not None and (left == short.left).all():
-            return self.others
-        others = self.some_lanes(left)
-        others.linearize()
-        return others
-
-    def _short_jvp(self, short: ShortLanes, tangents: Tangents) -> Array:
-        tangent, left = short.jvp(tangents)
-        if left is not None:
-            dots = {name: dot[left] for name, dot in tangents.items()}
-            tangent[left] = self._left(short, left)._long_jvp(dots)
-        return with_nan(self.kernels, self.nan_lanes, tangent)
-
-    def _short_vjp(self, short: ShortLanes, bar: Array, wrt: frozenset[str]) -> dict[str, Array]:
-        bars, left = short.vjp(bar)
-        if left is not None:
-            others, rest = self._left(short, left), self.kernels.contiguous(bar[left])
-            for name, lanes in others._long_vjp(rest, wrt).items():
-                bars[name][left] = lanes
-        if self.nan_lanes is None:
-            return bars
-        return {name: with_nan(self.kernels, self.nan_lanes, bars[name]) for name in wrt}
-
     # ------------------------------------------------------------------------------- derivatives
 
-    def jvp(self, tangents: Tangents) -> Array:
-        """Return the tangent of the result: fused where that is right, else careful."""
-        if self.short is not None:
-            return self._short_jvp(self.short, tangents)
-        return self._long_jvp(tangents)
+    def dense(self, name: str) -> Array | None:
+        """Return the Jacobian of every lane in x, where it has a formula; else None."""
+        if name != "x" or not self.n or not self.count:
+            return None
+        if self.short is None:
+            return self.dense_in_x()
+        call = self.some_lanes(self.lanes["alpha"] > 0.0)
+        call.linearize()
+        return call.dense_in_x()
 
-    def _long_jvp(self, tangents: Tangents) -> Array:
-        tangent = self._without_muted(super().jvp(tangents))
+    def dense_in_x(self) -> Array | None:
+        """Return the same of a call that kernels for lanes of any length linearized."""
+        return None
+
+    def long_jvp(self, tangents: Tangents) -> Array:
+        """Return the tangent of the result of lanes of any length."""
+        tangent = self._without_muted(super().long_jvp(tangents))
         return with_nan(self.kernels, self.nan_lanes, tangent)
 
-    def vjp(self, bar: Array, wrt: frozenset[str]) -> dict[str, Array]:
-        """Return the cotangents of the parameters: fused where that is right, else careful."""
-        if self.short is not None:
-            return self._short_vjp(self.short, bar, wrt)
-        return self._long_vjp(bar, wrt)
-
-    def _long_vjp(self, bar: Array, wrt: frozenset[str]) -> dict[str, Array]:
-        bars = super().vjp(self._without_muted(bar), wrt)
+    def long_vjp(self, bar: Array, wrt: frozenset[str]) -> dict[str, Array]:
+        """Return the cotangents of the parameters of lanes of any length."""
+        bars = super().long_vjp(self._without_muted(bar), wrt)
         if self.nan_lanes is None:
             return bars
         return {name: with_nan(self.kernels, self.nan_lanes, bars[name]) for name in wrt}

@@ -11,6 +11,7 @@ from abc import abstractmethod
 from collections.abc import Iterable
 from typing import NamedTuple
 
+from .._backends.protocol import Kernels
 from .._backends.types import Array, Flags, Floats, all_in_lane
 from .rule import LARGE, Rule, Tangents
 
@@ -85,10 +86,13 @@ class FusedRule(Rule):
         return self.kernels.xp.where(flags, these, those)
 
 
-def moderate(arrays: Iterable[Array]) -> Flags:
+def moderate(kernels: Kernels, arrays: Iterable[Array]) -> Flags:
     """Return, (lanes,), where no value is so large that differences overflow, nor NaN."""
     flags: list[Flags] = []
     for values in arrays:
+        if kernels.surely_within(values, LARGE):
+            flags.append(kernels.xp.ones(len(values)) > 0.0)
+            continue
         within: Flags = (values < LARGE) & (values > -LARGE)
         flags.append(within if within.ndim == 1 else all_in_lane(within))
     first, *others = flags

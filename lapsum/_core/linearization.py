@@ -205,7 +205,28 @@ class JacobianProducts:
         return self.kernels.xp.ravel(bars[self.at])
 
     def toarray(self) -> Array:
-        """Return the matrix, by as many products as its shorter side is long: O(n^2) in all."""
+        """Return the matrix: by a formula for its elements, else by products."""
+        rule, name = self.lin._rule, self.lin.parameters[self.at]
+        with quiet():
+            blocks = rule.dense(name)
+        return self._by_products() if blocks is None else self._of_lanes(rule, name, blocks)
+
+    def _of_lanes(self, rule: Rule, name: str, blocks: Array) -> Array:
+        """Return the matrix whose blocks these are; between lanes it is zero."""
+        if len(blocks) == 1:
+            lane: Array = blocks[0].astype(self.dtype, copy=False)
+            return lane
+        xp = self.kernels.xp
+        at = xp.arange(self.shape[0]).reshape(self.result) * 1.0
+        rows = rule.from_result(at).astype(int)[:, :, None]
+        at = xp.arange(self.shape[1]).reshape(self.argument) * 1.0
+        columns = rule.layouts[name].pack(at).astype(int)[:, None, :]
+        out = xp.zeros(self.shape).astype(self.dtype, copy=False)
+        out[rows, columns] = blocks
+        return out
+
+    def _by_products(self) -> Array:
+        """Return the matrix by as many products as its shorter side is long."""
         rows, columns = self.shape
         by_rows = rows < columns
         product, n = (self.rmatvec, rows) if by_rows else (self.matvec, columns)

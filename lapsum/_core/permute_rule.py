@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections.abc import Mapping
 from functools import cached_property
-from math import prod
+from math import inf, prod
 from typing import Any
 
 import numpy as np
@@ -139,12 +139,18 @@ class PermuteRule(Rule):
         """
 
     @cached_property
+    def ordinary(self) -> bool:
+        """Whether values are surely neither NaN nor infinite."""
+        return self.kernels.surely_within(self.lanes["values"], inf)
+
+    @cached_property
     def nan_lanes(self) -> Flags | None:
         """Lanes of the result that hold a NaN among values or keys, None for none."""
-        nan = any_in_lane(self.kernels.xp.isnan(self.lanes["values"]))
-        if self.sources.invalid is not None:
-            nan = nan | self.sources.invalid[self.key]
-        return nan if nan.any() else None
+        nan = None if self.sources.invalid is None else self.sources.invalid[self.key]
+        if not self.ordinary:
+            here = any_in_lane(self.kernels.xp.isnan(self.lanes["values"]))
+            nan = here if nan is None else here | nan
+        return nan if nan is not None and nan.any() else None
 
     @cached_property
     def nan_keys(self) -> Flags | None:
@@ -165,11 +171,19 @@ class PermuteRule(Rule):
     @cached_property
     def finite_values(self) -> Floats:
         """The values with infinite ones as zeros: their derivatives are zero."""
+        if self.ordinary:
+            return self.values
         xp = self.kernels.xp
         finite = xp.isfinite(self.values)
         if not self.kernels.maybe_any(~finite):
             return self.values
         return xp.where(finite, self.values, 0.0)
+
+    def _of_finite_values(self, lanes: Floats) -> Floats:
+        """Return lanes beside the values; infinite values do not move."""
+        if self.ordinary:
+            return lanes
+        return self.kernels.xp.where(self.kernels.xp.isfinite(self.values), lanes, 0.0)
 
     def value(self, out: Array | None = None) -> Array:
         """Return the ordered values."""
@@ -181,7 +195,7 @@ class PermuteRule(Rule):
         xp = self.kernels.xp
         out = xp.zeros(self.values.shape)
         if "values" in tangents:
-            moving = xp.where(xp.isfinite(self.values), tangents["values"], 0.0)
+            moving = self._of_finite_values(tangents["values"])
             out = out + self.multiply(moving, self.transpose)
         if tangents.keys() & {"x", "alpha"}:
             out = out + self.jvp_of_permutation(tangents.get("x"), tangents.get("alpha"))
@@ -195,8 +209,7 @@ class PermuteRule(Rule):
             bar = xp.where(self.nan_lanes[:, None], 0.0, bar)
         if "values" in wrt:
             values_bar = self.multiply(bar, not self.transpose)
-            values_bar = xp.where(xp.isfinite(self.values), values_bar, 0.0)
-            bars["values"] = with_nan(kernels, self.nan_lanes, values_bar)
+            bars["values"] = with_nan(kernels, self.nan_lanes, self._of_finite_values(values_bar))
         if wrt & {"x", "alpha"}:
             # Both products are bilinear in (positions, entries): the same derivative of P serves.
             entries, positions = self.finite_values, bar

@@ -147,6 +147,13 @@ class Rule(ABC):
     def vjp(self, bar: Array, wrt: frozenset[str]) -> dict[str, Array]:
         """Return the lanes of the cotangents of at least the parameters named in `wrt`."""
 
+    def dense(self, name: str) -> Array | None:
+        """Return the Jacobian of every lane in a parameter, (lanes, results, entries).
+
+        None where there is no formula for its elements: products have to do.
+        """
+        return None
+
     def to_result(self, lanes: Array) -> Array:
         """Return the lanes of a result in the caller's shape."""
         return self.result.unpack(lanes)

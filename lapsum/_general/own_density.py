@@ -35,7 +35,7 @@ class Density(EvenDensity):
 
     Notes
     -----
-    Sums of many entries at many targets cost O(n^2) time, in blocks of bounded memory.
+    Sums of many entries at many targets cost :math:`O(n^2)` time, in blocks of bounded memory.
 
     Examples
     --------

@@ -13,10 +13,11 @@ from .._backends.types import Flags, Floats, Indices, Namespace, sum_in_lane
 from .sums import Sources
 
 # What is known of a threshold (lo + hi)/2 + alpha u: what `Thresholds` holds.
-PARTS = (
-    *("lo", "hi", "u", "left", "right", "t_left", "t_right", "by_left", "by_right", "density"),
+BESIDE_POINTS = (
+    *("left", "right", "t_left", "t_right", "by_left", "by_right", "density"),
     *("nearest", "along", "by_alpha"),
 )
+PARTS = ("lo", "hi", "u", *BESIDE_POINTS)
 OFFSET = PARTS.index("u")
 FAR = 1e150  # distances beyond are as good as this one, and its square is a float
 STEPS = 128  # of Newton's method, or halvings: many more than are ever taken

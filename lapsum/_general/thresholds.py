@@ -9,7 +9,7 @@ import numpy as np
 
 from .._backends import formulas
 from .._backends.types import Flags, Floats, Indices, Namespace, Points
-from .roots import FAR, PARTS
+from .roots import BESIDE_POINTS, FAR
 from .sums import Sources
 from .tables import EVEN, tree_sums
 
@@ -186,7 +186,7 @@ class Thresholds:
         sparse = ~self.dense
         for lane in np.flatnonzero(sparse.any(axis=1)):
             at = np.flatnonzero(sparse[lane])
-            parts = {name: getattr(self, name)[lane : lane + 1, at] for name in PARTS[3:]}
+            parts = {name: getattr(self, name)[lane : lane + 1, at] for name in BESIDE_POINTS}
             points = Points(*(None if a is None else a[lane : lane + 1, at] for a in self.points))  # type: ignore[arg-type]
             key = np.array([lane if self.key is None else self.key[lane]])
             yield int(lane), at, Thresholds(self.sources, key, points, **parts)
@@ -227,7 +227,7 @@ class Thresholds:
         xp = self.xp
         if self.key is None and len(key) == len(self.left) and (key == xp.arange(len(key))).all():
             return self
-        parts = {name: getattr(self, name)[key] for name in PARTS[3:]}
+        parts = {name: getattr(self, name)[key] for name in BESIDE_POINTS}
         points = Points(*(None if a is None else a[key] for a in self.points))  # type: ignore[arg-type]
         return Thresholds(self.sources, key, points, **parts)
 

@@ -55,8 +55,10 @@ class Product:
 
     def apply_limits(self, values: Floats, key: Indices, *, transpose: bool) -> Floats:
         """Return P, or P.T, times values of which infinite ones are the limit of large ones."""
-        xp = self.sources.kernels.xp
+        kernels, xp = self.sources.kernels, self.sources.kernels.xp
         product = self.apply_transpose if transpose else self.apply
+        if kernels.surely_within(values, LARGE):
+            return product(values, key)
         infinite = xp.isinf(values)
         bounded = not infinite.any()
         finite = values if bounded else xp.where(infinite, 0.0, values)

@@ -69,7 +69,8 @@ class Sources:
         self.lanes = SourceLanes(
             sorted_x, gap, present, invalid, order, alpha, weights, pairs, left, right
         )
-        (self.x, self.gap, self.present, self.invalid, self.order) = self.lanes[:5]
+        self.x, self.gap, self.present = sorted_x, gap, present
+        self.invalid, self.order = invalid, order
         self.alpha, self.weights, self.left, self.right = alpha, weights, left, right
         # What weights change when they grow depends on where the absent entries are.
         self.entries = None if weights is None else x

@@ -64,7 +64,7 @@ class LaplaceTargets(FusedRule, OrderedRule, TargetsRule):
         s = self.sources
         if len(self.key) != len(s.x):
             return None
-        lanes = moderate([bar]) & s.fused_lanes
+        lanes = moderate(s.kernels, [bar]) & s.fused_lanes
         pulled = self.pull(bar) if lanes.any() else None
         if pulled is None:
             return None

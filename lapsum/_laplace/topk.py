@@ -194,6 +194,23 @@ class TopkDerivatives:
         out = xp.where(xp.isnan(self.z), xp.nan, out)
         return out if self.absent is None else xp.where(self.absent, 0.0, out)
 
+    def dense_in_x(self) -> Floats | None:
+        """Return s_i (q_j - [i = j])/alpha, s the slopes, where all entries are finite."""
+        xp = self.kernels.xp
+        if self.absent is not None or not xp.isfinite(self.z).all():
+            return None
+        lane, own = xp.arange(len(self.z))[:, None], xp.arange(self.z.shape[1])
+        # One q may be near 1: then q - 1 is minus the sum of the others.
+        others = self.softmax.copy()
+        xp.put_along_axis(others, self.pivot, 0.0, axis=-1)
+        slope = self.sign * self.slope() / self.alpha[:, None]
+        out = slope[:, :, None] * self.softmax[:, None, :]
+        out[:, own, own] = slope * (self.softmax - 1.0)
+        out[lane, self.pivot, self.pivot] = (
+            xp.take_along_axis(-slope, self.pivot, axis=-1) * sum_in_lane(others)[:, None]
+        )
+        return out
+
     def vjp(self, bar: Floats, wrt: frozenset[str]) -> dict[str, Floats]:
         """Return the cotangents of "x", "k" (the level), "alpha" and "weights"."""
         xp, times = self.kernels.xp, self.kernels.times

@@ -32,7 +32,7 @@ class SoftPermutation(Products):
     descending : bool, optional
         Whether the first position is that of the largest entry.
     density : str or object, optional
-        Density whose CDF F is, as in `soft_permutation`; Laplace's by default.
+        Shape of the smoothing, as in `soft_permutation`; "laplace" by default.
 
     Attributes
     ----------

@@ -68,7 +68,7 @@ def soft_permutation(
     See Also
     --------
     soft_permute : The product with an array, without the matrix.
-    SoftPermutation : The matrix as a linear operator of O(n) memory.
+    SoftPermutation : The matrix as a linear operator, in :math:`O(n)` memory.
     linearize, jvp, vjp : Its derivatives.
 
     Notes

@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import cached_property
 from math import prod
 from typing import Any
 
 from numpy.typing import ArrayLike, NDArray
 
+from .._backends.protocol import Kernels
 from .._backends.types import Array, Flags, Floats, sum_in_lane
 from .._core.call import evaluate, operator, rule_of
-from .._core.fused import FusedCotangents, FusedRule, FusedTangent, moderate
+from .._core.fused import FusedCotangents, FusedTangent, moderate
 from .._core.layout import with_nan
 from .._core.permute_rule import PermuteRule
-from .._core.rule import Rule, Tangents
+from .._core.rule import Forms, Rule, Tangents
 from .._core.shapes import Shape, batch_without, broadcast
+from .._core.short_permute_rule import ShortPermuteRule
 from .._laplace.product import Product, reverse_if
 from .._laplace.sources import Sources
 from .._laplace.state import OrderedRule, lanes_along
@@ -165,7 +167,7 @@ def soft_permute(
 
 
 @rule_of(soft_permute)
-class SoftPermute(FusedRule, OrderedRule, PermuteRule):
+class SoftPermute(ShortPermuteRule, OrderedRule, PermuteRule):
     """The rule of `soft_permute`."""
 
     @staticmethod
@@ -194,6 +196,26 @@ class SoftPermute(FusedRule, OrderedRule, PermuteRule):
         at = (-1,) if len(x) == 1 else axes
         return prod(broadcast("x", batch_without(x, at), "alpha", alpha)), x[at[0]]
 
+    @classmethod
+    def state_forms(
+        cls, kernels: Kernels, shapes: Mapping[str, Shape], axes: Shape | None, **options: Any
+    ) -> Forms:
+        """Return what the order is like, () for short lanes."""
+        if cls.shape_of_sources(shapes, axes)[1] <= kernels.longest_short:
+            return ()
+        return super().state_forms(kernels, shapes, axes, **options)
+
+    def state(self) -> tuple[Array, ...]:
+        """Return the order, () for short lanes."""
+        return () if self.n <= self.kernels.longest_short else super().state()
+
+    def restore(self, state: Sequence[Array]) -> None:
+        """Bring the keys into a known order."""
+        if state:
+            super().restore(state)
+        else:
+            Rule.restore(self, state)
+
     @cached_property
     def product(self) -> Product:
         """The permutation."""
@@ -217,7 +239,8 @@ class SoftPermute(FusedRule, OrderedRule, PermuteRule):
         """Return where fused kernels are right; None for keys that lanes of values share."""
         if len(self.key) != len(self.sources.x):
             return None
-        lanes = moderate(a for a in (self.finite_values, *arrays) if a is not None)
+        given = [a for a in (self.finite_values, *arrays) if a is not None]
+        lanes = moderate(self.kernels, given)
         return lanes if lanes.any() else None
 
     def fused_jvp(self, tangents: Tangents) -> FusedTangent | None:

@@ -216,6 +216,23 @@ class SoftRank(OrderedEntriesRule):
         self.nan_lanes = self.sources.invalid
         self.lanes = {}
 
+    def dense_in_x(self) -> Array | None:
+        """Return the Jacobian of lanes without weights whose entries are finite.
+
+        With f_ij = f((x_i - x_j)/alpha)/alpha it is -f_ij, and sum_k f_ik - f_ii on the diagonal.
+        """
+        s, xp = self.sources, self.kernels.xp
+        if self.total is not None or not moderate(self.kernels, [s.x]).all():
+            return None
+        z, own = s.from_order(s.x), xp.arange(self.n)
+        t = z[:, :, None] - z[:, None, :]
+        t /= s.alpha[:, None, None]
+        out = self.kernels.pdf(t.reshape(len(z), -1)).reshape(t.shape)
+        out *= (-self.sign / s.alpha)[:, None, None]
+        out[:, own, own] = 0.0
+        out[:, own, own] = -out.sum(axis=-1)
+        return out
+
     @cached_property
     def at(self) -> Targets:
         """The entries as targets: all of them; absent ones, last, hold any value."""
@@ -226,7 +243,7 @@ class SoftRank(OrderedEntriesRule):
         handled = tangents.keys() - {"weights"}
         if self.total is not None or not handled:
             return None
-        lanes = moderate(tangents[name] for name in handled)
+        lanes = moderate(self.kernels, (tangents[name] for name in handled))
         if not lanes.any():
             return None
         x_dot, alpha_dot = tangents.get("x"), tangents.get("alpha")
@@ -251,7 +268,7 @@ class SoftRank(OrderedEntriesRule):
     def fused_vjp(self, bar: Array, wrt: frozenset[str]) -> FusedCotangents | None:
         """Return all cotangents."""
         kernels, s = self.kernels, self.sources
-        lanes = moderate([bar]) & s.fused_lanes
+        lanes = moderate(kernels, [bar]) & s.fused_lanes
         if not lanes.any():
             return None
         bars: dict[str, Array]

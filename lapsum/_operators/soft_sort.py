@@ -10,7 +10,7 @@ from numpy.typing import ArrayLike, NDArray
 from .._backends.types import Array, Floats, all_in_lane, sum_in_lane
 from .._core.call import evaluate, operator, rule_of
 from .._core.checks import check_flag
-from .._core.fused import FusedCotangents
+from .._core.fused import FusedCotangents, moderate
 from .._core.rule import Rule, Tangents
 from .._laplace.sources import Sources
 from .._laplace.state import OrderedEntriesRule
@@ -195,6 +195,23 @@ class SoftSort(OrderedEntriesRule):
     def solved(self) -> Thresholds:
         """The thresholds with what derivatives need."""
         return thresholds_at_steps(self.sources, FIRST_LEVEL, self.n, full=True)
+
+    def dense_in_x(self) -> Array | None:
+        """Return the Jacobian of lanes whose entries are finite: the softmax weights q_ij.
+
+        They are q of the neighbour of b_i on the same side, times e^{-distance from it/alpha}.
+        """
+        s, xp = self.sources, self.kernels.xp
+        if not moderate(self.kernels, [s.x]).all():
+            return None
+        (left, right), (q_left, q_right) = self.solved.nodes()[:, :, :, None], self.solved.softmax
+        z = s.from_order(s.x)[:, None, :]
+        below = z <= left
+        out = xp.where(below, z - left, right - z)
+        out /= s.alpha[:, None, None]
+        out = xp.exp(out)
+        out *= xp.where(below, q_left[:, :, None], q_right[:, :, None])
+        return out[:, ::-1] if self.descending else out
 
     def careful_jvp(self, tangents: Tangents) -> Floats:
         """Return the tangent, in lanes of any kind."""

@@ -204,9 +204,7 @@ class SoftTopk(EntriesRule):
         # The largest are the smallest of -x, at the level k: W - k is never formed.
         self.sign = -1.0 if check_flag("largest", largest) else 1.0
 
-    def out_lanes(self, out: Array | None) -> Array | None:
-        """Return where the result is to be written as it is made."""
-        return self.lanes_of_out(out)
+    out_lanes = EntriesRule.lanes_of_out  # the result is written there as it is made
 
     def _question(self) -> Question:
         lanes = self.lanes
@@ -290,6 +288,10 @@ class SoftTopk(EntriesRule):
         # Where something overflows only the careful way has the limits right.
         lanes = kernels.fused_lanes(self.b.selected) & all_in_lane(xp.isfinite(tangent))
         return FusedTangent(lanes, tangent, frozenset(tangents))
+
+    def dense_in_x(self) -> Array | None:
+        """Return the Jacobian of lanes whose entries are finite."""
+        return self.careful.dense_in_x()
 
     def careful_jvp(self, tangents: Tangents) -> Floats:
         """Return the tangent, in lanes of any kind."""

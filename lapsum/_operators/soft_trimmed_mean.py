@@ -42,10 +42,10 @@ def soft_trimmed_mean(
     x : array_like
         The sample.
     low : array_like
-        The level from which on entries count, in [0, 1]; must broadcast to the batch shape (the
+        The level above which entries count, in [0, 1]; must broadcast to the batch shape (the
         axes but `axis`).
     high : array_like
-        The level up to which entries count, in [0, 1] and greater than `low`; must broadcast to the
+        The level below which entries count, in [0, 1] and greater than `low`; must broadcast to the
         batch shape.
     alpha : array_like
         Positive scale, in the units of `x`; must broadcast to the batch shape.
@@ -56,7 +56,7 @@ def soft_trimmed_mean(
     keepdims : bool, optional
         Whether the axes stay in the result, with length 1.
     density : str or object, optional
-        Density whose CDF F is: "laplace" (the default), "logistic", "normal", "cauchy", a
+        Shape of the smoothing: "laplace" (the default), "logistic", "normal", "cauchy", a
         `StudentT`, a `Density`, or a frozen distribution of ``scipy.stats`` that is symmetric about
         zero.
     workers : int, optional
@@ -78,8 +78,8 @@ def soft_trimmed_mean(
 
     See Also
     --------
-    soft_topk : The selections whose difference the shares are.
-    soft_quantile : The levels' quantiles.
+    soft_topk : What the shares are differences of.
+    soft_quantile : The quantiles at the two levels.
     linearize, jvp, vjp : Its derivatives.
 
     Notes

@@ -117,7 +117,7 @@ class Compression:
         kept = ~np.repeat(many, stops - starts)
         self.kept = np.flatnonzero(kept)
         self.t = np.zeros(len(self.at))
-        _, self.t[~kept] = self._inside(*self.full[:2])
+        _, self.t[~kept] = self._inside(self.full.starts, self.full.stops)
         # Nodes and kept points together, in ascending order: cell by cell.
         sizes = np.where(many, NODES, stops - starts)
         offsets = np.concatenate([[0], np.cumsum(sizes)]).astype(np.intp)
@@ -227,7 +227,7 @@ class Compression:
         out = np.empty(len(self.nodes.at))
         out[self.of_kept] = distinct[self.kept]
         out[self.of_full] = self.kernels.onto_nodes(
-            self.t, *self.full[:2], self.t_nodes, self.barycentric, distinct
+            self.t, self.full.starts, self.full.stops, self.t_nodes, self.barycentric, distinct
         )
         return out
 

@@ -73,9 +73,9 @@ def pull(
     shapes = c.of_entries.shape, c.of_targets.shape
     empty = [SideBars(*(np.zeros(shape),) * 3) for shape in shapes]
     if c.empty:
-        (entries, targets), epsilon = empty, np.zeros(len(c.epsilon))
-        nothing = np.zeros(values.shape)
-        return Bars(*entries[:2], *targets[:2], nothing, epsilon)
+        entries, targets = empty
+        nothing, epsilon_bar = np.zeros(values.shape), np.zeros(len(c.epsilon))
+        return _both(entries, targets, nothing, epsilon_bar)
     sides: dict[bool, SideBars] = {}
     first = c.entries_are_rows
     for rows in (first, not first):
@@ -88,7 +88,11 @@ def pull(
     epsilon_bar = -sum_in_lane(entries.points * away) / c.epsilon
     carried = targets.values if at_entries else entries.values
     assert carried is not None
-    return Bars(*entries[:2], *targets[:2], carried, epsilon_bar)
+    return _both(entries, targets, carried, epsilon_bar)
+
+
+def _both(entries: SideBars, targets: SideBars, values: Floats, epsilon: Floats) -> Bars:
+    return Bars(entries.points, entries.weights, targets.points, targets.weights, values, epsilon)
 
 
 def _pull(

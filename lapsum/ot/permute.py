@@ -85,7 +85,7 @@ def sinkhorn_permute(
     --------
     SinkhornPlan : Many products with one plan.
     sinkhorn_sort : The keys themselves as values.
-    lapsum.soft_permute : The same with a soft permutation, in O(n log n).
+    lapsum.soft_permute : The same with a soft permutation, in :math:`O(n \log n)`.
 
     Notes
     -----

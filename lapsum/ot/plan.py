@@ -70,13 +70,14 @@ class SinkhornPlan(Products):
          + \varepsilon \sum_{ij} P_{ij} \log P_{ij}, \\
        & P_{ij} = a_i b_j e^{(f_i + g_j - (z_i - y_j)^2)/\varepsilon} .
 
-    It is solved for once.  A product costs as much as one evaluation of it, and only `toarray`
-    forms the matrix.  The errors of the potentials are rounding errors of the squared distances,
-    which can be large; products do not use the potentials.
+    The plan is found once, when the operator is made.  A product costs as much as one evaluation of
+    it, and only `toarray` forms the matrix.  The errors of the potentials are rounding errors of
+    the squared distances, which can be large; products do not use the potentials.
 
     References
     ----------
-    .. [1] M. Cuturi, "Sinkhorn Distances: Lightspeed Computation of Optimal Transport", NIPS 2013.
+    .. [1] Marco Cuturi, "Sinkhorn Distances: Lightspeed Computation of Optimal Transport", NIPS
+       2013.
 
     Examples
     --------

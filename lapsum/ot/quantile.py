@@ -86,7 +86,7 @@ def sinkhorn_quantile(
     See Also
     --------
     sinkhorn_sort : Any targets.
-    lapsum.soft_quantile : Quantiles by Laplace CDFs, in O(n).
+    lapsum.soft_quantile : Quantiles by Laplace CDFs, in :math:`O(n)`.
 
     Notes
     -----

@@ -79,12 +79,12 @@ def sinkhorn_rank(
     --------
     sinkhorn_sort : The means in the other direction.
     SinkhornPlan : The plan itself.
-    lapsum.soft_rank : Ranks by Laplace CDFs, in O(n log n).
+    lapsum.soft_rank : Ranks by Laplace CDFs, in :math:`O(n \log n)`.
 
     Notes
     -----
-    With z the squashed entries, a the weights of the entries divided by their total W (the number
-    of entries without weights), and b those of the targets likewise, the ranks are
+    Let z be the squashed entries, a the weights of the entries divided by their total W (without
+    weights the number of entries), and b those of the targets divided by theirs.  The ranks are
 
     .. math:: & R_i = \frac12 + W \sum_j \Pi_{ij} s_j, \qquad
          s_j = b_1 + \dots + b_{j-1} + \frac{b_j}{2}, \\
@@ -92,18 +92,19 @@ def sinkhorn_rank(
          \sum_{ij} P_{ij} (z_i - y_j)^2 + \varepsilon \sum_{ij} P_{ij} \log P_{ij}, \qquad
          \Pi_{ij} = \frac{P_{ij}}{a_i} .
 
-    The dual problem in one number for each target (or entry, if these are fewer) is solved by
-    Newton's method, from the dual of the hard plan, until the mass on the wrong side of every
-    target is rounding.  Costs are never formed, only their differences along the hard plan, so that
-    a small epsilon, or a common offset, loses no digit: ranks over W are within some 24 units of
-    rounding.  A step costs O(N w) for the plan, and O(N w^2) for the equations, with N points of
-    which each reaches w: those within about :math:`13 \sqrt{\varepsilon}` of the distance of the
-    outermost ones.
+    The dual problem has one unknown for each target, or for each entry if these are fewer.  It is
+    solved by Newton's method, from the dual of the hard plan, until only rounding is left of the
+    mass on the wrong side of any target.  Costs are never formed, only their differences along the
+    hard plan.  So a small epsilon or a common offset loses no digit: ranks over W are within some
+    24 units of rounding.  Let N be the number of points, and w the number of points to which one
+    entry sends mass: those within about :math:`13 \sqrt{\varepsilon}` times the distance of the
+    outermost ones.  A step costs :math:`O(N w)` for the plan, and :math:`O(N w^2)` for the
+    equations.
 
-    Where there are more than 200 entries, or targets, the plan is solved for fewer points that
-    stand for them: the nodes of Gauss quadratures in small cells.  For targets from 0 to 1 there
-    are some :math:`20/\sqrt{\varepsilon}` nodes, and a row reaches some 200 of them.  The ranks
-    then take O(n w) after a sort.
+    If there are more than 200 entries or targets, fewer points stand for them: the nodes of Gauss
+    quadratures in small cells.  For targets from 0 to 1 there are some
+    :math:`20/\sqrt{\varepsilon}` nodes, and an entry sends mass to some 200 of them.  The ranks
+    then take :math:`O(n w)` after a sort.
 
     The work is bounded for any input.  Cells are split in at most 12 rounds, each round takes at
     most 60 steps and 200 evaluations of the plan, and there are never more nodes than points.
@@ -113,17 +114,19 @@ def sinkhorn_rank(
     which are solved without nodes.  The slowest case is many points at an epsilon just large
     enough for each to reach hundreds of others.
 
-    Derivatives follow from the implicit function theorem at the cost of two evaluations and one
-    step, and are within some 1e-12 of their scale where epsilon is at least 1e-3 of the squared
-    distance of the outermost targets; with :math:`\dot\Pi` as there,
+    The derivative is
 
     .. math:: \dot R_i = W \sum_j \dot\Pi_{ij} s_j + W \sum_j \Pi_{ij} \dot s_j
-       + \dot W \sum_j \Pi_{ij} s_j .
+       + \dot W \sum_j \Pi_{ij} s_j ,
 
-    Those through the mean and the standard deviation are included, and taken as zero where the
-    latter is zero.  Tied entries get identical ranks.  A NaN makes its lane NaN.  Infinite entries
-    are the limit of large ones, beside which finite ones are tied if they are squashed.  An entry
-    of zero weight is ranked and influences no other.
+    with :math:`\dot\Pi` by the implicit function theorem.  It costs two evaluations of the plan and
+    one step.  It is within some 1e-12 of its scale if epsilon is at least 1e-3 of the squared
+    distance of the outermost targets.  It includes what goes through the mean and the standard
+    deviation; where the latter is zero, that part is taken as zero.
+
+    Tied entries get identical ranks.  A NaN makes its lane NaN.  Infinite entries are the limit of
+    large ones; beside them finite ones are tied if they are squashed.  An entry of zero weight is
+    ranked and influences no other.
 
     References
     ----------

@@ -75,7 +75,7 @@ def sinkhorn_sort(
     --------
     sinkhorn_quantile : Few targets.
     sinkhorn_permute : The same of other values.
-    lapsum.soft_sort : Sorting by Laplace CDFs, in O(n log n).
+    lapsum.soft_sort : Sorting by Laplace CDFs, in :math:`O(n \log n)`.
 
     Notes
     -----

@@ -69,7 +69,7 @@ def soft_topk(
 
     See Also
     --------
-    soft_topk_sorted : Also in which order.
+    soft_topk_sorted : The same, with the order of the k.
     lapsum.soft_topk : The same with Laplace CDFs, or with any density's.
 
     Notes
@@ -96,7 +96,7 @@ def soft_topk(
 
     References
     ----------
-    .. [1] Y. Xie et al., "Differentiable Top-k with Optimal Transport", NeurIPS 2020.
+    .. [1] Yujia Xie et al., "Differentiable Top-k with Optimal Transport", NeurIPS 2020.
 
     Examples
     --------

@@ -76,7 +76,7 @@ def soft_topk_sorted(
 
     See Also
     --------
-    soft_topk : Without the order.
+    soft_topk : The selection without its order.
     sinkhorn_permute : Products with such a matrix, without it.
 
     Notes
@@ -98,7 +98,7 @@ def soft_topk_sorted(
 
     References
     ----------
-    .. [1] Y. Xie et al., "Differentiable Top-k with Optimal Transport", NeurIPS 2020.
+    .. [1] Yujia Xie et al., "Differentiable Top-k with Optimal Transport", NeurIPS 2020.
 
     Examples
     --------
@@ -115,7 +115,7 @@ def soft_topk_sorted(
        import lapsum
 
        x = np.array([2.6, 0.5, 4.4, 1.0, 5.0, 3.0, 1.3, 3.7])
-       figure, panels = plt.subplots(2, 1, sharex=True)
+       figure, panels = plt.subplots(2, 1, sharex=True, figsize=(5, 4))
        for axes, epsilon in zip(panels, (0.01, 1.0)):
            rows = lapsum.ot.soft_topk_sorted(x, 3, epsilon)
            axes.imshow(rows, vmin=0, vmax=1, cmap="Blues")

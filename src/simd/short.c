@@ -124,6 +124,8 @@ INLINE vec across(vec f, vec gap)
 #include "short_topk.inc"
 #include "short_quantiles.inc"
 #include "short_sorts.inc"
+#include "short_edges.inc"
+#include "short_permute.inc"
 
 /* Vectors of half the size leave room for twice as many entries. */
 #if defined(LAP_HALF_LEVEL)
@@ -138,5 +140,6 @@ extern const lap_even_table NAME(lap_even_tables)[LAP_KINDS];
 const lap_short_table NAME(lap_short_table) = {
     MOST, LONGER, NAME(lap_even_tables), NAME(short_ranks), NAME(rank_products), NAME(short_topk), NAME(topk_pull),
     NAME(topk_push), NAME(short_sorts), NAME(sort_pull), NAME(sort_push),
+    NAME(short_permute), NAME(permute_pull), NAME(permute_push),
     NAME(short_quantiles), NAME(quantile_pull), NAME(quantile_push),
 };

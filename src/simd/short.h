@@ -62,6 +62,19 @@ typedef struct lap_short_table {
     void (*sort_push)(const lap_short_lanes *s, ptrdiff_t start, ptrdiff_t stop,
                       const uint8_t *places, const void *x_dot, const double *alpha_dot,
                       void *y_dot, uint8_t *left);
+    /* The soft permutation of keys x times values, or its transpose, both (lanes, n); rows are in
+     * descending order where sign is -1.  Tangents are of the product itself. */
+    void (*permute)(const lap_short_lanes *s, ptrdiff_t start, ptrdiff_t stop,
+                    const double *values, int transpose, double *y, uint8_t *places,
+                    uint8_t *left);
+    void (*permute_pull)(const lap_short_lanes *s, ptrdiff_t start, ptrdiff_t stop,
+                         const uint8_t *places, const double *values, int transpose,
+                         const double *bar, double *x_bar, double *values_bar, double *alpha_bar,
+                         uint8_t *left);
+    void (*permute_push)(const lap_short_lanes *s, ptrdiff_t start, ptrdiff_t stop,
+                         const uint8_t *places, const double *values, const double *x_dot,
+                         const double *values_dot, const double *alpha_dot, double *y_dot,
+                         uint8_t *left);
     /* The roots b at few levels, (lanes, few), of each lane; `found` for each of them.  Products
      * with weights need the levels as shares q of their total. */
     void (*quantiles)(const lap_short_lanes *s, ptrdiff_t start, ptrdiff_t stop,

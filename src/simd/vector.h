@@ -27,7 +27,7 @@
 #include "vector_gnu.h"
 #endif
 
-/* Asks for what will be read, or written, soon; any address does no harm. */
+/* Asks for what will be read (0), or written (1), soon; any address does no harm. */
 #if defined(__GNUC__)
 #define v_ahead(p, write) __builtin_prefetch((const void *)(p), write, 2)
 #else

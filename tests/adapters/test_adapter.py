@@ -5,6 +5,7 @@ from inspect import signature
 
 import numpy as np
 import pytest
+import scipy.stats as st
 from calls import EVERY, call_and_arrays
 
 import lapsum
@@ -40,13 +41,12 @@ def assert_is_a_loop(func, made, arrays, options, rng, size=3):
         several[name] = np.stack([arrays[name]] * size)
     batch = batched(made, {n: a.shape for n, a in arrays.items()}, size)
 
+    def fitted(array, front):
+        moved = np.moveaxis(array.reshape(front.reshaped), front.movable, front.moved)
+        return np.broadcast_to(moved, front.stretched)
+
     def stretched(of):
-        return [
-            of[n][0]
-            if n in made.whole
-            else np.broadcast_to(of[n].reshape(batch.fronts[n].reshaped), batch.fronts[n].stretched)
-            for n in made.names
-        ]
+        return [of[n][0] if n in made.whole else fitted(of[n], batch.fronts[n]) for n in made.names]
 
     result = made.shape([a.shape for a in arrays.values()])
 
@@ -66,7 +66,9 @@ def assert_is_a_loop(func, made, arrays, options, rng, size=3):
         Linearized(made, [a[i] for a in several.values()]).vjp(bar[i], wrt) for i in range(size)
     ]
     for name, found, expected in zip(wrt, bars, zip(*each, strict=True), strict=True):
-        restored = found.sum(batch.fronts[name].summed).reshape(size, *arrays[name].shape)
+        front = batch.fronts[name]
+        restored = np.moveaxis(found.sum(front.summed, keepdims=True), front.moved, front.movable)
+        restored = restored.reshape(size, *arrays[name].shape)
         np.testing.assert_allclose(restored, np.stack(expected), rtol=1e-12, atol=1e-13)
 
 
@@ -82,8 +84,22 @@ def test_any_density(name, rng):
     for density in ("logistic", lapsum.StudentT(4.0)):
         options = {"density": density}
         func, made, arrays = call_and_arrays(name, rng, options)
-        assert decode(made.encode()) == made
+        assert decode(made.encode()).encode() == made.encode()
         assert_is_a_loop(func, made, arrays, options, rng)
+
+
+def test_objects_of_other_processes(rng):
+    """Their texts are refused here; a StudentT is text itself."""
+    own = lapsum.Density(st.hypsecant.cdf, st.hypsecant.pdf)
+    for density in (own, st.t(3.0)):
+        _, made, _ = call_and_arrays("soft_rank", rng, {"density": density})
+        text = made.encode()
+        assert decode(text) == made
+        with pytest.raises(ValueError, match="`density` is an object of the process"):
+            decode(text + "0")
+    _, made, _ = call_and_arrays("soft_rank", rng, {"density": lapsum.StudentT(1e-05)})
+    assert "object" not in made.encode()
+    assert decode(made.encode()).options["density"].df == 1e-05
 
 
 @pytest.mark.parametrize("name", [n for n in NAMES if EVERY[n].weighted])
@@ -155,6 +171,17 @@ def test_several_axes(axis, keepdims, rng):
         assert made.shape([a.shape for a in arrays.values()]) == expected
         assert decode(made.encode()) == made
         assert_is_a_loop(func, made, arrays, every, rng)
+
+
+@pytest.mark.parametrize("axis", [(0, 2), (2, 0), (-1, -3, 1), (2, 1), None])
+def test_weights_along_several_axes(axis, rng):
+    """1-D, in the order in which the axes are named."""
+    shape = (2, 3, 4)
+    n = np.prod([shape[i] for i in axis] if axis else shape)
+    for name in ("soft_quantile", "soft_trimmed_mean"):
+        options, given = {"axis": axis}, {"weights": rng.uniform(1, 2, n)}
+        func, made, arrays = call_and_arrays(name, rng, options, shape=shape, **given)
+        assert_is_a_loop(func, made, arrays, options, rng)
 
 
 def test_levels_of_each_lane(rng):

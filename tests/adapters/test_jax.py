@@ -4,6 +4,7 @@ import threading
 
 import numpy as np
 import pytest
+import scipy.stats as st
 from calls import EVERY, call
 
 import lapsum
@@ -31,9 +32,11 @@ def _x64():
 @pytest.fixture(params=["ffi", "callback"])
 def lowering(request, monkeypatch):
     """Both ways to lower; what was compiled the other way is forgotten."""
+    assert primitives.HAS_FFI, "XLA does not take the handler"
     if request.param == "ffi":
-        assert primitives.HAS_FFI, "XLA does not take the handler"
-    monkeypatch.setattr(primitives, "HAS_FFI", request.param == "ffi")
+        yield request.param
+        return
+    monkeypatch.setattr(primitives, "HAS_FFI", False)
     jax.clear_caches()
     yield request.param
     jax.clear_caches()
@@ -125,7 +128,15 @@ def test_gradients(name, rng, lowering):
     check_grads(jax.jit(func), arrays, 1, ["fwd", "rev"], rtol=1e-5, atol=1e-5)
 
 
-@pytest.mark.parametrize("density", ["logistic", lapsum.StudentT(4.0)])
+DENSITIES = {
+    "named": "logistic",
+    "StudentT": lapsum.StudentT(4.0),
+    "Density": lapsum.Density(st.hypsecant.cdf, st.hypsecant.pdf),
+    "frozen": st.t(3.0),
+}
+
+
+@pytest.mark.parametrize("density", DENSITIES.values(), ids=DENSITIES.keys())
 def test_any_density(density, rng):
     x, alpha = jnp.asarray(rng.normal(size=(2, 5))), jnp.asarray(0.4)
 
@@ -133,8 +144,9 @@ def test_any_density(density, rng):
         return lapsum.soft_rank(x, alpha, density=density)
 
     expected = lapsum.soft_rank(np.asarray(x), 0.4, density=density)
+    np.testing.assert_array_equal(rank(x, alpha), expected)
     np.testing.assert_array_equal(jax.jit(rank)(x, alpha), expected)
-    check_grads(jax.jit(rank), (x, alpha), 1, ["fwd", "rev"])
+    check_grads(jax.jit(rank), (x, alpha), 1, ["fwd", "rev"], rtol=1e-5)
     np.testing.assert_allclose(jax.vmap(rank, (0, None))(x, alpha), expected, rtol=1e-12)
     with pytest.raises(ValueError, match="`density` must be"):
         lapsum.soft_rank(x, 0.4, density="no such thing")
@@ -225,28 +237,35 @@ def test_vmap_of_what_has_a_state(name, rng):
     func, arrays = long_operator(name, rng)
     every = tuple(range(len(arrays)))
     grad = jax.grad(lambda *a: (func(*a) ** 2).sum(), every)
-    several = [jnp.stack([a, 1.1 * a, 0.7 * a], axis=-1) for a in arrays]
+    hosts = list(map(np.asarray, arrays))
+    several = [np.stack([a, 1.1 * a, 0.7 * a], axis=-1) for a in hosts]
     for mapped in [*([i] for i in every), every]:
         dims = tuple(-1 if i in mapped else None for i in every)
         given = [
-            s if i in mapped else a for i, (s, a) in enumerate(zip(several, arrays, strict=True))
+            s if i in mapped else a for i, (s, a) in enumerate(zip(several, hosts, strict=True))
         ]
         of_loop = [
-            grad(*(a if d is None else a[..., i] for a, d in zip(given, dims, strict=True)))
+            grad(
+                *(
+                    jnp.asarray(a if d is None else a[..., i])
+                    for a, d in zip(given, dims, strict=True)
+                )
+            )
             for i in range(3)
         ]
-        expected = [jnp.stack(one) for one in zip(*of_loop, strict=True)]
+        given = list(map(jnp.asarray, given))
+        expected = [np.stack(one) for one in zip(*of_loop, strict=True)]
         for f in (jax.vmap(grad, dims), jax.jit(jax.vmap(grad, dims))):
             assert_all_close(f(*given), expected, rtol=1e-11, atol=1e-12)
         # The map inside of the derivative: the state is that of the one call.
         outside = jax.grad(lambda *a, d=dims: (jax.vmap(func, d)(*a) ** 2).sum(), every)
         for found, exact, d in zip(outside(*given), expected, dims, strict=True):
-            exact = jnp.moveaxis(exact, 0, -1) if d is not None else exact.sum(0)
+            exact = np.moveaxis(exact, 0, -1) if d is not None else exact.sum(0)
             np.testing.assert_allclose(found, exact, rtol=1e-11, atol=1e-11)
     nested = jax.vmap(jax.vmap(grad, (-1,) * len(every)), (-1,) * len(every))
-    twice = [jnp.stack([s, 0.9 * s], axis=-1) for s in several]
-    found = nested(*twice)
-    expected = grad(*(t[..., 1, 1] for t in twice))
+    twice = [np.stack([s, 0.9 * s], axis=-1) for s in several]
+    found = nested(*map(jnp.asarray, twice))
+    expected = grad(*(jnp.asarray(t[..., 1, 1]) for t in twice))
     assert_all_close([f[1, 1] for f in found], expected, rtol=1e-11, atol=1e-12)
 
 
@@ -291,22 +310,57 @@ def test_vmap_is_a_loop(name, options, rng):
 
     every = tuple(range(len(arrays)))
     grad = jax.grad(lambda *a: (f(*a) ** 2).sum(), every)
-    several = [jnp.stack([a, 1.1 * a, 0.7 * a], axis=a.ndim) for a in arrays]
+    # By NumPy, since JAX would compile each slice.
+    hosts = list(map(np.asarray, arrays))
+    several = [np.stack([a, 1.1 * a, 0.7 * a], axis=a.ndim) for a in hosts]
     for mapped in [*([i] for i in every), every]:
-        dims = tuple(a.ndim if i in mapped else None for i, a in enumerate(arrays))
+        dims = tuple(a.ndim if i in mapped else None for i, a in enumerate(hosts))
         given = [
-            s if i in mapped else a for i, (s, a) in enumerate(zip(several, arrays, strict=True))
+            s if i in mapped else a for i, (s, a) in enumerate(zip(several, hosts, strict=True))
         ]
         lanes = [
-            [a if d is None else a[..., i] for a, d in zip(given, dims, strict=True)]
+            [jnp.asarray(a if d is None else a[..., i]) for a, d in zip(given, dims, strict=True)]
             for i in range(3)
         ]
-        expected = jnp.stack([f(*lane) for lane in lanes])
+        given = list(map(jnp.asarray, given))
+        expected = np.stack([f(*lane) for lane in lanes])
         np.testing.assert_array_equal(jax.vmap(f, dims)(*given), expected)
         found = jax.vmap(grad, dims)(*given)
         of_loop = zip(*(grad(*lane) for lane in lanes), strict=True)
-        assert_all_close(found, map(jnp.stack, of_loop), rtol=1e-11, atol=1e-12)
+        assert_all_close(found, map(np.stack, of_loop), rtol=1e-11, atol=1e-12)
     np.testing.assert_array_equal(jax.jit(jax.vmap(f, dims))(*given), expected)
+
+
+@every_operator
+def test_vmap_of_nothing(name, rng):
+    """Value and gradients of a batch of none, on lanes with a state and without."""
+    for n in (4, 300):
+        func, arrays = operator(name, rng, (1, n)) if n == 4 else long_operator(name, rng, (1, n))
+        if name == "soft_permutation" and n > 4:
+            continue
+        every = tuple(range(len(arrays)))
+        grad = jax.grad(lambda *a, f=func: (f(*a) ** 2).sum(), every)
+        none = [jnp.empty((0, *a.shape)) for a in arrays]
+        for dims in (0, tuple(None if i else 0 for i in every)):
+            given = none if dims == 0 else [none[0], *arrays[1:]]
+            assert jax.vmap(func, dims)(*given).shape == (0, *func(*arrays).shape)
+            for found, a in zip(jax.vmap(grad, dims)(*given), arrays, strict=True):
+                assert found.shape == (0, *a.shape)
+
+
+def test_vmap_of_weights_along_several_axes(rng):
+    x, weights = (jnp.asarray(rng.uniform(1, 2, shape)) for shape in ((3, 2, 4), (3, 8)))
+    for axis in ((0, 1), (1, 0)):
+
+        def quantile(x, weights, axis=axis):
+            return lapsum.soft_quantile(x, 0.4, 0.5, weights=weights, axis=axis)
+
+        expected = jnp.stack([quantile(x[i], weights[i]) for i in range(3)])
+        np.testing.assert_array_equal(jax.vmap(quantile)(x, weights), expected)
+        grad = jax.grad(quantile, (0, 1))
+        of_loop = zip(*(grad(x[i], weights[i]) for i in range(3)), strict=True)
+        found = jax.vmap(grad)(x, weights)
+        assert_all_close(found, map(jnp.stack, of_loop), rtol=1e-12, atol=1e-12)
 
 
 def test_vmap_of_targets_keys_and_levels(rng):
@@ -428,12 +482,16 @@ def test_annealing_does_not_recompile(rng):
     for alpha in (1.0, 0.5, 0.25):
         loss(x, alpha)
     assert traced == 1
+    q, others = jnp.asarray([[0.1, 0.5], [0.2, 0.6]]), jnp.asarray([[0.3, 0.4], [0.2, 0.8]])
+    levels = jax.vmap(jax.grad(lambda q: lapsum.soft_quantile(x, q, 0.5).sum()))
+    levels(q)
     compiled = []
     jax.monitoring.register_event_duration_secs_listener(
         lambda event, *_, **__: compiled.append(event) if "compile" in event else None
     )
     for alpha in (1.0, 0.5, 0.25):
         lapsum.soft_rank(x, alpha)
+    levels(others)
     jax.monitoring.clear_event_listeners()
     assert not compiled
 
@@ -443,6 +501,66 @@ def test_traced_k(rng):
     f = jax.jit(lambda x, k: lapsum.soft_topk(x, k, 0.5))
     for k in (1, 2.5):
         np.testing.assert_array_equal(f(x, k), lapsum.soft_topk(np.asarray(x), k, 0.5))
+
+
+def test_integers_have_no_tangents(rng, lowering):
+    """And those of all else are as without them."""
+    x = jnp.asarray(rng.normal(size=(2, 5)))
+
+    def first(k, x):
+        return lapsum.soft_topk(x, k, 0.5)[0, 0]
+
+    for k in (jnp.asarray(2), jnp.asarray([2, 3])):
+        grad = jax.grad(first, (0, 1), allow_int=True)
+        for f in (grad, jax.jit(grad)):
+            k_bar, x_bar = f(k, x)
+            assert k_bar.dtype == jax.dtypes.float0
+            np.testing.assert_array_equal(x_bar, jax.grad(first, 1)(k.astype(float), x))
+        dots = np.zeros(k.shape, jax.dtypes.float0), x
+        dot = jax.jvp(first, (k, x), dots)[1]
+        np.testing.assert_allclose(dot, jnp.vdot(x_bar, x), rtol=1e-12)
+
+
+def test_denormal_numbers_count_in_the_threads_of_xla(lowering):
+    """Which take them for zero."""
+    f = jax.jit(lapsum.soft_rank)
+    for entries, alpha in (([1e300, -1e300, 0.0], 0.5), ([3e-310, 1e-310, 2e-310], 1e-310)):
+        expected = lapsum.soft_rank(np.array(entries), alpha)
+        np.testing.assert_array_equal(f(np.array(entries), np.array(alpha)), expected)
+
+
+def test_results_are_where_the_arguments_are(rng):
+    """And as free to go elsewhere."""
+    x = jnp.asarray(rng.normal(size=(2, 5)))
+    assert not lapsum.soft_rank(x, 0.5).committed
+    if len(jax.devices()) < 2:
+        pytest.skip("JAX was initialized with one device")
+    other = jax.device_put(x, jax.devices()[1])
+    for y in (
+        lapsum.soft_rank(other, 0.5),
+        jax.grad(lambda x: lapsum.soft_sort(x, 0.5)[0, 0])(other),
+    ):
+        assert y.committed
+        assert y.devices() == other.devices()
+    np.testing.assert_array_equal(
+        lapsum.soft_rank(x, 0.5) + other, lapsum.soft_rank(other, 0.5) + x
+    )
+
+
+def test_without_jit_with_checks_and_with_donated_memory(rng):
+    x = jnp.asarray(rng.normal(size=(2, 5)))
+    grad = jax.jit(jax.vmap(jax.grad(lambda x: lapsum.soft_rank(x, 0.5)[0] ** 2)))
+    expected = grad(x)
+    with jax.disable_jit():
+        np.testing.assert_allclose(grad(x), expected, rtol=1e-12)
+    with jax.checking_leaks():
+        jax.clear_caches()
+        np.testing.assert_array_equal(grad(x), expected)
+        jax.jit(jax.jacfwd(lambda x: lapsum.soft_quantile(x, [0.3], 0.5)))(x)
+    sort = jax.jit(lambda x: lapsum.soft_sort(x, 0.5), donate_argnums=0)
+    expected = lapsum.soft_sort(x, 0.5)
+    np.testing.assert_array_equal(sort(jnp.array(x)), expected)
+    np.testing.assert_array_equal(jax.vmap(jax.custom_batching.sequential_vmap(sort))(x), expected)
 
 
 # ----------------------------------------------------------------------------------------- threads

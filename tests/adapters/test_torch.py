@@ -6,14 +6,17 @@ import os
 import subprocess
 import sys
 import threading
+import warnings
 import weakref
 from pathlib import Path
 
 import numpy as np
 import pytest
+import scipy.stats as st
 from calls import EVERY, call
 
 import lapsum
+from lapsum._backends import choose
 from lapsum._core.call import RULES
 
 torch = pytest.importorskip("torch", reason="PyTorch is not installed (extra: torch)")
@@ -185,7 +188,15 @@ def test_gradcheck(name, rng):
     )
 
 
-@pytest.mark.parametrize("density", ["logistic", lapsum.StudentT(4.0)])
+DENSITIES = {
+    "named": "logistic",
+    "StudentT": lapsum.StudentT(4.0),
+    "Density": lapsum.Density(st.hypsecant.cdf, st.hypsecant.pdf),
+    "frozen": st.t(3.0),
+}
+
+
+@pytest.mark.parametrize("density", DENSITIES.values(), ids=DENSITIES.keys())
 def test_any_density(density, rng):
     x = torch.tensor(rng.normal(size=(2, 5)), requires_grad=True)
     alpha = torch.tensor(0.4, dtype=torch.float64, requires_grad=True)
@@ -199,12 +210,39 @@ def test_any_density(density, rng):
     plain = x.detach()
     mapped = torch.func.vmap(rank, (0, None))(plain, alpha.detach())
     torch.testing.assert_close(mapped, rank(plain, alpha.detach()))
-    if isinstance(density, str):
-        torch._dynamo.reset()
-        compiled = torch.compile(rank, fullgraph=True, backend="aot_eager")
-        torch.testing.assert_close(compiled(x, alpha), rank(x, alpha))
+
+
+def test_compile_any_density(rng):
+    """Objects are told apart, not their types only."""
+    x = torch.tensor(rng.normal(size=(2, 5)), requires_grad=True)
+
+    def rank(x, density):
+        return lapsum.soft_rank(x, 0.4, density=density)
+
+    torch._dynamo.reset()
+    compiled = torch.compile(rank, fullgraph=True, backend="aot_eager")
+    other = lapsum.Density(st.logistic.cdf, st.logistic.pdf)
+    for density in (*DENSITIES.values(), lapsum.StudentT(9.0), other, DENSITIES["Density"]):
+        found, exact = compiled(x, density), rank(x, density)
+        assert torch.equal(found, exact)
+        (found,) = torch.autograd.grad(found.pow(2).sum(), x)
+        assert torch.equal(found, torch.autograd.grad(exact.pow(2).sum(), x)[0])
     with pytest.raises(ValueError, match="`density` must be"):
-        lapsum.soft_rank(x, 0.4, density="no such thing")
+        rank(x, "no such thing")
+
+
+def test_the_first_tensor_may_come_in_a_compiler(rng, monkeypatch):
+    """Which then traces nothing of the way to other arrays."""
+    monkeypatch.setattr(choose, "_ADAPTED", {})
+    torch._dynamo.reset()
+    x = torch.tensor(rng.normal(size=(2, 5)))
+    options = {"density": "logistic"}
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", UserWarning)
+        compiled = torch.compile(
+            lambda x: lapsum.soft_rank(x, 0.4, **options), fullgraph=True, backend="eager"
+        )
+        assert torch.equal(compiled(x), lapsum.soft_rank(x, 0.4, **options))
 
 
 @pytest.mark.parametrize("shape", [(), (3,)])
@@ -328,7 +366,11 @@ def test_nothing_is_silently_zero(rng):
     graph = make_fx(rank)(x)
     compiled = torch.compile(rank, backend="aot_eager")
     exported = torch.export.export(_Module(rank), (x,)).module()
-    for func in (rank, graph, compiled, exported):
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)
+        traced = torch.jit.trace(rank, (x + 1.0,))
+    for func in (rank, graph, compiled, exported, traced):
+        assert torch.equal(func(x), rank(x))
         for found in (
             torch.func.jvp(func, (x,), (v,))[1],
             torch.func.vmap(lambda x, v, f=func: torch.func.jvp(f, (x,), (v,))[1])(
@@ -468,6 +510,37 @@ def test_vmap_over_keys_and_values(keys, values, axis, rng):
                 for i in range(3)
             ]
             assert torch.equal(found, torch.stack(expected))
+
+
+@every_operator
+def test_vmap_of_nothing(name, rng):
+    """Value and gradients of a batch of none, over the levels q too."""
+    func, tensors = operator(name, rng)
+    tensors = detached(tensors)
+    none = [t.new_empty((0, *t.shape)) for t in tensors]
+    shape, every = func(*tensors).shape, tuple(range(len(tensors)))
+    grad = torch.func.grad(lambda *a: func(*a).pow(2).sum(), every)
+    for dims in (0, tuple(None if n else 0 for n in every)):
+        given = none if dims == 0 else [none[0], *tensors[1:]]
+        assert torch.func.vmap(func, dims)(*given).shape == (0, *shape)
+        for found, t in zip(torch.func.vmap(grad, dims)(*given), tensors, strict=True):
+            assert found.shape == (0, *t.shape)
+
+
+@pytest.mark.parametrize("axis", [(0, 1), (1, 0)])
+def test_vmap_of_weights_along_several_axes(axis, rng):
+    x, weights = (torch.tensor(rng.uniform(1, 2, shape)) for shape in ((3, 2, 4), (3, 8)))
+
+    def quantile(x, weights):
+        return lapsum.soft_quantile(x, 0.4, 0.5, weights=weights, axis=axis)
+
+    for f in (quantile, torch.func.grad(quantile, (0, 1))):
+        found = torch.func.vmap(f)(x, weights)
+        of_loop = [f(x[i], weights[i]) for i in range(3)]
+        if f is quantile:
+            found, of_loop = [found], [(y,) for y in of_loop]
+        for one, each in zip(found, zip(*of_loop, strict=True), strict=True):
+            torch.testing.assert_close(one, torch.stack(each), rtol=1e-12, atol=1e-12)
 
 
 def test_vmap_in_vmap_and_per_sample_gradients(rng):

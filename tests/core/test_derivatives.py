@@ -212,6 +212,38 @@ def test_jacobians_are_written_out_and_pickled(contract, rng):
         np.testing.assert_array_equal(jacobian.T.toarray(), matrix.T, strict=True)
 
 
+# Those with a formula for the elements, which must hold where the products do.
+@pytest.mark.parametrize("n", [1, 2, 7, 300])
+@pytest.mark.parametrize("alpha", [1e-6, 0.3, 1e5])
+@pytest.mark.parametrize(
+    ("func", "levels", "flag"),
+    [
+        (lapsum.soft_rank, (), "descending"),
+        (lapsum.soft_sort, (), "descending"),
+        (lapsum.soft_topk, (0.7,), "largest"),
+        (lapsum.log_soft_topk, (0.7,), "largest"),
+    ],
+)
+def test_elements_of_jacobians_are_the_products(func, levels, flag, alpha, n, rng):
+    x = rng.normal(size=(2, n, 3))
+    x[0, : n // 2] = x[0, 0]  # ties
+    for value in (False, True):
+        lin = lapsum.linearize(func, x, *levels, alpha, axis=1, **{flag: value})
+        jacobian = lin.jacobian("x")
+        assert lin._rule.dense("x") is not None
+        products = np.stack([jacobian @ unit for unit in np.eye(x.size)], axis=-1)
+        scale = np.abs(products).max(initial=np.finfo(float).tiny)
+        np.testing.assert_allclose(jacobian.toarray(), products, rtol=2e-13, atol=1e-14 * scale)
+
+
+@pytest.mark.parametrize("spoilt", [np.nan, np.inf])
+def test_jacobians_of_lanes_that_are_not_finite(spoilt):
+    x = [[1.0, spoilt, 2.0], [3.0, 1.0, 2.0]]
+    for func, levels in ((lapsum.soft_rank, ()), (lapsum.soft_topk, (1,)), (lapsum.soft_sort, ())):
+        jacobian = lapsum.linearize(func, x, *levels, 0.5).jacobian("x")
+        np.testing.assert_array_equal(jacobian.toarray(), jacobian @ np.eye(6))
+
+
 def test_dense_jacobians_serve_least_squares():
     target = np.array([1.0, 3.0, 2.0, 4.0])
 

@@ -18,6 +18,7 @@ import numpy as np
 from jax.extend.core import Primitive
 from jax.interpreters import mlir
 
+from ... import _kernels
 from ..._backends.types import Array
 from ..adapter import Call, Linearized, decode
 from . import ffi
@@ -37,7 +38,7 @@ linearize_p.multiple_results = pullback_p.multiple_results = True
 def _host(array: Any) -> Array:
     """Return a JAX array, or what XLA holds, as NumPy's: nothing of JAX may run in a callback."""
     found: Array = np.asarray(array)
-    return found.astype(np.float32) if found.dtype.name == "bfloat16" else found
+    return found.astype(np.float32) if found.dtype.kind == "V" else found  # bfloat16
 
 
 def _value(*arrays: Any, call: str) -> list[Any]:
@@ -87,8 +88,17 @@ def _decoded(text: str) -> tuple[Callable[..., list[Any]], dict[str, Any]]:
 
 def _run(text: str, args: list[Array], results: list[Array]) -> None:
     host, params = _decoded(text)
-    for result, value in zip(results, host(*args, **params), strict=True):
+    for result, value in zip(results, _in_thread(host, args, params), strict=True):
         result[...] = value
+
+
+def _in_thread(host: Callable[..., list[Any]], args: Sequence[Any], params: Any) -> list[Any]:
+    """Call in a thread of XLA's, which takes denormal numbers for zero."""
+    mode = _kernels.keep_denormals()
+    try:
+        return host(*args, **params)
+    finally:
+        _kernels.set_float_mode(mode)
 
 
 HAS_FFI = ffi.register(jax.ffi, TARGET, _run) if hasattr(jax, "ffi") else False
@@ -159,7 +169,7 @@ def _lowered(p: Any, aval: Callable[..., Any]) -> Callable[..., Any]:
         else:
 
             def callback(*args: Any) -> list[Array]:
-                values = _HOSTS[p.name](*args, **params)
+                values = _in_thread(_HOSTS[p.name], args, params)
                 return [np.asarray(v).astype(r.dtype) for v, r in zip(values, results, strict=True)]
 
             found = jax.pure_callback(callback, results, *args)
@@ -178,15 +188,21 @@ def _eager(p: Any) -> Callable[..., Any]:
 
     def evaluated(*args: Any, **params: Any) -> Any:
         args = tuple(a if hasattr(a, "dtype") else jnp.asarray(a, float) for a in args)
-        devices = {d for a in args if isinstance(a, jax.Array) for d in a.devices()}
+        arrays = [a for a in args if isinstance(a, jax.Array)]
+        devices = {d for a in arrays for d in a.devices()}
         if len(devices) > 1 or any(d.platform != "cpu" for d in devices):
             return jitted(tuple(params.items()))(*args)
-        device = next(iter(devices), None)
+        # None is where JAX puts what no array ties to a device.
+        device = next((d for a in arrays if a.committed for d in a.devices()), None)
         values = _HOSTS[p.name](*args, **params)
-        found = [
-            jax.device_put(np.asarray(v).astype(dtype, copy=False), device)
+        hosts = [
+            np.asarray(v).astype(dtype, copy=False)
             for v, dtype in zip(values, _dtypes(p, args, **params), strict=True)
         ]
+        if device is None:  # as device_put does, in a third of its time
+            found = [jnp.asarray(v) for v in hosts]
+        else:
+            found = [jax.device_put(v, device) for v in hosts]
         return found if p.multiple_results else found[0]
 
     return evaluated

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import lru_cache
 from typing import Any
 
 import jax
@@ -10,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.interpreters import ad, batching
 
-from ..adapter import FIRST_ORDER, Batch, Front, batched, decode
+from ..adapter import FIRST_ORDER, Front, batched, decode
 from .avals import zero_tangent
 from .primitives import linearize_p, pullback_p, pushforward_p, state_forms, value_p
 
@@ -105,13 +106,26 @@ def _front(array: Any, dim: int | None, size: int) -> Any:
 
 
 def _fitted(array: Any, front: Front) -> Any:
-    return jnp.broadcast_to(array.reshape(front.reshaped), front.stretched)
+    moved = jnp.moveaxis(array.reshape(front.reshaped), front.movable, front.moved)
+    return jnp.broadcast_to(moved, front.stretched)
 
 
-def _stretched(batch: Batch, names: Sequence[str], arrays: Sequence[Any]) -> list[Any]:
-    fronts, whole = batch.fronts, batch.call.whole
-    both = zip(names, arrays, strict=True)
-    return [a[0] if n in whole else _fitted(a, fronts[n]) for n, a in both]
+def _restored(bar: Any, front: Front, shape: Any) -> Any:
+    """Undo `_fitted` for a cotangent, and the front's own reshaping."""
+    bar = bar.sum(front.summed, keepdims=True) if front.summed else bar
+    return jnp.moveaxis(bar, front.moved, front.movable).reshape(shape)
+
+
+@lru_cache(maxsize=256)
+def _each(p: Any, params: Any) -> Callable[..., Any]:
+    """Return what evaluates a primitive for one call after the other, compiled once.
+
+    So it is where all lanes share the levels.
+    """
+    mapped: Callable[..., Any] = jax.jit(
+        lambda args: jax.lax.map(lambda each: p.bind(*each, **dict(params)), args)
+    )
+    return mapped
 
 
 def _batcher(p: Any, leading: Callable[[tuple[str, ...]], int]) -> Callable[..., Any]:
@@ -121,37 +135,44 @@ def _batcher(p: Any, leading: Callable[[tuple[str, ...]], int]) -> Callable[...,
         call, wrt = decode(params["call"]), params.get("wrt", ())
         m = leading(wrt)
         size = next(a.shape[d] for a, d in zip(args, dims, strict=True) if d is not None)
+        whole = args[m:][: len(call.names)]
         args = [_front(a, d, size) for a, d in zip(args, dims, strict=True)]
         of_arrays = zip(call.names, dims[m:], strict=False)
         varying = (n for n, d in of_arrays if d is not None or n in wrt)
         if call.is_single or any(n in call.whole for n in varying):
-            # Each call for itself: all lanes share the levels.
-            found = jax.lax.map(lambda each: p.bind(*each, **params), tuple(args))
+            found = _each(p, tuple(params.items()))(tuple(args))
             return found, [0] * len(found) if p.multiple_results else 0
         first, arrays, state = args[:m], args[m:][: len(call.names)], args[m + len(call.names) :]
         shapes = {n: np.shape(c) for n, c in call.constants.items()}
         shapes.update((n, a.shape[1:]) for n, a in zip(call.names, arrays, strict=True))
         batch = batched(call, shapes, size)
-        result = call.shape([shapes[n] for n in call.names])
+        arrays = [
+            w if n in call.whole else _fitted(a, batch.fronts[n])
+            for n, w, a in zip(call.names, whole, arrays, strict=True)
+        ]
+        own = [shapes[n] for n in call.names]
+        result = call.shape(own)
         if p is pullback_p:
-            at, whole = batch.at, batch.result
-            bar = first[0].reshape(size, *whole[:at], *whole[at + 1 :])
+            at, shape = batch.at, batch.result
+            bar = first[0].reshape(size, *shape[:at], *shape[at + 1 :])
             first = [jnp.moveaxis(bar, 0, at)]
         else:
-            first = _stretched(batch, wrt, first)
+            first = [_fitted(a, batch.fronts[n]) for n, a in zip(wrt, first, strict=True)]
         new = {**params, "call": batch.call.encode()}
         # Lanes of the one call are those of the first, then those of the second, and so on.
         state = [s.reshape(size * s.shape[1], *s.shape[2:]) for s in state]
-        found = p.bind(*first, *_stretched(batch, call.names, arrays), *state, **new)
+        found = p.bind(*first, *arrays, *state, **new)
         if p is not pullback_p:
             value, *rest = found if p.multiple_results else [found]
             value = jnp.moveaxis(value, batch.at, 0).reshape(size, *result)
             if p is not linearize_p:
                 return value, 0
-            rest = [s.reshape(size, s.shape[0] // size, *s.shape[1:]) for s in rest]
+            lanes = [shape[0] for shape, _ in call.state_forms(own)]
+            rest = [s.reshape(size, n, *s.shape[1:]) for s, n in zip(rest, lanes, strict=True)]
             return [value, *rest], [0] * (1 + len(rest))
-        bars = [b.sum(batch.fronts[n].summed) for n, b in zip(wrt, found, strict=True)]
-        return [b.reshape(size, *shapes[n]) for n, b in zip(wrt, bars, strict=True)], [0] * len(wrt)
+        both = zip(wrt, found, strict=True)
+        bars = [_restored(b, batch.fronts[n], (size, *shapes[n])) for n, b in both]
+        return bars, [0] * len(wrt)
 
     return rule
 

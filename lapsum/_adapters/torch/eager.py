@@ -121,6 +121,7 @@ def evaluate(
         or not plain
         or torch._C._len_torch_dispatch_stack()
         or torch._C._are_functorch_transforms_active()
+        or torch._C._get_tracing_state()  # torch.jit.trace, to which NumPy's work is a constant
     ):
         if out is not None:
             raise TypeError("`out` must be None where tensors are traced or transformed")

@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch.autograd import Function, forward_ad
 
-from ..adapter import FIRST_ORDER, Batch, batched, decode
+from ..adapter import FIRST_ORDER, Batch, Front, batched, decode
 from .arrays import untraced
 from .ops import Tensors, apply, forms_of_state, library, linearize, pullback, pushforward
 
@@ -26,14 +26,21 @@ def _front(array: torch.Tensor, dim: int | None, size: int) -> torch.Tensor:
     return array.expand(size, *array.shape) if dim is None else array.movedim(dim, 0)
 
 
+def _fitted(array: torch.Tensor, front: Front) -> torch.Tensor:
+    moved = array.reshape(front.reshaped).movedim(front.movable, front.moved)
+    return moved.expand(front.stretched)
+
+
 class _Mapped:
     """A call whose arguments have a mapped axis, some of them."""
 
     def __init__(self, size: int, dims: Dims, text: str, arrays: Tensors) -> None:
         call = decode(text)
         self.size, self.call = size, call
-        self.arrays = [_front(a, d, size) for a, d in zip(arrays, dims, strict=True)]
-        self.shapes = {n: tuple(a.shape[1:]) for n, a in zip(call.names, self.arrays, strict=True)}
+        given = zip(call.names, arrays, dims, strict=True)
+        self.arrays = [a if n in call.whole else _front(a, d, size) for n, a, d in given]
+        both = zip(call.names, self.arrays, strict=True)
+        self.shapes = {n: tuple(a.shape[n not in call.whole :]) for n, a in both}
         batch = batched(call, self.shapes, size)
         self.batch: Batch = batch
         self.text = batch.call.encode()
@@ -43,18 +50,16 @@ class _Mapped:
         """Return arguments, or their tangents, which have the axis in front, as one call's."""
         fronts, whole = self.batch.fronts, self.call.whole
         both = zip(names, arrays, strict=True)
-        return [
-            a[0] if n in whole else a.reshape(fronts[n].reshaped).expand(fronts[n].stretched)
-            for n, a in both
-        ]
+        return [a if n in whole else _fitted(a, fronts[n]) for n, a in both]
 
     def own(self) -> list[torch.Tensor]:
         return self.stretched(self.call.names, self.arrays)
 
     def restored(self, name: str, bar: torch.Tensor) -> torch.Tensor:
         """Undo `stretched` for a cotangent."""
-        summed = self.batch.fronts[name].summed
-        bar = bar.sum(summed) if summed else bar
+        front = self.batch.fronts[name]
+        bar = bar.sum(front.summed, keepdim=True) if front.summed else bar
+        bar = bar.movedim(front.moved, front.movable)
         return bar.reshape(self.size, *self.shapes[name])
 
     def from_result(self, y: torch.Tensor) -> torch.Tensor:
@@ -67,10 +72,16 @@ class _Mapped:
         return y.reshape(self.size, *shape[:at], *shape[at + 1 :]).movedim(0, at)
 
 
-def _each(size: int, dims: Dims, arrays: Tensors, one: Callable[[Tensors], Any]) -> list[Any]:
-    """Return what one call after the other gives."""
+def _each(
+    size: int, dims: Dims, arrays: Tensors, one: Callable[[Tensors], Tensors]
+) -> tuple[torch.Tensor, ...]:
+    """Return what one call after the other gives, stacked."""
     fronts = [_front(array, dim, size) for array, dim in zip(arrays, dims, strict=True)]
-    return [one([front[i] for front in fronts]) for i in range(size)]
+    if size:
+        rows = [one([front[i] for front in fronts]) for i in range(size)]
+        return tuple(map(torch.stack, zip(*rows, strict=True)))
+    metas = one([front.new_empty(front.shape[1:], device="meta") for front in fronts])
+    return tuple(fronts[0].new_empty((0, *m.shape), dtype=m.dtype) for m in metas)
 
 
 # ---------------------------------------------------------------------------------------- autograd
@@ -123,7 +134,7 @@ class Apply(Function):
     def vmap(info: Any, in_dims: Dims, text: str, *arrays: torch.Tensor) -> Any:
         size, dims = info.batch_size, in_dims[1:]
         if _each_alone(text, dims, ()):
-            return torch.stack(_each(size, dims, arrays, lambda a: apply(a, text))), 0
+            return _each(size, dims, arrays, lambda a: [apply(a, text)])[0], 0
         mapped = _Mapped(size, dims, text, arrays)
         return mapped.from_result(apply(mapped.own(), mapped.text)), 0
 
@@ -197,10 +208,10 @@ class Pushforward(Function):
         m = len(names)
         if _each_alone(text, dims[m:], names):
 
-            def one(both: Tensors) -> torch.Tensor:
-                return pushforward(both[:m], both[m:], text, wrt)
+            def one(both: Tensors) -> Tensors:
+                return [pushforward(both[:m], both[m:], text, wrt)]
 
-            return torch.stack(_each(size, dims, both, one)), 0
+            return _each(size, dims, both, one)[0], 0
         mapped = _Mapped(size, dims[m:], text, both[m:])
         dots = [_front(dot, d, size) for dot, d in zip(both[:m], dims[:m], strict=True)]
         dots = mapped.stretched(names, dots)
@@ -247,12 +258,11 @@ class Pullback(Function):
         dims, arrays = in_dims[2 : 3 + m], both[:m]
         if _each_alone(text, dims[1:], names):
 
-            def one(both: Tensors) -> list[torch.Tensor]:
-                found: list[torch.Tensor] = pullback(both[0], both[1:], [], text, wrt)
+            def one(both: Tensors) -> Tensors:
+                found: Tensors = pullback(both[0], both[1:], [], text, wrt)
                 return found
 
-            rows = _each(size, dims, (bar, *arrays), one)
-            return tuple(map(torch.stack, zip(*rows, strict=True))), (0,) * len(names)
+            return _each(size, dims, (bar, *arrays), one), (0,) * len(names)
         mapped = _Mapped(size, dims[1:], text, arrays)
         bar = mapped.to_result(_front(bar, dims[0], size))
         bars = pullback(bar, mapped.own(), [], mapped.text, wrt)

@@ -187,6 +187,10 @@ class Lanes:
         """Return True: to know would be to wait for the device."""
         return True
 
+    def surely_within(self, values: Array, bound: float) -> bool:
+        """Return False: to know would be to wait for the device."""
+        return False
+
     def rescale(self, totals: Floats, *arrays: Floats) -> tuple[Floats, ...]:
         """Return arrays times the power of two that brings extreme totals of weights near one."""
         return tuple(

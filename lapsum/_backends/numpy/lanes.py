@@ -114,6 +114,10 @@ class Lanes(Threads):
         """Return whether any flag is set."""
         return bool(flags.any())
 
+    def surely_within(self, values: Array, bound: float) -> bool:
+        """Return whether all values are smaller in size than `bound`, and none NaN."""
+        return not values.size or bool(values.max() < bound and values.min() > -bound)
+
     def sum_lanes(self, values: Floats, key: Indices, lanes: int) -> Floats:
         """Add up the lanes of `values` that share a key."""
         if values.shape[0] == lanes and np.array_equal(key, self.identity(lanes)):

@@ -15,6 +15,7 @@ from ..protocol import ShortLanes
 from ..types import Array, Entries, EvenKernel, Flags, Floats, ShortOperator
 from . import memory
 from .even import Even
+from .short_permute import ShortPermute
 from .short_products import ShortProducts, copy_of
 from .threads import Threads
 
@@ -61,6 +62,21 @@ class Short(Even):
                 return None
             return _Quantiles(self, x, alpha, levels, weights, total, keep)
         return _Topk(self, x, sign, alpha, levels, weights, operator == "log_topk", keep, out)
+
+    def short_permute(
+        self,
+        x: Entries,
+        sign: float,
+        alpha: Floats,
+        values: Floats,
+        transpose: bool,
+        keep: bool,
+    ) -> ShortLanes | None:
+        """Return products of permutations with values, None if the lanes are too long."""
+        lanes, n = x.shape
+        if not lanes or not 0 < n <= self.longest_short:
+            return None
+        return ShortPermute(self, x, sign, alpha, values, transpose, keep)
 
 
 class _Ranks(ShortProducts):

@@ -54,13 +54,12 @@ class ShortProducts:
 
     def _run(self, loop: Callable[..., None], x: Array, *args: Any) -> Flags | None:
         """Call a loop for all blocks; return which lanes it leaves."""
-        left = np.zeros(len(x), np.uint8)
-        if self.left is not None:
-            left[self.left] = 1
-        self._threads._run(loop, (self._blocks, self._entries), x, *args, left)
-        if left.tobytes().count(0) == len(left):
+        found = bytearray(len(x)) if self.left is None else bytearray(self.left)
+        self._threads._run(loop, (self._blocks, self._entries), x, *args, found)
+        if found.count(0) == len(found):
             return None
-        if NAN in left:  # known with the value
+        left = np.frombuffer(found, np.uint8)
+        if NAN in found:  # known with the value
             self.nan = left == NAN
         some: Flags = left == 1
         if self.nan is not None:
