@@ -405,3 +405,11 @@ def test_absent_infinite_entries_are_as_with_laplace(held, direction):
             for density in ("logistic", "laplace")
         )
         assert found == expected
+
+
+@pytest.mark.parametrize("alpha", [1e-2, 1e-3, 1e-4])
+def test_passes_reach_a_threshold_many_alpha_from_that_of_a_sample(alpha, rng):
+    x = rng.normal(size=200_000)
+    lin = lapsum.linearize(lapsum.soft_topk, x, 300.5, alpha, density="logistic")
+    assert lin._rule.short.left is None
+    assert lin.value.sum() == pytest.approx(300.5, rel=1e-13)
