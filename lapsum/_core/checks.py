@@ -46,14 +46,14 @@ def check_flag(name: str, value: Any) -> bool:
     return number == 1
 
 
-def allowance_of(dtypes: Mapping[str, DType], n: int) -> float:
-    """Return by which part of itself a sum of the weights may be too large.
+def allowance_of(level: DType, weights: DType | None, n: int) -> float:
+    """Return by which part of itself a sum of n weights, given as a level, may be too large.
 
     Added up one by one, or divided by such a sum, it is n/2 roundings of their type at most.
     """
-    allowance = 4.0 * float(np.finfo(dtypes["k"]).eps)
-    if "weights" in dtypes:
-        allowance += (4.0 + 0.5 * n) * float(np.finfo(dtypes["weights"]).eps)
+    allowance = 4.0 * float(np.finfo(level).eps)
+    if weights is not None:
+        allowance += (4.0 + 0.5 * n) * float(np.finfo(weights).eps)
     return min(allowance, MOST_ALLOWED)
 
 
@@ -153,7 +153,7 @@ def check_k(
     levels, bad = k, -1
     if type(k) is np.ndarray and k.size == 1 and total is None and 0.0 <= k.item() < n:
         return k
-    allowance = allowance_of(dtypes, n)
+    allowance = allowance_of(dtypes["k"], dtypes.get("weights"), n)
     if kernels.on_host:
         levels, bad = check_levels(k, total, n, allowance)
     elif total is None and not kernels.holds(arrays["k"]):

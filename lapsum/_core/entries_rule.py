@@ -138,7 +138,7 @@ class EntriesRule(ShortRule):
     @property
     def allowance(self) -> float:
         """By which part of itself k may exceed the total weight."""
-        return allowance_of(self.dtypes, self.n)
+        return allowance_of(self.dtypes["k"], self.dtypes.get("weights"), self.n)
 
     @property
     def count(self) -> int:

@@ -73,6 +73,8 @@ class AlongAxis(Layout):
 
     def pack_entries(self, array: Array) -> Entries:
         """Return the same, but float32 stays as it is."""
+        if self._plain:  # as it is for every small call
+            return self.kernels.entries(array).reshape(prod(self.batch), self.size)
         lanes: Entries = self._lanes(array, self.kernels.entries)
         return lanes
 
@@ -110,6 +112,7 @@ class AlongAxes(AlongAxis):
         self.batch = batch
         self.axes = axes
         self.ends = tuple(range(-len(axes), 0))
+        self._plain = False
         self.size = prod(shape[axis] for axis in axes)
 
     def _lanes(self, array: Array, convert: Callable[[Array], Any]) -> Any:

@@ -12,7 +12,7 @@ import numpy as np
 
 from .._backends.types import Array, DType, Flags, Floats, sum_in_lane
 from .arguments import arguments
-from .checks import check_alpha, check_total, check_weights
+from .checks import allowance_of, check_alpha, check_total, check_weights
 from .layout import (
     AlongAxis,
     PerLane,
@@ -143,6 +143,13 @@ class TargetsRule(Rule):
     def admit(self, targets: Array) -> Array:
         """Return the targets, NaN where there is no result."""
         return targets
+
+    def levels_within(self, levels: Array, total: Floats) -> Array:
+        """Return levels, NaN outside [0, W]; those above by no more than roundings are W."""
+        xp, weights = self.kernels.xp, self.dtypes.get("weights")
+        most = total * (1.0 + allowance_of(self.dtypes[self.target], weights, self.n))
+        inside = (levels >= 0.0) & (levels <= most)
+        return xp.where(inside, xp.minimum(levels, total), xp.nan)
 
     def scale(self, weights: Floats) -> Floats:
         """Return the weights that the sums are taken with."""

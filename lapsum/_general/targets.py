@@ -232,8 +232,7 @@ class GeneralCdfSumInverse(GeneralTargets):
 
     def admit(self, targets: Array) -> Array:
         """Return the levels, NaN outside [0, W]."""
-        xp = self.xp
-        return xp.where((targets >= 0.0) & (targets <= self.total), targets, xp.nan)
+        return self.levels_within(targets, self.total)
 
     def rescale(self, levels: Floats) -> Floats:
         """Return levels, or cotangents of such, as `kernels.rescale` does."""

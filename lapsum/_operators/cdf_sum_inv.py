@@ -54,7 +54,8 @@ def cdf_sum_inv(
     -------
     ndarray or scalar
         :math:`b`, of the shape of the levels; float dtype of `w` and `r`.  It is -inf at level 0,
-        inf at the total weight W, and NaN outside and where W is 0.
+        inf at the total weight W, which a sum of the weights may exceed by its roundings, and NaN
+        outside and where W is 0.
 
     Raises
     ------

@@ -54,7 +54,8 @@ def lap_sum_inv(
     -------
     ndarray or scalar
         :math:`b`, of the shape of the levels; float dtype of `w` and `r`.  It is -inf at level 0,
-        inf at the total weight W, and NaN outside and where W is 0.
+        inf at the total weight W, which a sum of the weights may exceed by its roundings, and NaN
+        outside and where W is 0.
 
     Raises
     ------
@@ -157,8 +158,7 @@ class LapSumInverse(LaplaceTargets):
 
     def admit(self, targets: Array) -> Array:
         """Return the levels, NaN outside [0, W]."""
-        inside = (targets >= 0.0) & (targets <= self.total)
-        return self.kernels.xp.where(inside, targets, self.kernels.xp.nan)
+        return self.levels_within(targets, self.total)
 
     def rescale(self, levels: Floats) -> Floats:
         """Return levels, or cotangents of such, as `kernels.rescale` does."""

@@ -150,3 +150,16 @@ def test_tiny_weights_at_a_huge_scale(alpha, rng):
     inverse = lapsum.linearize(lapsum.lap_sum_inv, weights.sum() / 3, x, alpha, weights=weights)
     assert not np.isnan(inverse.vjp(-1.0)[3]).any()
     assert not np.isnan(inverse.jvp(None, None, None, tangent))
+
+
+@pytest.mark.parametrize("density", ["laplace", "logistic"])
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_sums_of_weights_are_the_total_whatever_their_roundings(density, dtype, rng):
+    for n in (3, 100, 3000):
+        c = rng.random(n).astype(dtype)
+        r = rng.normal(size=n)
+        levels = np.array([np.cumsum(c)[-1], sum(c), c.sum(), 1.01 * c.sum()])
+        b = lapsum.cdf_sum_inv(levels, r, 0.1, weights=c, density=density)
+        assert np.isposinf(b[levels >= c.sum(dtype=float)][:-1]).all()
+        assert np.isnan(b[-1])
+        assert not np.isnan(b[:-1]).any()

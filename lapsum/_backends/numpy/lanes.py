@@ -41,8 +41,10 @@ class Lanes(Threads):
         """Return arrays, one number each or one for every lane, in the shapes given with them."""
         lanes = {}
         for name, (array, shape) in scalars.items():
-            if array.ndim or shape[0] == 1:
+            if array.ndim:
                 lanes[name] = self.contiguous(array.reshape(shape))
+            elif array.dtype is FLOAT64 and shape == (1,):
+                lanes[name] = array.reshape(shape)
             else:
                 lanes[name] = out = np.empty(shape)
                 out.fill(array.item())
@@ -56,9 +58,10 @@ class Lanes(Threads):
 
     def entries(self, a: Array) -> Entries:
         """Return the same of an array whose reader takes float32 as it is."""
-        if a.dtype is not FLOAT64 and a.dtype == FLOAT32:
-            return np.ascontiguousarray(a)
-        return self.contiguous(a)
+        if a.dtype is FLOAT64 and a.flags.c_contiguous:
+            return a
+        single = a.dtype == FLOAT32
+        return np.ascontiguousarray(a, np.float32) if single else self.contiguous(a)
 
     def own(self, a: Any) -> Any:
         """Return a copy of `a`, of the same dtype and in C order."""
