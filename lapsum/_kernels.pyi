@@ -730,7 +730,12 @@ class Even:
     """A density as the loops below take it."""
 
     def __init__(
-        self, kind: int, least: float, tail: _Table | None, pdf: _Table | None
+        self,
+        kind: int,
+        least: float,
+        tail: _Table | None,
+        pdf: _Table | None,
+        student: tuple[_Floats, int, float] | None,
     ) -> None: ...
 
 def even_ranks(

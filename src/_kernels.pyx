@@ -162,12 +162,17 @@ cdef extern from "general/tree.h" nogil:
 
 cdef extern from "simd/even.h" nogil:
     enum:
+        LAP_STUDENT
         LAP_TABLE
+        LAP_SERIES
 
     ctypedef struct lap_even:
         int kind
         lap_kernel tail, pdf
         double least
+        const double *series
+        int df
+        double top
 
     ctypedef struct lap_even_points:
         const double *anchor

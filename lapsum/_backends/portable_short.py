@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from .protocol import Kernels, ShortLanes
+from .protocol import Kernels, ShortLanes, ShortPermutation
 from .types import Array, Entries, EvenKernel, Floats, ShortOperator
 
 
@@ -24,6 +24,12 @@ class PortableShort:
         keep: bool,
         out: Array | None,
     ) -> ShortLanes | None:
+        """Return None: there are no such kernels."""
+        return None
+
+    def short_permutation(
+        self: Kernels, density: EvenKernel, x: Entries, alpha: Floats
+    ) -> ShortPermutation | None:
         """Return None: there are no such kernels."""
         return None
 

@@ -666,6 +666,41 @@ class ShortLanes(Protocol):
         ...
 
 
+class ShortPermutation(Protocol):
+    """Soft permutations of short lanes x, and derivatives of products with them.
+
+    Lanes of values belong to those of x by a key.  Rows are in ascending order; what belongs to
+    entries is as it was given.  With F(t_ij) at the thresholds between the rows, `left`, (lanes,),
+    says for which lanes of x all results are anything; None for none.
+    """
+
+    @property
+    def x(self) -> Array: ...
+    @property
+    def invalid(self) -> Flags | None: ...
+    @property
+    def left(self) -> Flags | None: ...
+
+    def multiply(self, values: Floats, key: Indices, transpose: bool) -> Floats:
+        """Return P, or its transpose, times lanes of values."""
+        ...
+
+    def pull(self, values: Floats, h: Floats, key: Indices) -> tuple[Floats, Floats]:
+        """Return the cotangents of x and alpha of sum_ij h_i F(t_ij) v_j, for lanes of values."""
+        ...
+
+    def push(
+        self,
+        values: Floats | None,
+        h: Floats | None,
+        key: Indices,
+        x_dot: Floats | None,
+        alpha_dot: Floats | None,
+    ) -> Floats:
+        """Return the tangent of sum_j F(t_ij) v_j, (lanes, n - 1), or of sum_i h_i F(t_ij)."""
+        ...
+
+
 class Short(Protocol):
     """Whole operators on lanes so short that several are done at once.
 
@@ -697,6 +732,12 @@ class Short(Protocol):
         descending order where the sign is -1.  Values like x are of its dtype, or in the memory of
         `out`; products may follow if `keep`.
         """
+        ...
+
+    def short_permutation(
+        self, density: EvenKernel, x: Entries, alpha: Floats
+    ) -> ShortPermutation | None:
+        """Return the permutations of lanes x; None where there is no such kernel."""
         ...
 
     def short_permute(

@@ -19,7 +19,7 @@ Indices: TypeAlias = NDArray[np.intp]
 Flags: TypeAlias = NDArray[np.bool_]
 Pair: TypeAlias = tuple[Floats, Floats]
 DType: TypeAlias = np.dtype[Any]
-ShortOperator: TypeAlias = Literal["topk", "log_topk", "ranks", "sorts", "quantiles"]
+ShortOperator: TypeAlias = Literal["topk", "log_topk", "ranks", "sorts", "quantiles", "permutation"]
 
 NEAR = 1e-12  # the least density alpha dS/db of a threshold whose softmax weights are quotients
 
@@ -190,12 +190,21 @@ class Table(NamedTuple):
     bits: int
 
 
+class StudentSeries(NamedTuple):
+    """Student's t for whole degrees of freedom: a series, as `src/simd/even_tails.inc` says."""
+
+    series: Floats
+    df: int
+    top: float
+
+
 class EvenKernel(NamedTuple):
     """An even density as kernels know it: by its name, or by tables of its tail and of itself."""
 
     name: str
-    tail: Table | None
-    pdf: Table | None
+    tail: Table | None = None
+    pdf: Table | None = None
+    student: StudentSeries | None = None
 
 
 class Intervals(NamedTuple):

@@ -8,12 +8,18 @@ and the ratios to another point have formulas of their own.
 from __future__ import annotations
 
 import math
-from functools import cache
+from functools import cache, cached_property
 from typing import Any
 
-from .._backends.types import Floats, Namespace
+import numpy as np
+from numpy.polynomial import chebyshev
+
+from .._backends.types import Floats, Namespace, StudentSeries
 from .even_density import EvenDensity
 from .own_density import Density
+
+TERMS, NODES = 28, 64  # of series, and those that they are made from
+MOST_DEGREES = 10  # of freedom for which they are good
 
 
 class Logistic(EvenDensity):
@@ -201,9 +207,16 @@ class StudentT(EvenDensity):
             raise ValueError(f"`df` must be positive and finite, got {df!r}")
         self.strip = math.sqrt(self.df)
         self._log_top = _log_top(self.df)
+        if self.df in range(1, MOST_DEGREES + 1):
+            self.formula = "student" if self.df > 1.0 else "cauchy"
 
     def __repr__(self) -> str:
         return f"StudentT({self.df!r})"
+
+    @cached_property
+    def series(self) -> StudentSeries | None:  # type: ignore[override]
+        """What kernels need to know for whole degrees of freedom."""
+        return _student_series(self) if self.formula == "student" else None
 
     def tail(self, t: Floats) -> Floats:
         """T(t)."""
@@ -255,6 +268,21 @@ def _log_top(df: float) -> float:
     far = -1.0 / (8.0 * b) + 1.0 / (192.0 * b**3) - 1.0 / (640.0 * b**5)
     steps = math.fsum(math.log1p(0.5 / (a + i)) for i in range(100))
     return 0.5 * math.log(b / (df * math.pi)) + far - steps
+
+
+def _student_series(density: StudentT) -> StudentSeries:
+    """Return G of even_tails.inc as powers of y = 2 s - 1, from its values at Chebyshev nodes."""
+    half = np.pi * (2 * np.arange(NODES) + 1) / (4 * NODES)
+    s = np.cos(half) ** 2
+    w = np.sin(half) * np.sqrt(1.0 + s)
+    values = density.tail(math.sqrt(density.df) * s / w) / w**density.df
+    # Cosines of whole parts of a turn, so that no argument is rounded.
+    turns = np.outer(np.arange(TERMS), 2 * np.arange(NODES) + 1) % (4 * NODES)
+    cosines = np.cos(np.pi * np.arange(4 * NODES) / (2 * NODES))[turns]
+    terms = [2.0 / NODES * math.fsum(values * row) for row in cosines]
+    terms[0] *= 0.5
+    series: Floats = np.asarray(chebyshev.cheb2poly(terms), np.float64)
+    return StudentSeries(series, int(density.df), math.exp(density._log_top))
 
 
 @cache

@@ -8,7 +8,7 @@ from typing import TypeVar
 
 from .._backends.numpy.kernels import SERIAL
 from .._backends.protocol import Kernels
-from .._backends.types import Floats, Namespace
+from .._backends.types import Floats, Namespace, StudentSeries
 
 Some = TypeVar("Some", bound="EvenDensity")
 
@@ -23,6 +23,8 @@ class EvenDensity(ABC):
         None if it is not known.
     formula : str or None
         By which name kernels know it, if they do.
+    series : StudentSeries or None
+        What they need to know besides.
     scale : float
         How wide it is, in order of magnitude.
     decay : float
@@ -33,6 +35,7 @@ class EvenDensity(ABC):
 
     strip: float | None = None
     formula: str | None = None
+    series: StudentSeries | None = None
     decay: float
     scale: float = 1.0
     kernels: Kernels = SERIAL
@@ -43,11 +46,11 @@ class EvenDensity(ABC):
         return self.kernels.xp
 
     def of(self: Some, kernels: Kernels) -> Some:
-        """Return this density for arrays of a backend; one without trees needs no `strip`."""
+        """Return this density for arrays of a backend; without loops for it, less is known."""
         if kernels.has_trees:
             return self
         density = copy(self)
-        density.kernels, density.strip = kernels, None
+        density.kernels, density.strip, density.formula = kernels, None, None
         return density
 
     @abstractmethod

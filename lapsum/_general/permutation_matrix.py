@@ -5,7 +5,7 @@ from __future__ import annotations
 from functools import cached_property
 from typing import Any
 
-from .._backends.types import Array, Floats, Points
+from .._backends.types import Array, Floats, Points, ShortOperator
 from .._core.checks import check_flag
 from .._core.layout import with_nan
 from .._core.matrix_rule import MatrixRule
@@ -17,6 +17,8 @@ from .sums import blocks
 
 class GeneralPermutationMatrix(MatrixRule, GeneralEntries):
     """The rule of `soft_permutation`."""
+
+    operator: ShortOperator | None = "permutation"
 
     def __init__(
         self,

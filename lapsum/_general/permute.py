@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from copy import copy
 from functools import cached_property
-from typing import Any
+from typing import Any, NamedTuple
 
-from .._backends.protocol import Kernels
-from .._backends.types import Floats, Namespace, sum_in_lane
+from .._backends.protocol import Kernels, ShortPermutation
+from .._backends.types import Flags, Floats, Namespace, sum_in_lane
+from .._core.layout import SortedLanes
 from .._core.permute_rule import PermuteRule
 from .permutation import Permutation
 from .rules import column, density_for
 from .sums import Sources
+from .tables import kernel_of
 from .thresholds import Thresholds
-
-Flow = Callable[[slice, slice, slice], Floats]
 
 
 def product_of(kernels: Kernels, density: Any, x: Floats, alpha: Floats) -> Permutation:
@@ -47,55 +47,132 @@ class GeneralPermute(PermuteRule):
         """The functions of the library of the arrays."""
         return self.kernels.xp
 
+    # --------------------------------------------------- short lanes, and those that these leave
+
     @cached_property
-    def sources(self) -> Sources:
+    def short(self) -> ShortPermutation | None:
+        """The permutation by kernels for short lanes, None where there are none."""
+        even = kernel_of(self.density)
+        if even is None:
+            return None
+        return self.kernels.short_permutation(even, self.lanes["x"], self.lanes["alpha"])
+
+    @cached_property
+    def rest(self) -> _Rest | None:
+        """The lanes that these kernels leave, as a call of their own."""
+        if self.short is None or self.short.left is None:
+            return None
+        keys: Flags = self.short.left
+        which = keys[self.key]
+        rest = copy(self)
+        for name in ("short", "rest", "sources", "values", "finite_values", "nan_lanes"):
+            rest.__dict__.pop(name, None)
+        rest.short = None
+        rest.lanes = {
+            name: lanes[which if name == "values" else keys] for name, lanes in self.lanes.items()
+        }
+        rest.key = (keys.cumsum() - 1)[self.key[which]]
+        return _Rest(rest, which, keys)
+
+    @cached_property
+    def sources(self) -> SortedLanes:
+        """The keys, sorted unless they are short."""
+        return self.sorted if self.short is None else self.short
+
+    def multiply(self, lanes: Floats, transpose: bool) -> Floats:
+        """Return the product of the permutation, or of its transpose, with lanes."""
+        if self.short is None:
+            return self.product.multiply_lanes(
+                lanes, self.key, transpose=transpose, descending=self.descending
+            )
+        given = self._reverse(lanes) if transpose else lanes
+        out = self.short.multiply(given, self.key, transpose)
+        out = out if transpose else self._reverse(out)
+        if self.rest is not None:
+            rest, which, _ = self.rest
+            out = self._joined(out, rest.multiply(lanes[which], transpose), which)
+        return out
+
+    def jvp_of_permutation(self, x_dot: Floats | None, alpha_dot: Floats | None) -> Floats:
+        """Return the tangent due to that of the permutation."""
+        if self.short is None:
+            return self._careful_jvp(x_dot, alpha_dot)
+        values, dots = self.finite_values, (x_dot, alpha_dot)
+        if self.transpose:
+            out = self.short.push(None, _fall(self._reverse(values)), self.key, *dots)
+        else:
+            out = self._changes(self.short.push(values, None, self.key, *dots))
+        if self.rest is not None:
+            rest, which, keys = self.rest
+            some = (None if dot is None else dot[keys] for dot in dots)
+            out = self._joined(out, rest._careful_jvp(*some), which)
+        return out
+
+    def vjp_of_permutation(
+        self, entries: Floats, positions: Floats, wrt: frozenset[str]
+    ) -> dict[str, Floats]:
+        """Return the cotangents of keys and alpha."""
+        if self.short is None:
+            return self._careful_vjp(entries, positions, wrt)
+        lanes, sum_lanes = len(self.sources.x), self.kernels.sum_lanes
+        pulled = self.short.pull(entries, _fall(self._reverse(positions)), self.key)
+        x_bar, alpha_bar = (sum_lanes(part, self.key, lanes) for part in pulled)
+        bars = {"x": x_bar, "alpha": alpha_bar}
+        if self.rest is not None:
+            rest, which, keys = self.rest
+            for name, part in rest._careful_vjp(entries[which], positions[which], wrt).items():
+                bars[name] = self._joined(bars[name], part, keys)
+        return {name: bars[name] for name in wrt & bars.keys()}
+
+    @staticmethod
+    def _joined(out: Floats, some: Floats, which: Flags) -> Floats:
+        out[which] = some
+        return out
+
+    # ------------------------------------------------------------------------ lanes of any kind
+
+    @cached_property
+    def sorted(self) -> Sources:
         """The sorted keys."""
         return Sources(self.kernels, self.density, self.lanes["x"], self.lanes["alpha"])
 
     @cached_property
     def product(self) -> Permutation:
         """The permutation."""
-        return Permutation(self.sources)
+        return Permutation(self.sorted)
 
     def _reverse(self, lanes: Floats) -> Floats:
         return self.kernels.contiguous(lanes[:, ::-1]) if self.descending else lanes
-
-    def multiply(self, lanes: Floats, transpose: bool) -> Floats:
-        """Return the product of the permutation, or of its transpose, with lanes."""
-        return self.product.multiply_lanes(
-            lanes, self.key, transpose=transpose, descending=self.descending
-        )
 
     @cached_property
     def b(self) -> Thresholds:
         """The thresholds of the keys, for every lane of values."""
         return self.product.b.for_lanes(self.key)
 
-    def jvp_of_permutation(self, x_dot: Floats | None, alpha_dot: Floats | None) -> Floats:
-        """Return the tangent due to that of the permutation."""
-        xp = self.xp
-        s, product, key, b = self.sources, self.product, self.key, self.b
+    def _careful_jvp(self, x_dot: Floats | None, alpha_dot: Floats | None) -> Floats:
+        s, product, key, b = self.sorted, self.product, self.key, self.b
         if self.transpose:
             along, values = product.columns, _fall(self._reverse(self.finite_values))
-            out = xp.zeros(self.values.shape)
+            out = self.xp.zeros(self.values.shape)
         else:
             along, values = product.rows, s.to_order(self.finite_values, key)
-            out = xp.zeros(b.left.shape)
+            out = self.xp.zeros(b.left.shape)
         if x_dot is not None:
             out = out + along(b, values, product.motion(s.tangent(x_dot)))
         if alpha_dot is not None:
             out = out - along(b, values, product.at_x) * column((alpha_dot / s.alpha)[key])
-        if self.transpose:
-            return s.from_order(out, key)
-        none = xp.zeros((len(out), 1))
-        change = xp.diff(xp.concatenate([none, out, none], axis=1), axis=1)[:, : self.n]
-        return self._reverse(change)
+        return s.from_order(out, key) if self.transpose else self._changes(out)
 
-    def vjp_of_permutation(
+    def _changes(self, sums: Floats) -> Floats:
+        """Return the rows, of which the sums at the thresholds are known."""
+        none = self.xp.zeros((len(sums), 1))
+        change = self.xp.diff(self.xp.concatenate([none, sums, none], axis=1), axis=1)
+        return self._reverse(change[:, : self.n])
+
+    def _careful_vjp(
         self, entries: Floats, positions: Floats, wrt: frozenset[str]
     ) -> dict[str, Floats]:
-        """Return the cotangents of keys and alpha."""
-        s, product, key, b = self.sources, self.product, self.key, self.b
+        s, product, key, b = self.sorted, self.product, self.key, self.b
         values = s.to_order(entries, key)
         h = _fall(self._reverse(positions))
         lanes = s.shape[0]
@@ -107,6 +184,14 @@ class GeneralPermute(PermuteRule):
             along = -sum_in_lane(self.kernels.times(h, product.rows(b, values, product.at_x)))
             bars["alpha"] = self.kernels.sum_lanes(along, key, lanes) / s.alpha
         return bars
+
+
+class _Rest(NamedTuple):
+    """Some lanes of a call, and which lanes of values and of keys they are."""
+
+    rule: GeneralPermute
+    which: Flags
+    keys: Flags
 
 
 def _fall(positions: Floats) -> Floats:

@@ -38,7 +38,7 @@ def table_of(density: EvenDensity, kind: int) -> Table | None:
 def kernel_of(density: EvenDensity) -> EvenKernel | None:
     """Return a density as kernels know it, or None if they cannot."""
     if density.formula is not None:
-        return EvenKernel(density.formula, None, None)
+        return EvenKernel(density.formula, student=density.series)
     tail, pdf = table_of(density, CDF), table_of(density, EVEN)
     return None if tail is None or pdf is None else EvenKernel("table", tail, pdf)
 

@@ -29,7 +29,7 @@ class LogisticLanes:
 
     def __init__(self, kernels: Kernels, x: Floats, k: Floats, alpha: Floats, keep: bool) -> None:
         levels = np.where(k < x.shape[1], k, np.inf)
-        logistic = EvenKernel("logistic", None, None)
+        logistic = EvenKernel("logistic")
         given = x, -1.0, alpha, levels, None, None
         self.fast = kernels.short_lanes("topk", logistic, *given, keep, None)
         self.left: Flags | None = np.ones(len(x), bool)

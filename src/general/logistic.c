@@ -86,7 +86,9 @@ static int lap_newton(lap_lane_of *lane, double enough) {
             lane->high = fmin(lane->high, lane->u);
         else
             lane->low = fmax(lane->low, lane->u);
-        int newton = there >= lane->low && there <= lane->high;
+        /* Far from b its steps are a few alpha only. */
+        int halve = pass > 3 && pass % 2 == 0 && lane->high - lane->low > 16.0;
+        int newton = !halve && there >= lane->low && there <= lane->high;
         lane->u = newton ? there : 0.5 * lane->low + 0.5 * lane->high;
         if (newton && fabs(step) <= enough * size)
             return 1;

@@ -4,18 +4,28 @@
 
 @cython.final
 cdef class Even:
-    """A density as these loops take it: by formula, or by tables of its tail and of itself."""
+    """A density as these loops take it: by formula, or by tables of its tail and of itself.
+
+    Student's t is a series, as even_tails.inc says, `df` and f(0).
+    """
 
     cdef lap_even f
-    cdef object tables
+    cdef object tables, student
+    cdef const double[::1] series
 
     def __reduce__(self):
-        return Even, (self.f.kind, self.f.least, *self.tables)
+        return Even, (self.f.kind, self.f.least, *self.tables, self.student)
 
-    def __init__(self, int kind, double least, object tail, object pdf):
+    def __init__(self, int kind, double least, object tail, object pdf, object student):
         if not 0 <= kind <= LAP_TABLE:
             raise ValueError(f"no such kind of density: {kind}")
         self.f.kind, self.f.least, self.tables = kind, least, (tail, pdf)
+        self.student = student
+        if kind == LAP_STUDENT:
+            self.series, self.f.df, self.f.top = student
+            if self.series.shape[0] != LAP_SERIES or self.f.df < 1:
+                raise ValueError(f"{LAP_SERIES} terms and a degree of freedom are needed")
+            self.f.series = &self.series[0]
         if kind == LAP_TABLE:
             self.f.tail = _table_of(tail[0], tail[1], tail[2], tail[3], tail[4])
             self.f.pdf = _table_of(pdf[0], pdf[1], pdf[2], pdf[3], pdf[4])

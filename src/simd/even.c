@@ -107,6 +107,7 @@ INLINE void scatter(double *out, const int64_t *at, vec a)
 OF_KIND(LAP_LOGISTIC)
 OF_KIND(LAP_NORMAL)
 OF_KIND(LAP_CAUCHY)
+OF_KIND(LAP_STUDENT)
 OF_KIND(LAP_TABLE)
 
 #define TABLE_OF(kind)                                                                             \
@@ -121,5 +122,6 @@ const lap_even_table NAME(lap_even_tables)[LAP_KINDS] = {
     TABLE_OF(LAP_LOGISTIC),
     TABLE_OF(LAP_NORMAL),
     TABLE_OF(LAP_CAUCHY),
+    TABLE_OF(LAP_STUDENT),
     TABLE_OF(LAP_TABLE),
 };

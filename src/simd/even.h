@@ -9,13 +9,19 @@
 #include "general/tree.h"
 #include "short.h"
 
-enum { LAP_LOGISTIC, LAP_NORMAL, LAP_CAUCHY, LAP_TABLE, LAP_KINDS };
+enum { LAP_LOGISTIC, LAP_NORMAL, LAP_CAUCHY, LAP_STUDENT, LAP_TABLE, LAP_KINDS };
+
+#define LAP_SERIES 28
 
 /* A density by its formula, or by tables of its tail T and of itself. */
 typedef struct {
     int kind;
     lap_kernel tail, pdf; /* of LAP_TABLE alone */
     double least;         /* sums of f below are left to other loops */
+    /* Of LAP_STUDENT alone: a series as in even_tails.inc, degrees of freedom, and f(0). */
+    const double *series;
+    int df;
+    double top;
 } lap_even;
 
 /* Thresholds b = anchor + alpha u, (lanes, m) each. */

@@ -428,3 +428,11 @@ def test_linearizations_can_be_pickled(density, n, rng):
         bar = rng.normal(size=lin.value.shape)
         for one, other in zip(lin.vjp(bar), again.vjp(bar), strict=True):
             np.testing.assert_array_equal(one, other)
+
+
+@pytest.mark.parametrize("alpha", [1e-2, 1e-3, 1e-4])
+def test_passes_reach_a_threshold_many_alpha_from_that_of_a_sample(alpha, rng):
+    x = rng.normal(size=200_000)
+    lin = lapsum.linearize(lapsum.soft_topk, x, 300.5, alpha, density="logistic")
+    assert lin._rule.short.left is None
+    assert lin.value.sum() == pytest.approx(300.5, rel=1e-13)

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 from any_density import DENSITIES
+from mpmath import mp, mpf
 from scipy import stats
 
 import lapsum
@@ -18,13 +19,16 @@ CALLS = {
     "smallest, whole k": (lapsum.soft_topk, (2,), {"largest": False}),
     "log_soft_topk": (lapsum.log_soft_topk, (1.25,), {}),
     "soft_quantile": (lapsum.soft_quantile, ([0.1, 0.55],), {}),
+    "soft_permutation": (lapsum.soft_permutation, (), {}),
+    "descending matrices": (lapsum.soft_permutation, (), {"descending": True}),
 }
 every_density = pytest.mark.parametrize("density", DENSITIES.values(), ids=DENSITIES.keys())
 
 
 def general_rules():
     functions = lapsum.soft_rank, lapsum.soft_sort, lapsum.soft_topk, lapsum.log_soft_topk
-    return [RULES[f].general() for f in (*functions, lapsum.soft_quantile)]
+    functions = *functions, lapsum.soft_quantile, lapsum.soft_permutation
+    return [RULES[f].general() for f in functions]
 
 
 def both_ways(monkeypatch, func, *args, **kwargs):
@@ -60,6 +64,35 @@ def test_short_lanes_agree_with_long_ones(density, name, alpha, n, rng, monkeypa
     short, careful = both_ways(monkeypatch, func, x, *more, alpha, density=density, **options)
     assert short._rule.short is not None
     check(short, careful, alpha, rng)
+
+
+@every_density
+@pytest.mark.parametrize("transpose", [False, True])
+@pytest.mark.parametrize("descending", [False, True])
+@pytest.mark.parametrize("alpha", [0.01, 0.6, 30.0])
+def test_products_agree_with_those_of_long_lanes(
+    density, transpose, descending, alpha, rng, monkeypatch
+):
+    x, values = rng.normal(size=(7, 1, 9)), rng.normal(size=(7, 3, 9))
+    x[3, 0, 1] = x[3, 0, 2]
+    x[4, 0, 5], values[5, 1, 2], values[6, 0, :2] = -np.inf, np.inf, (np.inf, -np.inf)
+    options = {"density": density, "transpose": transpose, "descending": descending}
+    with np.errstate(invalid="ignore"):
+        short = lapsum.linearize(lapsum.soft_permute, x, values, alpha, **options)
+        with monkeypatch.context() as patch:
+            patch.setattr(RULES[lapsum.soft_permute].general(), "short", None)
+            careful = lapsum.linearize(lapsum.soft_permute, x, values, alpha, **options)
+    careful._rule.short = None
+    assert short._rule.short is not None
+    assert short._rule.short.left[4]
+    np.testing.assert_allclose(short.value, careful.value, rtol=1e-11, atol=1e-13 * (1 + alpha))
+    bar = rng.normal(size=values.shape)
+    dots = rng.normal(size=x.shape), rng.normal(size=values.shape), 0.3
+    for a, b in zip(
+        (*short.vjp(bar), short.jvp(*dots)), (*careful.vjp(bar), careful.jvp(*dots)), strict=True
+    ):
+        scale = np.abs(np.where(np.isfinite(b), b, 0.0)).max() + 1e-3
+        np.testing.assert_allclose(a, b, rtol=1e-9, atol=1e-11 * scale)
 
 
 @every_density
@@ -135,3 +168,24 @@ def test_every_level_of_simd(level, rng):
             np.testing.assert_allclose(back, levels, rtol=1e-13)
     finally:
         _kernels.choose(now)
+
+
+@pytest.mark.parametrize("df", [1, 2, 3, 5, 10])
+def test_student_s_tails_of_whole_degrees(df):
+    density = lapsum.StudentT(df)
+    t = np.append(np.geomspace(1e-6, 1e4, 60), 0.0)
+    halves = lapsum.soft_topk(np.stack([0.0 * t, t], axis=1), 1, 1.0, density=density)[:, 0]
+    with mp.workdps(40):
+        for value, at in zip(halves, t, strict=True):
+            exact = (
+                mp.betainc(mpf(df) / 2, 0.5, 0, df / (df + mpf(at / 2) ** 2), regularized=True) / 2
+            )
+            assert abs(value - exact) <= 8 * (1 + df) * 2.0**-52 * exact
+
+
+def test_small_shares_of_student_s_are_not_nothing(rng):
+    x = np.append(rng.normal(size=8), 60.0)
+    p = lapsum.soft_topk(x, 1, 0.02, density=lapsum.StudentT(7))
+    assert (p > 0.0).all()
+    b = lapsum.cdf_sum_inv([1.0], -x, 0.02, density=lapsum.StudentT(7))
+    np.testing.assert_allclose(p, stats.t(7).cdf((b + x) / 0.02), rtol=1e-12)

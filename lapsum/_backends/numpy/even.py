@@ -5,23 +5,24 @@ Top-k by the logistic density takes a few passes over lanes of any length.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from functools import partial
-from typing import Any
+from collections.abc import Mapping
 
 import numpy as np
 
 from ... import _kernels
-from ..protocol import ShortLanes
+from ..protocol import ShortLanes, ShortPermutation
 from ..types import Array, Entries, EvenKernel, Flags, Floats, Indices, ShortOperator, sum_in_lane
 from . import memory
+from .even_permutation import EvenMatrices, EvenPermutation
+from .even_products import EvenProducts
 from .lanes import Lanes
-from .short_products import ShortProducts, copy_of
+from .short_products import copy_of
 from .threads import Threads
 
-KINDS = {"logistic": 0, "normal": 1, "cauchy": 2, "table": 3}
-# Sums of f so small belong to thresholds in gaps whose two sides need more care; tables say less.
-LEAST, LEAST_OF_TOPK, LEAST_OF_TABLES = 1e-12, 1e-250, 1e-3
+KINDS = {"logistic": 0, "normal": 1, "cauchy": 2, "student": 3, "table": 4}
+# Sums of f so small belong to thresholds in gaps whose two sides need more care, but where only
+# what is added up along one threshold matters, or differences of F; tables say less.
+LEAST, LEAST_ALONE, LEAST_OF_TABLES = 1e-12, 1e-250, 1e-3
 FAINT = 1e-290  # smaller F have too few digits for a logarithm
 
 
@@ -45,12 +46,12 @@ class Even(Lanes):
         topk = operator in ("topk", "log_topk")
         if not lanes or not (short or (n and topk and density.name == "logistic")):
             return None
-        least = LEAST_OF_TOPK if topk else LEAST
-        if density.name == "table":
-            least = LEAST_OF_TABLES
-        f = _kernels.Even(KINDS[density.name], least, density.tail, density.pdf)
+        alone = topk or operator == "permutation"
+        f = _loops_for(density, LEAST_ALONE if alone else LEAST)
         if keep:
             x, alpha = copy_of(x), alpha.copy()
+        if operator == "permutation":
+            return EvenMatrices(self, f, x, alpha) if n > 1 else None
         if operator == "ranks":
             return _Ranks(self, f, x, sign, alpha, out)
         if levels is None:
@@ -61,20 +62,22 @@ class Even(Lanes):
         make = _Topk if short else _LogisticTopk
         return make(self, f, x, sign, alpha, levels, operator == "log_topk", keep, out)
 
-
-class _EvenProducts(ShortProducts):
-    """What they share: the density."""
-
-    def __init__(self, threads: Threads, f: _kernels.Even, x: Entries, alpha: Floats) -> None:
-        super().__init__(threads, x, alpha)
-        self._f = f
-
-    def _even(self, loop: Callable[..., None], x: Array, *args: Any) -> Flags | None:
-        """Call a loop for all blocks; return which lanes it leaves."""
-        return self._run(partial(loop, self._f), x, *args)
+    def short_permutation(
+        self, density: EvenKernel, x: Entries, alpha: Floats
+    ) -> ShortPermutation | None:
+        """Return the permutations of lanes, None if they are too long."""
+        lanes, n = x.shape
+        if not lanes or not 1 < n <= _kernels.short_most():
+            return None
+        return EvenPermutation(self, _loops_for(density, LEAST_ALONE), copy_of(x), alpha.copy())
 
 
-class _Ranks(_EvenProducts):
+def _loops_for(density: EvenKernel, least: float) -> _kernels.Even:
+    least = LEAST_OF_TABLES if density.name == "table" else least
+    return _kernels.Even(KINDS[density.name], least, *density[1:])
+
+
+class _Ranks(EvenProducts):
     """Ranks, by the sums over all pairs of entries."""
 
     def __init__(
@@ -105,7 +108,7 @@ class _Ranks(_EvenProducts):
         return out, self._even(_kernels.even_ranks_jvp, x, *self._given, x_dot, alpha_dot, out)
 
 
-class _Roots(_EvenProducts):
+class _Roots(EvenProducts):
     """Thresholds at several levels: at shares of how many entries there are, or sorted values."""
 
     def __init__(
@@ -158,7 +161,7 @@ class _Roots(_EvenProducts):
         return self._turned(out), left
 
 
-class _Topk(_EvenProducts):
+class _Topk(EvenProducts):
     """F(t) with t = (b - z)/alpha, or its logarithm, by the threshold b of each lane."""
 
     def __init__(

@@ -1,0 +1,211 @@
+"""Soft permutations of short lanes with other densities: all pairs of an entry and a threshold."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from functools import partial
+from typing import NamedTuple
+
+import numpy as np
+
+from ... import _kernels
+from ..types import Array, Entries, Flags, Floats, Indices
+from .even_products import EvenProducts
+from .threads import Threads
+
+PAIRS = 2**16  # that are looked at together
+LARGE = 2.0**500  # products of two smaller numbers do not overflow
+
+
+class _Pairs(NamedTuple):
+    """Some lanes, and F and f at all t_ij = (b_i - x_j)/alpha of theirs, (lanes, n - 1, n).
+
+    F is less by one where `above`, for t > 0.
+    """
+
+    lanes: slice
+    tails: Floats
+    above: Flags
+    f: Floats
+    sums: Floats  # of f, for every threshold
+    alpha: Floats  # (lanes, 1)
+    x: Floats
+    anchor: Floats
+    u: Floats
+
+    @property
+    def t(self) -> Floats:
+        """t_ij."""
+        away = self.anchor[:, :, None] - self.x[:, None, :]
+        out: Floats = away / self.alpha[:, :, None] + self.u[:, :, None]
+        return out
+
+
+class EvenPermutation(EvenProducts):
+    """The soft permutations of lanes x, whose thresholds b are at the levels 1, ..., n - 1.
+
+    The lanes of products belong to those of x by a key.  Rows are in ascending order, and what
+    belongs to entries is in the caller's.
+    """
+
+    def __init__(self, threads: Threads, f: _kernels.Even, x: Entries, alpha: Floats) -> None:
+        super().__init__(threads, f, x, alpha)
+        lanes, n = x.shape
+        self.x: Array = x
+        self.anchor, self.u, b = np.empty((3, lanes, n - 1))
+        results = self.anchor, self.u, b
+        self.left = self._even(_kernels.even_solve, x, 1.0, alpha, None, 1.0, n - 1, *results)
+
+    @property
+    def invalid(self) -> Flags | None:
+        """Which lanes hold a NaN."""
+        return self.nan
+
+    def _pairs(self, key: Indices | None, count: int) -> Iterator[_Pairs]:
+        """Yield all pairs of so many lanes, which are those of x without a key."""
+        n = self.x.shape[1]
+        m = n - 1
+        for first in range(0, count, max(1, PAIRS // (m * n))):
+            lanes = slice(first, min(first + max(1, PAIRS // (m * n)), count))
+            own = lanes if key is None else key[lanes]
+            x, alpha = self.x[own].astype(np.float64, copy=False), self.lanes["alpha"][own]
+            anchor, u = self.anchor[own], self.u[own]
+            tails, f = np.empty((2, len(x), m, n))
+            each, sums = np.repeat(x, m, axis=0), np.empty((len(x), m))
+            blocks, size = _kernels.short_blocks(len(each))
+            self._threads._run(
+                partial(_kernels.even_entries, self._f),
+                (blocks, size * n),
+                *(each, 1.0, np.repeat(alpha, m), anchor.reshape(-1), u.reshape(-1), True),
+                *(tails.reshape(-1, n), f.reshape(-1, n), sums.reshape(-1)),
+                np.zeros(len(each), np.uint8),
+            )
+            above, points = np.signbit(tails), (x, anchor, u)
+            yield _Pairs(lanes, tails, above, f, sums, alpha[:, None], *points)
+
+    @staticmethod
+    def _matrix(pairs: _Pairs) -> Floats:
+        """Return differences of F between neighbouring thresholds, in the tail that is small."""
+        count, m, n = pairs.tails.shape
+        rows, above = np.zeros((count, m + 2, n)), np.zeros((count, m + 2, n), bool)
+        rows[:, 1:-1], above[:, 1:-1], above[:, -1] = pairs.tails, pairs.above, True
+        matrix = rows[:, 1:] - rows[:, :-1]
+        matrix += above[:, 1:] ^ above[:, :-1]
+        return matrix
+
+    def multiply(self, values: Floats, key: Indices, transpose: bool) -> Floats:
+        """Return P, or its transpose, times lanes of values."""
+        out = np.empty(values.shape)
+        for pairs in self._pairs(key, len(values)):
+            matrix, v = self._matrix(pairs), values[pairs.lanes]
+            terms = _times(matrix, v[:, :, None] if transpose else v[:, None, :])
+            out[pairs.lanes] = terms.sum(axis=1 if transpose else 2)
+        return out
+
+    # ------------------------------------------------------------------- derivatives of F(t_ij)
+
+    @staticmethod
+    def _pulled(pairs: _Pairs, flow: Floats) -> tuple[Floats, Floats]:
+        """Return the cotangents of x and alpha for those of F times f."""
+        total = flow.sum(axis=2) / pairs.sums
+        pulled = pairs.f * total[:, :, None] - flow
+        return pulled.sum(axis=1) / pairs.alpha, (pulled * pairs.t).sum(axis=(1, 2)) / pairs.alpha[
+            :, 0
+        ]
+
+    @staticmethod
+    def _pushed(pairs: _Pairs, x_dot: Floats | None, alpha_dot: Floats | None) -> Floats:
+        """Return the tangents of F."""
+        dot = np.zeros(pairs.f.shape)
+        if x_dot is not None:
+            dot += x_dot[:, None, :]
+        if alpha_dot is not None:
+            dot += pairs.t * alpha_dot[:, None, None]
+        mean = (pairs.f * dot).sum(axis=2) / pairs.sums
+        out: Floats = pairs.f * (mean[:, :, None] - dot) / pairs.alpha[:, :, None]
+        return out
+
+    def pull(self, values: Floats, h: Floats, key: Indices) -> tuple[Floats, Floats]:
+        """Return the cotangents of x and alpha of sum_ij h_i F(t_ij) v_j, for lanes of values."""
+        x_bar, alpha_bar = np.empty(values.shape), np.empty(len(values))
+        for pairs in self._pairs(key, len(values)):
+            lanes = pairs.lanes
+            flow = _times(_times(pairs.f, values[lanes][:, None, :]), h[lanes][:, :, None])
+            x_bar[lanes], alpha_bar[lanes] = self._pulled(pairs, flow)
+        return x_bar, alpha_bar
+
+    def push(
+        self,
+        values: Floats | None,
+        h: Floats | None,
+        key: Indices,
+        x_dot: Floats | None,
+        alpha_dot: Floats | None,
+    ) -> Floats:
+        """Return the tangent of sum_j F(t_ij) v_j, (lanes, n - 1), or of sum_i h_i F(t_ij)."""
+        count, n = len(key), self.x.shape[1]
+        out = np.empty((count, n if values is None else n - 1))
+        for pairs in self._pairs(key, count):
+            own, lanes = key[pairs.lanes], pairs.lanes
+            change = self._pushed(
+                pairs,
+                None if x_dot is None else x_dot[own],
+                None if alpha_dot is None else alpha_dot[own],
+            )
+            if values is not None:
+                out[lanes] = _times(change, values[lanes][:, None, :]).sum(axis=2)
+            elif h is not None:
+                out[lanes] = _times(change, h[lanes][:, :, None]).sum(axis=1)
+        return out
+
+
+class EvenMatrices(EvenPermutation):
+    """The same as matrices."""
+
+    def __init__(self, threads: Threads, f: _kernels.Even, x: Entries, alpha: Floats) -> None:
+        super().__init__(threads, f, x, alpha)
+        lanes, n = x.shape
+        self.values = np.empty((lanes, n, n))
+        for pairs in self._pairs(None, lanes):
+            self.values[pairs.lanes] = self._matrix(pairs)
+
+    def vjp(self, bar: Array) -> tuple[dict[str, Array], Flags | None]:
+        """Return the cotangents, and the lanes for which they are anything."""
+        x_bar, alpha_bar = np.empty(self.x.shape), np.empty(len(self.x))
+        for pairs in self._pairs(None, len(bar)):
+            here = bar[pairs.lanes]
+            flow = _times(pairs.f, here[:, :-1] - here[:, 1:])
+            x_bar[pairs.lanes], alpha_bar[pairs.lanes] = self._pulled(pairs, flow)
+        return {"x": x_bar, "alpha": alpha_bar}, self._with_large(bar)
+
+    def jvp(self, tangents: Mapping[str, Array]) -> tuple[Array, Flags | None]:
+        """Return the tangent, and the lanes for which it is anything."""
+        lanes_of_x, n = self.x.shape
+        out = np.empty((lanes_of_x, n, n))
+        x_dot, alpha_dot = tangents.get("x"), tangents.get("alpha")
+        for pairs in self._pairs(None, len(out)):
+            lanes = pairs.lanes
+            rows = np.zeros((len(pairs.f), n + 1, n))
+            rows[:, 1:-1] = self._pushed(
+                pairs,
+                None if x_dot is None else x_dot[lanes],
+                None if alpha_dot is None else alpha_dot[lanes],
+            )
+            out[lanes] = rows[:, 1:] - rows[:, :-1]
+        return out, self._with_large(*tangents.values())
+
+    def _with_large(self, *arrays: Array) -> Flags | None:
+        """Return the lanes that are left, and those of numbers whose differences may overflow."""
+        large = np.zeros(len(self.x), bool)
+        for a in arrays:
+            large |= ~(np.abs(a) < LARGE).reshape(len(a), -1).all(axis=1)
+        if self.left is not None:
+            large |= self.left
+        return large if large.any() else None
+
+
+def _times(a: Floats, b: Floats) -> Floats:
+    """Return a * b, where nothing times an infinity is nothing."""
+    out = a * b
+    infinite = ~np.isfinite(b)
+    return np.where((a == 0.0) & infinite, 0.0, out) if infinite.any() else out
