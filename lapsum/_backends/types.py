@@ -19,7 +19,7 @@ Indices: TypeAlias = NDArray[np.intp]
 Flags: TypeAlias = NDArray[np.bool_]
 Pair: TypeAlias = tuple[Floats, Floats]
 DType: TypeAlias = np.dtype[Any]
-ShortOperator: TypeAlias = Literal["topk", "log_topk", "ranks", "sorts", "quantiles"]
+ShortOperator: TypeAlias = Literal["topk", "log_topk", "ranks", "sorts", "quantiles", "permutation"]
 
 NEAR = 1e-12  # the least density alpha dS/db of a threshold whose softmax weights are quotients
 
