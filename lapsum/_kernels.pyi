@@ -676,6 +676,37 @@ def short_permute_jvp(
     start: int,
     stop: int,
 ) -> None: ...
+def short_permutation(
+    x: _Entries,
+    alpha: _Floats,
+    out: _Entries,
+    places: _Bytes | None,
+    left: _Bytes,
+    start: int,
+    stop: int,
+) -> None: ...
+def short_permutation_vjp(
+    x: _Entries,
+    alpha: _Floats,
+    places: _Bytes,
+    bar: _Floats,
+    x_bar: _Floats,
+    alpha_bar: _Floats,
+    left: _Bytes,
+    start: int,
+    stop: int,
+) -> None: ...
+def short_permutation_jvp(
+    x: _Entries,
+    alpha: _Floats,
+    places: _Bytes,
+    x_dot: _Floats,
+    alpha_dot: _Floats,
+    p_dot: _Floats,
+    left: _Bytes,
+    start: int,
+    stop: int,
+) -> None: ...
 def short_quantiles(
     x: _Entries,
     alpha: _Floats,

@@ -192,13 +192,15 @@ class PermuteRule(Rule):
 
     def jvp(self, tangents: Tangents) -> Array:
         """Return the tangent of the ordered values."""
-        xp = self.kernels.xp
-        out = xp.zeros(self.values.shape)
+        out: Array | None = None
         if "values" in tangents:
             moving = self._of_finite_values(tangents["values"])
-            out = out + self.multiply(moving, self.transpose)
+            out = self.multiply(moving, self.transpose)
         if tangents.keys() & {"x", "alpha"}:
-            out = out + self.jvp_of_permutation(tangents.get("x"), tangents.get("alpha"))
+            moved = self.jvp_of_permutation(tangents.get("x"), tangents.get("alpha"))
+            out = moved if out is None else out + moved
+        if out is None:
+            out = self.kernels.xp.zeros(self.values.shape)
         return with_nan(self.kernels, self.nan_lanes, out)
 
     def vjp(self, bar: Array, wrt: frozenset[str]) -> dict[str, Array]:

@@ -144,6 +144,8 @@ class PermutationMatrix(MatrixRule):
 
         return GeneralPermutationMatrix
 
+    operator = "permutation"
+
     def __init__(
         self,
         workers: int | None,

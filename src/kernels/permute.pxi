@@ -30,7 +30,7 @@ def pull_permutation(
     const double[::1] alpha,            # IN
     const double[:, ::1] values,        # IN  finite, in the caller's order
     const double[:, ::1] positions,     # IN  finite, in ascending order
-    double[:, :, ::1] scratch,          # five
+    double[:, :, ::1] scratch,          # six
     double[:, ::1] x_bar,               # OUT cotangents of positions @ P @ values, caller's order
     double[::1] alpha_bar,              # OUT
     Py_ssize_t start, Py_ssize_t stop,
@@ -60,7 +60,7 @@ def pull_permutation(
                 continue
             V_left, V_right = &scratch[0, l, 0], &scratch[1, l, 0]
             order = _order_of(places, part, first, l)
-            v = &scratch[2, l, 0]       # until that is used for something else
+            v = &scratch[5, l, 0]
             _sort(&values[l, 0], order, V_left, v)
             _scan_lane(v, &gap[l, 0], n, V_left, V_right)
             _receive(&shares, n, &scratch[2, l, 0], &scratch[3, l, 0], NULL)
@@ -94,8 +94,6 @@ def pull_permutation(
             lap_add(_carry(&shares, &gap[l, 0], &A[l, 0], &B[l, 0]), &high, &low)
             lap_add(-_carry(&kernels, &gap[l, 0], V_left, V_right), &high, &low)
             alpha_bar[l] = 0.5 * (high + low) / alpha[l]
-            v = V_left
-            _sort(&values[l, 0], order, V_right, v)
             for i in range(n):
                 shares.right[i] -= v[i] * kernels.right[i]
             _give_back(shares.right, &x[l, 0], 0.5, alpha[l], order, shares.left, &x_bar[l, 0])

@@ -126,6 +126,7 @@ INLINE vec across(vec f, vec gap)
 #include "short_sorts.inc"
 #include "short_edges.inc"
 #include "short_permute.inc"
+#include "short_matrix.inc"
 
 /* Vectors of half the size leave room for twice as many entries. */
 #if defined(LAP_HALF_LEVEL)
@@ -141,5 +142,6 @@ const lap_short_table NAME(lap_short_table) = {
     MOST, LONGER, NAME(lap_even_tables), NAME(short_ranks), NAME(rank_products), NAME(short_topk), NAME(topk_pull),
     NAME(topk_push), NAME(short_sorts), NAME(sort_pull), NAME(sort_push),
     NAME(short_permute), NAME(permute_pull), NAME(permute_push),
+    NAME(short_permutation), NAME(permutation_pull), NAME(permutation_push),
     NAME(short_quantiles), NAME(quantile_pull), NAME(quantile_push),
 };

@@ -75,6 +75,15 @@ typedef struct lap_short_table {
                          const uint8_t *places, const double *values, const double *x_dot,
                          const double *values_dot, const double *alpha_dot, double *y_dot,
                          uint8_t *left);
+    /* The permutation itself, (lanes, n, n), rows in ascending order whatever the sign. */
+    void (*permutation)(const lap_short_lanes *s, ptrdiff_t start, ptrdiff_t stop, void *out,
+                        uint8_t *places, uint8_t *left);
+    void (*permutation_pull)(const lap_short_lanes *s, ptrdiff_t start, ptrdiff_t stop,
+                             const uint8_t *places, const double *bar, double *x_bar,
+                             double *alpha_bar, uint8_t *left);
+    void (*permutation_push)(const lap_short_lanes *s, ptrdiff_t start, ptrdiff_t stop,
+                             const uint8_t *places, const double *x_dot, const double *alpha_dot,
+                             double *p_dot, uint8_t *left);
     /* The roots b at few levels, (lanes, few), of each lane; `found` for each of them.  Products
      * with weights need the levels as shares q of their total. */
     void (*quantiles)(const lap_short_lanes *s, ptrdiff_t start, ptrdiff_t stop,

@@ -86,28 +86,33 @@ def value_units(contract, regime, weights="", backends=BACKENDS[:1]):
 
 def derivative_error(contract, regime, weights=""):
     """Worst error of jvp and vjp in units of 1e-12 of the lane's largest sum of |J_ij v_j|."""
-    worst = 0.0
     rng = np.random.default_rng(7)
-    for arguments in lanes(contract, regime, weights, sizes=(3, 6)):
-        # Between exact and rounded levels there is alpha eps, which no derivative can know.
-        more = {"rounded": False} if contract.name == "soft_quantile" else {}
-        exact = contract.exact_jacobian(**arguments, **more)
-        lin = contract.linearize(**arguments)
-        bar = rng.normal(size=np.shape(lin.value))
-        bars = lin.vjp(bar)
-        for at, name in enumerate(lin.parameters):
-            dot = rng.normal(size=np.shape(arguments[name]))
-            tangent = lin.jvp(*(dot if i == at else None for i in range(len(bars))))
-            # d soft_sort/d alpha can be exponentially small beside its scale, which is one.
-            scale_one = name == "alpha" and contract.degree == 1
-            for got, matrix, v in (
-                (tangent, exact[name], dot),
-                (bars[at], oracle._transposed(exact[name]), bar),
-            ):
-                least = np.abs(v).sum() if scale_one else 0.0
-                if name in contract.sums:
-                    least = np.abs(v).sum() * np.ptp(arguments[contract.data])
-                worst = max(worst, _product_error(got, matrix, np.ravel(v), least))
+    cases = lanes(contract, regime, weights, sizes=(3, 6))
+    return max(derivative_error_of(contract, arguments, rng) for arguments in cases)
+
+
+def derivative_error_of(contract, arguments, rng):
+    """The same of one lane."""
+    worst = 0.0
+    # Between exact and rounded levels there is alpha eps, which no derivative can know.
+    more = {"rounded": False} if contract.name == "soft_quantile" else {}
+    exact = contract.exact_jacobian(**arguments, **more)
+    lin = contract.linearize(**arguments)
+    bar = rng.normal(size=np.shape(lin.value))
+    bars = lin.vjp(bar)
+    for at, name in enumerate(lin.parameters):
+        dot = rng.normal(size=np.shape(arguments[name]))
+        tangent = lin.jvp(*(dot if i == at else None for i in range(len(bars))))
+        # d soft_sort/d alpha can be exponentially small beside its scale, which is one.
+        scale_one = name == "alpha" and contract.degree == 1
+        for got, matrix, v in (
+            (tangent, exact[name], dot),
+            (bars[at], oracle._transposed(exact[name]), bar),
+        ):
+            least = np.abs(v).sum() if scale_one else 0.0
+            if name in contract.sums:
+                least = np.abs(v).sum() * np.ptp(arguments[contract.data])
+            worst = max(worst, _product_error(got, matrix, np.ravel(v), least))
     return worst
 
 

@@ -108,7 +108,7 @@ class Permutation(Order):
     def permute_vjp(self, sources: SourceLanes, values: Floats, positions: Floats) -> Pair:
         """Cotangents of x and alpha of sum_ij positions_i P_ij values_j."""
         x_bar, alpha_bar = np.empty(values.shape), np.empty(len(values))
-        inputs = *_lanes(sources), values, positions, self._block(5, sources.x.shape)
+        inputs = *_lanes(sources), values, positions, self._block(6, sources.x.shape)
         self._run(_kernels.pull_permutation, x_bar.shape, *inputs, x_bar, alpha_bar)
         return x_bar, alpha_bar
 

@@ -15,7 +15,7 @@ from ..protocol import ShortLanes
 from ..types import Array, Entries, EvenKernel, Flags, Floats, ShortOperator
 from . import memory
 from .even import Even
-from .short_permute import ShortPermute
+from .short_permute import ShortMatrix, ShortPermute
 from .short_products import ShortProducts, copy_of
 from .threads import Threads
 
@@ -51,6 +51,8 @@ class Short(Even):
         if keep:
             x, alpha = copy_of(x), alpha.copy()
             weights = weights if weights is None else copy_of(weights)
+        if operator == "permutation":
+            return ShortMatrix(self, x, alpha, keep)
         if levels is None:
             if operator == "sorts":
                 return _Sorts(self, x, sign, alpha, keep, out)
