@@ -3,7 +3,7 @@
 """Loops over lanes of float64 arrays, by topic in kernels/; the formulas are in laplace.h.
 
 Every array is (lanes, n), C-contiguous; `count[l]` nodes of lane l are in use, sorted ascending.
-`key[l]` names the lane of the sources that lane l of the targets or the values belongs to.
+`source_lane[l]` names the lane of the sources that lane l of the targets or the values belongs to.
 Inputs are marked # IN and outputs # OUT.  Each call takes lanes start to stop, so that several
 threads can share the lanes of one array.
 """

@@ -69,11 +69,11 @@ class Portable(PortableSelection, PortablePermutation, PortableShort):
         """Return whether all values are smaller in size than `bound`, and none NaN."""
         return bool((self.xp.abs(values) < bound).all())
 
-    def min_lanes(self: Kernels, values: Floats, key: Indices, lanes: int) -> Floats:
-        """Return the smallest of the values that share a key."""
+    def min_lanes(self: Kernels, values: Floats, source_lane: Indices, lanes: int) -> Floats:
+        """Return the smallest of the values that share a source lane."""
         if not lanes:
             return self.xp.zeros(0)
-        ours = key[None, :] == self.xp.arange(lanes)[:, None]
+        ours = source_lane[None, :] == self.xp.arange(lanes)[:, None]
         none = self.xp.full((lanes, 1), self.xp.inf)
         both = [self.xp.where(ours, values, self.xp.inf), none]
         least: Floats = self.xp.concatenate(both, axis=-1).min(axis=-1)
@@ -131,12 +131,12 @@ class Portable(PortableSelection, PortablePermutation, PortableShort):
     # ----------------------------------------------------------------------- targets and thresholds
 
     def distances(
-        self: Kernels, sources: SourceLanes, points: Points, key: Indices, below: Indices
+        self: Kernels, sources: SourceLanes, points: Points, source_lane: Indices, below: Indices
     ) -> Pair:
         """Distances over alpha to the sources left and right, infinite for none; NaN for NaN."""
         xp, s = self.xp, sources
         lo, hi, u = points
-        alpha = s.alpha[key][:, None]
+        alpha = s.alpha[source_lane][:, None]
         spoilt = xp.isnan(lo) if u is None else xp.isnan(lo) | xp.isnan(u)
 
         def away(node: Floats, sign: float) -> Floats:
@@ -147,48 +147,51 @@ class Portable(PortableSelection, PortablePermutation, PortableShort):
         out = []
         for at, there, sign in (
             (below - 1, below > 0, 1.0),
-            (below, below < s.present[key][:, None], -1.0),
+            (below, below < s.present[source_lane][:, None], -1.0),
         ):
             far = xp.where(spoilt, xp.nan, xp.inf)
-            out.append(xp.where(there & ~spoilt, away(_read(xp, s.x, at, key), sign), far))
+            out.append(xp.where(there & ~spoilt, away(_read(xp, s.x, at, source_lane), sign), far))
         left, right = out
         return left, right
 
     def level(
-        self: Kernels, sources: SourceLanes, targets: Floats, key: Indices, below: Indices
+        self: Kernels, sources: SourceLanes, targets: Floats, source_lane: Indices, below: Indices
     ) -> Floats:
         """S at targets, NaN where they are."""
         xp, s = self.xp, sources
-        left, right = self.distances(s, Points(targets, None, None), key, below)
-        before, after = _read(xp, s.left, below - 1, key), _read(xp, s.right, below, key)
+        left, right = self.distances(s, Points(targets, None, None), source_lane, below)
+        before, after = (
+            _read(xp, s.left, below - 1, source_lane),
+            _read(xp, s.right, below, source_lane),
+        )
         tails = 0.5 * self.times(xp.exp(-right), after) - 0.5 * self.times(xp.exp(-left), before)
         out = below + tails
         if s.pairs is not None:
-            high, low = (_read(xp, part, below - 1, key) for part in s.pairs)
+            high, low = (_read(xp, part, below - 1, source_lane) for part in s.pairs)
             out = xp.where(below == 0, out, high + (low + tails))
         return xp.where(xp.isnan(targets), xp.nan, out)
 
     def ranks(self: Kernels, sources: SourceLanes, dtype: DType) -> Array:
-        """1/2 + S at the sources, absent ones too, in the caller's order; NaN if invalid."""
+        """1/2 + S at the sources, absent ones too, in the caller's order; NaN in lanes with one."""
         xp, s = self.xp, sources
         lanes, n = s.x.shape
-        key, here = self.identity(lanes), xp.arange(n)
+        source_lane, here = self.identity(lanes), xp.arange(n)
         if s.weights is None or s.pairs is None:
             out = (here + 1) + 0.5 * (s.right - s.left)
         else:
             high, low = s.pairs
             out = high + (low + 0.5 * (((s.right - s.weights) - s.left) + 1.0))
-        self.level_ties(s.x, key, out)
+        self.level_ties(s.x, source_lane, out)
         if s.weights is not None:
             # An absent one has the rank of its equals, or one among the others.
-            below = self.locate(s, Points(s.x, None, None), key)
-            tied = (below > 0) & (_read(xp, s.x, below - 1, key) == s.x)
-            equal = _read(xp, out, below - 1, key)
-            absent = xp.where(tied, equal, 0.5 + self.level(s, s.x, key, below))
+            below = self.locate(s, Points(s.x, None, None), source_lane)
+            tied = (below > 0) & (_read(xp, s.x, below - 1, source_lane) == s.x)
+            equal = _read(xp, out, below - 1, source_lane)
+            absent = xp.where(tied, equal, 0.5 + self.level(s, s.x, source_lane, below))
             absent = xp.where(xp.isnan(s.x), 0.0, absent)
             out = xp.where(here < s.present[:, None], out, absent)
         out = self.from_order(out, s.order)
-        return out if s.invalid is None else xp.where(s.invalid[:, None], xp.nan, out)
+        return out if s.nan_lanes is None else xp.where(s.nan_lanes[:, None], xp.nan, out)
 
     def ranks_vjp(self: Kernels, sources: SourceLanes, sign: float, bar: Floats) -> Pair | None:
         """Return None: there is no such kernel."""
@@ -223,10 +226,10 @@ class Portable(PortableSelection, PortablePermutation, PortableShort):
         return None
 
     def complete(
-        self: Kernels, sources: SourceLanes, levels: Floats, roots: Roots, key: Indices
+        self: Kernels, sources: SourceLanes, levels: Floats, roots: Roots, source_lane: Indices
     ) -> Roots:
         """Return the roots, solved once more."""
-        return self.solve(sources, levels, key, True)
+        return self.solve(sources, levels, source_lane, True)
 
     def solve_steps(
         self: Kernels, sources: SourceLanes, first: float, steps: int, full: bool
@@ -236,28 +239,30 @@ class Portable(PortableSelection, PortablePermutation, PortableShort):
         levels = self.xp.broadcast_to(first + 1.0 * self.xp.arange(steps), (lanes, steps))
         return self.solve(sources, self.contiguous(levels), self.identity(lanes), True)
 
-    def anchors(self: Kernels, x: Floats, roots: Roots, key: Indices) -> Pair:
+    def anchors(self: Kernels, x: Floats, roots: Roots, source_lane: Indices) -> Pair:
         """Return the two sources that anchor each root."""
         below, side = roots.below, roots.side
         anchored = (below > 0) | (side != 0)
         lo, hi = (
-            self.xp.where(anchored, _read(self.xp, x, at, key), self.xp.nan)
+            self.xp.where(anchored, _read(self.xp, x, at, source_lane), self.xp.nan)
             for at in (below - (side <= 0), below - (side < 0))
         )
         return lo, hi
 
-    def thresholds(self: Kernels, sources: SourceLanes, roots: Roots, key: Indices) -> Floats:
+    def thresholds(
+        self: Kernels, sources: SourceLanes, roots: Roots, source_lane: Indices
+    ) -> Floats:
         """(lo + hi)/2 + alpha u, rounded, of the anchors of each root."""
-        s, (lo, hi) = sources, self.anchors(sources.x, roots, key)
-        return formulas.threshold(self.xp, lo, hi, roots.u, s.alpha[key][:, None])
+        s, (lo, hi) = sources, self.anchors(sources.x, roots, source_lane)
+        return formulas.threshold(self.xp, lo, hi, roots.u, s.alpha[source_lane][:, None])
 
     def sorted_values(
         self: Kernels, sources: SourceLanes, first: float, steps: int, dtype: DType
     ) -> Array:
         """Return the roots that `solve_steps` gives, rounded, but never descending."""
-        key = self.identity(len(sources.x))
+        source_lane = self.identity(len(sources.x))
         roots = self.solve_steps(sources, first, steps, False)
-        out = self.thresholds(sources, roots, key)
+        out = self.thresholds(sources, roots, source_lane)
         largest: Array = self.running_largest(out)
         return largest.astype(dtype, copy=False)
 
@@ -265,13 +270,13 @@ class Portable(PortableSelection, PortablePermutation, PortableShort):
         """Return None: there is no such kernel."""
         return None
 
-    def places(self: Kernels, rising: Floats, values: Floats, key: Indices) -> Indices:
+    def places(self: Kernels, rising: Floats, values: Floats, source_lane: Indices) -> Indices:
         """Return how many numbers of its ascending lane each value exceeds."""
         n = rising.shape[1]
         low, high = 0 * (values < 0.0), 0 * (values < 0.0) + n
         for _ in range(n.bit_length()):
             middle = (low + high) // 2
-            less = _read(self.xp, rising, middle, key) < values
+            less = _read(self.xp, rising, middle, source_lane) < values
             less = less & (middle < high)
             low, high = self.xp.where(less, middle + 1, low), self.xp.where(less, high, middle)
         return low
@@ -289,21 +294,21 @@ class Portable(PortableSelection, PortablePermutation, PortableShort):
         """Return None: there is no such kernel."""
         return None
 
-    def level_ties(self: Kernels, x: Floats, key: Indices, values: Floats) -> None:
+    def level_ties(self: Kernels, x: Floats, source_lane: Indices, values: Floats) -> None:
         """Give equal sources the result of the first of them, in place."""
         xp, n = self.xp, values.shape[1]
         if n:
             begins = xp.concatenate([x[:, :1] == x[:, :1], x[:, 1:] != x[:, :-1]], axis=-1)
             first = _running_largest(xp, begins * xp.arange(n))
-            values[...] = xp.take_along_axis(values, first[key], axis=-1)
+            values[...] = xp.take_along_axis(values, first[source_lane], axis=-1)
 
 
-def _read(xp: Namespace, nodes: Floats, at: Indices, key: Indices) -> Floats:
+def _read(xp: Namespace, nodes: Floats, at: Indices, source_lane: Indices) -> Floats:
     """Return what nodes hold at places of their lanes; anything where there is no such place."""
     n = nodes.shape[1]
     if not n:
         return xp.zeros(at.shape)
-    return xp.take_along_axis(nodes[key], at.clip(0, n - 1), axis=-1)
+    return xp.take_along_axis(nodes[source_lane], at.clip(0, n - 1), axis=-1)
 
 
 def _running_largest(xp: Namespace, values: Any) -> Any:

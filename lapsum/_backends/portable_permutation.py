@@ -34,8 +34,8 @@ class PortablePermutation:
         s, (lanes, n) = sources, sources.x.shape
         t = _bounds(self, points, s.x, s.alpha)
         out = formulas.cdf_difference(self.xp, t[:, :-1], t[:, 1:], width[:, :, None])
-        rows, key = out.reshape(lanes * n, n), self.identity(lanes).repeat(n)
-        return self.from_order(rows, s.order, key).reshape(lanes, n, n)
+        rows, source_lane = out.reshape(lanes * n, n), self.identity(lanes).repeat(n)
+        return self.from_order(rows, s.order, source_lane).reshape(lanes, n, n)
 
     def permutation_jvp(
         self: Kernels,
@@ -80,9 +80,9 @@ class PortablePermutation:
         """Return the rows of the permutation, as products need them."""
         xp, s = self.xp, sources
         lanes, n = s.x.shape
-        key, present = self.identity(lanes), xp.arange(n) < s.present[:, None]
+        source_lane, present = self.identity(lanes), xp.arange(n) < s.present[:, None]
         roots = self.solve_steps(s, 1.0, max(n - 1, 0), True)
-        lo, hi = self.anchors(s.x, roots, key)
+        lo, hi = self.anchors(s.x, roots, source_lane)
         # How many thresholds are left of a node: those with at most so many nodes below.
         row = (roots.below[:, None, :] <= xp.arange(n)[:, None]).sum(axis=-1) * present
         t = _bounds(self, Points(lo, hi, roots.u), s.x, s.alpha)
@@ -108,30 +108,48 @@ class PortablePermutation:
         return Intervals(row, xp.where(present, inside, 0.0), at, by)
 
     def collect(
-        self: Kernels, values: Floats, inside: Floats, row: Indices, key: Indices, out: Floats
+        self: Kernels,
+        values: Floats,
+        inside: Floats,
+        row: Indices,
+        source_lane: Indices,
+        out: Floats,
     ) -> None:
         """Add inside * values to `out`, by row."""
         lane, none = self.identity(len(values)), 0.0 * out
-        by = inside[key] * values
-        sums, _ = self.scatter(by, (row[key], row[key]), (none + 1.0, none), lane, lane, out.shape)
+        by = inside[source_lane] * values
+        sums, _ = self.scatter(
+            by, (row[source_lane], row[source_lane]), (none + 1.0, none), lane, lane, out.shape
+        )
         out += sums
 
     def collect_transpose(
-        self: Kernels, values: Floats, inside: Floats, row: Indices, key: Indices, out: Floats
+        self: Kernels,
+        values: Floats,
+        inside: Floats,
+        row: Indices,
+        source_lane: Indices,
+        out: Floats,
     ) -> None:
         """Add the transpose of `collect` to `out`."""
-        out += inside[key] * self.xp.take_along_axis(values, row[key], axis=-1)
+        out += inside[source_lane] * self.xp.take_along_axis(values, row[source_lane], axis=-1)
 
     def transpose_product(
-        self: Kernels, sources: SourceLanes, rows: Intervals, positions: Floats, key: Indices
+        self: Kernels,
+        sources: SourceLanes,
+        rows: Intervals,
+        positions: Floats,
+        source_lane: Indices,
     ) -> Floats:
         """P.T times lanes of positions, at the sorted sources."""
         s, lane, shape = sources, self.identity(len(positions)), positions.shape
-        left, right = self.scatter(positions, rows.at, rows.by, key, lane, shape)
+        left, right = self.scatter(positions, rows.at, rows.by, source_lane, lane, shape)
         decay = self.decays(s.gap)
-        out = self.scan(decay, left, key, True) + self.scan(decay, right, key, False)
-        self.collect_transpose(positions, rows.inside, rows.row, key, out)
-        self.level_ties(s.x, key, out)
+        out = self.scan(decay, left, source_lane, True) + self.scan(
+            decay, right, source_lane, False
+        )
+        self.collect_transpose(positions, rows.inside, rows.row, source_lane, out)
+        self.level_ties(s.x, source_lane, out)
         return out
 
     def permute_vjp(

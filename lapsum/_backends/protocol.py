@@ -1,6 +1,7 @@
 """What a backend is: kernels by topic.
 
-Arrays are as `types` says.  `key` holds, for each lane, the lane of the sources that it belongs to.
+Arrays are as `types` says.  `source_lane` holds, for each lane, the lane of the sources that it
+belongs to.
 What `portable.Portable` lacks of these is what a new backend must have: its primitives.
 """
 
@@ -74,7 +75,7 @@ class Lanes(Protocol):
         ...
 
     def identity(self, lanes: int) -> Indices:
-        """Return the key of lanes that are their own sources."""
+        """Return the source lane of lanes that are their own sources."""
         ...
 
     def numbers(self, scalars: Mapping[str, tuple[Array, tuple[int, ...]]]) -> dict[str, Floats]:
@@ -134,12 +135,12 @@ class Lanes(Protocol):
         """Return whether all values are smaller in size than `bound`; a device says no likewise."""
         ...
 
-    def sum_lanes(self, values: Floats, key: Indices, lanes: int) -> Floats:
-        """Add up the lanes of `values` that share a key: (lanes, ...)."""
+    def sum_lanes(self, values: Floats, source_lane: Indices, lanes: int) -> Floats:
+        """Add up the lanes of `values` that share a source lane: (lanes, ...)."""
         ...
 
-    def min_lanes(self, values: Floats, key: Indices, lanes: int) -> Floats:
-        """Return the smallest of the values, (len(key),), that share a key: (lanes,)."""
+    def min_lanes(self, values: Floats, source_lane: Indices, lanes: int) -> Floats:
+        """Return the smallest of the values, one a lane, that share a source lane: (lanes,)."""
         ...
 
     def rescale(self, totals: Floats, *arrays: Floats) -> tuple[Floats, ...]:
@@ -211,12 +212,16 @@ class Order(Protocol):
         """Return targets in the order that finds them soonest, and that order; None: as given."""
         ...
 
-    def to_order(self, values: Array, order: Any, key: Indices | None = None) -> Floats:
-        """Return every lane of `values` in the order of its lane, or that of `key`, there."""
+    def to_order(self, values: Array, order: Any, source_lane: Indices | None = None) -> Floats:
+        """Return every lane of `values` in the order of its lane, or of its source lane."""
         ...
 
     def from_order(
-        self, values: Floats, order: Any, key: Indices | None = None, dtype: DType | None = None
+        self,
+        values: Floats,
+        order: Any,
+        source_lane: Indices | None = None,
+        dtype: DType | None = None,
     ) -> Floats:
         """Undo `to_order`; where `dtype` is float32 the result may be rounded to it."""
         ...
@@ -229,7 +234,9 @@ class Scans(Protocol):
         """Return e^{-gap} in the form that `scan` and `moments` take."""
         ...
 
-    def scan(self, decay: Floats | None, values: Floats, key: Indices, reverse: bool) -> Floats:
+    def scan(
+        self, decay: Floats | None, values: Floats, source_lane: Indices, reverse: bool
+    ) -> Floats:
         """out[m] = values[m] + e^{-gap[m]} out[m-1], or its mirror; without decay running sums."""
         ...
 
@@ -237,17 +244,17 @@ class Scans(Protocol):
         self,
         gap: Floats,
         values: Floats | None,
-        key: Indices | None,
+        source_lane: Indices | None,
         out: Pair | None = None,
     ) -> Pair:
         """Return the scan of values, None for ones, and its mirror, in `out` if given.
 
-        Without a key each lane has its own gaps.
+        Without `source_lane` each lane has its own gaps.
         """
         ...
 
     def moments(
-        self, decay: Floats, step: Floats, base: Floats, key: Indices, reverse: bool
+        self, decay: Floats, step: Floats, base: Floats, source_lane: Indices, reverse: bool
     ) -> Floats:
         """sum_j w_j e^{-|x_m - x_j|/alpha} (v_m - v_j) over j < m, or of (v_j - v_m) over j > m.
 
@@ -259,7 +266,7 @@ class Scans(Protocol):
         """Return running sums as unevaluated pairs."""
         ...
 
-    def places(self, rising: Floats, values: Floats, key: Indices) -> Indices:
+    def places(self, rising: Floats, values: Floats, source_lane: Indices) -> Indices:
         """Return how many numbers of its ascending lane each value exceeds."""
         ...
 
@@ -275,29 +282,34 @@ class Scans(Protocol):
 class Targets(Protocol):
     """Points among sorted sources: reads of their sums, the transposes, and ranks."""
 
-    def locate(self, sources: SourceLanes, points: Points, key: Indices) -> Indices:
+    def locate(self, sources: SourceLanes, points: Points, source_lane: Indices) -> Indices:
         """How many sources are <= each point; 0 if it is NaN."""
         ...
 
-    def distances(self, sources: SourceLanes, points: Points, key: Indices, below: Indices) -> Pair:
+    def distances(
+        self, sources: SourceLanes, points: Points, source_lane: Indices, below: Indices
+    ) -> Pair:
         """Distances over alpha to the sources left and right, infinite for none; NaN for NaN."""
         ...
 
-    def level(self, sources: SourceLanes, targets: Floats, key: Indices, below: Indices) -> Floats:
+    def level(
+        self, sources: SourceLanes, targets: Floats, source_lane: Indices, below: Indices
+    ) -> Floats:
         """S at targets, NaN where they are."""
         ...
 
     def gather(
         self,
         nodes: Pair,
-        key: Indices,
+        source_lane: Indices,
         at: tuple[Indices, Indices],
         by: Pair,
         lane: Indices,
     ) -> Floats:
         """by[0] nodes[0][at[0]] + by[1] nodes[1][at[1]] at every target; none where `at` has none.
 
-        `key` says which lane of `nodes` a lane of the result reads, `lane` which of `at` and `by`.
+        A lane of the result reads the lane of `nodes` that `source_lane` says, and those of `at` and
+        `by` that `lane` says.
         """
         ...
 
@@ -307,14 +319,14 @@ class Targets(Protocol):
         at: tuple[Indices, Indices],
         by: Pair,
         lane: Indices,
-        key: Indices,
+        source_lane: Indices,
         shape: tuple[int, int],
     ) -> Pair:
         """Apply the transpose of `gather`."""
         ...
 
     def ranks(self, sources: SourceLanes, dtype: DType) -> Array:
-        """1/2 + S at the sources, absent ones too, in the caller's order; NaN if invalid.
+        """1/2 + S at the sources, absent ones too, in the caller's order; NaN in lanes with one.
 
         An absent NaN has the rank 0.
         It is float32 if `dtype` is; other dtypes are rounded to later.
@@ -360,7 +372,9 @@ class Targets(Protocol):
 class Thresholds(Protocol):
     """Points at which the sum of the sources' CDFs reaches a level."""
 
-    def solve(self, sources: SourceLanes, levels: Floats, key: Indices, full: bool) -> Roots:
+    def solve(
+        self, sources: SourceLanes, levels: Floats, source_lane: Indices, full: bool
+    ) -> Roots:
         """Roots of S(b) = level, with what derivatives need if `full`."""
         ...
 
@@ -368,11 +382,13 @@ class Thresholds(Protocol):
         """Return the same at the levels first, first + 1, ... of every lane, for unit weights."""
         ...
 
-    def complete(self, sources: SourceLanes, levels: Floats, roots: Roots, key: Indices) -> Roots:
+    def complete(
+        self, sources: SourceLanes, levels: Floats, roots: Roots, source_lane: Indices
+    ) -> Roots:
         """Return roots that `solve` gave, with what derivatives need."""
         ...
 
-    def anchors(self, x: Floats, roots: Roots, key: Indices) -> Pair:
+    def anchors(self, x: Floats, roots: Roots, source_lane: Indices) -> Pair:
         """Return the two sources that anchor each root."""
         ...
 
@@ -385,7 +401,7 @@ class Thresholds(Protocol):
         """
         ...
 
-    def thresholds(self, sources: SourceLanes, roots: Roots, key: Indices) -> Floats:
+    def thresholds(self, sources: SourceLanes, roots: Roots, source_lane: Indices) -> Floats:
         """(lo + hi)/2 + alpha u, rounded, of the anchors of each root."""
         ...
 
@@ -600,19 +616,19 @@ class Permutation(Protocol):
         ...
 
     def collect(
-        self, values: Floats, inside: Floats, row: Indices, key: Indices, out: Floats
+        self, values: Floats, inside: Floats, row: Indices, source_lane: Indices, out: Floats
     ) -> None:
         """Add inside * values to `out`, by row."""
         ...
 
     def collect_transpose(
-        self, values: Floats, inside: Floats, row: Indices, key: Indices, out: Floats
+        self, values: Floats, inside: Floats, row: Indices, source_lane: Indices, out: Floats
     ) -> None:
         """Add the transpose of `collect` to `out`."""
         ...
 
     def transpose_product(
-        self, sources: SourceLanes, rows: Intervals, positions: Floats, key: Indices
+        self, sources: SourceLanes, rows: Intervals, positions: Floats, source_lane: Indices
     ) -> Floats:
         """P.T times lanes of finite positions, at the sorted sources."""
         ...
@@ -635,7 +651,7 @@ class Permutation(Protocol):
         """Tangent of P times values, in ascending order, due to those of x and alpha, likewise."""
         ...
 
-    def level_ties(self, x: Floats, key: Indices, values: Floats) -> None:
+    def level_ties(self, x: Floats, source_lane: Indices, values: Floats) -> None:
         """Give equal sources the result of the first of them, in place."""
         ...
 
@@ -669,23 +685,23 @@ class ShortLanes(Protocol):
 class ShortPermutation(Protocol):
     """Soft permutations of short lanes x, and derivatives of products with them.
 
-    Lanes of values belong to those of x by a key.  Rows are in ascending order; what belongs to
-    entries is as it was given.  With F(t_ij) at the thresholds between the rows, `left`, (lanes,),
-    says for which lanes of x all results are anything; None for none.
+    `source_lane` holds which of x the lanes of values belong to.  Rows are in ascending order; what
+    belongs to entries is as it was given.  With F(t_ij) at the thresholds between the rows, `left`,
+    (lanes,), says for which lanes of x all results are anything; None for none.
     """
 
     @property
     def x(self) -> Array: ...
     @property
-    def invalid(self) -> Flags | None: ...
+    def nan_lanes(self) -> Flags | None: ...
     @property
     def left(self) -> Flags | None: ...
 
-    def multiply(self, values: Floats, key: Indices, transpose: bool) -> Floats:
+    def multiply(self, values: Floats, source_lane: Indices, transpose: bool) -> Floats:
         """Return P, or its transpose, times lanes of values."""
         ...
 
-    def pull(self, values: Floats, h: Floats, key: Indices) -> tuple[Floats, Floats]:
+    def pull(self, values: Floats, h: Floats, source_lane: Indices) -> tuple[Floats, Floats]:
         """Return the cotangents of x and alpha of sum_ij h_i F(t_ij) v_j, for lanes of values."""
         ...
 
@@ -693,7 +709,7 @@ class ShortPermutation(Protocol):
         self,
         values: Floats | None,
         h: Floats | None,
-        key: Indices,
+        source_lane: Indices,
         x_dot: Floats | None,
         alpha_dot: Floats | None,
     ) -> Floats:

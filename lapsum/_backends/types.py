@@ -28,7 +28,7 @@ class Ordered(NamedTuple):
     """Entries in ascending order, absent ones last.
 
     `gap` holds the distances between neighbours over alpha, infinite where there is no pair;
-    `present`, (lanes,), how many are not absent; `invalid`, (lanes,), which lanes are spoilt and
+    `present`, (lanes,), how many are not absent; `nan_lanes`, (lanes,), which lanes are spoilt and
     hold none, or None if none is; `order` is the backend's own, None if it was not asked for;
     `room` is memory for two more arrays of that shape.
     """
@@ -36,7 +36,7 @@ class Ordered(NamedTuple):
     x: Floats
     gap: Floats
     present: Indices
-    invalid: Flags | None
+    nan_lanes: Flags | None
     order: Any
     weights: Floats | None
     room: Pair
@@ -52,7 +52,7 @@ class SourceLanes(NamedTuple):
     x: Floats
     gap: Floats
     present: Indices
-    invalid: Flags | None
+    nan_lanes: Flags | None
     order: Any
     alpha: Floats
     weights: Floats | None
@@ -116,7 +116,7 @@ class Selected(NamedTuple):
 
     `block` is the stacked `AnchoredThresholds`.  `unsolved`, (lanes,), are the lanes that are left
     to be solved by sorting, None for none; `state` is the backend's own.  `x` holds the entries, a
-    copy if one was asked for, `p` the results at them, if they were.  `invalid`, (lanes,), and
+    copy if one was asked for, `p` the results at them, if they were.  `nan_lanes`, (lanes,), and
     `absent`, (lanes, 1), are the lanes that are spoilt and those without entries, `muted`,
     (lanes, n), the entries of no weight whose results were not finite, and are 0; None for none
     known.
@@ -127,7 +127,7 @@ class Selected(NamedTuple):
     state: Any
     x: Entries
     p: Entries | None
-    invalid: Flags | None
+    nan_lanes: Flags | None
     absent: Flags | None
     muted: Flags | None = None
 

@@ -49,7 +49,7 @@ class Layout(ABC):
         """Return the same as `pack`, but float32 may stay as it is."""
         return self.pack(array)
 
-    def spread(self, array: Array) -> tuple[Array, Shape]:
+    def broadcast_scalars(self, array: Array) -> tuple[Array, Shape]:
         """Return numbers as a view with all of each lane, or one for all; and the lanes' shape."""
         return array, array.shape
 
@@ -137,13 +137,13 @@ class Scalars(Layout):
 
     def pack(self, array: Array) -> Floats:
         """Return `array` as float64 lanes."""
-        return self.kernels.numbers({"": self.spread(array)})[""]
+        return self.kernels.numbers({"": self.broadcast_scalars(array)})[""]
 
 
 class PerLane(Scalars):
     """One number a lane."""
 
-    def spread(self, array: Array) -> tuple[Array, Shape]:
+    def broadcast_scalars(self, array: Array) -> tuple[Array, Shape]:
         """Return a view with one for each lane, or one for all, and (lanes,)."""
         count = (prod(self.batch),)
         if not array.shape:
@@ -159,7 +159,7 @@ class PerLane(Scalars):
 class WholeInEveryLane(Scalars):
     """The whole argument, raveled, as the same lane for every element of the batch."""
 
-    def spread(self, array: Array) -> tuple[Array, Shape]:
+    def broadcast_scalars(self, array: Array) -> tuple[Array, Shape]:
         """Return a view with all numbers in each lane, or one for all, and the lanes' shape."""
         shape = prod(self.batch), prod(self.shape)
         if not array.shape:
@@ -214,7 +214,7 @@ def pack_all(
     for name, layout in layouts.items():
         array = arrays[name]
         if layout.scalars:
-            scalars[name] = layout.spread(array)
+            scalars[name] = layout.broadcast_scalars(array)
         else:
             lanes[name] = layout.pack_entries(array) if name in entries else layout.pack(array)
     lanes.update(kernels.numbers(scalars))
@@ -235,10 +235,10 @@ class SortedLanes(Protocol):
     @property
     def x(self) -> Floats: ...
     @property
-    def invalid(self) -> Flags | None: ...
+    def nan_lanes(self) -> Flags | None: ...
 
 
-def key_of(kernels: Kernels, shape: Shape, batch: Shape) -> Indices:
+def source_lane_of(kernels: Kernels, shape: Shape, batch: Shape) -> Indices:
     """Return, for each lane of `batch`, its lane in an array of batch shape `shape`."""
     if shape == batch:
         return kernels.identity(prod(shape))

@@ -17,10 +17,10 @@ from .layout import (
     AlongAxis,
     PerLane,
     SortedLanes,
-    key_of,
     lanes_along,
     pack_all,
     scalar_layout,
+    source_lane_of,
     with_nan,
 )
 from .rule import Rule, Tangents
@@ -89,7 +89,7 @@ class PermuteRule(Rule):
         end = -1 if axis is None else min(axes["x"][0], axes["values"][0])
         at = len(batch) + 1 + end
         self.result = AlongAxis(kernels, (*batch[:at], n, *batch[at:]), end, batch)
-        self.key = key_of(kernels, keys, batch)
+        self.source_lane = source_lane_of(kernels, keys, batch)
         self.descending = check_flag("descending", descending)
         self.transpose = check_flag("transpose", transpose)
         self.lanes = pack_all(kernels, self.layouts, arrays, entries=("x",))
@@ -146,7 +146,7 @@ class PermuteRule(Rule):
     @cached_property
     def nan_lanes(self) -> Flags | None:
         """Lanes of the result that hold a NaN among values or keys, None for none."""
-        nan = None if self.sources.invalid is None else self.sources.invalid[self.key]
+        nan = None if self.sources.nan_lanes is None else self.sources.nan_lanes[self.source_lane]
         if not self.ordinary:
             here = any_in_lane(self.kernels.xp.isnan(self.lanes["values"]))
             nan = here if nan is None else here | nan
@@ -158,7 +158,7 @@ class PermuteRule(Rule):
         if self.nan_lanes is None:
             return None
         nan = self.kernels.xp.where(self.nan_lanes, 1.0, 0.0)
-        counts = self.kernels.sum_lanes(nan, self.key, len(self.sources.x))
+        counts = self.kernels.sum_lanes(nan, self.source_lane, len(self.sources.x))
         return counts > 0.0
 
     @cached_property

@@ -19,11 +19,15 @@ class ShortPermuteRule(ShortRule, PermuteRule):
     def short_lanes(self, keep: bool, out: Array | None) -> ShortLanes | None:
         """Return the products by kernels for short lanes, None if there are no such."""
         kernels, lanes = self.kernels, self.lanes
-        if not 0 < self.n <= kernels.longest_short or not len(self.key):
+        if not 0 < self.n <= kernels.longest_short or not len(self.source_lane):
             return None
-        if len(self.key) != len(lanes["x"]):
+        if len(self.source_lane) != len(lanes["x"]):
             self._shared = len(lanes["x"])
-            self.lanes = {**lanes, "x": lanes["x"][self.key], "alpha": lanes["alpha"][self.key]}
+            self.lanes = {
+                **lanes,
+                "x": lanes["x"][self.source_lane],
+                "alpha": lanes["alpha"][self.source_lane],
+            }
         x, alpha, values = (self.lanes[name] for name in ("x", "alpha", "values"))
         sign = -1.0 if self.descending else 1.0
         return kernels.short_permute(x, sign, alpha, values, self.transpose, keep)
@@ -34,14 +38,15 @@ class ShortPermuteRule(ShortRule, PermuteRule):
         some.short = some.others = None
         some.__dict__.pop("nan_lanes", None)  # those of all lanes
         some.lanes = {name: lanes[which] for name, lanes in self.lanes.items()}
-        some.key = self.kernels.identity(len(some.lanes["x"]))
+        some.source_lane = self.kernels.identity(len(some.lanes["x"]))
         return some
 
     def short_jvp(self, short: ShortLanes, tangents: Tangents) -> Array:
         """Return the tangent of the products."""
         if self._shared:
             tangents = {
-                name: dot if name == "values" else dot[self.key] for name, dot in tangents.items()
+                name: dot if name == "values" else dot[self.source_lane]
+                for name, dot in tangents.items()
             }
         return super().short_jvp(short, tangents)
 
@@ -51,5 +56,5 @@ class ShortPermuteRule(ShortRule, PermuteRule):
         if not self._shared:
             return bars
         for name in bars.keys() - {"values"}:
-            bars[name] = self.kernels.sum_lanes(bars[name], self.key, self._shared)
+            bars[name] = self.kernels.sum_lanes(bars[name], self.source_lane, self._shared)
         return bars

@@ -17,10 +17,10 @@ from .layout import (
     AlongAxis,
     PerLane,
     SortedLanes,
-    key_of,
     lanes_along,
     pack_all,
     scalar_layout,
+    source_lane_of,
     weights_layout,
 )
 from .rule import Rule
@@ -82,7 +82,7 @@ class TargetsRule(Rule):
             )
             check_weights(arrays["weights"])
         check_alpha(arrays["alpha"])
-        self.key = key_of(kernels, sources, batch)
+        self.source_lane = source_lane_of(kernels, sources, batch)
         self.lanes = pack_all(kernels, self.layouts, arrays, entries=("r", self.target))
         self.n = prod(r_shape[at] for at in axes)
         self.count = prod(sources)
@@ -158,8 +158,8 @@ class TargetsRule(Rule):
     @property
     def nan_lanes(self) -> Flags | None:
         """Lanes of the result whose sources hold a NaN, None for none."""
-        invalid = self.sources.invalid
-        return None if invalid is None else invalid[self.key]
+        nan_lanes = self.sources.nan_lanes
+        return None if nan_lanes is None else nan_lanes[self.source_lane]
 
     def _as_lanes(self, targets: Array) -> Array:
         """Return one target a lane as (lanes, 1)."""
@@ -196,4 +196,4 @@ class TargetsRule(Rule):
 
     def sum_targets(self, values: Floats) -> Floats:
         """Add up the values of all targets that share a lane of sources."""
-        return self.kernels.sum_lanes(sum_in_lane(values), self.key, len(self.sources.x))
+        return self.kernels.sum_lanes(sum_in_lane(values), self.source_lane, len(self.sources.x))

@@ -11,7 +11,7 @@ from .thresholds import MANY, Thresholds, sums_between
 
 
 def product_by_tree(
-    s: Sources, b: Thresholds, values: Floats, key: Indices, transpose: bool
+    s: Sources, b: Thresholds, values: Floats, source_lane: Indices, transpose: bool
 ) -> Floats | None:
     """Return the product of the permutation with thresholds b, None where there is no tree.
 
@@ -32,12 +32,12 @@ def product_by_tree(
     for part in (rounded, values - rounded):
         if transpose:  # F(t) = 1 - F(-t)
             fall = part[:, :-1] - part[:, 1:]
-            found = sums_between(s, CDF, b.points, np.zeros(part.shape), fall, key)
+            found = sums_between(s, CDF, b.points, np.zeros(part.shape), fall, source_lane)
             if found is None:
                 return None
             out += part[:, :1] - found[0]
             continue
-        found = sums_between(s, CDF, b.points, part, np.zeros(b.left.shape), key)
+        found = sums_between(s, CDF, b.points, part, np.zeros(b.left.shape), source_lane)
         if found is None:
             return None
         _, near, steps = found
@@ -70,7 +70,7 @@ class LongSums:
         b, n = self.b, self.s.shape[1]
         v = np.zeros((len(b.left), n)) if values is None else values
         w = np.zeros(b.left.shape) if weights is None else np.where(self.dense, weights, 0.0)
-        found = sums_between(self.s, kind, b.points, v, w, b.key)
+        found = sums_between(self.s, kind, b.points, v, w, b.source_lane)
         if found is None:
             raise ValueError("there is no tree for this density")
         return found[1] if weights is None else found[0]

@@ -82,24 +82,26 @@ class Permutation:
         out = xp.where(given == -xp.inf, self.at_low[lanes, rows][:, :, None], out)
         return xp.where(given == xp.inf, self.at_high[lanes, rows][:, :, None], out)
 
-    def multiply(self, values: Floats, key: Indices, transpose: bool) -> Floats:
+    def multiply(self, values: Floats, source_lane: Indices, transpose: bool) -> Floats:
         """Return the product with every lane of values, whose entries are in order."""
         xp = self.xp
         s = self.sources
-        long = product_by_tree(s, self.b.for_lanes(key), values, key, transpose)
+        long = product_by_tree(s, self.b.for_lanes(source_lane), values, source_lane, transpose)
         if long is not None:
             return long
         out = xp.zeros(values.shape)
         n = s.shape[1]
-        own = len(key) == s.shape[0] and bool((key == xp.arange(len(key))).all())
+        own = len(source_lane) == s.shape[0] and bool(
+            (source_lane == xp.arange(len(source_lane))).all()
+        )
         times = self.kernels.times
         if own:
-            for lanes, rows in blocks(self.kernels, len(key), n, n):
+            for lanes, rows in blocks(self.kernels, len(source_lane), n, n):
                 part = self._part(lanes, rows, transpose)
                 out[lanes, rows] = times(part, values[lanes][:, None, :]).sum(axis=-1)
             return out
         for lane in range(s.shape[0]):
-            theirs = xp.flatnonzero(key == lane)
+            theirs = xp.flatnonzero(source_lane == lane)
             for some, rows in blocks(self.kernels, len(theirs), n, n):
                 part = self._part(slice(lane, lane + 1), rows, transpose)
                 out[theirs[some], rows] = times(part, values[theirs[some]][:, None, :]).sum(axis=-1)
@@ -128,7 +130,7 @@ class Permutation:
         s, origin, mean = self.sources, b.at_nearest(motion.dot), b.of_sources(motion.mean)
 
         def flow(lanes: slice, rows: slice, columns: slice) -> Floats:
-            source: Any = lanes if b.key is None else b.key[lanes]
+            source: Any = lanes if b.source_lane is None else b.source_lane[lanes]
             dot = xp.expand_dims(motion.dot[source][:, columns], 3 - axis)
             near, base = (xp.expand_dims(a[lanes][:, rows], axis) for a in (origin, mean))
             return base - self.kernels.step(near, dot, s.alpha[source][:, None, None])
@@ -153,7 +155,7 @@ class Permutation:
                 f.pdf_at(t) * weight[lanes][:, None, :], flow(lanes, rows, every)
             )
 
-        return s.rows(b.points, term, b.key)
+        return s.rows(b.points, term, b.source_lane)
 
     def columns(self, b: Thresholds, values: Floats, motion: Motion) -> Floats:
         """sum_i v_i f(t_ij) dt_ij for every source, 0 for those that are not finite."""
@@ -172,7 +174,7 @@ class Permutation:
                 f.pdf_at(t) * values[lanes][:, None, :], flow(lanes, every, rows)
             )
 
-        return b.of_sources(s.c) * s.columns(b.points, term, b.key)
+        return b.of_sources(s.c) * s.columns(b.points, term, b.source_lane)
 
     def pull(self, b: Thresholds, values: Floats, h: Floats) -> Floats:
         """Return alpha times the cotangents of the sources, for every lane of values.
@@ -192,11 +194,11 @@ class Permutation:
         def kernel(t: Floats, lanes: slice, rows: slice) -> Floats:
             return f.pdf_at(t) * weight[lanes][:, None, :]
 
-        b_bar = self.kernels.times(h, s.rows(b.points, kernel, b.key))
+        b_bar = self.kernels.times(h, s.rows(b.points, kernel, b.source_lane))
         place = xp.arange(s.shape[1])
 
         def pulled(t: Floats, lanes: slice, rows: slice) -> Floats:
-            source: Any = lanes if b.key is None else b.key[lanes]
+            source: Any = lanes if b.source_lane is None else b.source_lane[lanes]
             q = s.c[source][:, None, :] * b.shares(s.x[source][:, None, :], t, lanes, rows, 2)
             own = self.kernels.times(h[lanes, rows][:, :, None], kernel(t, lanes, rows))
             nearest = place == b.nearest[lanes, rows][:, :, None]
@@ -205,7 +207,7 @@ class Permutation:
             )
 
         def pulled_columns(t: Floats, lanes: slice, rows: slice) -> Floats:
-            source: Any = lanes if b.key is None else b.key[lanes]
+            source: Any = lanes if b.source_lane is None else b.source_lane[lanes]
             x, c = s.x[source][:, rows, None], s.c[source][:, rows, None]
             q = c * b.shares(x, t, lanes, slice(None), 1)
             own = self.kernels.times(
@@ -215,11 +217,11 @@ class Permutation:
             others = self.kernels.times(q, b_bar[lanes][:, None, :]) - own
             return xp.where(nearest, rest[lanes][:, None, :], others)
 
-        rest = xp.where(b.solved, -s.rows(b.points, pulled, b.key), 0.0)
-        return s.columns(b.points, pulled_columns, b.key)
+        rest = xp.where(b.solved, -s.rows(b.points, pulled, b.source_lane), 0.0)
+        return s.columns(b.points, pulled_columns, b.source_lane)
 
     def multiply_lanes(
-        self, lanes: Floats, key: Indices, *, transpose: bool, descending: bool
+        self, lanes: Floats, source_lane: Indices, *, transpose: bool, descending: bool
     ) -> Floats:
         """Return P, or P.T, times lanes given and returned in the caller's order."""
         s = self.sources
@@ -228,5 +230,5 @@ class Permutation:
             return s.kernels.contiguous(a[:, ::-1]) if descending else a
 
         if transpose:
-            return s.from_order(self.multiply(turned(lanes), key, True), key)
-        return turned(self.multiply(s.to_order(lanes, key), key, False))
+            return s.from_order(self.multiply(turned(lanes), source_lane, True), source_lane)
+        return turned(self.multiply(s.to_order(lanes, source_lane), source_lane, False))

@@ -42,8 +42,10 @@ class GeneralPermutationMatrix(MatrixRule, GeneralEntries):
         """Bring columns back into the caller's order."""
         xp = self.xp
         lanes, n = self.count, self.n
-        key = xp.repeat(xp.arange(lanes), n)
-        return self.sources.from_order(matrices.reshape(lanes * n, n), key).reshape(lanes, n, n)
+        source_lane = xp.repeat(xp.arange(lanes), n)
+        return self.sources.from_order(matrices.reshape(lanes * n, n), source_lane).reshape(
+            lanes, n, n
+        )
 
     def value(self, out: Array | None = None) -> Array:
         """Return the matrices."""
@@ -51,7 +53,7 @@ class GeneralPermutationMatrix(MatrixRule, GeneralEntries):
         matrices = self.xp.empty((self.count, self.n, self.n))
         for lanes, rows in blocks(self.kernels, self.count, self.n, self.n):
             matrices[lanes, rows] = self.permutation.matrix(lanes, rows, every)
-        return with_nan(self.kernels, s.invalid, self._from_order(matrices))
+        return with_nan(self.kernels, s.nan_lanes, self._from_order(matrices))
 
     def _kernel(self) -> Floats:
         """Return f(t_ij), 0 for infinite entries: (lanes, thresholds, sources)."""
@@ -88,8 +90,8 @@ class GeneralPermutationMatrix(MatrixRule, GeneralEntries):
         xp = self.xp
         s, p, b = self.sources, self.permutation, self.permutation.b
         lanes, n = self.count, self.n
-        key = xp.repeat(xp.arange(lanes), n)
-        bar = s.to_order(bar.reshape(lanes * n, n), key).reshape(lanes, n, n)
+        source_lane = xp.repeat(xp.arange(lanes), n)
+        bar = s.to_order(bar.reshape(lanes * n, n), source_lane).reshape(lanes, n, n)
         flow = self.kernels.times(self._kernel(), bar[:, :-1] - bar[:, 1:])
         bars: dict[str, Array] = {}
         if "x" in wrt:

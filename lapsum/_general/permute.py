@@ -63,7 +63,7 @@ class GeneralPermute(PermuteRule):
         if self.short is None or self.short.left is None:
             return None
         keys: Flags = self.short.left
-        which = keys[self.key]
+        which = keys[self.source_lane]
         rest = copy(self)
         for name in ("short", "rest", "sources", "values", "finite_values", "nan_lanes"):
             rest.__dict__.pop(name, None)
@@ -71,7 +71,7 @@ class GeneralPermute(PermuteRule):
         rest.lanes = {
             name: lanes[which if name == "values" else keys] for name, lanes in self.lanes.items()
         }
-        rest.key = (keys.cumsum() - 1)[self.key[which]]
+        rest.source_lane = (keys.cumsum() - 1)[self.source_lane[which]]
         return _Rest(rest, which, keys)
 
     @cached_property
@@ -83,10 +83,10 @@ class GeneralPermute(PermuteRule):
         """Return the product of the permutation, or of its transpose, with lanes."""
         if self.short is None:
             return self.product.multiply_lanes(
-                lanes, self.key, transpose=transpose, descending=self.descending
+                lanes, self.source_lane, transpose=transpose, descending=self.descending
             )
         given = self._reverse(lanes) if transpose else lanes
-        out = self.short.multiply(given, self.key, transpose)
+        out = self.short.multiply(given, self.source_lane, transpose)
         out = out if transpose else self._reverse(out)
         if self.rest is not None:
             rest, which, _ = self.rest
@@ -99,9 +99,9 @@ class GeneralPermute(PermuteRule):
             return self._careful_jvp(x_dot, alpha_dot)
         values, dots = self.finite_values, (x_dot, alpha_dot)
         if self.transpose:
-            out = self.short.push(None, _fall(self._reverse(values)), self.key, *dots)
+            out = self.short.push(None, _fall(self._reverse(values)), self.source_lane, *dots)
         else:
-            out = self._changes(self.short.push(values, None, self.key, *dots))
+            out = self._changes(self.short.push(values, None, self.source_lane, *dots))
         if self.rest is not None:
             rest, which, keys = self.rest
             some = (None if dot is None else dot[keys] for dot in dots)
@@ -115,8 +115,8 @@ class GeneralPermute(PermuteRule):
         if self.short is None:
             return self._careful_vjp(entries, positions, wrt)
         lanes, sum_lanes = len(self.sources.x), self.kernels.sum_lanes
-        pulled = self.short.pull(entries, _fall(self._reverse(positions)), self.key)
-        x_bar, alpha_bar = (sum_lanes(part, self.key, lanes) for part in pulled)
+        pulled = self.short.pull(entries, _fall(self._reverse(positions)), self.source_lane)
+        x_bar, alpha_bar = (sum_lanes(part, self.source_lane, lanes) for part in pulled)
         bars = {"x": x_bar, "alpha": alpha_bar}
         if self.rest is not None:
             rest, which, keys = self.rest
@@ -147,21 +147,21 @@ class GeneralPermute(PermuteRule):
     @cached_property
     def b(self) -> Thresholds:
         """The thresholds of the keys, for every lane of values."""
-        return self.product.b.for_lanes(self.key)
+        return self.product.b.for_lanes(self.source_lane)
 
     def _careful_jvp(self, x_dot: Floats | None, alpha_dot: Floats | None) -> Floats:
-        s, product, key, b = self.sorted, self.product, self.key, self.b
+        s, product, source_lane, b = self.sorted, self.product, self.source_lane, self.b
         if self.transpose:
             along, values = product.columns, _fall(self._reverse(self.finite_values))
             out = self.xp.zeros(self.values.shape)
         else:
-            along, values = product.rows, s.to_order(self.finite_values, key)
+            along, values = product.rows, s.to_order(self.finite_values, source_lane)
             out = self.xp.zeros(b.left.shape)
         if x_dot is not None:
             out = out + along(b, values, product.motion(s.tangent(x_dot)))
         if alpha_dot is not None:
-            out = out - along(b, values, product.at_x) * column((alpha_dot / s.alpha)[key])
-        return s.from_order(out, key) if self.transpose else self._changes(out)
+            out = out - along(b, values, product.at_x) * column((alpha_dot / s.alpha)[source_lane])
+        return s.from_order(out, source_lane) if self.transpose else self._changes(out)
 
     def _changes(self, sums: Floats) -> Floats:
         """Return the rows, of which the sums at the thresholds are known."""
@@ -172,17 +172,17 @@ class GeneralPermute(PermuteRule):
     def _careful_vjp(
         self, entries: Floats, positions: Floats, wrt: frozenset[str]
     ) -> dict[str, Floats]:
-        s, product, key, b = self.sorted, self.product, self.key, self.b
-        values = s.to_order(entries, key)
+        s, product, source_lane, b = self.sorted, self.product, self.source_lane, self.b
+        values = s.to_order(entries, source_lane)
         h = _fall(self._reverse(positions))
         lanes = s.shape[0]
         bars: dict[str, Floats] = {}
         if "x" in wrt:
-            pulled = self.kernels.sum_lanes(product.pull(b, values, h), key, lanes)
+            pulled = self.kernels.sum_lanes(product.pull(b, values, h), source_lane, lanes)
             bars["x"] = s.cotangent(pulled / column(s.alpha))
         if "alpha" in wrt:
             along = -sum_in_lane(self.kernels.times(h, product.rows(b, values, product.at_x)))
-            bars["alpha"] = self.kernels.sum_lanes(along, key, lanes) / s.alpha
+            bars["alpha"] = self.kernels.sum_lanes(along, source_lane, lanes) / s.alpha
         return bars
 
 

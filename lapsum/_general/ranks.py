@@ -50,7 +50,7 @@ class GeneralRank(GeneralEntries):
         """Return the ranks."""
         s = self.sources
         ranks = self.xp.where(self._ranked, 0.5 + self._sum_of_cdfs(s.weight), 0.0)
-        return with_nan(self.kernels, s.invalid, s.from_order(ranks))
+        return with_nan(self.kernels, s.nan_lanes, s.from_order(ranks))
 
     @property
     def _ranked(self) -> Flags:

@@ -78,7 +78,7 @@ class GeneralEntries(EntriesRule):
         found = Sources(
             self.kernels, self.density, self.x, self.lanes["alpha"], self.weights, self.total
         )
-        self.nan_lanes = found.invalid
+        self.nan_lanes = found.nan_lanes
         return found
 
     @property

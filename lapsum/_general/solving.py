@@ -13,7 +13,9 @@ from .thresholds import MANY, SPARSE, Thresholds, from_parts, sums_between
 ROUNDS = 30  # of Newton's method over all thresholds at once
 
 
-def thresholds_at(sources: Sources, levels: Floats, key: Indices | None = None) -> Thresholds:
+def thresholds_at(
+    sources: Sources, levels: Floats, source_lane: Indices | None = None
+) -> Thresholds:
     """Return the thresholds at levels, (lanes, levels), that lie between 0 and the total.
 
     Parameters
@@ -21,16 +23,16 @@ def thresholds_at(sources: Sources, levels: Floats, key: Indices | None = None) 
     sources : Sources
     levels : array, shape (lanes, levels)
         Infinite for the total weight, NaN for none.
-    key : array of int, shape (lanes,), optional
+    source_lane : array of int, shape (lanes,), optional
         For each lane of the levels, that of its sources.
     """
     lanes, m = levels.shape
     xp, n = sources.xp, sources.shape[1]
     if m * n > MANY and sources.density.strip is not None:
-        together = Many(sources, levels, key).solve()
+        together = Many(sources, levels, source_lane).solve()
         if together is not None:
             return together
-    lane = sources.kernels.identity(lanes) if key is None else key
+    lane = sources.kernels.identity(lanes) if source_lane is None else source_lane
     places = _places(sources, levels, lane) if 4 * m >= n > 0 else None
     out = xp.zeros((len(PARTS), lanes, m))
     for a, b in blocks(sources.kernels, lanes, m, n):
@@ -39,7 +41,7 @@ def thresholds_at(sources: Sources, levels: Floats, key: Indices | None = None) 
         start = None if places is None else places[a, b].reshape(-1)
         found = Problems(sources, at, part.reshape(-1)).solve(start)
         out[:, a, b] = found.reshape(len(PARTS), *part.shape)
-    return from_parts(sources, key, dict(zip(PARTS, out, strict=True)))
+    return from_parts(sources, source_lane, dict(zip(PARTS, out, strict=True)))
 
 
 def _places(s: Sources, levels: Floats, lane: Indices) -> Indices:
@@ -70,13 +72,13 @@ class Many:
     solved for one by one.  Trees are for NumPy's arrays.
     """
 
-    def __init__(self, sources: Sources, levels: Floats, key: Indices | None) -> None:
-        self.s, self.levels, self.key = sources, levels, key
-        self.lane = np.arange(len(levels)) if key is None else key
+    def __init__(self, sources: Sources, levels: Floats, source_lane: Indices | None) -> None:
+        self.s, self.levels, self.source_lane = sources, levels, source_lane
+        self.lane = np.arange(len(levels)) if source_lane is None else source_lane
 
     def _sums(self, kind: int, points: Points) -> tuple[Floats, Floats, Floats] | None:
         none = np.zeros(points.lo.shape)
-        return sums_between(self.s, kind, points, self.s.c[self.lane], none, self.key)
+        return sums_between(self.s, kind, points, self.s.c[self.lane], none, self.source_lane)
 
     def solve(self) -> Thresholds | None:
         """Return the thresholds, None if the density is not tabulated."""
@@ -138,4 +140,4 @@ class Many:
                 lanes = np.full(len(some), lane[row])
                 problems = Problems(s, lanes, self.levels[row, some])
                 out[:, row, some] = problems.solve(place[row, some])
-        return from_parts(s, self.key, dict(zip(PARTS, out, strict=True)))
+        return from_parts(s, self.source_lane, dict(zip(PARTS, out, strict=True)))

@@ -54,7 +54,7 @@ class GeneralSort(GeneralEntries):
         # Each is solved for by itself; rounding must not bring two of them out of order.
         y = self.b.value()
         y = self.kernels.running_largest(y) if self.n else y
-        return self._reverse_if_descending(with_nan(self.kernels, self.sources.invalid, y))
+        return self._reverse_if_descending(with_nan(self.kernels, self.sources.nan_lanes, y))
 
     def careful_jvp(self, tangents: Tangents) -> Floats:
         """Return the tangent, in lanes of any kind."""
@@ -105,7 +105,7 @@ class GeneralQuantile(GeneralEntries, QuantileRule):
         """Return the quantiles."""
         xp = self.xp
         y = xp.where(self._empty(), xp.nan, self.b.value())
-        return with_nan(self.kernels, self.sources.invalid, y)
+        return with_nan(self.kernels, self.sources.nan_lanes, y)
 
     def _empty(self) -> Array:
         """Return which lanes have no entries."""

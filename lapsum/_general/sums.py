@@ -62,7 +62,7 @@ class Sources:
         Where the finite ones begin, and how many they are.
     low, high : arrays, shape (lanes,)
         The weights at -inf and at inf.
-    invalid : array of bool, shape (lanes,), or None
+    nan_lanes : array of bool, shape (lanes,), or None
         Lanes that hold a NaN of non-zero weight.
     """
 
@@ -78,7 +78,7 @@ class Sources:
         xp = kernels.xp
         self.kernels, self.density, self.alpha = kernels, density, alpha
         ordered = kernels.order(x, alpha, weights, totals)
-        self.given, self.order, self.invalid = ordered.x.copy(), ordered.order, ordered.invalid
+        self.given, self.order, self.nan_lanes = ordered.x.copy(), ordered.order, ordered.nan_lanes
         self.shape = lanes, n = self.given.shape
         present = xp.arange(n) < ordered.present[:, None]
         self.present, self.weighted = present, weights is not None
@@ -120,13 +120,13 @@ class Sources:
         """Return one element a lane, the nearest one for places outside."""
         return self.xp.take_along_axis(a, at.clip(0, a.shape[1] - 1)[:, None], axis=1)[:, 0]
 
-    def to_order(self, values: Floats, key: Indices | None = None) -> Floats:
+    def to_order(self, values: Floats, source_lane: Indices | None = None) -> Floats:
         """Bring lanes into the order of the sources."""
-        return self.kernels.to_order(values, self.order, key)
+        return self.kernels.to_order(values, self.order, source_lane)
 
-    def from_order(self, values: Floats, key: Indices | None = None) -> Floats:
+    def from_order(self, values: Floats, source_lane: Indices | None = None) -> Floats:
         """Undo `to_order`."""
-        return self.kernels.from_order(values, self.order, key)
+        return self.kernels.from_order(values, self.order, source_lane)
 
     def tangent(self, x_dot: Floats) -> Floats:
         """Return the tangent of the sources in order; those that are not finite do not move."""
@@ -140,13 +140,13 @@ class Sources:
 
     # ---------------------------------------------------------------------------------------- sums
 
-    def rows(self, points: Points, term: Term, key: Indices | None = None) -> Floats:
+    def rows(self, points: Points, term: Term, source_lane: Indices | None = None) -> Floats:
         """Add up, for every point, a term over the sources: (lanes, points)."""
         xp = self.xp
         lanes_of_points, m = points.lo.shape
         out = xp.zeros((lanes_of_points, m))
         for lanes, rows in blocks(self.kernels, lanes_of_points, m, self.shape[1]):
-            source = lanes if key is None else key[lanes]
+            source = lanes if source_lane is None else source_lane[lanes]
             part = _part(xp, points, lanes, rows, 2)
             t = self.kernels.apart(
                 part, self.x[source][:, None, :], self.alpha[source][:, None, None]
@@ -154,14 +154,14 @@ class Sources:
             out[lanes, rows] = term(t, lanes, rows).sum(axis=-1)
         return out
 
-    def columns(self, points: Points, term: Term, key: Indices | None = None) -> Floats:
+    def columns(self, points: Points, term: Term, source_lane: Indices | None = None) -> Floats:
         """Add up, for every source, a term over the points: (lanes, sources)."""
         xp = self.xp
         lanes_of_points, m = points.lo.shape
         out = xp.zeros((lanes_of_points, self.shape[1]))
         every = slice(None)
         for lanes, rows in blocks(self.kernels, lanes_of_points, self.shape[1], m):
-            source = lanes if key is None else key[lanes]
+            source = lanes if source_lane is None else source_lane[lanes]
             part = _part(xp, points, lanes, every, 1)
             x = self.x[source][:, rows, None]
             t = self.kernels.apart(part, x, self.alpha[source][:, None, None])

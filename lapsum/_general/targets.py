@@ -48,22 +48,22 @@ class GeneralTargets(TargetsRule):
     @property
     def alpha(self) -> Floats:
         """Alpha, for every lane of targets: (lanes, 1)."""
-        return column(self.sources.alpha[self.key])
+        return column(self.sources.alpha[self.source_lane])
 
     def sum_of_cdfs(self, points: Points, places: Floats, values: Floats) -> Floats:
         """sum_j F(t_ij) v_j for points at places that may be infinite, values in order."""
-        s, f, key = self.sources, self.density, self.key
-        found = self._of_cdfs(points, places, values[key], self.xp.zeros(places.shape))
+        s, f, source_lane = self.sources, self.density, self.source_lane
+        found = self._of_cdfs(points, places, values[source_lane], self.xp.zeros(places.shape))
         if found is not None:
             _, parts, steps = found
             return parts + steps
 
         def term(t: Floats, lanes: slice, rows: slice) -> Floats:
-            source = key[lanes]
+            source = source_lane[lanes]
             place, given = places[lanes, rows][:, :, None], s.given[source][:, None, :]
             return cdf_at(f, t, place, given) * values[source][:, None, :]
 
-        return s.rows(points, term, key)
+        return s.rows(points, term, source_lane)
 
     def _of_cdfs(
         self, points: Points, places: Floats, values: Floats, weights: Floats
@@ -73,22 +73,22 @@ class GeneralTargets(TargetsRule):
         s = self.sources
         if not (xp.isfinite(places).all() and xp.isfinite(s.given).all()):
             return None
-        return sums_between(s, CDF, points, values, weights, self.key)
+        return sums_between(s, CDF, points, values, weights, self.source_lane)
 
     def sum_of_cdfs_transpose(self, points: Points, places: Floats, bar: Floats) -> Floats:
         """sum_i F(t_ij) w_i for every source, in the caller's order."""
         xp = self.xp
-        s, f, key = self.sources, self.density, self.key
+        s, f, source_lane = self.sources, self.density, self.source_lane
         found = self._of_cdfs(points, places, xp.zeros((len(bar), s.shape[1])), bar)
         if found is not None:  # F(t) = 1 - F(-t)
             sums = sum_in_lane(bar)[:, None] - found[0]
-            return s.from_order(self.kernels.sum_lanes(sums, key, s.shape[0]))
+            return s.from_order(self.kernels.sum_lanes(sums, source_lane, s.shape[0]))
 
         def term(t: Floats, lanes: slice, rows: slice) -> Floats:
-            place, given = places[lanes][:, None, :], s.given[key[lanes]][:, rows, None]
+            place, given = places[lanes][:, None, :], s.given[source_lane[lanes]][:, rows, None]
             return cdf_at(f, t, place, given) * bar[lanes][:, None, :]
 
-        sums = self.kernels.sum_lanes(s.columns(points, term, key), key, s.shape[0])
+        sums = self.kernels.sum_lanes(s.columns(points, term, source_lane), source_lane, s.shape[0])
         known = s.present | xp.isfinite(s.given)
         return s.from_order(xp.where(known, sums, 0.0))
 
@@ -105,14 +105,14 @@ class GeneralCdfSum(GeneralTargets):
     def value(self, out: Array | None = None) -> Array:
         """Return the sums."""
         xp = self.xp
-        s, key, x = self.sources, self.key, self.targets
-        found = self._by_tree(CDF, s.c[key], xp.zeros(x.shape))
+        s, source_lane, x = self.sources, self.source_lane, self.targets
+        found = self._by_tree(CDF, s.c[source_lane], xp.zeros(x.shape))
         if found is None:
             sums = self.sum_of_cdfs(self.points, x, s.weight)
         else:
-            low, high = column(s.low[key]), column(s.high[key])
+            low, high = column(s.low[source_lane]), column(s.high[source_lane])
             _, parts, steps = found
-            whole = column(s.before[0][key, -1])
+            whole = column(s.before[0][source_lane, -1])
             sums = xp.where(x == -xp.inf, 0.5 * low, low + (parts + steps))
             sums = xp.where(x == xp.inf, (low + whole) + 0.5 * high, sums)
         sums = xp.where(xp.isnan(self.targets), xp.nan, sums)
@@ -122,41 +122,41 @@ class GeneralCdfSum(GeneralTargets):
         self, kind: int, values: Floats, weights: Floats
     ) -> tuple[Floats, Floats, Floats] | None:
         """Return `sums_between` sources and targets: None where these are few."""
-        return sums_between(self.sources, kind, self.points, values, weights, self.key)
+        return sums_between(self.sources, kind, self.points, values, weights, self.source_lane)
 
     def _sum_of_pdfs(self, x_dot: Floats, r_dot: Floats) -> Floats:
         """sum_j c_j f(t_ij) (x_dot_i - r_dot_j), for finite targets."""
         xp = self.xp
-        s, f, key = self.sources, self.density, self.key
+        s, f, source_lane = self.sources, self.density, self.source_lane
         none = xp.zeros(self.targets.shape)
-        slopes = self._by_tree(EVEN, s.c[key], none)
+        slopes = self._by_tree(EVEN, s.c[source_lane], none)
         if slopes is not None:
-            origin = r_dot[key][:, :1]
-            moved = self._by_tree(EVEN, s.c[key] * (r_dot[key] - origin), none)
+            origin = r_dot[source_lane][:, :1]
+            moved = self._by_tree(EVEN, s.c[source_lane] * (r_dot[source_lane] - origin), none)
             if moved is not None:
                 sums = (x_dot - origin) * slopes[1] - moved[1]
                 return xp.where(xp.isfinite(self.targets), sums, 0.0)
 
         def term(t: Floats, lanes: slice, rows: slice) -> Floats:
-            source = key[lanes]
+            source = source_lane[lanes]
             apart = x_dot[lanes, rows][:, :, None] - r_dot[source][:, None, :]
             return self.kernels.times(s.c[source][:, None, :] * f.pdf_at(t), apart)
 
-        return xp.where(xp.isfinite(self.targets), s.rows(self.points, term, key), 0.0)
+        return xp.where(xp.isfinite(self.targets), s.rows(self.points, term, source_lane), 0.0)
 
     @cached_property
     def _moments(self) -> Floats:
         """sum_j c_j f(t_ij) t_ij, for finite targets."""
         xp = self.xp
-        s, f, key = self.sources, self.density, self.key
-        found = self._by_tree(ODD, s.c[key], xp.zeros(self.targets.shape))
+        s, f, source_lane = self.sources, self.density, self.source_lane
+        found = self._by_tree(ODD, s.c[source_lane], xp.zeros(self.targets.shape))
         if found is not None:
             return xp.where(xp.isfinite(self.targets), found[1], 0.0)
 
         def term(t: Floats, lanes: slice, rows: slice) -> Floats:
-            return self.kernels.times(s.c[key[lanes]][:, None, :] * f.pdf_at(t), t)
+            return self.kernels.times(s.c[source_lane[lanes]][:, None, :] * f.pdf_at(t), t)
 
-        return xp.where(xp.isfinite(self.targets), s.rows(self.points, term, key), 0.0)
+        return xp.where(xp.isfinite(self.targets), s.rows(self.points, term, source_lane), 0.0)
 
     def jvp(self, tangents: Tangents) -> Array:
         """Return the tangent of the sums."""
@@ -171,7 +171,7 @@ class GeneralCdfSum(GeneralTargets):
                 theirs = s.tangent(tangents["r"])
             out = out + self._sum_of_pdfs(ours, theirs) / self.alpha
         if "alpha" in tangents:
-            out = out - self._moments / self.alpha * column(tangents["alpha"][self.key])
+            out = out - self._moments / self.alpha * column(tangents["alpha"][self.source_lane])
         if "weights" in tangents:
             dot = xp.where(xp.isnan(s.given), 0.0, s.to_order(tangents["weights"]))
             out = out + self.sum_of_cdfs(self.points, self.targets, dot)
@@ -181,7 +181,7 @@ class GeneralCdfSum(GeneralTargets):
     def vjp(self, bar: Array, wrt: frozenset[str]) -> dict[str, Array]:
         """Return the cotangents of targets, sources, alpha and weights."""
         xp = self.xp
-        s, f, key, kernels = self.sources, self.density, self.key, self.kernels
+        s, f, source_lane, kernels = self.sources, self.density, self.source_lane, self.kernels
         nan = xp.isnan(self.targets)
         bar = xp.where(nan, 0.0, bar)
         moving = xp.where(xp.isfinite(self.targets), bar, 0.0)
@@ -192,14 +192,14 @@ class GeneralCdfSum(GeneralTargets):
                 return self.kernels.times(f.pdf_at(t), moving[lanes][:, None, :])
 
             found = self._by_tree(EVEN, xp.zeros((len(bar), s.shape[1])), moving)
-            sums = s.columns(self.points, pulled, key) if found is None else found[0]
-            sums = kernels.sum_lanes(sums, key, s.shape[0])
+            sums = s.columns(self.points, pulled, source_lane) if found is None else found[0]
+            sums = kernels.sum_lanes(sums, source_lane, s.shape[0])
             bars["r"] = s.cotangent(-s.c * sums / column(s.alpha))
         if "alpha" in wrt:
             bars["alpha"] = -self.sum_targets(self.kernels.times(bar, self._moments)) / s.alpha
         if "weights" in wrt:
             bars["weights"] = self.sum_of_cdfs_transpose(self.points, self.targets, bar)
-        bars = {name: with_nan(kernels, s.invalid, lanes) for name, lanes in bars.items()}
+        bars = {name: with_nan(kernels, s.nan_lanes, lanes) for name, lanes in bars.items()}
         if "x" in wrt:
             density = self._sum_of_pdfs(xp.ones(bar.shape), xp.zeros(s.shape))
             x_bar = xp.where(nan, xp.nan, self.kernels.times(bar, density) / self.alpha)
@@ -228,7 +228,7 @@ class GeneralCdfSumInverse(GeneralTargets):
     @cached_property
     def total(self) -> Floats:
         """The total weight of each level's sources."""
-        return column(self.total_of_sources[self.key])
+        return column(self.total_of_sources[self.source_lane])
 
     def admit(self, targets: Array) -> Array:
         """Return the levels, NaN outside [0, W]."""
@@ -249,7 +249,7 @@ class GeneralCdfSumInverse(GeneralTargets):
         """The thresholds."""
         xp = self.xp
         levels = xp.where(self.targets == self.total, xp.inf, self.rescale(self.targets))
-        return thresholds_at(self.sources, levels, self.key)
+        return thresholds_at(self.sources, levels, self.source_lane)
 
     def value(self, out: Array | None = None) -> Array:
         """Return the thresholds."""
@@ -285,7 +285,7 @@ class GeneralCdfSumInverse(GeneralTargets):
             out = out + b.average(s.tangent(tangents["r"]))
         if "alpha" in tangents:
             out = out + self.kernels.times(
-                b.by_alpha, column(tangents["alpha"][self.key]) + 0.0 * out
+                b.by_alpha, column(tangents["alpha"][self.source_lane]) + 0.0 * out
             )
         out = xp.where(self.nan, xp.nan, xp.where(self.total == 0.0, 0.0, out))
         return with_nan(self.kernels, self.nan_lanes, out)
@@ -293,11 +293,11 @@ class GeneralCdfSumInverse(GeneralTargets):
     def vjp(self, bar: Array, wrt: frozenset[str]) -> dict[str, Array]:
         """Return the cotangents of levels, sources, alpha and weights."""
         xp = self.xp
-        s, b, kernels, key = self.sources, self.b, self.kernels, self.key
+        s, b, kernels, source_lane = self.sources, self.b, self.kernels, self.source_lane
         bar = xp.where(self.nan | (self.total == 0.0), 0.0, bar)
         bars: dict[str, Array] = {}
         if "r" in wrt:
-            sums = kernels.sum_lanes(b.average_transpose(bar), key, s.shape[0])
+            sums = kernels.sum_lanes(b.average_transpose(bar), source_lane, s.shape[0])
             bars["r"] = s.cotangent(sums)
         if "alpha" in wrt:
             bars["alpha"] = self.sum_targets(self.kernels.times(bar, b.by_alpha))
@@ -305,7 +305,7 @@ class GeneralCdfSumInverse(GeneralTargets):
             falling = self.kernels.times(self.rates, bar)
             sums = self.sum_of_cdfs_transpose(b.points, b.value(), falling)
             bars["weights"] = -self.scale(sums)
-        bars = {name: with_nan(kernels, s.invalid, lanes) for name, lanes in bars.items()}
+        bars = {name: with_nan(kernels, s.nan_lanes, lanes) for name, lanes in bars.items()}
         if "w" in wrt:
             w_bar = xp.where(self.nan, xp.nan, self.rescale(self.kernels.times(self.rates, bar)))
             w_bar = self.cotangent_of_targets(w_bar)

@@ -23,7 +23,7 @@ def sums_between(
     points: Points,
     values: Floats,
     weights: Floats,
-    key: Indices | None,
+    source_lane: Indices | None,
 ) -> tuple[Floats, Floats, Floats] | None:
     """Return sums over lanes of sources and points, for values of both, by a tree.
 
@@ -34,7 +34,7 @@ def sums_between(
     n = sources.shape[1]
     if n * m <= MANY or sources.density.strip is None:
         return None
-    lane = np.arange(lanes) if key is None else key
+    lane = np.arange(lanes) if source_lane is None else source_lane
     x, alpha = sources.x[lane], sources.alpha[lane]
     away = np.zeros(points.lo.shape)
     if points.u is not None:
@@ -66,7 +66,7 @@ class Thresholds:
     Attributes
     ----------
     sources : Sources
-    key : array of int, or None
+    source_lane : array of int, or None
         The lane of the sources of each lane.
     points : Points
         Infinite `u` for thresholds at infinity, NaN for none.
@@ -88,7 +88,7 @@ class Thresholds:
     """
 
     sources: Sources
-    key: Indices | None
+    source_lane: Indices | None
     points: Points
     left: Floats
     right: Floats
@@ -112,7 +112,7 @@ class Thresholds:
 
     def of_sources(self, a: Floats) -> Floats:
         """Return what belongs to lanes of sources for lanes of thresholds."""
-        return a if self.key is None else a[self.key]
+        return a if self.source_lane is None else a[self.source_lane]
 
     def value(self) -> Floats:
         """Return the thresholds, rounded."""
@@ -134,7 +134,9 @@ class Thresholds:
         left, right, t_left, t_right, by_left, by_right = (
             xp.expand_dims(getattr(self, name)[lanes, rows], axis) for name in names
         )
-        alpha = self.sources.alpha[lanes if self.key is None else self.key[lanes]][:, None, None]
+        alpha = self.sources.alpha[lanes if self.source_lane is None else self.source_lane[lanes]][
+            :, None, None
+        ]
         before, after = x <= left, x >= right
         # Only entries of zero weight lie between the two.
         inside = ~(before | after)
@@ -168,12 +170,12 @@ class Thresholds:
             return out
 
         def term(t: Floats, lanes: slice, rows: slice) -> Floats:
-            source = lanes if self.key is None else self.key[lanes]
+            source = lanes if self.source_lane is None else self.source_lane[lanes]
             q = s.c[source][:, None, :] * self.shares(s.x[source][:, None, :], t, lanes, rows, 2)
             apart = values[source][:, None, :] - origin[lanes, rows][:, :, None]
             return xp.where(q == 0.0, 0.0, q * apart)
 
-        return s.rows(self.points, term, self.key)
+        return s.rows(self.points, term, self.source_lane)
 
     @property
     def dense(self) -> Flags:
@@ -188,14 +190,14 @@ class Thresholds:
             at = np.flatnonzero(sparse[lane])
             parts = {name: getattr(self, name)[lane : lane + 1, at] for name in BESIDE_POINTS}
             points = Points(*(None if a is None else a[lane : lane + 1, at] for a in self.points))  # type: ignore[arg-type]
-            key = np.array([lane if self.key is None else self.key[lane]])
-            yield int(lane), at, Thresholds(self.sources, key, points, **parts)
+            source_lane = np.array([lane if self.source_lane is None else self.source_lane[lane]])
+            yield int(lane), at, Thresholds(self.sources, source_lane, points, **parts)
 
     def _by_tree(self, values: Floats, weights: Floats) -> tuple[Floats, Floats, Floats] | None:
         """Return `sums_between` of f, None if no lane is long, or none of them dense enough."""
         if not self.dense.any():
             return None
-        return sums_between(self.sources, EVEN, self.points, values, weights, self.key)
+        return sums_between(self.sources, EVEN, self.points, values, weights, self.source_lane)
 
     def average(self, values: Floats) -> Floats:
         """sum_j q_ij v_j."""
@@ -215,21 +217,25 @@ class Thresholds:
             return out
 
         def term(t: Floats, lanes: slice, rows: slice) -> Floats:
-            source = lanes if self.key is None else self.key[lanes]
+            source = lanes if self.source_lane is None else self.source_lane[lanes]
             x, c = s.x[source][:, rows, None], s.c[source][:, rows, None]
             q = c * self.shares(x, t, lanes, slice(None), 1)
             return xp.where(q == 0.0, 0.0, q * bar[lanes][:, None, :])
 
-        return s.columns(self.points, term, self.key)
+        return s.columns(self.points, term, self.source_lane)
 
-    def for_lanes(self, key: Indices) -> Thresholds:
+    def for_lanes(self, source_lane: Indices) -> Thresholds:
         """Return the thresholds of the sources that lanes belong to, one lane after another."""
         xp = self.xp
-        if self.key is None and len(key) == len(self.left) and (key == xp.arange(len(key))).all():
+        if (
+            self.source_lane is None
+            and len(source_lane) == len(self.left)
+            and (source_lane == xp.arange(len(source_lane))).all()
+        ):
             return self
-        parts = {name: getattr(self, name)[key] for name in BESIDE_POINTS}
-        points = Points(*(None if a is None else a[key] for a in self.points))  # type: ignore[arg-type]
-        return Thresholds(self.sources, key, points, **parts)
+        parts = {name: getattr(self, name)[source_lane] for name in BESIDE_POINTS}
+        points = Points(*(None if a is None else a[source_lane] for a in self.points))  # type: ignore[arg-type]
+        return Thresholds(self.sources, source_lane, points, **parts)
 
     def cdf_apart(self, x: Floats, given: Floats, lanes: slice, rows: slice, axis: int) -> Floats:
         """F(t_ij) - F(t_i,nearest), where t is infinite for infinite sources, as given."""
@@ -238,7 +244,7 @@ class Thresholds:
         near = self.at_nearest(s.x)
         origin = xp.where(near <= self.left, self.t_left, -self.t_right)
         near, origin = (xp.expand_dims(a[lanes, rows], axis) for a in (near, origin))
-        source = lanes if self.key is None else self.key[lanes]
+        source = lanes if self.source_lane is None else self.source_lane[lanes]
         step = self.over(near, x, s.alpha[source][:, None, None])
         step = xp.clip(xp.where(xp.isfinite(given), step, -given), -FAR, FAR)
         t = origin + step
@@ -251,8 +257,10 @@ class Thresholds:
         return self.xp.where(self.by_left + self.by_right > 0.0, rates, 0.0)
 
 
-def from_parts(sources: Sources, key: Indices | None, parts: dict[str, Floats]) -> Thresholds:
+def from_parts(
+    sources: Sources, source_lane: Indices | None, parts: dict[str, Floats]
+) -> Thresholds:
     """Return thresholds from what is known of them, by name."""
     points = Points(*(parts.pop(name) for name in ("lo", "hi", "u")))
     nearest: Indices = parts.pop("nearest").astype(np.intp)
-    return Thresholds(sources, key, points, nearest=nearest, **parts)
+    return Thresholds(sources, source_lane, points, nearest=nearest, **parts)

@@ -107,7 +107,7 @@ class GeneralTopk(GeneralEntries):
         if muted.any():
             self.muted = muted
             p = xp.where(muted, 0.0, p)
-        return with_nan(self.kernels, self.sources.invalid, p)
+        return with_nan(self.kernels, self.sources.nan_lanes, p)
 
     # --------------------------------------------------------------------------------- derivatives
 
@@ -127,7 +127,7 @@ class GeneralTopk(GeneralEntries):
         return xp.where(self.ignored, 0.0, out)
 
     @cached_property
-    def slope(self) -> Floats:
+    def by_threshold(self) -> Floats:
         """f(t_i), divided by p_i for the logarithm; 0 for infinite entries."""
         xp = self.xp
         f = self.density
@@ -142,7 +142,7 @@ class GeneralTopk(GeneralEntries):
         xp = self.xp
         if not self.logarithm:
             return self.share
-        left = xp.where(self.b.density == 0.0, xp.inf, self.slope / self.b.density)
+        left = xp.where(self.b.density == 0.0, xp.inf, self.by_threshold / self.b.density)
         by_level = xp.where(self.t > 0.0, self.share / self.chosen, left)
         infinite = xp.where(self.share == 0.0, 0.0, self.share / self.chosen)
         moved = self.b.by_left + self.b.by_right > 0.0
@@ -182,9 +182,9 @@ class GeneralTopk(GeneralEntries):
             return out
         if "x" in tangents:
             dot = xp.where(self.finite, self.sign * tangents["x"], 0.0)
-            out = out + self.kernels.times(self.slope, self._differences(dot)) / alpha
+            out = out + self.kernels.times(self.by_threshold, self._differences(dot)) / alpha
         if "alpha" in tangents:
-            along = self.kernels.times(self.slope, self.along_alpha) / alpha
+            along = self.kernels.times(self.by_threshold, self.along_alpha) / alpha
             out = out + self.kernels.times(along, column(tangents["alpha"]))
         level_dot = xp.zeros((len(out), 1))
         if "k" in tangents:
@@ -199,7 +199,7 @@ class GeneralTopk(GeneralEntries):
         xp = self.xp
         alpha = self.sources.alpha
         bar = xp.where(self.ignored, 0.0, bar)
-        flow = self.kernels.times(bar, self.slope)
+        flow = self.kernels.times(bar, self.by_threshold)
         bars: dict[str, Array] = {}
         if not self.n:
             return {name: xp.zeros(self.lanes[name].shape) for name in wrt}

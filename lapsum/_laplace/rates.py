@@ -73,8 +73,8 @@ class Rates:
         plain = times(pull(plain) + near, alpha)
         if not self.kernels.maybe_any(self.low):
             return plain
-        most = -self.kernels.min_lanes((-self.half).min(axis=-1), b.key, len(s.x))[:, None]
-        ours = most[b.key]
+        most = -self.kernels.min_lanes((-self.half).min(axis=-1), b.source_lane, len(s.x))[:, None]
+        ours = most[b.source_lane]
         relative = xp.where(self.half == ours, 1.0, self.half / ours)
         out = pull(xp.where(self.low, times(values, relative * relative), 0.0))
         out = times(times(out, alpha * most), most)

@@ -44,7 +44,7 @@ class Selection:
         What kernels of derivatives take.
     x : array, shape (lanes, n)
         The entries, or a copy of them.
-    invalid : array of bool, shape (lanes,), or None
+    nan_lanes : array of bool, shape (lanes,), or None
         Lanes spoilt by a NaN or by what is not allowed.
     absent : array of bool, shape (lanes, 1), or None
         Lanes without entries: those of zero weight, and those that a NaN spoils.
@@ -56,7 +56,11 @@ class Selection:
         self.kernels = kernels
         self.selected = selected
         self.x = selected.x
-        self.invalid, self.absent, self.muted = selected.invalid, selected.absent, selected.muted
+        self.nan_lanes, self.absent, self.muted = (
+            selected.nan_lanes,
+            selected.absent,
+            selected.muted,
+        )
         self.unsolved = selected.unsolved
         if self.unsolved is not None:
             self._sort(question, self.unsolved)
@@ -73,7 +77,7 @@ class Selection:
         absent = None if self.absent is None else self.absent[:, 0]
         flags = [
             xp.zeros((lanes, 1)) if flag is None else 1.0 * flag[:, None]
-            for flag in (self.selected.state, self.invalid, absent)
+            for flag in (self.selected.state, self.nan_lanes, absent)
         ]
         return self.kernels.contiguous(xp.concatenate([rows, *flags], axis=-1))
 
@@ -87,14 +91,14 @@ class Selection:
         """
         rows = len(AnchoredThresholds._fields)
         block = kernels.xp.moveaxis(state[:, :-3].reshape(len(state), rows, *steps), 0, 1)
-        solved, invalid, absent = state[:, -3], state[:, -2] > 0.0, state[:, -1:] > 0.0
+        solved, nan_lanes, absent = state[:, -3], state[:, -2] > 0.0, state[:, -1:] > 0.0
         selected = Selected(
             kernels.contiguous(block),
             None,
             solved,
             question.x,
             None,
-            invalid if kernels.maybe_any(invalid) else None,
+            nan_lanes if kernels.maybe_any(nan_lanes) else None,
             absent if kernels.maybe_any(absent) else None,
         )
         return cls(kernels, question, selected)
@@ -126,9 +130,9 @@ class Selection:
         if not s.present.all():
             self.absent = xp.zeros((len(rest), 1)) > 0.0
             self.absent[rest, 0] = s.present == 0
-        if s.invalid is not None:
-            self.invalid = xp.zeros(len(rest)) > 0.0
-            self.invalid[rest] = s.invalid
+        if s.nan_lanes is not None:
+            self.nan_lanes = xp.zeros(len(rest)) > 0.0
+            self.nan_lanes[rest] = s.nan_lanes
 
     def empty(self) -> Flags | None:
         """Return, (lanes,), which lanes have no entries and were solved by sorting."""
@@ -151,7 +155,7 @@ def select_topk(
     """Return the threshold of each lane, and F((b - z)/alpha) or its logarithm at the entries.
 
     With `copy`, the entries are copied as they are read, and kept.  Results are of the dtype of x,
-    or in `out`, which is apart from x in memory; those of invalid lanes are NaN, and 0 at absent
+    or in `out`, which is apart from x in memory; those of NaN lanes are NaN, and 0 at absent
     entries where they were not finite.
     """
     selected = kernels.select_topk(*question, logarithm, copy, out)
@@ -181,8 +185,8 @@ def _finished(
             _fill_sorted(b, question, selected.unsolved, p, logarithm)
         if question.weights is not None and b.muted is None:
             b.muted = kernels.mute(p, question.weights)
-        if selected.unsolved is not None and b.invalid is not None:
-            p[b.invalid] = kernels.xp.nan
+        if selected.unsolved is not None and b.nan_lanes is not None:
+            p[b.nan_lanes] = kernels.xp.nan
     return b, p
 
 

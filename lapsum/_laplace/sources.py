@@ -62,21 +62,21 @@ class Sources:
         return self
 
     def _finish(self, kernels: Kernels, x: Entries, alpha: Floats, ordered: Ordered) -> None:
-        sorted_x, gap, present, invalid, order, weights, room = ordered
+        sorted_x, gap, present, nan_lanes, order, weights, room = ordered
         pairs = None if weights is None else kernels.cumulate(weights)
         left, right = kernels.scan_both(gap, weights, None, room)
         self.kernels = kernels
         self.lanes = SourceLanes(
-            sorted_x, gap, present, invalid, order, alpha, weights, pairs, left, right
+            sorted_x, gap, present, nan_lanes, order, alpha, weights, pairs, left, right
         )
         self.x, self.gap, self.present = sorted_x, gap, present
-        self.invalid, self.order = invalid, order
+        self.nan_lanes, self.order = nan_lanes, order
         self.alpha, self.weights, self.left, self.right = alpha, weights, left, right
         # What weights change when they grow depends on where the absent entries are.
         self.entries = None if weights is None else x
 
     @cached_property
-    def key(self) -> Indices:
+    def source_lane(self) -> Indices:
         """The lane of each lane: its own."""
         return self.kernels.identity(len(self.x))
 
@@ -133,27 +133,33 @@ class Sources:
             return values
         return self.kernels.xp.where(self.weights == 0.0, 0.0, self.weights * values)
 
-    def scan(self, values: Floats, key: Indices | None = None) -> Pair:
+    def scan(self, values: Floats, source_lane: Indices | None = None) -> Pair:
         """Return the decaying sums of sorted `values` from the left and from the right."""
-        return self.kernels.scan_both(self.gap, values, self.key if key is None else key)
+        return self.kernels.scan_both(
+            self.gap, values, self.source_lane if source_lane is None else source_lane
+        )
 
     def running_sum(self, values: Floats, reverse: bool = False) -> Floats:
         """Return the sums of sorted `values` up to each, or from each on."""
-        return self.kernels.scan(None, values, self.key, reverse)
+        return self.kernels.scan(None, values, self.source_lane, reverse)
 
-    def scan_back(self, pair: Pair, key: Indices | None = None) -> Pair:
+    def scan_back(self, pair: Pair, source_lane: Indices | None = None) -> Pair:
         """Apply the transposes of both scans to what was read from each."""
         left, right = pair
-        key = self.key if key is None else key
+        source_lane = self.source_lane if source_lane is None else source_lane
         scan = self.kernels.scan
-        return scan(self.decay, left, key, True), scan(self.decay, right, key, False)
+        return scan(self.decay, left, source_lane, True), scan(
+            self.decay, right, source_lane, False
+        )
 
-    def moments(self, step: Floats, base: Pair, key: Indices | None = None) -> Pair:
+    def moments(self, step: Floats, base: Pair, source_lane: Indices | None = None) -> Pair:
         """Return the scans of differences, see `Kernels.moments`."""
-        key = self.key if key is None else key
+        source_lane = self.source_lane if source_lane is None else source_lane
         left, right = base
         moments, decay = self.kernels.moments, self.decay
-        return moments(decay, step, left, key, False), moments(decay, step, right, key, True)
+        return moments(decay, step, left, source_lane, False), moments(
+            decay, step, right, source_lane, True
+        )
 
     def falls(self) -> Floats:
         """Return 1 - e^{-gap} to the source before, 0 where there is none."""
@@ -169,7 +175,7 @@ class Sources:
         return self.from_order(self.weights) == 0.0 if absent.any() else None
 
     @cached_property
-    def everyone(self) -> Sources | None:
+    def with_absent(self) -> Sources | None:
         """The sources with the absent ones back, if any, for what weights change when they grow."""
         if self.weights is None or self.entries is None or not (self.weights == 0.0).any():
             return None

@@ -15,7 +15,7 @@ class Targets:
     Parameters
     ----------
     sources : Sources
-    key : array of int, shape (lanes,)
+    source_lane : array of int, shape (lanes,)
         The lane of the sources of each lane of targets.
     points : Points
         The targets, (lanes, targets).
@@ -24,12 +24,12 @@ class Targets:
     """
 
     def __init__(
-        self, sources: Sources, key: Indices, points: Points, below: Indices | None = None
+        self, sources: Sources, source_lane: Indices, points: Points, below: Indices | None = None
     ) -> None:
         if below is None:
-            below = sources.kernels.locate(sources.lanes, points, key)
+            below = sources.kernels.locate(sources.lanes, points, source_lane)
         self.sources = sources
-        self.key = key
+        self.source_lane = source_lane
         self.points = points
         self.below = below
 
@@ -42,10 +42,10 @@ class Targets:
     def distance(self) -> Pair:
         """The distances over alpha to both sides, infinite without a node there."""
         s = self.sources
-        return s.kernels.distances(s.lanes, self.points, self.key, self.below)
+        return s.kernels.distances(s.lanes, self.points, self.source_lane, self.below)
 
     @cached_property
-    def invalid(self) -> Flags:
+    def nan(self) -> Flags:
         """Which targets are NaN."""
         left, _ = self.distance
         return self.sources.kernels.xp.isnan(left)
@@ -54,28 +54,28 @@ class Targets:
     def kernel(self) -> Pair:
         """e^{-distance} to both sides."""
         kernels = self.sources.kernels
-        left, right = (kernels.xp.where(self.invalid, 0.0, kernels.exp(-d)) for d in self.distance)
+        left, right = (kernels.xp.where(self.nan, 0.0, kernels.exp(-d)) for d in self.distance)
         return left, right
 
     @property
     def lanes(self) -> Indices:
         """Key of targets that read from sources of their own."""
-        return self.sources.kernels.identity(len(self.key))
+        return self.sources.kernels.identity(len(self.source_lane))
 
     def sum(self, nodes: Pair, by: Pair | None = None) -> Floats:
         """Read two scans of the sources at the targets."""
         by = self.kernel if by is None else by
-        return self.sources.kernels.gather(nodes, self.key, self.at, by, self.lanes)
+        return self.sources.kernels.gather(nodes, self.source_lane, self.at, by, self.lanes)
 
-    def spread(self, values: Floats, by: Pair) -> Pair:
+    def collect_transpose(self, values: Floats, by: Pair) -> Pair:
         """Add up, at the nodes left and right, what each target gives to its neighbours."""
         s = self.sources
-        return s.kernels.scatter(values, self.at, by, self.lanes, self.key, s.shape)
+        return s.kernels.scatter(values, self.at, by, self.lanes, self.source_lane, s.shape)
 
     def transpose(self, values: Floats, by: Pair | None = None) -> Floats:
         """Return, at the sorted sources, the sums of `values` over the targets."""
         by = self.kernel if by is None else by
-        left, right = self.sources.scan_back(self.spread(values, by))
+        left, right = self.sources.scan_back(self.collect_transpose(values, by))
         return left + right
 
     def running_sum(self, values: Floats) -> Floats:
@@ -85,13 +85,13 @@ class Targets:
 
     def running_sum_transpose(self, values: Floats) -> Floats:
         """Return the transpose of `running_sum`, at the sorted sources."""
-        whole, _ = self.spread(values, self._once())
+        whole, _ = self.collect_transpose(values, self._once())
         return self.sources.running_sum(whole, reverse=True)
 
     def level(self) -> Floats:
         """Return S at the targets, NaN at those that are."""
         s = self.sources
-        return s.kernels.level(s.lanes, self.points.lo, self.key, self.below)
+        return s.kernels.level(s.lanes, self.points.lo, self.source_lane, self.below)
 
     def cdf_sum(self, values: Floats) -> Floats:
         """Return sum_j F((b - x_j)/alpha) values_j, for values in the caller's order."""
@@ -113,7 +113,7 @@ class Targets:
         """Return `cdf_transpose` at the entries that are not absent."""
         t, s = self, self.sources
         xp = s.kernels.xp
-        values = xp.where(t.invalid, 0.0, values)
+        values = xp.where(t.nan, 0.0, values)
         out = t.running_sum_transpose(values) + t.transpose(values, t._cdf_factors())
         return s.from_order(xp.where(xp.isnan(s.x), 0.0, out))
 
@@ -131,8 +131,8 @@ class Targets:
         values = xp.where(xp.isnan(s.x), 0.0, values)
         running = s.running_sum(values)
         jumps = s.falls() * t._moved_right(running)
-        left = s.kernels.scan(s.decay, jumps, s.key, False)
-        right = s.kernels.scan(s.decay, t._moved_left(jumps), s.key, True)
+        left = s.kernels.scan(s.decay, jumps, s.source_lane, False)
+        right = s.kernels.scan(s.decay, t._moved_left(jumps), s.source_lane, True)
         _, none = t._once()
         between = t.sum((running, running), (t.across(), none))
         return between + 0.5 * t.sum((left, right))
@@ -144,10 +144,10 @@ class Targets:
     def _centred_cdf_transpose(self, values: Floats) -> Floats:
         t, s = self, self.sources
         xp = s.kernels.xp
-        values = xp.where(t.invalid, 0.0, values)
-        left, right = s.scan_back(t.spread(values, t.kernel))
+        values = xp.where(t.nan, 0.0, values)
+        left, right = s.scan_back(t.collect_transpose(values, t.kernel))
         _, none = t._once()
-        _, between = t.spread(values, (none, t.across()))
+        _, between = t.collect_transpose(values, (none, t.across()))
         fall = between + 0.5 * s.falls() * (left + t._moved_right(right))
         return s.from_order(-s.running_sum(fall))
 
@@ -156,7 +156,7 @@ class Targets:
         xp = self.sources.kernels.xp
         left, right = self.offsets()
         before, after = self.at
-        both = (before >= 0) & (after < self.sources.present[self.key][:, None])
+        both = (before >= 0) & (after < self.sources.present[self.source_lane][:, None])
         return xp.where(both, -0.5 * xp.expm1(-left) - 0.5 * xp.expm1(right), 0.0)
 
     def offsets(self) -> Pair:
@@ -217,20 +217,20 @@ class Targets:
 
         That is what weights change when they grow.  No lane may depend on the others.
         """
-        others, weights = self.among_everyone, self.sources.weights
+        others, weights = self.targets_with_absent, self.sources.weights
         if others is None or weights is None:
             return method(self, values)
         absent = any_in_lane(weights == 0.0)
-        absent = absent if transpose else absent[self.key]
+        absent = absent if transpose else absent[self.source_lane]
         return self.sources.kernels.xp.where(
             absent[:, None], method(others, values), method(self, values)
         )
 
     @cached_property
-    def among_everyone(self) -> Targets | None:
+    def targets_with_absent(self) -> Targets | None:
         """The same targets among all sources, if any are absent."""
-        everyone = self.sources.everyone
-        return None if everyone is None else Targets(everyone, self.key, self.points)
+        with_absent = self.sources.with_absent
+        return None if with_absent is None else Targets(with_absent, self.source_lane, self.points)
 
 
 class Neighbours(Targets):
@@ -253,11 +253,13 @@ class Neighbours(Targets):
                 xp.where(present, near, far)
                 for near, far in zip((left, right), absent.distance, strict=True)
             )
-        super().__init__(s, s.key, Points(s.x, None, None), below)
+        super().__init__(s, s.source_lane, Points(s.x, None, None), below)
         self.distance = left, right
         self.at = (below - 1, xp.where(present, below + 1, below))
 
 
-def targets_at(sources: Sources, x: Floats, key: Indices | None = None) -> Targets:
+def targets_at(sources: Sources, x: Floats, source_lane: Indices | None = None) -> Targets:
     """Return points x, (lanes, targets), as targets among sources."""
-    return Targets(sources, sources.key if key is None else key, Points(x, None, None))
+    return Targets(
+        sources, sources.source_lane if source_lane is None else source_lane, Points(x, None, None)
+    )

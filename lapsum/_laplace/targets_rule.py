@@ -62,7 +62,7 @@ class LaplaceTargets(FusedRule, OrderedRule, TargetsRule):
     def fused_vjp(self, bar: Array, wrt: frozenset[str]) -> FusedCotangents | None:
         """Return all cotangents where each lane of targets has sources of its own."""
         s = self.sources
-        if len(self.key) != len(s.x):
+        if len(self.source_lane) != len(s.x):
             return None
         lanes = moderate(s.kernels, [bar]) & s.fused_lanes
         pulled = self.pull(bar) if lanes.any() else None
@@ -75,5 +75,5 @@ class LaplaceTargets(FusedRule, OrderedRule, TargetsRule):
         }
         if pulled.weights is not None:
             bars["weights"] = self.scale(pulled.weights)
-        bars = {name: with_nan(self.kernels, s.invalid, lanes) for name, lanes in bars.items()}
+        bars = {name: with_nan(self.kernels, s.nan_lanes, lanes) for name, lanes in bars.items()}
         return FusedCotangents(lanes & pulled.lanes, bars)

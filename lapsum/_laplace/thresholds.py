@@ -22,20 +22,20 @@ class Thresholds(Targets):
     density: Floats
     centre: Floats
 
-    def __init__(self, sources: Sources, roots: Roots, key: Indices) -> None:
-        self.sources, self.key, self.below = sources, key, roots.below
+    def __init__(self, sources: Sources, roots: Roots, source_lane: Indices) -> None:
+        self.sources, self.source_lane, self.below = sources, source_lane, roots.below
         self.roots, self.u = roots, roots.u
         if roots.kernel is not None:
             self.kernel = roots.kernel
         if roots.softmax is not None and roots.density is not None and roots.centre is not None:
             self.softmax, self.density, self.centre = roots.softmax, roots.density, roots.centre
-            self.invalid = sources.kernels.xp.isnan(roots.u)
+            self.nan = sources.kernels.xp.isnan(roots.u)
 
     @cached_property
     def points(self) -> Points:  # type: ignore[override]
         """The anchors and the offsets from them."""
         s = self.sources
-        return Points(*s.kernels.anchors(s.x, self.roots, self.key), self.u)
+        return Points(*s.kernels.anchors(s.x, self.roots, self.source_lane), self.u)
 
     @property
     def lo(self) -> Floats:
@@ -51,12 +51,14 @@ class Thresholds(Targets):
     def complete(self, levels: Floats) -> Thresholds:
         """Return the thresholds at these levels with what derivatives need."""
         s = self.sources
-        return Thresholds(s, s.kernels.complete(s.lanes, levels, self.roots, self.key), self.key)
+        return Thresholds(
+            s, s.kernels.complete(s.lanes, levels, self.roots, self.source_lane), self.source_lane
+        )
 
     @property
     def alpha(self) -> Floats:
         """The scale at each threshold, (lanes, 1)."""
-        return self.sources.alpha[self.key][:, None]
+        return self.sources.alpha[self.source_lane][:, None]
 
     @cached_property
     def rates(self) -> Rates:
@@ -66,7 +68,7 @@ class Thresholds(Targets):
     def value(self) -> Floats:
         """Return the thresholds, rounded."""
         s = self.sources
-        return s.kernels.thresholds(s.lanes, self.roots, self.key)
+        return s.kernels.thresholds(s.lanes, self.roots, self.source_lane)
 
     def average(self, values: Floats) -> Floats:
         """Return db for a tangent of the sorted sources: sum_j q_ij values_j."""
@@ -87,7 +89,7 @@ class Thresholds(Targets):
         F_ij over the density is a softmax weight right of b, where both may underflow; absent
         entries have none.
         """
-        s, others, absent = self.sources, self.among_everyone, self.sources.absent()
+        s, others, absent = self.sources, self.targets_with_absent, self.sources.absent()
         if others is None or absent is None:
             return self._by_weights_of_present(weights_dot)
         xp = s.kernels.xp
@@ -97,7 +99,7 @@ class Thresholds(Targets):
         # Opposite infinities add up as what they are the rates of.
         both = self.rates.times(others.cdf_sum_of_present(weights_dot))
         out = xp.where(xp.isnan(out), both, out)
-        return xp.where(any_in_lane(absent)[self.key][:, None], out, own)
+        return xp.where(any_in_lane(absent)[self.source_lane][:, None], out, own)
 
     def _by_weights_of_present(self, weights_dot: Floats) -> Floats:
         s = self.sources
@@ -114,7 +116,7 @@ class Thresholds(Targets):
 
     def by_weights_transpose(self, values: Floats) -> Floats:
         """Return the transpose of `by_weights`, in the caller's order."""
-        s, others, absent = self.sources, self.among_everyone, self.sources.absent()
+        s, others, absent = self.sources, self.targets_with_absent, self.sources.absent()
         left, right = self.softmax
         near = self.transpose(values, (-left, right))
         out = s.from_order(self.rates.transpose(self.running_sum_transpose, values, near))
@@ -134,14 +136,14 @@ class Thresholds(Targets):
         sides = []
         for at in self.at:
             node = xp.take_along_axis(s.x, at.clip(0, n - 1), axis=-1)
-            there = (at >= 0) & (at < s.present[self.key][:, None])
+            there = (at >= 0) & (at < s.present[self.source_lane][:, None])
             sides.append(xp.where(there, node, xp.nan))
         return xp.stack(sides)
 
     def offsets(self) -> Pair:
         """Return t_ij = (b_i - x_j)/alpha of the two neighbours of each threshold."""
         s = self.sources
-        alpha = s.alpha[self.key]
+        alpha = s.alpha[self.source_lane]
         left, right = (
             s.kernels.offsets(self.lo, self.hi, self.u, node, alpha) for node in self.nodes()
         )
@@ -171,17 +173,19 @@ class Thresholds(Targets):
 
 
 def thresholds_at(
-    sources: Sources, levels: Floats, key: Indices | None = None, *, full: bool
+    sources: Sources, levels: Floats, source_lane: Indices | None = None, *, full: bool
 ) -> Thresholds:
     """Return the thresholds b with S(b) = level; `full` if derivatives will be asked for."""
-    key = sources.key if key is None else key
-    return Thresholds(sources, sources.kernels.solve(sources.lanes, levels, key, full), key)
+    source_lane = sources.source_lane if source_lane is None else source_lane
+    return Thresholds(
+        sources, sources.kernels.solve(sources.lanes, levels, source_lane, full), source_lane
+    )
 
 
 def thresholds_at_steps(sources: Sources, first: float, steps: int, *, full: bool) -> Thresholds:
     """Return the thresholds at the levels first, first + 1, ..., without weights."""
     roots = sources.kernels.solve_steps(sources.lanes, first, steps, full)
-    return Thresholds(sources, roots, sources.key)
+    return Thresholds(sources, roots, sources.source_lane)
 
 
 def integer_thresholds(sources: Sources, *, full: bool) -> Thresholds:

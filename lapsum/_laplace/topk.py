@@ -75,7 +75,7 @@ class TopkDerivatives:
         """The probabilities F(t)."""
         return self.kernels.contiguous(given(self.result))
 
-    def slope(self) -> Floats:
+    def by_threshold(self) -> Floats:
         """Return alpha times the derivative of the result in the threshold b."""
         return self.kernels.pdf(self.t)
 
@@ -152,9 +152,8 @@ class TopkDerivatives:
     def _sides(self) -> Pair:
         """Return p below the threshold and q/c above, where p over the density is that; else 0.
 
-        The result's derivative in c_j is minus its slope times q_j/c_j, or its derivative in the
-        level times p_j.  Of factors that underflow and overflow in wide gaps, these meet in
-        neither.
+        The result's derivative in c_j is minus that in b times q_j/c_j, or that in the level times
+        p_j.  Of factors that underflow and overflow in wide gaps, these meet in neither.
         """
         xp = self.kernels.xp
         below = xp.where(self.t > 0.0, self.chosen(), 0.0)
@@ -174,15 +173,15 @@ class TopkDerivatives:
         out = xp.zeros(self.b.x.shape)
         if not self.b.x.shape[1]:
             return out
-        slope = self.slope()
+        by_threshold = self.by_threshold()
         if x_dot is not None:
             z_dot = xp.where(xp.isfinite(self.z), self.sign * x_dot, 0.0)
             z_dot = z_dot - xp.take_along_axis(z_dot, self.pivot, axis=-1)
             b_dot = sum_in_lane(self.softmax * z_dot)[:, None]
-            out = out + slope * (b_dot - z_dot) / self.alpha[:, None]
+            out = out + by_threshold * (b_dot - z_dot) / self.alpha[:, None]
         if alpha_dot is not None:
             deviations, unit = self.deviations()
-            rate = times(times(slope, deviations) / self.alpha[:, None], unit)
+            rate = times(times(by_threshold, deviations) / self.alpha[:, None], unit)
             out = out + times(rate, alpha_dot[:, None])
         if level_dot is not None:
             out = out + times(level_dot[:, None], self.by_level())
@@ -190,7 +189,7 @@ class TopkDerivatives:
             below, above = self._sides()
             falling = sum_in_lane(times(below, weights_dot))[:, None]
             rising = sum_in_lane(times(above, weights_dot))[:, None]
-            out = out - (times(falling, self.by_level()) + times(rising, self.slope()))
+            out = out - (times(falling, self.by_level()) + times(rising, self.by_threshold()))
         out = xp.where(xp.isnan(self.z), xp.nan, out)
         return out if self.absent is None else xp.where(self.absent, 0.0, out)
 
@@ -203,11 +202,11 @@ class TopkDerivatives:
         # One q may be near 1: then q - 1 is minus the sum of the others.
         others = self.softmax.copy()
         xp.put_along_axis(others, self.pivot, 0.0, axis=-1)
-        slope = self.sign * self.slope() / self.alpha[:, None]
-        out = slope[:, :, None] * self.softmax[:, None, :]
-        out[:, own, own] = slope * (self.softmax - 1.0)
+        by_threshold = self.sign * self.by_threshold() / self.alpha[:, None]
+        out = by_threshold[:, :, None] * self.softmax[:, None, :]
+        out[:, own, own] = by_threshold * (self.softmax - 1.0)
         out[lane, self.pivot, self.pivot] = (
-            xp.take_along_axis(-slope, self.pivot, axis=-1) * sum_in_lane(others)[:, None]
+            xp.take_along_axis(-by_threshold, self.pivot, axis=-1) * sum_in_lane(others)[:, None]
         )
         return out
 
@@ -221,8 +220,8 @@ class TopkDerivatives:
         bars = {}
         nothing = self._nothing()
         bar = xp.where(nothing, 0.0, bar)
-        slope = xp.where(nothing, 0.0, self.slope())
-        h = bar * slope
+        by_threshold = xp.where(nothing, 0.0, self.by_threshold())
+        h = bar * by_threshold
         if "x" in wrt:
             z_bar = self.softmax * sum_in_lane(h)[:, None] - h
             # The entries of z_bar add up to zero; where one q is near 1 only this is accurate.
@@ -240,7 +239,7 @@ class TopkDerivatives:
         if "weights" in wrt:
             below, above = self._sides()
             falling = self.level_vjp(bar)[:, None]
-            rising = sum_in_lane(times(bar, self.slope()))[:, None]
+            rising = sum_in_lane(times(bar, self.by_threshold()))[:, None]
             out = times(below, falling) + times(above, rising)
             bars["weights"] = -xp.where(nothing, 0.0, out)
         return bars
@@ -259,7 +258,7 @@ class LogTopkDerivatives(TopkDerivatives):
         """The probabilities F(t)."""
         return self.kernels.cdf(self.t)
 
-    def slope(self) -> Floats:
+    def by_threshold(self) -> Floats:
         """Return f/F, but 0 where -inf entries give log p = -inf: not that of the limit."""
         return self.kernels.xp.where(self._gone, 0.0, self.kernels.logcdf_slope(self.t))
 

@@ -136,7 +136,7 @@ class LapSum(LaplaceTargets):
     @cached_property
     def at(self) -> Targets:
         """The targets among the sources."""
-        return targets_at(self.sources, self.targets, self.key)
+        return targets_at(self.sources, self.targets, self.source_lane)
 
     def value(self, out: Array | None = None) -> Array:
         """Return the sums."""
@@ -146,7 +146,7 @@ class LapSum(LaplaceTargets):
         """Return the tangent of the sums."""
         s, at, xp = self.sources, self.at, self.kernels.xp
         out = xp.zeros(self.targets.shape)
-        alpha = s.alpha[self.key][:, None]
+        alpha = s.alpha[self.source_lane][:, None]
         if "x" in tangents:
             moving = xp.isfinite(self.targets)
             ours = xp.where(moving, self.tangent_of_targets(tangents["x"]), 0.0)
@@ -154,11 +154,11 @@ class LapSum(LaplaceTargets):
         if "r" in tangents:
             out = out - 0.5 * at.sum(s.scan(s.weigh(s.tangent(tangents["r"])))) / alpha
         if "alpha" in tangents:
-            along = tangents["alpha"][self.key][:, None]
+            along = tangents["alpha"][self.source_lane][:, None]
             out = out - 0.5 * at.moment(s.base) / alpha * along
         if "weights" in tangents:
             out = out + at.cdf_sum(tangents["weights"])
-        out = xp.where(at.invalid, xp.nan, out)
+        out = xp.where(at.nan, xp.nan, out)
         return with_nan(self.kernels, self.nan_lanes, out)
 
     def pull(self, bar: Array) -> PulledTargets | None:
@@ -168,7 +168,7 @@ class LapSum(LaplaceTargets):
     def careful_vjp(self, bar: Array, wrt: frozenset[str]) -> dict[str, Array]:
         """Return the cotangents of targets, sources, alpha and weights."""
         s, at, xp, kernels = self.sources, self.at, self.kernels.xp, self.kernels
-        bar = xp.where(at.invalid, 0.0, bar)
+        bar = xp.where(at.nan, 0.0, bar)
         bars: dict[str, Array] = {}
         if "r" in wrt:
             bars["r"] = s.cotangent(-0.5 * s.weigh(at.transpose(bar)) / s.alpha[:, None])
@@ -176,10 +176,10 @@ class LapSum(LaplaceTargets):
             bars["alpha"] = -0.5 * self.sum_targets(bar * at.moment(s.base)) / s.alpha
         if "weights" in wrt:
             bars["weights"] = at.cdf_transpose(bar)
-        bars = {name: with_nan(kernels, s.invalid, lanes) for name, lanes in bars.items()}
+        bars = {name: with_nan(kernels, s.nan_lanes, lanes) for name, lanes in bars.items()}
         if "x" in wrt:
-            x_bar = 0.5 * (bar * at.sum(s.base)) / s.alpha[self.key][:, None]
+            x_bar = 0.5 * (bar * at.sum(s.base)) / s.alpha[self.source_lane][:, None]
             x_bar = xp.where(xp.isfinite(self.targets), x_bar, 0.0)
-            x_bar = self.cotangent_of_targets(xp.where(at.invalid, xp.nan, x_bar))
+            x_bar = self.cotangent_of_targets(xp.where(at.nan, xp.nan, x_bar))
             bars["x"] = with_nan(kernels, self.nan_lanes, x_bar)
         return bars

@@ -154,7 +154,7 @@ class LapSumInverse(LaplaceTargets):
     @cached_property
     def total(self) -> Floats:
         """The total weight of each level's sources."""
-        return self.total_of_sources[self.key][:, None]
+        return self.total_of_sources[self.source_lane][:, None]
 
     def admit(self, targets: Array) -> Array:
         """Return the levels, NaN outside [0, W]."""
@@ -178,7 +178,7 @@ class LapSumInverse(LaplaceTargets):
     @cached_property
     def found(self) -> Thresholds:
         """The thresholds."""
-        return thresholds_at(self.sources, self.levels, self.key, full=False)
+        return thresholds_at(self.sources, self.levels, self.source_lane, full=False)
 
     @cached_property
     def solved(self) -> Thresholds:
@@ -209,9 +209,9 @@ class LapSumInverse(LaplaceTargets):
         if "r" in tangents:
             out = out + b.average(s.tangent(tangents["r"]))
         if "alpha" in tangents:
-            along = tangents["alpha"][self.key][:, None]
+            along = tangents["alpha"][self.source_lane][:, None]
             out = out + xp.where(along == 0.0, 0.0, b.by_alpha() * along)
-        out = xp.where(b.invalid, xp.nan, out)
+        out = xp.where(b.nan, xp.nan, out)
         out = xp.where(self.total == 0.0, 0.0, out)
         return with_nan(self.kernels, self.nan_lanes, out)
 
@@ -224,7 +224,7 @@ class LapSumInverse(LaplaceTargets):
     def careful_vjp(self, bar: Array, wrt: frozenset[str]) -> dict[str, Array]:
         """Return the cotangents of levels, sources, alpha and weights."""
         s, xp, b, kernels = self.sources, self.kernels.xp, self.solved, self.kernels
-        bar = xp.where(b.invalid, 0.0, bar)
+        bar = xp.where(b.nan, 0.0, bar)
         bars: dict[str, Array] = {}
         if "r" in wrt:
             bars["r"] = s.cotangent(b.average_transpose(bar))
@@ -232,9 +232,9 @@ class LapSumInverse(LaplaceTargets):
             bars["alpha"] = self.sum_targets(xp.where(bar == 0.0, 0.0, bar * b.by_alpha()))
         if "weights" in wrt:
             bars["weights"] = -self.scale(b.by_weights_transpose(bar))
-        bars = {name: with_nan(kernels, s.invalid, lanes) for name, lanes in bars.items()}
+        bars = {name: with_nan(kernels, s.nan_lanes, lanes) for name, lanes in bars.items()}
         if "w" in wrt:
-            nan = b.invalid & (self.total != 0.0)
+            nan = b.nan & (self.total != 0.0)
             w_bar = self.rescale(b.rates.times(bar))
             w_bar = self.cotangent_of_targets(xp.where(nan, xp.nan, w_bar))
             bars["w"] = with_nan(kernels, self.nan_lanes, w_bar)

@@ -127,12 +127,12 @@ class SoftPermutation(Products):
         with quiet():
             if isinstance(density, str) and density == LAPLACE:
                 product = Product(Sources(kernels, self._x[None, :], scale))
-                self._multiply_lanes, self._nan = product.multiply, product.sources.invalid
+                self._multiply_lanes, self._nan = product.multiply, product.sources.nan_lanes
             else:
                 from .._general.permute import product_of
 
                 other = product_of(kernels, density, self._x[None, :], scale)
-                self._multiply_lanes, self._nan = other.multiply_lanes, other.sources.invalid
+                self._multiply_lanes, self._nan = other.multiply_lanes, other.sources.nan_lanes
 
     def __repr__(self) -> str:
         n, _ = self.shape
@@ -161,9 +161,9 @@ class SoftPermutation(Products):
             lanes = kernels.contiguous(v.reshape(n, -1).T) if n else xp.zeros((v.size and 1, 0))
             nan_lanes = any_in_lane(xp.isnan(lanes))
             lanes = xp.where(nan_lanes[:, None], 0.0, lanes)
-            key = xp.zeros(len(lanes)).astype(np.intp)
+            source_lane = xp.zeros(len(lanes)).astype(np.intp)
             out = self._multiply_lanes(
-                lanes, key, transpose=self._transposed, descending=self._descending
+                lanes, source_lane, transpose=self._transposed, descending=self._descending
             )
             out = with_nan(kernels, nan_lanes if nan_keys is None else nan_lanes | nan_keys, out)
             result: Array = kernels.finish(out.T.reshape(v.shape), dtype)

@@ -177,14 +177,14 @@ class PermutationMatrix(MatrixRule):
         self.x = self.kernels.contiguous(lanes["x"])
         self.lanes = {}
         self.b = integer_thresholds(self.sources, full=True)
-        self.nan_lanes = self.sources.invalid
+        self.nan_lanes = self.sources.nan_lanes
         return self._matrices(self.b)
 
     def _matrices(self, b: Thresholds) -> Array:
         s, kernels = b.sources, self.kernels
         width = kernels.widths(b.lo, b.hi, b.u, s.alpha, self.n)
         out = kernels.permutation(s.lanes, b.below, b.points, width, self.dtype)
-        return with_nan(kernels, s.invalid, out)
+        return with_nan(kernels, s.nan_lanes, out)
 
     def careful_jvp(self, tangents: Tangents) -> Floats:
         """Return the tangent, in lanes of any kind."""

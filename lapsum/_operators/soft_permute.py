@@ -224,7 +224,7 @@ class SoftPermute(ShortPermuteRule, OrderedRule, PermuteRule):
     def multiply(self, lanes: Floats, transpose: bool) -> Floats:
         """Return the product of the permutation, or of its transpose, with lanes."""
         return self.product.multiply(
-            lanes, self.key, transpose=transpose, descending=self.descending
+            lanes, self.source_lane, transpose=transpose, descending=self.descending
         )
 
     def linearize(self) -> Array:
@@ -237,7 +237,7 @@ class SoftPermute(ShortPermuteRule, OrderedRule, PermuteRule):
 
     def _fused_lanes(self, *arrays: Array | None) -> Flags | None:
         """Return where fused kernels are right; None for keys that lanes of values share."""
-        if len(self.key) != len(self.sources.x):
+        if len(self.source_lane) != len(self.sources.x):
             return None
         given = [a for a in (self.finite_values, *arrays) if a is not None]
         lanes = moderate(self.kernels, given)
@@ -288,57 +288,60 @@ class SoftPermute(ShortPermuteRule, OrderedRule, PermuteRule):
 
     def _jvp_of_product(self, x_dot: Floats | None, alpha_dot: Floats | None) -> Floats:
         """Return the tangent due to that of the permutation, for sorted tangents."""
-        s, product, b, key = self.sources, self.product, self.product.b, self.key
+        s, product, b, source_lane = self.sources, self.product, self.product.b, self.source_lane
         xp, kernels = self.kernels.xp, self.kernels
-        values = kernels.to_order(self.finite_values, s.order, key)
-        base = s.scan(values, key)
+        values = kernels.to_order(self.finite_values, s.order, source_lane)
+        base = s.scan(values, source_lane)
         rows = xp.zeros((len(values), b.u.shape[1]))
         if x_dot is not None:
-            moved = s.scan(values * x_dot[key], key)
-            total = product.kernel_sum(base, b.kernel, key)
-            rows = rows + b.average(x_dot)[key] * total
-            rows = rows - product.kernel_sum(moved, b.kernel, key)
+            moved = s.scan(values * x_dot[source_lane], source_lane)
+            total = product.kernel_sum(base, b.kernel, source_lane)
+            rows = rows + b.average(x_dot)[source_lane] * total
+            rows = rows - product.kernel_sum(moved, b.kernel, source_lane)
         if alpha_dot is not None:
-            rows = rows + product.along_alpha(base, key) * alpha_dot[key][:, None]
+            rows = rows + product.along_alpha(base, source_lane) * alpha_dot[source_lane][:, None]
         # G_i - G_{i-1} over the n positions, with nothing outside the n - 1 thresholds.
         none = xp.zeros((len(rows), 1))
         change = xp.diff(xp.concatenate([none, rows, none], axis=-1), axis=-1)[:, : self.n]
-        return reverse_if(self.descending, kernels, 0.5 * change / s.alpha[key][:, None])
+        return reverse_if(self.descending, kernels, 0.5 * change / s.alpha[source_lane][:, None])
 
     def _jvp_of_transpose(self, x_dot: Floats | None, alpha_dot: Floats | None) -> Floats:
         """Return the same for P.T, by summation by parts."""
-        s, product, b, key = self.sources, self.product, self.product.b, self.key
+        s, product, b, source_lane = self.sources, self.product, self.product.b, self.source_lane
         positions = reverse_if(self.descending, self.kernels, self.finite_values)
         h = _fall(positions)
         out = self.kernels.xp.zeros(positions.shape)
         if x_dot is not None:
-            out = out + product.kernel_transpose(h * b.average(x_dot)[key], key)
-            out = out - x_dot[key] * product.kernel_transpose(h, key)
+            out = out + product.kernel_transpose(h * b.average(x_dot)[source_lane], source_lane)
+            out = out - x_dot[source_lane] * product.kernel_transpose(h, source_lane)
         if alpha_dot is not None:
-            out = out + product.along_alpha_transpose(h, key) * alpha_dot[key][:, None]
-        out = 0.5 * out / s.alpha[key][:, None]
-        return self.kernels.from_order(out, s.order, key)
+            out = (
+                out
+                + product.along_alpha_transpose(h, source_lane) * alpha_dot[source_lane][:, None]
+            )
+        out = 0.5 * out / s.alpha[source_lane][:, None]
+        return self.kernels.from_order(out, s.order, source_lane)
 
     def vjp_of_permutation(
         self, entries: Floats, positions: Floats, wrt: frozenset[str]
     ) -> dict[str, Floats]:
         """Return the cotangents of keys and alpha."""
         kernels, s, product = self.kernels, self.sources, self.product
-        b, key = product.b, self.key
-        values = kernels.to_order(entries, s.order, key)
+        b, source_lane = product.b, self.source_lane
+        values = kernels.to_order(entries, s.order, source_lane)
         h = _fall(reverse_if(self.descending, kernels, positions))
-        base = s.scan(values, key)
+        base = s.scan(values, source_lane)
         lanes = len(s.x)
         bars: dict[str, Floats] = {}
         if "x" in wrt:
-            total = product.kernel_sum(base, b.kernel, key)
-            b_bar = kernels.sum_lanes(h * total, key, lanes)
-            own = values * product.kernel_transpose(h, key)
-            x_bar = b.average_transpose(b_bar) - kernels.sum_lanes(own, key, lanes)
+            total = product.kernel_sum(base, b.kernel, source_lane)
+            b_bar = kernels.sum_lanes(h * total, source_lane, lanes)
+            own = values * product.kernel_transpose(h, source_lane)
+            x_bar = b.average_transpose(b_bar) - kernels.sum_lanes(own, source_lane, lanes)
             bars["x"] = 0.5 * s.cotangent(x_bar) / s.alpha[:, None]
         if "alpha" in wrt:
-            along = sum_in_lane(h * product.along_alpha(base, key))
-            bars["alpha"] = 0.5 * kernels.sum_lanes(along, key, lanes) / s.alpha
+            along = sum_in_lane(h * product.along_alpha(base, source_lane))
+            bars["alpha"] = 0.5 * kernels.sum_lanes(along, source_lane, lanes) / s.alpha
         return bars
 
 

@@ -221,9 +221,9 @@ class SoftQuantile(QuantileRule):
         kernels = self.kernels
         if 0 < self.q.shape[1] <= MOST_SELECTED:
             self.selection = select_quantiles(kernels, self._question())
-            self.nan_lanes = self.selection.invalid
+            self.nan_lanes = self.selection.nan_lanes
             return kernels.detached(self.selection.selected.value)
-        self.nan_lanes = self.sources.invalid
+        self.nan_lanes = self.sources.nan_lanes
         y = kernels.xp.where(self._empty(), kernels.xp.nan, self.found.value())
         return self._from_order(y)
 
@@ -249,7 +249,7 @@ class SoftQuantile(QuantileRule):
             return
         steps = self.q.shape[1:]
         self.selection = Selection.restored(self.kernels, self._question(), state[0], steps)
-        self.nan_lanes = self.selection.invalid
+        self.nan_lanes = self.selection.nan_lanes
 
     def _question(self) -> Question:
         lanes = self.lanes

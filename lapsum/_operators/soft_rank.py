@@ -213,7 +213,7 @@ class SoftRank(OrderedEntriesRule):
             muted = (lanes["weights"] == 0.0) & kernels.xp.isnan(lanes["x"])
             self.muted = muted if kernels.maybe_any(muted) else None
         self.sources = self._sources(kernels.own(lanes["alpha"]))
-        self.nan_lanes = self.sources.invalid
+        self.nan_lanes = self.sources.nan_lanes
         self.lanes = {}
 
     def dense_in_x(self) -> Array | None:
@@ -263,7 +263,7 @@ class SoftRank(OrderedEntriesRule):
             out = out - 0.5 * others.moment(s.base) / alpha * tangents["alpha"][:, None]
         if "weights" in tangents:
             out = out + self.at.cdf_sum(tangents["weights"])
-        return s.from_order(xp.where(self.at.invalid, xp.nan, out))
+        return s.from_order(xp.where(self.at.nan, xp.nan, out))
 
     def fused_vjp(self, bar: Array, wrt: frozenset[str]) -> FusedCotangents | None:
         """Return all cotangents."""
@@ -284,7 +284,7 @@ class SoftRank(OrderedEntriesRule):
     def careful_vjp(self, bar: Floats, wrt: frozenset[str]) -> dict[str, Array]:
         """Return the cotangents, in lanes of any kind."""
         s, others = self.sources, Neighbours(self.sources)
-        bar = self.kernels.xp.where(self.at.invalid, 0.0, s.to_order(bar))
+        bar = self.kernels.xp.where(self.at.nan, 0.0, s.to_order(bar))
         bars: dict[str, Array] = {}
         if "x" in wrt:
             if s.weights is None:

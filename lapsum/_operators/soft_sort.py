@@ -181,7 +181,7 @@ class SoftSort(OrderedEntriesRule):
         x, alpha = self.lanes["x"], self.kernels.own(self.lanes["alpha"])
         self.sources = Sources(self.kernels, x, alpha, known=self.known_order)
         self.lanes = {}
-        self.nan_lanes = self.sources.invalid
+        self.nan_lanes = self.sources.nan_lanes
 
     def _values(self, sources: Sources) -> Array:
         kernels = self.kernels

@@ -251,7 +251,7 @@ class SoftTopk(EntriesRule):
     def _keep(self, p: Entries | None) -> None:
         """Keep what derivatives need, and release the arguments."""
         kernels, lanes = self.kernels, self.lanes
-        self.nan_lanes = self.b.invalid
+        self.nan_lanes = self.b.nan_lanes
         self.muted = self.b.muted
         self.alpha = kernels.own(lanes["alpha"])
         del lanes["x"], lanes["k"], lanes["alpha"]

@@ -28,7 +28,7 @@ def pack(
     int width,                          # IN  bits of an index
     uint64_t[:, ::1] keys,              # OUT leading bits of x, then its index; absent ones last
     Py_ssize_t[::1] count,              # OUT entries of non-zero weight, 0 if one is NaN
-    unsigned char[::1] invalid,         # OUT whether one is NaN
+    unsigned char[::1] nan_lanes,    # OUT whether one is NaN
     Py_ssize_t start, Py_ssize_t stop,
 ):
     cdef Py_ssize_t l, i, none, n = x.shape[1]
@@ -36,7 +36,7 @@ def pack(
     cdef bint absent
     with nogil:
         for l in range(start, stop):
-            invalid[l] = 0
+            nan_lanes[l] = 0
             none = 0
             for i in range(n):
                 keys[l, i] = (_ordered(x[l, i]) & ~mask) | i
@@ -46,10 +46,10 @@ def pack(
                 for i in range(n):
                     absent = weights is not None and weights[l, i] == 0.0
                     if absent or x[l, i] != x[l, i]:
-                        invalid[l] |= not absent
+                        nan_lanes[l] |= not absent
                         keys[l, i] = ~mask | i
                         none += 1
-            count[l] = 0 if invalid[l] else n - none
+            count[l] = 0 if nan_lanes[l] else n - none
 
 
 def sort(

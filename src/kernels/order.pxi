@@ -79,7 +79,7 @@ def distribute(
     Py_ssize_t[:, ::1] first,           # OUT where each part begins; n beyond the last
     double[:, ::1] out,                 # OUT x, part by part
     Py_ssize_t[::1] count,              # OUT as for `pack`
-    unsigned char[::1] invalid,         # OUT
+    unsigned char[::1] nan_lanes,    # OUT
     Py_ssize_t start, Py_ssize_t stop,
 ):
     """Parts are unions of cells, and get as many entries of the sample each as these let them."""
@@ -98,16 +98,16 @@ def distribute(
                 while i < size and _cell(sample[l, i], low, rate) == p:
                     i += 1
                 part_of[p] = <unsigned char>((below + i) * parts // (2 * size + 1))
-            invalid[l] = 0
+            nan_lanes[l] = 0
             memset(count_of, 0, sizeof(count_of))
             for i in range(n):
                 p = part_of[_cell(x[l, i], low, rate)]
                 if x[l, i] != x[l, i] or (weights is not None and weights[l, i] == 0.0):
                     p = parts
-                    invalid[l] |= weights is None or weights[l, i] != 0.0
+                    nan_lanes[l] |= weights is None or weights[l, i] != 0.0
                 part[l, i] = <unsigned char>p
                 count_of[p] += 1
-            count[l] = 0 if invalid[l] else n - count_of[parts]
+            count[l] = 0 if nan_lanes[l] else n - count_of[parts]
             total = 0
             for p in range(PARTS):
                 first[l, p] = total

@@ -192,7 +192,7 @@ def transpose_product(
     const double[:, ::1] before_by,     # IN  what the nodes on both sides contribute to it
     const double[:, ::1] after_by,      # IN
     const double[:, ::1] positions,     # IN  finite
-    const Py_ssize_t[::1] key,          # IN  lane of all these but positions
+    const Py_ssize_t[::1] source_lane,  # IN  lane of all these but positions
     double[:, ::1] scratch,
     double[:, ::1] out,                 # OUT P.T @ positions, at the sorted sources
     Py_ssize_t start, Py_ssize_t stop,
@@ -205,7 +205,7 @@ def transpose_product(
     cdef _nodes nodes
     with nogil:
         for l in range(start, stop if n > 0 else start):
-            k = key[l]
+            k = source_lane[l]
             if count[k] == 0:
                 memset(&out[l, 0], 0, n * sizeof(double))
                 continue

@@ -125,7 +125,7 @@ def collect(
     const double[:, ::1] values,        # IN  values at the nodes
     const double[:, ::1] inside,        # IN
     const Py_ssize_t[:, ::1] row,       # IN  ascending
-    const Py_ssize_t[::1] key,          # IN  lane of inside and row
+    const Py_ssize_t[::1] source_lane,  # IN  lane of inside and row
     double[:, ::1] out,                 # OUT sums by row, added to what is there
     Py_ssize_t start, Py_ssize_t stop,
 ):
@@ -133,7 +133,7 @@ def collect(
     cdef double low
     with nogil:
         for l in range(start, stop):
-            k = key[l]
+            k = source_lane[l]
             low = 0.0
             for j in range(values.shape[1]):
                 if j > 0 and row[k, j] != row[k, j - 1]:
@@ -148,7 +148,7 @@ def spread(
     const double[:, ::1] values,        # IN  values at the rows
     const double[:, ::1] inside,        # IN
     const Py_ssize_t[:, ::1] row,       # IN
-    const Py_ssize_t[::1] key,          # IN
+    const Py_ssize_t[::1] source_lane,  # IN
     double[:, ::1] out,                 # OUT the transpose of collect, added to what is there
     Py_ssize_t start, Py_ssize_t stop,
 ):
@@ -156,12 +156,12 @@ def spread(
     with nogil:
         for l in range(start, stop):
             for j in range(out.shape[1]):
-                out[l, j] += inside[key[l], j] * values[l, row[key[l], j]]
+                out[l, j] += inside[source_lane[l], j] * values[l, row[source_lane[l], j]]
 
 
 def level_ties(
     const double[:, ::1] x,             # IN  sorted sources
-    const Py_ssize_t[::1] key,          # IN
+    const Py_ssize_t[::1] source_lane,  # IN
     double[:, ::1] values,              # IN, OUT one result per group of equal sources
     Py_ssize_t start, Py_ssize_t stop,
 ):
@@ -169,5 +169,5 @@ def level_ties(
     with nogil:
         for l in range(start, stop):
             for m in range(1, values.shape[1]):
-                if x[key[l], m] == x[key[l], m - 1]:
+                if x[source_lane[l], m] == x[source_lane[l], m - 1]:
                     values[l, m] = values[l, m - 1]

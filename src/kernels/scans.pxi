@@ -32,7 +32,7 @@ def decays(
 def scan(
     const double[:, ::1] decay,         # IN  None: no decay, plain running sums
     const double[:, ::1] values,        # IN  None: ones
-    const Py_ssize_t[::1] key,          # IN  lane of decay
+    const Py_ssize_t[::1] source_lane,  # IN  lane of decay
     bint reverse,                       # IN
     double[:, ::1] out,                 # OUT out[m] = values[m] + e^{-gap[m]} out[m-1], or mirrored
     Py_ssize_t start, Py_ssize_t stop,
@@ -51,7 +51,7 @@ def scan(
                 else:
                     factor = 0.0
                     if i > 0:
-                        factor = decay[key[l], m + 1 if reverse else m]
+                        factor = decay[source_lane[l], m + 1 if reverse else m]
                     lap_scan(value, factor, &high, &low)
                 out[l, m] = high + low
 
@@ -59,7 +59,7 @@ def scan(
 def scan_both(
     const double[:, ::1] gap,           # IN
     const double[:, ::1] values,        # IN  None: ones
-    const Py_ssize_t[::1] key,          # IN  lane of gap
+    const Py_ssize_t[::1] source_lane,  # IN  lane of gap
     double[:, ::1] left,                # OUT scan(values), not reversed
     double[:, ::1] right,               # OUT and reversed
     Py_ssize_t start, Py_ssize_t stop,
@@ -80,8 +80,8 @@ def scan_both(
             b = 1
             while b < n:
                 size = BLOCK if b + BLOCK < n else n - b
-                _table.decays(&gap[key[l], b], size, ahead, NULL)
-                _table.decays(&gap[key[l], n - b - size + 1], size, back, NULL)
+                _table.decays(&gap[source_lane[l], b], size, ahead, NULL)
+                _table.decays(&gap[source_lane[l], n - b - size + 1], size, back, NULL)
                 high_before, low_before = high, low
                 for m in range(size):
                     k = n - 1 - (b + m)
@@ -110,7 +110,7 @@ def moments(
     const double[:, ::1] decay,         # IN
     const double[:, ::1] step,          # IN  v[m] - v[m-1] at m
     const double[:, ::1] base,          # IN  scan(w) in the same direction
-    const Py_ssize_t[::1] key,          # IN  lane of decay and step
+    const Py_ssize_t[::1] source_lane,  # IN  lane of decay and step
     bint reverse,                       # IN
     double[:, ::1] out,                 # OUT sum_j w_j e^{-|x_m - x_j|/alpha} |v_m - v_j|, signed
     Py_ssize_t start, Py_ssize_t stop,
@@ -125,11 +125,11 @@ def moments(
                 m = n - 1 - i if reverse else i
                 if i > 0:
                     at = m + 1 if reverse else m
-                    factor = lap_decay_value(decay[key[l], at])
+                    factor = lap_decay_value(decay[source_lane[l], at])
                     value = 0.0
                     if factor != 0.0:
-                        value = factor * step[key[l], at] * base[l, m + 1 if reverse else m - 1]
-                    lap_scan(value, decay[key[l], at], &high, &low)
+                        value = factor * step[source_lane[l], at] * base[l, m + 1 if reverse else m - 1]
+                    lap_scan(value, decay[source_lane[l], at], &high, &low)
                 out[l, m] = high + low
 
 

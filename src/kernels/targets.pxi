@@ -53,7 +53,7 @@ def locate(
     const double[:, ::1] lo,            # IN  the targets (lo + hi)/2 + alpha u
     const double[:, ::1] hi,            # IN  None: the targets are lo
     const double[:, ::1] u,             # IN  None with hi
-    const Py_ssize_t[::1] key,          # IN
+    const Py_ssize_t[::1] source_lane,  # IN
     Py_ssize_t[:, ::1] index,           # OUT how many sources are <= the target, 0 if it is NaN
     Py_ssize_t start, Py_ssize_t stop,
 ):
@@ -61,7 +61,7 @@ def locate(
     cdef bint plain = u is None
     with nogil:
         for l in range(start, stop if size > 0 else start):
-            k = key[l]
+            k = source_lane[l]
             n = count[k]
             low = i = 0
             if plain and n < 8 * size:
@@ -122,7 +122,7 @@ def distances(
     const double[:, ::1] lo,            # IN  targets as for `locate`
     const double[:, ::1] hi,            # IN
     const double[:, ::1] u,             # IN
-    const Py_ssize_t[::1] key,          # IN
+    const Py_ssize_t[::1] source_lane,  # IN
     const Py_ssize_t[:, ::1] index,     # IN
     double[:, ::1] left,                # OUT (target - x[index-1])/alpha, inf without such a source
     double[:, ::1] right,               # OUT (x[index] - target)/alpha, inf without such a source
@@ -131,7 +131,7 @@ def distances(
     cdef Py_ssize_t l, i, k, b, m, size, steps = lo.shape[1]
     with nogil:
         for l in range(start, stop):
-            k = key[l]
+            k = source_lane[l]
             b = 0
             while u is None and b < steps:
                 size = BLOCK if b + BLOCK < steps else steps - b
@@ -156,7 +156,7 @@ def level(
     const double[:, ::1] high,          # IN  running sums of the weights as pairs, None: counts
     const double[:, ::1] low,           # IN
     const double[:, ::1] targets,       # IN
-    const Py_ssize_t[::1] key,          # IN
+    const Py_ssize_t[::1] source_lane,  # IN
     const Py_ssize_t[:, ::1] index,     # IN  as from `locate`
     double[:, ::1] out,                 # OUT S at the targets
     Py_ssize_t start, Py_ssize_t stop,
@@ -167,7 +167,7 @@ def level(
     cdef double tails
     with nogil:
         for l in range(start, stop):
-            k = key[l]
+            k = source_lane[l]
             b = 0
             while b < steps:
                 size = BLOCK if b + BLOCK < steps else steps - b
@@ -197,7 +197,7 @@ def level(
 def gather(
     const double[:, ::1] left,          # IN  values at the nodes
     const double[:, ::1] right,         # IN
-    const Py_ssize_t[::1] key,          # IN  lane of left and right
+    const Py_ssize_t[::1] source_lane,  # IN  lane of left and right
     const Py_ssize_t[:, ::1] left_at,   # IN  node read; outside [0, n) nothing is
     const Py_ssize_t[:, ::1] right_at,  # IN
     const double[:, ::1] left_by,       # IN  its factor; where that is 0 nothing is read
@@ -210,7 +210,7 @@ def gather(
     cdef double total
     with nogil:
         for l in range(start, stop):
-            k = key[l]
+            k = source_lane[l]
             p = lane[l]
             for i in range(out.shape[1]):
                 if i + DISTANCE < out.shape[1]:
@@ -233,7 +233,7 @@ def scatter(
     const double[:, ::1] left_by,       # IN
     const double[:, ::1] right_by,      # IN
     const Py_ssize_t[::1] lane,         # IN
-    const Py_ssize_t[::1] key,          # IN  lane of left and right
+    const Py_ssize_t[::1] source_lane,  # IN  lane of left and right
     double[:, :, ::1] left,             # OUT the transpose of gather: (2, lanes, n), sums as pairs
     double[:, :, ::1] right,            # OUT   added to what is there
     Py_ssize_t start, Py_ssize_t stop,
@@ -241,7 +241,7 @@ def scatter(
     cdef Py_ssize_t l, i, k, p, m, n = left.shape[2]
     with nogil:
         for l in range(start, stop):
-            k = key[l]
+            k = source_lane[l]
             p = lane[l]
             for i in range(values.shape[1]):
                 if i + DISTANCE < values.shape[1]:

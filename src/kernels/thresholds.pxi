@@ -110,7 +110,7 @@ def solve(
     const double[:, ::1] A,             # IN
     const double[:, ::1] B,             # IN
     const double[:, ::1] levels,        # IN
-    const Py_ssize_t[::1] key,          # IN
+    const Py_ssize_t[::1] source_lane,  # IN
     bint known,                         # IN  whether index is
     Py_ssize_t[:, ::1] index,           # OUT nodes left of the threshold
     signed char[:, ::1] side,           # OUT anchor of the threshold, as in lap_root
@@ -124,7 +124,7 @@ def solve(
     cdef double w
     with nogil:
         for l in range(start, stop):
-            k = key[l]
+            k = source_lane[l]
             n = count[k]
             m = i = 0
             if known:
@@ -267,7 +267,7 @@ def anchors(
     const double[:, ::1] x,             # IN  sorted sources
     const Py_ssize_t[:, ::1] index,     # IN
     const signed char[:, ::1] side,     # IN
-    const Py_ssize_t[::1] key,          # IN
+    const Py_ssize_t[::1] source_lane,  # IN
     double[:, ::1] lo,                  # OUT the two nodes that anchor each threshold
     double[:, ::1] hi,                  # OUT
     Py_ssize_t start, Py_ssize_t stop,
@@ -275,7 +275,7 @@ def anchors(
     cdef Py_ssize_t l, size = index.shape[1]
     with nogil:
         for l in range(start, stop if size > 0 else start):
-            _anchors(&x[key[l], 0], &index[l, 0], &side[l, 0], size, &lo[l, 0], &hi[l, 0])
+            _anchors(&x[source_lane[l], 0], &index[l, 0], &side[l, 0], size, &lo[l, 0], &hi[l, 0])
 
 
 def thresholds(
@@ -284,7 +284,7 @@ def thresholds(
     const signed char[:, ::1] side,     # IN
     const double[:, ::1] u,             # IN
     const double[::1] alpha,            # IN
-    const Py_ssize_t[::1] key,          # IN
+    const Py_ssize_t[::1] source_lane,  # IN
     double[:, ::1] out,                 # OUT (lo + hi)/2 + alpha u, of the anchors
     Py_ssize_t start, Py_ssize_t stop,
 ):
@@ -293,7 +293,7 @@ def thresholds(
     cdef double hi[BLOCK]
     with nogil:
         for l in range(start, stop):
-            k = key[l]
+            k = source_lane[l]
             b = 0
             while b < steps:
                 size = BLOCK if b + BLOCK < steps else steps - b

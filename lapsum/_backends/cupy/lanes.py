@@ -94,7 +94,7 @@ class Lanes:
         return isinstance(value, cupy.ndarray)
 
     def identity(self, lanes: int) -> Indices:
-        """Return the key of lanes that are their own sources."""
+        """Return the source lane of lanes that are their own sources."""
         if lanes not in self._identities:
             self._identities[lanes] = cupy.arange(lanes, dtype=np.int64)
         return self._identities[lanes]

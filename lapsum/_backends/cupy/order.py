@@ -26,7 +26,7 @@ _IN_ORDER = """
     gap = m > 0 && present && !refused ? lap_step(lap_entry(i - 1), sorted, scale) : INFINITY;
     if (present ? m + 1 == length || !lap_present(i + 1) : m == 0) {
         const bool spoilt = refused || (present && isnan(sorted));
-        invalid[lane] = spoilt;
+        nan_lanes[lane] = spoilt;
         count[lane] = present && !spoilt ? m + 1 : 0;
     }
 """
@@ -35,7 +35,7 @@ ARRANGE = elementwise(
     "arrange",
     "raw T x, raw float64 weights, raw int64 order, raw float64 alpha, raw float64 totals, "
     "int64 length, bool weighted, bool checking",
-    "float64 sorted, float64 gap, raw float64 sorted_weights, raw int64 count, raw bool invalid",
+    "float64 sorted, float64 gap, raw float64 sorted_weights, raw int64 count, raw bool nan_lanes",
     """
     const auto lap_from = [&](ptrdiff_t at) { return at / length * length + order[at]; };
     const auto lap_entry = [&](ptrdiff_t at) { return (double)x[lap_from(at)]; };
@@ -50,7 +50,7 @@ ARRANGE = elementwise(
 NUMBERS = elementwise(
     "numbers",
     "raw K keys, raw float64 alpha, raw float64 totals, int64 length, bool checking",
-    "float64 sorted, float64 gap, raw int64 count, raw bool invalid",
+    "float64 sorted, float64 gap, raw int64 count, raw bool nan_lanes",
     """
     const auto lap_entry = [&](ptrdiff_t at) { return lap_number(keys[at]); };
     const auto lap_present = [&](ptrdiff_t) { return true; };
@@ -61,10 +61,10 @@ NUMBERS = elementwise(
 KEYS = elementwise(
     "keys",
     "T x, raw float64 weights, bool weighted",
-    "K key",
+    "K source_lane",
     """
     // Absent entries come last.
-    key = weighted && weights[i] == 0.0 ? ~(K(1) << (8 * sizeof(K) - 1)) : K(lap_ordered(x));
+    source_lane = weighted && weights[i] == 0.0 ? ~(K(1) << (8 * sizeof(K) - 1)) : K(lap_ordered(x));
     """,
 )
 
@@ -96,10 +96,10 @@ class Order(Lanes):
         order = self._argsort(x, weights) if known is None else known
         flags = x.shape[1], weights is not None, totals is not None
         arranged = None if weights is None else cupy.empty(x.shape)
-        present, invalid = self._nothing_present(x.shape)
+        present, nan_lanes = self._nothing_present(x.shape)
         inputs = x, or_nothing(weights), order, alpha, or_nothing(totals)
-        ARRANGE(*inputs, *flags, sorted_x, gap, or_nothing(arranged), present, invalid)
-        return Ordered(sorted_x, gap, present, invalid, order, arranged, (left, right))
+        ARRANGE(*inputs, *flags, sorted_x, gap, or_nothing(arranged), present, nan_lanes)
+        return Ordered(sorted_x, gap, present, nan_lanes, order, arranged, (left, right))
 
     def _argsort(self, x: Entries, weights: Floats | None) -> Indices:
         keys = self._keys(x, weights)
@@ -125,10 +125,10 @@ class Order(Lanes):
         sorted_x, gap, left, right = cupy.empty((4, *x.shape))
         keys = self._keys(x, None)
         (keys.ravel() if len(x) == 1 else keys).sort(axis=-1)
-        present, invalid = self._nothing_present(x.shape)
+        present, nan_lanes = self._nothing_present(x.shape)
         inputs = keys, alpha, or_nothing(None), x.shape[1], False
-        NUMBERS(*inputs, sorted_x, gap, present, invalid)
-        return Ordered(sorted_x, gap, present, invalid, None, None, (left, right))
+        NUMBERS(*inputs, sorted_x, gap, present, nan_lanes)
+        return Ordered(sorted_x, gap, present, nan_lanes, None, None, (left, right))
 
     def arrange(self, targets: Floats, sources: int) -> tuple[Floats, None]:
         """Return targets, which stay as they are: a device finds them all at once."""
@@ -147,17 +147,23 @@ class Order(Lanes):
         create = cupy.empty if n else cupy.zeros
         return create(lanes, np.int64), create(lanes, bool)
 
-    def to_order(self, values: Floats, order: Indices, key: Indices | None = None) -> Floats:
-        """Return every lane of `values` in the order of its lane, or that of `key`, there."""
-        order = order if key is None else order[key]
+    def to_order(
+        self, values: Floats, order: Indices, source_lane: Indices | None = None
+    ) -> Floats:
+        """Return every lane of `values` in the order of its lane, or of its source lane."""
+        order = order if source_lane is None else order[source_lane]
         out: Floats = cupy.take_along_axis(values, order, axis=-1)
         return out
 
     def from_order(
-        self, values: Floats, order: Indices, key: Indices | None = None, dtype: DType | None = None
+        self,
+        values: Floats,
+        order: Indices,
+        source_lane: Indices | None = None,
+        dtype: DType | None = None,
     ) -> Floats:
         """Undo `to_order`; nothing is rounded."""
-        order = order if key is None else order[key]
+        order = order if source_lane is None else order[source_lane]
         out: Floats = cupy.empty(values.shape, values.dtype)
         UNSORT(values, order, values.shape[1], out)
         return out

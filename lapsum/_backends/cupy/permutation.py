@@ -121,29 +121,29 @@ ROWS = elementwise(
 
 WEIGH = elementwise(
     "weigh",
-    "raw float64 values, raw float64 inside, raw int64 key, int64 length",
+    "raw float64 values, raw float64 inside, raw int64 source_lane, int64 length",
     "float64 out",
-    "out = inside[key[i / length] * length + i % length] * values[i];",
+    "out = inside[source_lane[i / length] * length + i % length] * values[i];",
 )
 
 SPREAD = elementwise(
     "spread",
-    "raw float64 values, raw float64 inside, raw int64 row, raw int64 key, float64 given, "
+    "raw float64 values, raw float64 inside, raw int64 row, raw int64 source_lane, float64 given, "
     "int64 length",
     "float64 out",
     """
-    const ptrdiff_t at = key[i / length] * length + i % length;
+    const ptrdiff_t at = source_lane[i / length] * length + i % length;
     out = given + inside[at] * values[i / length * length + row[at]];
     """,
 )
 
 LEVEL_TIES = elementwise(
     "level_ties",
-    "raw float64 x, raw float64 values, raw int64 key, int64 length",
+    "raw float64 x, raw float64 values, raw int64 source_lane, int64 length",
     "float64 out",
     """
     const ptrdiff_t lane = i / length, m = i % length;
-    out = values[lane * length + lap_first(x, key[lane] * length, m)];
+    out = values[lane * length + lap_first(x, source_lane[lane] * length, m)];
     """,
 )
 
@@ -220,22 +220,22 @@ class Permutation(Thresholds):
         return Intervals(row, inside, (before, after), (from_left, from_right))
 
     def collect(
-        self, values: Floats, inside: Floats, row: Indices, key: Indices, out: Floats
+        self, values: Floats, inside: Floats, row: Indices, source_lane: Indices, out: Floats
     ) -> None:
         """Add inside * values to `out`, by row."""
         n = values.shape[1]
         share = cupy.empty(values.shape)
-        WEIGH(values, inside, key, n, share)
-        out += self._sums_of_runs(row, share, key, n)
+        WEIGH(values, inside, source_lane, n, share)
+        out += self._sums_of_runs(row, share, source_lane, n)
 
     def collect_transpose(
-        self, values: Floats, inside: Floats, row: Indices, key: Indices, out: Floats
+        self, values: Floats, inside: Floats, row: Indices, source_lane: Indices, out: Floats
     ) -> None:
         """Add the transpose of `collect` to `out`."""
-        SPREAD(values, inside, row, key, out, out.shape[1], out)
+        SPREAD(values, inside, row, source_lane, out, out.shape[1], out)
 
-    def level_ties(self, x: Floats, key: Indices, values: Floats) -> None:
+    def level_ties(self, x: Floats, source_lane: Indices, values: Floats) -> None:
         """Give equal sources the result of the first of them, in place."""
         out = cupy.empty(values.shape)
-        LEVEL_TIES(x, values, key, values.shape[1], out)
+        LEVEL_TIES(x, values, source_lane, values.shape[1], out)
         values[...] = out

@@ -31,13 +31,13 @@ _WALK = """
         if (j == 0)
             step = INFINITY;
         else if (!plain)
-            step = gap[(own ? lane : key[lane]) * length + (reverse ? m + 1 : m)];
+            step = gap[(own ? lane : source_lane[lane]) * length + (reverse ? m + 1 : m)];
 """
 
 _SCAN_INPUTS = (
-    "raw float64 gap, raw float64 high, raw float64 low, raw int64 key, int64 lanes, int64 length, "
-    "int64 chunks, int64 chunk, bool unit, bool pairs, bool plain, bool own, bool backward, "
-    "bool apart"
+    "raw float64 gap, raw float64 high, raw float64 low, raw int64 source_lane, int64 lanes, "
+    "int64 length, int64 chunks, int64 chunk, bool unit, bool pairs, bool plain, "
+    "bool own, bool backward, bool apart"
 )
 
 SCAN_UP = elementwise(
@@ -74,14 +74,14 @@ SCAN_DOWN = elementwise(
 
 MOMENTS = elementwise(
     "moments",
-    "raw float64 gap, raw float64 step, raw float64 base, raw int64 key, int64 length, "
+    "raw float64 gap, raw float64 step, raw float64 base, raw int64 source_lane, int64 length, "
     "bool reverse",
     "float64 value",
     """
     const ptrdiff_t m = i % length, near = reverse ? m + 1 : m, other = reverse ? i + 1 : i - 1;
     value = 0.0;
     if (reverse ? m + 1 < length : m > 0) {
-        const ptrdiff_t at = key[i / length] * length + near;
+        const ptrdiff_t at = source_lane[i / length] * length + near;
         const double factor = lap_decay_value(lap_decay(gap[at]));
         if (factor != 0.0)
             value = factor * step[at] * base[other];
@@ -94,21 +94,21 @@ SUMS = raw("lap_sums", text_of("sums.cuh"))
 
 BREAKS = elementwise(
     "breaks",
-    "raw int64 node, raw int64 key, int64 length",
+    "raw int64 node, raw int64 source_lane, int64 length",
     "float64 gap",
     """
-    const ptrdiff_t at = key[i / length] * length + i % length;
+    const ptrdiff_t at = source_lane[i / length] * length + i % length;
     gap = i % length > 0 && node[at - 1] == node[at] ? 0.0 : INFINITY;
     """,
 )
 
 LAST_OF_NODE = elementwise(
     "last_of_node",
-    "raw int64 node, raw float64 sums, raw int64 key, int64 length, int64 nodes",
+    "raw int64 node, raw float64 sums, raw int64 source_lane, int64 length, int64 nodes",
     "float64 out",
     """
     // The running sum where the node's entries end, if it has any.
-    const ptrdiff_t lane = i / nodes, start = key[lane] * length;
+    const ptrdiff_t lane = i / nodes, start = source_lane[lane] * length;
     const ptrdiff_t end = lap_up_to(node, start, length, i % nodes);
     out = end > 0 && node[start + end - 1] == i % nodes ? sums[lane * length + end - 1] : 0.0;
     """,
@@ -116,12 +116,12 @@ LAST_OF_NODE = elementwise(
 
 LEAST_OF_LANES = elementwise(
     "least_of_lanes",
-    "raw float64 values, raw int64 order, raw int64 key, int64 lanes",
+    "raw float64 values, raw int64 order, raw int64 source_lane, int64 lanes",
     "float64 out",
     """
-    const ptrdiff_t stop = lap_up_to(key, 0, lanes, i);
+    const ptrdiff_t stop = lap_up_to(source_lane, 0, lanes, i);
     out = INFINITY;
-    for (ptrdiff_t m = lap_up_to(key, 0, lanes, i - 1); m < stop; ++m)
+    for (ptrdiff_t m = lap_up_to(source_lane, 0, lanes, i - 1); m < stop; ++m)
         if (values[order[m]] < out)
             out = values[order[m]];
     """,
@@ -160,10 +160,10 @@ LARGEST_DOWN = elementwise(
 
 PLACES = elementwise(
     "places",
-    "raw float64 rising, float64 value, raw int64 key, int64 length, int64 steps",
+    "raw float64 rising, float64 value, raw int64 source_lane, int64 length, int64 steps",
     "int64 place",
     """
-    const ptrdiff_t start = key[i / steps] * length;
+    const ptrdiff_t start = source_lane[i / steps] * length;
     ptrdiff_t low = 0, high = length;
     while (low < high) {
         const ptrdiff_t middle = (low + high) / 2;
@@ -184,17 +184,23 @@ class Scans(Lanes):
         """Return the gaps, which is what `scan` takes here."""
         return gap
 
-    def scan(self, decay: Floats | None, values: Floats, key: Indices, reverse: bool) -> Floats:
+    def scan(
+        self, decay: Floats | None, values: Floats, source_lane: Indices, reverse: bool
+    ) -> Floats:
         """out[m] = values[m] + e^{-gap[m]} out[m-1], or its mirror; without decay running sums."""
-        sums, _ = self._scan(decay, values, None, key, backward=reverse)
+        sums, _ = self._scan(decay, values, None, source_lane, backward=reverse)
         out: Floats = sums[0]
         return out
 
     def scan_both(
-        self, gap: Floats, values: Floats | None, key: Indices | None, out: Pair | None = None
+        self,
+        gap: Floats,
+        values: Floats | None,
+        source_lane: Indices | None,
+        out: Pair | None = None,
     ) -> Pair:
         """Return the scan of values, None for ones, and its mirror, in memory of their own."""
-        left, right = self._scan(gap, values, None, key, both=True)[0]
+        left, right = self._scan(gap, values, None, source_lane, both=True)[0]
         return left, right
 
     def cumulate(self, values: Floats) -> Pair:
@@ -203,19 +209,19 @@ class Scans(Lanes):
         return high, low
 
     def moments(
-        self, decay: Floats, step: Floats, base: Floats, key: Indices, reverse: bool
+        self, decay: Floats, step: Floats, base: Floats, source_lane: Indices, reverse: bool
     ) -> Floats:
         """sum_j w_j e^{-|x_m - x_j|/alpha} (v_m - v_j) over j < m, or of (v_j - v_m) over j > m."""
         values = cupy.empty(base.shape)
-        MOMENTS(decay, step, base, key, base.shape[1], reverse, values)
-        return self.scan(decay, values, key, reverse)
+        MOMENTS(decay, step, base, source_lane, base.shape[1], reverse, values)
+        return self.scan(decay, values, source_lane, reverse)
 
     def _scan(
         self,
         gap: Floats | None,
         high: Floats | None,
         low: Floats | None,
-        key: Indices | None,
+        source_lane: Indices | None,
         both: bool = False,
         backward: bool = False,
         apart: bool = False,
@@ -224,15 +230,15 @@ class Scans(Lanes):
         """Return scans of high + low as (1 or 2, lanes, n), the low parts beside if kept.
 
         With `both`, forwards and backwards; of two arrays one after the other if `apart`.  Without
-        `high` of ones; without a key each lane has its own gaps.
+        `high` of ones; without `source_lane` each lane has its own gaps.
         """
         own: Any = high if gap is None else gap
-        lanes, n = len(own if key is None else key), own.shape[-1]
+        lanes, n = len(own if source_lane is None else source_lane), own.shape[-1]
         chunks = -(-n // CHUNK)
-        keys = cupy.empty(1, np.int64) if key is None else key
+        keys = cupy.empty(1, np.int64) if source_lane is None else source_lane
         arrays = or_nothing(gap), or_nothing(high), or_nothing(low), keys
         inputs = *arrays, lanes, n, chunks, CHUNK
-        flags = high is None, low is not None, gap is None, key is None, backward, apart
+        flags = high is None, low is not None, gap is None, source_lane is None, backward, apart
         before = before_low = or_nothing(None)
         if chunks > 1:
             # The sum of each chunk as a pair, and the gap from the last of the one before.
@@ -277,47 +283,49 @@ class Scans(Lanes):
         return total, rest
 
     @staticmethod
-    def _breaks(node: Indices, key: Indices, shape: tuple[int, ...]) -> Floats:
+    def _breaks(node: Indices, source_lane: Indices, shape: tuple[int, ...]) -> Floats:
         """Return gaps for scans that begin again where a run of equal nodes does."""
         gap: Floats = cupy.empty(shape)
-        BREAKS(node, key, shape[1], gap)
+        BREAKS(node, source_lane, shape[1], gap)
         return gap
 
-    def _sums_of_runs(self, node: Indices, share: Floats, key: Indices, nodes: int) -> Floats:
+    def _sums_of_runs(
+        self, node: Indices, share: Floats, source_lane: Indices, nodes: int
+    ) -> Floats:
         """Return, for each node, the sum of the shares beside it in ascending lanes of nodes."""
         lanes, n = share.shape
         out: Floats = cupy.zeros((lanes, nodes))
         if not share.size or not out.size:
             return out
-        breaks = self._breaks(node, key, share.shape)
+        breaks = self._breaks(node, source_lane, share.shape)
         sums = self._scan(breaks, share, None, None)[0][0]
-        LAST_OF_NODE(node, sums, key, n, nodes, out)
+        LAST_OF_NODE(node, sums, source_lane, n, nodes, out)
         return out
 
-    def sum_lanes(self, values: Floats, key: Indices, lanes: int) -> Floats:
-        """Add up the lanes of `values` that share a key."""
-        if len(values) == lanes:  # then each lane has a key of its own
+    def sum_lanes(self, values: Floats, source_lane: Indices, lanes: int) -> Floats:
+        """Add up the lanes of `values` that share a source lane."""
+        if len(values) == lanes:  # then each lane has a source lane of its own
             return values
-        order = cupy.argsort(key)
-        flat = values.reshape(len(key), prod(values.shape[1:]))
+        order = cupy.argsort(source_lane)
+        flat = values.reshape(len(source_lane), prod(values.shape[1:]))
         columns = self.contiguous(flat[order].T)
         none = cupy.zeros(len(columns), np.int64)
-        sums = self._sums_of_runs(key[order][None], columns, none, lanes)
+        sums = self._sums_of_runs(source_lane[order][None], columns, none, lanes)
         return self.contiguous(sums.T).reshape(lanes, *values.shape[1:])
 
-    def min_lanes(self, values: Floats, key: Indices, lanes: int) -> Floats:
-        """Return the smallest of the values that share a key."""
+    def min_lanes(self, values: Floats, source_lane: Indices, lanes: int) -> Floats:
+        """Return the smallest of the values that share a source lane."""
         if len(values) == lanes:
             return values
         out: Floats = cupy.empty(lanes)
-        order = cupy.argsort(key)
-        LEAST_OF_LANES(self.contiguous(values), order, key[order], len(key), out)
+        order = cupy.argsort(source_lane)
+        LEAST_OF_LANES(self.contiguous(values), order, source_lane[order], len(source_lane), out)
         return out
 
-    def places(self, rising: Floats, values: Floats, key: Indices) -> Indices:
+    def places(self, rising: Floats, values: Floats, source_lane: Indices) -> Indices:
         """Return how many numbers of its ascending lane each value exceeds."""
         out: Indices = cupy.empty(values.shape, np.int64)
-        PLACES(rising, values, key, rising.shape[1], values.shape[1], out)
+        PLACES(rising, values, source_lane, rising.shape[1], values.shape[1], out)
         return out
 
     def running_largest(self, values: Floats) -> Floats:

@@ -149,7 +149,7 @@ class Selection(EntryKernels, Scans):
         """
         x = x.copy() if copy else x
         lanes, n = x.shape
-        block, invalid, absent = self._select(
+        block, nan_lanes, absent = self._select(
             x, weights, sign, levels, totals, alpha, allowance, False
         )
         p = cupy.empty(x.shape, x.dtype) if out is None else out
@@ -159,14 +159,14 @@ class Selection(EntryKernels, Scans):
         inputs = x, or_nothing(weights), block, alpha, absent, sign, n, lanes, *flags
         PROBABILITIES(*inputs, p, cupy.empty(1, bool) if muted is None else muted)
         some_absent = absent[:, None] if weighted or not n else None
-        return Selected(block, None, None, x, p, invalid, some_absent, muted)
+        return Selected(block, None, None, x, p, nan_lanes, some_absent, muted)
 
     def select_quantiles(
         self, x: Entries, weights: Floats | None, q: Floats, totals: Floats | None, alpha: Floats
     ) -> Selected:
         """Solve a few levels a lane, given as shares q of the total; every lane is solved."""
-        block, invalid, _ = self._select(x, weights, 1.0, q, totals, alpha, 0.0, True)
-        return Selected(block, None, None, x, None, invalid[:, 0], None)  # whatever the level
+        block, nan_lanes, _ = self._select(x, weights, 1.0, q, totals, alpha, 0.0, True)
+        return Selected(block, None, None, x, None, nan_lanes[:, 0], None)  # whatever the level
 
     def _select(
         self,
@@ -186,7 +186,7 @@ class Selection(EntryKernels, Scans):
         """
         lanes, n = x.shape
         block = cupy.empty((len(AnchoredThresholds._fields), *levels.shape))
-        invalid, absent = cupy.empty((2, *levels.shape), bool)
+        nan_lanes, absent = cupy.empty((2, *levels.shape), bool)
         kernel = SELECT[x.dtype.char, weights is not None]
         threads = _THREADS if n > _FEW_THREADS else _FEW_THREADS
         blocks = blocks_of(levels.size, n)
@@ -219,11 +219,11 @@ class Selection(EntryKernels, Scans):
                     brackets[1 - turn % 2],
                     parts[1 - turn % 2],
                     block,
-                    invalid,
+                    nan_lanes,
                     absent,
                 ),
             )
-        return block, invalid, absent
+        return block, nan_lanes, absent
 
     def fused_lanes(self, selected: Selected) -> Flags:
         """Return which lanes have finite thresholds near to entries."""

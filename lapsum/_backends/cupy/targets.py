@@ -13,10 +13,10 @@ from .scans import Scans
 LOCATE = elementwise(
     "locate",
     "raw float64 x, raw int64 count, raw float64 alpha, float64 lo, float64 hi, float64 u, "
-    "raw int64 key, int64 length, int64 steps, bool plain",
+    "raw int64 source_lane, int64 length, int64 steps, bool plain",
     "int64 index",
     """
-    const ptrdiff_t lane = key[i / steps], start = lane * length;
+    const ptrdiff_t lane = source_lane[i / steps], start = lane * length;
     ptrdiff_t low = 0, high = isnan(lo) || (!plain && isnan(u)) ? 0 : count[lane];
     while (low < high) {
         const ptrdiff_t middle = (low + high) / 2;
@@ -33,10 +33,10 @@ LOCATE = elementwise(
 DISTANCES = elementwise(
     "distances",
     "raw float64 x, raw int64 count, raw float64 alpha, float64 lo, float64 hi, float64 u, "
-    "raw int64 key, int64 index, int64 length, int64 steps, bool plain",
+    "raw int64 source_lane, int64 index, int64 length, int64 steps, bool plain",
     "float64 left, float64 right",
     """
-    const ptrdiff_t lane = key[i / steps], at = lane * length + index;
+    const ptrdiff_t lane = source_lane[i / steps], at = lane * length + index;
     left = right = isnan(lo) || (!plain && isnan(u)) ? NAN : INFINITY;
     if (!isnan(left) && index > 0)
         left = plain ? lap_step(x[at - 1], lo, alpha[lane])
@@ -50,11 +50,11 @@ DISTANCES = elementwise(
 LEVEL = elementwise(
     "level",
     "raw float64 x, raw int64 count, raw float64 alpha, raw float64 A, raw float64 B, "
-    "raw float64 high, raw float64 low, float64 target, raw int64 key, int64 index, "
+    "raw float64 high, raw float64 low, float64 target, raw int64 source_lane, int64 index, "
     "int64 length, int64 steps, bool unit",
     "float64 out",
     """
-    const ptrdiff_t lane = key[i / steps], at = lane * length + index;
+    const ptrdiff_t lane = source_lane[i / steps], at = lane * length + index;
     double tails = 0.0;
     if (index > 0)
         tails -= 0.5 * exp(-lap_step(x[at - 1], target, alpha[lane])) * A[at - 1];
@@ -71,11 +71,13 @@ LEVEL = elementwise(
 
 GATHER = elementwise(
     "gather",
-    "raw float64 left, raw float64 right, raw int64 key, raw int64 left_at, raw int64 right_at, "
-    "raw float64 left_by, raw float64 right_by, raw int64 lane, int64 length, int64 steps",
+    "raw float64 left, raw float64 right, raw int64 source_lane, raw int64 left_at, "
+    "raw int64 right_at, raw float64 left_by, raw float64 right_by, raw int64 lane, "
+    "int64 length, int64 steps",
     "float64 out",
     """
-    const ptrdiff_t start = key[i / steps] * length, at = lane[i / steps] * steps + i % steps;
+    const ptrdiff_t start = source_lane[i / steps] * length;
+    const ptrdiff_t at = lane[i / steps] * steps + i % steps;
     out = 0.0;
     if (left_at[at] >= 0 && left_at[at] < length && left_by[at] != 0.0)
         out += left_by[at] * left[start + left_at[at]];
@@ -88,7 +90,8 @@ GATHER = elementwise(
 SHARES_OF_NODES = elementwise(
     "shares_of_nodes",
     "raw float64 values, raw int64 left_at, raw int64 right_at, raw float64 left_by, "
-    "raw float64 right_by, raw int64 lane, raw int64 key, int64 length, int64 steps, int64 nodes",
+    "raw float64 right_by, raw int64 lane, raw int64 source_lane, int64 length, int64 steps, "
+    "int64 nodes",
     "int64 node, float64 share",
     """
     const ptrdiff_t size = _ind.size() / 2, side = i / size, target = i % size;
@@ -99,7 +102,7 @@ SHARES_OF_NODES = elementwise(
     node = first + nodes; // none
     share = 0.0;
     if (m >= 0 && m < length && by != 0.0 && values[target] != 0.0) {
-        node = first + key[target / steps] * length + m;
+        node = first + source_lane[target / steps] * length + m;
         share = by * values[target];
     }
     """,
@@ -107,7 +110,7 @@ SHARES_OF_NODES = elementwise(
 
 RANKS = elementwise(
     "ranks",
-    "raw float64 x, int64 at, raw int64 count, raw bool invalid, raw float64 alpha, "
+    "raw float64 x, int64 at, raw int64 count, raw bool nan_lanes, raw float64 alpha, "
     "raw float64 weights, raw float64 high, raw float64 low, raw float64 left, raw float64 right, "
     "int64 length, bool weighted",
     "raw T out",
@@ -120,9 +123,9 @@ RANKS = elementwise(
         const ptrdiff_t m = lap_first(x, start, i - start), f = start + m;
         rank = weighted ? high[f] + (low[f] + 0.5 * (((right[f] - weights[f]) - left[f]) + 1.0))
                         : (m + 1) + 0.5 * (right[f] - left[f]);
-    } else if (!invalid[lane] && isnan(z)) {
+    } else if (!nan_lanes[lane] && isnan(z)) {
         rank = 0.0;
-    } else if (!invalid[lane]) {
+    } else if (!nan_lanes[lane]) {
         // Absent ones are ranked among the others.
         const ptrdiff_t m = lap_up_to(x, start, present, z), f = start + m;
         const double before = m == 0 ? 0.0
@@ -180,40 +183,49 @@ PULL_RANKS = elementwise(
 class Targets(Scans, Order):
     """The kernels of `protocol.Targets`."""
 
-    def locate(self, sources: SourceLanes, points: Points, key: Indices) -> Indices:
+    def locate(self, sources: SourceLanes, points: Points, source_lane: Indices) -> Indices:
         """How many sources are <= each point; 0 if it is NaN."""
         s, shape = sources, points.lo.shape
         below: Indices = cupy.empty(shape, np.int64)
         ends, plain = _ends(points)
-        LOCATE(s.x, s.present, s.alpha, *ends, key, s.x.shape[1], shape[1], plain, below)
+        LOCATE(s.x, s.present, s.alpha, *ends, source_lane, s.x.shape[1], shape[1], plain, below)
         return below
 
-    def distances(self, sources: SourceLanes, points: Points, key: Indices, below: Indices) -> Pair:
+    def distances(
+        self, sources: SourceLanes, points: Points, source_lane: Indices, below: Indices
+    ) -> Pair:
         """Distances over alpha to the sources left and right, infinite for none; NaN for NaN."""
         s, shape = sources, points.lo.shape
         left, right = cupy.empty((2, *shape))
         ends, plain = _ends(points)
-        inputs = s.x, s.present, s.alpha, *ends, key, below
+        inputs = s.x, s.present, s.alpha, *ends, source_lane, below
         DISTANCES(*inputs, s.x.shape[1], shape[1], plain, left, right)
         return left, right
 
-    def level(self, sources: SourceLanes, targets: Floats, key: Indices, below: Indices) -> Floats:
+    def level(
+        self, sources: SourceLanes, targets: Floats, source_lane: Indices, below: Indices
+    ) -> Floats:
         """S at targets, NaN where they are."""
         s = sources
         out: Floats = cupy.empty(targets.shape)
         lanes = s.x, s.present, s.alpha, s.left, s.right, *(s.pairs or (s.left, s.right))
         sizes = s.x.shape[1], targets.shape[1]
-        LEVEL(*lanes, targets, key, below, *sizes, s.pairs is None, out)
+        LEVEL(*lanes, targets, source_lane, below, *sizes, s.pairs is None, out)
         return out
 
     def gather(
-        self, nodes: Pair, key: Indices, at: tuple[Indices, Indices], by: Pair, lane: Indices
+        self,
+        nodes: Pair,
+        source_lane: Indices,
+        at: tuple[Indices, Indices],
+        by: Pair,
+        lane: Indices,
     ) -> Floats:
         """by[0] nodes[0][at[0]] + by[1] nodes[1][at[1]] at every target."""
         (left, _), (before, _) = nodes, at
         steps = before.shape[1]
-        out: Floats = cupy.empty((len(key), steps))
-        GATHER(*nodes, key, *at, *by, lane, left.shape[1], steps, out)
+        out: Floats = cupy.empty((len(source_lane), steps))
+        GATHER(*nodes, source_lane, *at, *by, lane, left.shape[1], steps, out)
         return out
 
     def scatter(
@@ -222,7 +234,7 @@ class Targets(Scans, Order):
         at: tuple[Indices, Indices],
         by: Pair,
         lane: Indices,
-        key: Indices,
+        source_lane: Indices,
         shape: tuple[int, int],
     ) -> Pair:
         """Apply the transpose of `gather`."""
@@ -232,7 +244,7 @@ class Targets(Scans, Order):
         steps = values.shape[1]
         # The nodes of one lane after those of another, and one more for what reaches none; then
         # the same for those on the right.
-        SHARES_OF_NODES(values, *at, *by, lane, key, n, steps, lanes * n, node, share)
+        SHARES_OF_NODES(values, *at, *by, lane, source_lane, n, steps, lanes * n, node, share)
         order = cupy.argsort(node)
         runs = node[order][None], share[order][None], self.identity(1)
         sums = self._sums_of_runs(*runs, 2 * (lanes * n + 1)).reshape(2, lanes * n + 1)
@@ -240,14 +252,14 @@ class Targets(Scans, Order):
         return left.reshape(shape), right.reshape(shape)
 
     def ranks(self, sources: SourceLanes, dtype: DType) -> Array:
-        """1/2 + S at the sources, absent ones too, in the caller's order; NaN if invalid.
+        """1/2 + S at the sources, absent ones too, in the caller's order; NaN in lanes with one.
 
         They are rounded once, to whatever `dtype` is.
         """
         s = sources
         out: Array = cupy.empty(s.gap.shape, dtype)
         sums = *(s.pairs or (s.left, s.left)), s.left, s.right
-        inputs = s.x, s.order, s.present, s.invalid, s.alpha, or_nothing(s.weights), *sums
+        inputs = s.x, s.order, s.present, s.nan_lanes, s.alpha, or_nothing(s.weights), *sums
         RANKS(*inputs, s.gap.shape[1], s.weights is not None, out)
         return out
 

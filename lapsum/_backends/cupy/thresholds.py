@@ -12,11 +12,11 @@ from .scans import Scans
 SOLVE = elementwise(
     "solve",
     "raw float64 gap, raw int64 count, raw float64 weights, raw float64 high, raw float64 low, "
-    "raw float64 A, raw float64 B, float64 level, raw int64 key, int64 length, int64 steps, "
-    "bool weighted, int32 rows",
+    "raw float64 A, raw float64 B, float64 level, raw int64 source_lane, int64 length, "
+    "int64 steps, bool weighted, int32 rows",
     "int64 index, int8 side, float64 u, raw float64 factors",
     """
-    const ptrdiff_t lane = key[i / steps], start = lane * length, nodes = count[lane];
+    const ptrdiff_t lane = source_lane[i / steps], start = lane * length, nodes = count[lane];
     const ptrdiff_t size = _ind.size();
     index = side = 0;
     u = NAN;
@@ -64,10 +64,10 @@ SORTED = elementwise(
 
 ANCHORS = elementwise(
     "anchors",
-    "raw float64 x, int64 index, int8 side, raw int64 key, int64 length, int64 steps",
+    "raw float64 x, int64 index, int8 side, raw int64 source_lane, int64 length, int64 steps",
     "float64 lo, float64 hi",
     """
-    const ptrdiff_t at = key[i / steps] * length + index;
+    const ptrdiff_t at = source_lane[i / steps] * length + index;
     lo = hi = NAN;
     if (index > 0 || side != 0) {
         lo = x[side > 0 ? at : at - 1];
@@ -78,9 +78,9 @@ ANCHORS = elementwise(
 
 THRESHOLDS = elementwise(
     "thresholds",
-    "float64 lo, float64 hi, float64 u, raw float64 alpha, raw int64 key, int64 steps",
+    "float64 lo, float64 hi, float64 u, raw float64 alpha, raw int64 source_lane, int64 steps",
     "float64 b",
-    "b = lap_threshold(lo, hi, u, alpha[key[i / steps]]);",
+    "b = lap_threshold(lo, hi, u, alpha[source_lane[i / steps]]);",
 )
 
 # Of ascending thresholds with `index` nodes below: the sums of what they give to the node on their
@@ -119,9 +119,11 @@ PULL_SORTED = elementwise(
 class Thresholds(Scans):
     """The kernels of `protocol.Thresholds`."""
 
-    def solve(self, sources: SourceLanes, levels: Floats, key: Indices, full: bool) -> Roots:
+    def solve(
+        self, sources: SourceLanes, levels: Floats, source_lane: Indices, full: bool
+    ) -> Roots:
         """Roots of S(b) = level, with what derivatives need if `full`."""
-        below, side, u, factors = self._solve(sources, levels, key, 6 if full else 0)
+        below, side, u, factors = self._solve(sources, levels, source_lane, 6 if full else 0)
         return _roots(below, side, u, factors) if full else Roots(below, side, u)
 
     def solve_steps(self, sources: SourceLanes, first: float, steps: int, full: bool) -> Roots:
@@ -129,7 +131,7 @@ class Thresholds(Scans):
         return _roots(*self._solve_steps(sources, first, steps, 6 if full else 2))
 
     def _solve(
-        self, sources: SourceLanes, levels: Floats, key: Indices, rows: int
+        self, sources: SourceLanes, levels: Floats, source_lane: Indices, rows: int
     ) -> tuple[Indices, Array, Floats, Floats]:
         """Return `below`, `side` and `u` of roots, and so many rows of factors (or one, empty)."""
         s, shape = sources, levels.shape
@@ -138,7 +140,7 @@ class Thresholds(Scans):
         high, low = s.pairs or (or_nothing(None), or_nothing(None))
         lanes = s.gap, s.present, or_nothing(s.weights), high, low, s.left, s.right
         sizes = s.gap.shape[1], shape[1], s.weights is not None, rows
-        SOLVE(*lanes, levels, key, *sizes, below, side, u, factors)
+        SOLVE(*lanes, levels, source_lane, *sizes, below, side, u, factors)
         return below, side, u, factors
 
     def _solve_steps(
@@ -149,18 +151,18 @@ class Thresholds(Scans):
         levels = cupy.broadcast_to(cupy.arange(first, first + steps), (lanes, steps))
         return self._solve(sources, levels, self.identity(lanes), rows)
 
-    def anchors(self, x: Floats, roots: Roots, key: Indices) -> Pair:
+    def anchors(self, x: Floats, roots: Roots, source_lane: Indices) -> Pair:
         """Return the two sources that anchor each root."""
         shape = roots.below.shape
         lo, hi = cupy.empty((2, *shape))
-        ANCHORS(x, roots.below, roots.side, key, x.shape[1], shape[1], lo, hi)
+        ANCHORS(x, roots.below, roots.side, source_lane, x.shape[1], shape[1], lo, hi)
         return lo, hi
 
-    def thresholds(self, sources: SourceLanes, roots: Roots, key: Indices) -> Floats:
+    def thresholds(self, sources: SourceLanes, roots: Roots, source_lane: Indices) -> Floats:
         """(lo + hi)/2 + alpha u, rounded, of the anchors of each root."""
         out: Floats = cupy.empty(roots.u.shape)
-        ends = self.anchors(sources.x, roots, key)
-        THRESHOLDS(*ends, roots.u, sources.alpha, key, out.shape[1], out)
+        ends = self.anchors(sources.x, roots, source_lane)
+        THRESHOLDS(*ends, roots.u, sources.alpha, source_lane, out.shape[1], out)
         return out
 
     def sorted_values(self, sources: SourceLanes, first: float, steps: int, dtype: DType) -> Array:
@@ -173,12 +175,12 @@ class Thresholds(Scans):
 
     def sorted_vjp(self, sources: SourceLanes, first: float, bar: Floats) -> Pair:
         """Cotangents of x, in the caller's order, and alpha for `bar`, that of `sorted_values`."""
-        s, n, key = sources, sources.x.shape[1], self.identity(len(sources.x))
+        s, n, source_lane = sources, sources.x.shape[1], self.identity(len(sources.x))
         below, _, _, factors = self._solve_steps(s, first, bar.shape[1], 6)
         # Each threshold gives to its two neighbours, and two scans carry that on.  The thresholds
         # ascend: those that give to one node are side by side.
         _, softmax, (_, centre) = factors.reshape(3, 2, *bar.shape)
-        shares, breaks = self.times(softmax, bar), self._breaks(below, key, bar.shape)
+        shares, breaks = self.times(softmax, bar), self._breaks(below, source_lane, bar.shape)
         sums, _ = self._scan(breaks, shares, None, None, both=True, apart=True)
         nodes = cupy.empty((2, *s.x.shape))
         NEIGHBOURS(below, sums, s.x.size, n, bar.shape[1], nodes)

@@ -44,8 +44,8 @@ class _Pairs(NamedTuple):
 class EvenPermutation(EvenProducts):
     """The soft permutations of lanes x, whose thresholds b are at the levels 1, ..., n - 1.
 
-    The lanes of products belong to those of x by a key.  Rows are in ascending order, and what
-    belongs to entries is in the caller's.
+    `source_lane` holds which of x the lanes of products belong to.  Rows are in ascending order,
+    and what belongs to entries is in the caller's.
     """
 
     def __init__(self, threads: Threads, f: _kernels.Even, x: Entries, alpha: Floats) -> None:
@@ -57,17 +57,17 @@ class EvenPermutation(EvenProducts):
         self.left = self._even(_kernels.even_solve, x, 1.0, alpha, None, 1.0, n - 1, *results)
 
     @property
-    def invalid(self) -> Flags | None:
+    def nan_lanes(self) -> Flags | None:
         """Which lanes hold a NaN."""
         return self.nan
 
-    def _pairs(self, key: Indices | None, count: int) -> Iterator[_Pairs]:
-        """Yield all pairs of so many lanes, which are those of x without a key."""
+    def _pairs(self, source_lane: Indices | None, count: int) -> Iterator[_Pairs]:
+        """Yield all pairs of so many lanes, which are those of x without `source_lane`."""
         n = self.x.shape[1]
         m = n - 1
         for first in range(0, count, max(1, PAIRS // (m * n))):
             lanes = slice(first, min(first + max(1, PAIRS // (m * n)), count))
-            own = lanes if key is None else key[lanes]
+            own = lanes if source_lane is None else source_lane[lanes]
             x, alpha = self.x[own].astype(np.float64, copy=False), self.lanes["alpha"][own]
             anchor, u = self.anchor[own], self.u[own]
             tails, f = np.empty((2, len(x), m, n))
@@ -93,10 +93,10 @@ class EvenPermutation(EvenProducts):
         matrix += above[:, 1:] ^ above[:, :-1]
         return matrix
 
-    def multiply(self, values: Floats, key: Indices, transpose: bool) -> Floats:
+    def multiply(self, values: Floats, source_lane: Indices, transpose: bool) -> Floats:
         """Return P, or its transpose, times lanes of values."""
         out = np.empty(values.shape)
-        for pairs in self._pairs(key, len(values)):
+        for pairs in self._pairs(source_lane, len(values)):
             matrix, v = self._matrix(pairs), values[pairs.lanes]
             terms = _times(matrix, v[:, :, None] if transpose else v[:, None, :])
             out[pairs.lanes] = terms.sum(axis=1 if transpose else 2)
@@ -125,10 +125,10 @@ class EvenPermutation(EvenProducts):
         out: Floats = pairs.f * (mean[:, :, None] - dot) / pairs.alpha[:, :, None]
         return out
 
-    def pull(self, values: Floats, h: Floats, key: Indices) -> tuple[Floats, Floats]:
+    def pull(self, values: Floats, h: Floats, source_lane: Indices) -> tuple[Floats, Floats]:
         """Return the cotangents of x and alpha of sum_ij h_i F(t_ij) v_j, for lanes of values."""
         x_bar, alpha_bar = np.empty(values.shape), np.empty(len(values))
-        for pairs in self._pairs(key, len(values)):
+        for pairs in self._pairs(source_lane, len(values)):
             lanes = pairs.lanes
             flow = _times(_times(pairs.f, values[lanes][:, None, :]), h[lanes][:, :, None])
             x_bar[lanes], alpha_bar[lanes] = self._pulled(pairs, flow)
@@ -138,15 +138,15 @@ class EvenPermutation(EvenProducts):
         self,
         values: Floats | None,
         h: Floats | None,
-        key: Indices,
+        source_lane: Indices,
         x_dot: Floats | None,
         alpha_dot: Floats | None,
     ) -> Floats:
         """Return the tangent of sum_j F(t_ij) v_j, (lanes, n - 1), or of sum_i h_i F(t_ij)."""
-        count, n = len(key), self.x.shape[1]
+        count, n = len(source_lane), self.x.shape[1]
         out = np.empty((count, n if values is None else n - 1))
-        for pairs in self._pairs(key, count):
-            own, lanes = key[pairs.lanes], pairs.lanes
+        for pairs in self._pairs(source_lane, count):
+            own, lanes = source_lane[pairs.lanes], pairs.lanes
             change = self._pushed(
                 pairs,
                 None if x_dot is None else x_dot[own],

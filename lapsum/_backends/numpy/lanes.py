@@ -34,7 +34,7 @@ class Lanes(Threads):
         return isinstance(value, np.ndarray)
 
     def identity(self, lanes: int) -> Indices:
-        """Return the key of lanes that are their own sources."""
+        """Return the source lane of lanes that are their own sources."""
         return np.arange(lanes, dtype=np.intp)
 
     def numbers(self, scalars: Mapping[str, tuple[Array, tuple[int, ...]]]) -> dict[str, Floats]:
@@ -121,18 +121,18 @@ class Lanes(Threads):
         """Return whether all values are smaller in size than `bound`, and none NaN."""
         return not values.size or bool(values.max() < bound and values.min() > -bound)
 
-    def sum_lanes(self, values: Floats, key: Indices, lanes: int) -> Floats:
-        """Add up the lanes of `values` that share a key."""
-        if values.shape[0] == lanes and np.array_equal(key, self.identity(lanes)):
+    def sum_lanes(self, values: Floats, source_lane: Indices, lanes: int) -> Floats:
+        """Add up the lanes of `values` that share a source lane."""
+        if values.shape[0] == lanes and np.array_equal(source_lane, self.identity(lanes)):
             return values
         out = np.zeros((lanes, *values.shape[1:]))
-        np.add.at(out, key, values)
+        np.add.at(out, source_lane, values)
         return out
 
-    def min_lanes(self, values: Floats, key: Indices, lanes: int) -> Floats:
-        """Return the smallest of the values that share a key."""
+    def min_lanes(self, values: Floats, source_lane: Indices, lanes: int) -> Floats:
+        """Return the smallest of the values that share a source lane."""
         out = np.full(lanes, np.inf)
-        np.minimum.at(out, key, values)
+        np.minimum.at(out, source_lane, values)
         return out
 
     def rescale(self, totals: Floats, *arrays: Floats) -> tuple[Floats, ...]:
@@ -157,10 +157,10 @@ class Lanes(Threads):
         """Return levels, which have been checked."""
         return levels
 
-    def places(self, rising: Floats, values: Floats, key: Indices) -> Indices:
+    def places(self, rising: Floats, values: Floats, source_lane: Indices) -> Indices:
         """Return how many numbers of its ascending lane each value exceeds."""
         out = np.empty(values.shape, np.intp)
-        for lane, source in enumerate(key):
+        for lane, source in enumerate(source_lane):
             out[lane] = np.searchsorted(rising[source], values[lane])
         return out
 

@@ -53,13 +53,13 @@ class Order(Lanes):
     ) -> Ordered:
         """Order the entries, absent ones last; no alpha and no weights are wrong by now."""
         if known is None:
-            block, places, present, invalid = self._arrange(x, weights, 4)
+            block, places, present, nan_lanes = self._arrange(x, weights, 4)
         else:
-            block, places, present, invalid = self._arrange_as(known, x, weights)
+            block, places, present, nan_lanes = self._arrange_as(known, x, weights)
         sorted_x, gap, left, right = block
         self._gaps(sorted_x, present, alpha, gap)
         arranged = None if weights is None else self.to_order(weights, places)
-        return Ordered(sorted_x, gap, present, invalid, places, arranged, (left, right))
+        return Ordered(sorted_x, gap, present, nan_lanes, places, arranged, (left, right))
 
     def ascending(self, x: Entries, alpha: Floats) -> Ordered:
         """Return the same without the order."""
@@ -73,10 +73,10 @@ class Order(Lanes):
         else:
             values[...] = x
             self._sort(values)
-        invalid = np.isnan(values[:, -1:]).any(axis=-1)
-        present = np.where(invalid, 0, x.shape[1])
+        nan_lanes = np.isnan(values[:, -1:]).any(axis=-1)
+        present = np.where(nan_lanes, 0, x.shape[1])
         self._gaps(values, present, alpha, gap)
-        spoilt = invalid if invalid.any() else None
+        spoilt = nan_lanes if nan_lanes.any() else None
         return Ordered(values, gap, present, spoilt, None, None, (left, right))
 
     def arrange(self, targets: Floats, sources: int) -> tuple[Floats, Places | None]:
@@ -88,22 +88,26 @@ class Order(Lanes):
         few = min(targets.shape[1], sources) < LEAST_TARGETS
         if few or (targets[:, 1:] >= targets[:, :-1]).all():
             return self.contiguous(targets), None
-        block, places, _, invalid = self._arrange(targets, None, 1)
-        if invalid is not None:
+        block, places, _, nan_lanes = self._arrange(targets, None, 1)
+        if nan_lanes is not None:
             # A lane with a NaN may not be in order; without its NaN it is.
             block, places, _, _ = self._arrange(targets, 1.0 - np.isnan(targets), 1)
         (arranged,) = block
         return arranged, places
 
-    def to_order(self, values: Floats, order: Places, key: Indices | None = None) -> Floats:
-        """Return every lane of `values` in the order of its lane, or that of `key`, there."""
-        return self._rearrange(values, order, key, False, FLOAT64)
+    def to_order(self, values: Floats, order: Places, source_lane: Indices | None = None) -> Floats:
+        """Return every lane of `values` in the order of its lane, or of its source lane."""
+        return self._rearrange(values, order, source_lane, False, FLOAT64)
 
     def from_order(
-        self, values: Floats, order: Places, key: Indices | None = None, dtype: DType | None = None
+        self,
+        values: Floats,
+        order: Places,
+        source_lane: Indices | None = None,
+        dtype: DType | None = None,
     ) -> Floats:
         """Undo `to_order`; the result is rounded to float32 if that is the dtype."""
-        return self._rearrange(values, order, key, True, written(dtype))
+        return self._rearrange(values, order, source_lane, True, written(dtype))
 
     def arrays_of_order(self, order: Places) -> tuple[Array, ...]:
         """Return an order as arrays that nobody else holds."""
@@ -132,22 +136,22 @@ class Order(Lanes):
         nan: Flags = np.isnan(x)
         if weights is not None:
             there, nan = np.count_nonzero(weights, axis=-1), nan & (weights != 0.0)
-        invalid = any_in_lane(nan)
-        present = np.where(invalid, 0, there)
-        return block, known, present, invalid if invalid.any() else None
+        nan_lanes = any_in_lane(nan)
+        present = np.where(nan_lanes, 0, there)
+        return block, known, present, nan_lanes if nan_lanes.any() else None
 
     def _rearrange(
         self,
         values: Floats,
         order: Places,
-        key: Indices | None,
+        source_lane: Indices | None,
         back: bool,
         dtype: DType,
         out: Array | None = None,
     ) -> Floats:
         out = np.empty(values.shape, dtype) if out is None else out
         scratch = None if order.part_of is None else np.empty(values.shape)
-        inputs = self.contiguous(values), *order, key, back
+        inputs = self.contiguous(values), *order, source_lane, back
         self._run(REARRANGE[dtype], out.shape, *inputs, scratch, out)
         return out
 
@@ -175,8 +179,8 @@ class Order(Lanes):
         block = bytes_of_all[:size].view(np.float64).reshape(arrays, *x.shape)
         part_of = bytes_of_all[size:].reshape(x.shape)
         values, scratch = block[0], block[1] if arrays > 1 else np.empty(x.shape)
-        starts, present, invalid = self._order_parts(x, weights, values, scratch, rank, part_of)
-        return block, Places(rank, part_of, starts), present, invalid
+        starts, present, nan_lanes = self._order_parts(x, weights, values, scratch, rank, part_of)
+        return block, Places(rank, part_of, starts), present, nan_lanes
 
     def _order(
         self, x: Entries, weights: Floats | None, whole: bool, values: Floats, rank: Indices
@@ -188,8 +192,8 @@ class Order(Lanes):
         # of what was float32 once.
         width = max(n - 1, 1).bit_length()
         keys, present = rank.view(np.uint64), np.empty(lanes, np.intp)
-        invalid, unsorted = np.empty(lanes, np.uint8), np.empty(lanes, np.uint8)
-        self._run(PACK[x.dtype], x.shape, x, weights, width, keys, present, invalid)
+        nan_lanes, unsorted = np.empty(lanes, np.uint8), np.empty(lanes, np.uint8)
+        self._run(PACK[x.dtype], x.shape, x, weights, width, keys, present, nan_lanes)
         self._sort_keys(keys, width)
         whole = whole and width <= 29
         self._run(UNPACK[x.dtype], x.shape, x, width, whole, present, keys, values, unsorted)
@@ -200,7 +204,7 @@ class Order(Lanes):
             some_values, some_keys = values[at], keys[at]
             self._order_again(x[at], some_values, present[at], some_keys, width)
             values[at], keys[at] = some_values, some_keys
-        return present, invalid.view(np.bool_) if invalid.any() else None
+        return present, nan_lanes.view(np.bool_) if nan_lanes.any() else None
 
     def _order_parts(
         self,
@@ -218,8 +222,8 @@ class Order(Lanes):
         at = np.arange(16 * parts) * int(0.618 * n) % n
         sample = self.contiguous(np.sort(x[:, at], axis=-1))
         starts = np.empty((lanes, MOST_PARTS + 1), np.intp)
-        present, invalid = np.empty(lanes, np.intp), np.empty(lanes, np.uint8)
-        outputs = part_of, starts, scratch, present, invalid
+        present, nan_lanes = np.empty(lanes, np.intp), np.empty(lanes, np.uint8)
+        outputs = part_of, starts, scratch, present, nan_lanes
         self._run(DISTRIBUTE[x.dtype], x.shape, x, weights, sample, parts, *outputs)
         whole = x.dtype == FLOAT32
 
@@ -233,7 +237,7 @@ class Order(Lanes):
                 values[lane, absent], rank[lane, absent] = scratch[lane, absent], range(n)[absent]
 
         self._run(order, x.shape, rank)
-        return starts, present, invalid.view(np.bool_) if invalid.any() else None
+        return starts, present, nan_lanes.view(np.bool_) if nan_lanes.any() else None
 
     def _order_again(
         self, x: Entries, values: Floats, present: Indices, keys: NDArray[np.uint64], width: int

@@ -79,29 +79,29 @@ class Permutation(Order):
         return Intervals(row, inside, (before, after), (from_left, from_right))
 
     def collect(
-        self, values: Floats, inside: Floats, row: Indices, key: Indices, out: Floats
+        self, values: Floats, inside: Floats, row: Indices, source_lane: Indices, out: Floats
     ) -> None:
         """Add inside * values to `out`, by row."""
-        self._run(_kernels.collect, out.shape, values, inside, row, key, out)
+        self._run(_kernels.collect, out.shape, values, inside, row, source_lane, out)
 
     def collect_transpose(
-        self, values: Floats, inside: Floats, row: Indices, key: Indices, out: Floats
+        self, values: Floats, inside: Floats, row: Indices, source_lane: Indices, out: Floats
     ) -> None:
         """Add the transpose of `collect` to `out`."""
-        self._run(_kernels.spread, out.shape, values, inside, row, key, out)
+        self._run(_kernels.spread, out.shape, values, inside, row, source_lane, out)
 
-    def level_ties(self, x: Floats, key: Indices, values: Floats) -> None:
+    def level_ties(self, x: Floats, source_lane: Indices, values: Floats) -> None:
         """Give equal sources the result of the first of them, in place."""
-        self._run(_kernels.level_ties, values.shape, x, key, values)
+        self._run(_kernels.level_ties, values.shape, x, source_lane, values)
 
     def transpose_product(
-        self, sources: SourceLanes, rows: Intervals, positions: Floats, key: Indices
+        self, sources: SourceLanes, rows: Intervals, positions: Floats, source_lane: Indices
     ) -> Floats:
         """P.T times lanes of finite positions, at the sorted sources."""
         s, (_, after) = sources, rows.at
         out, scratch = np.empty(positions.shape), np.empty(positions.shape)
         lanes = s.x, s.gap, s.present, s.left, s.right
-        inputs = *lanes, rows.row, rows.inside, after, *rows.by, positions, key
+        inputs = *lanes, rows.row, rows.inside, after, *rows.by, positions, source_lane
         self._run(_kernels.transpose_product, out.shape, *inputs, scratch, out)
         return out
 

@@ -18,28 +18,34 @@ class Scans(Lanes):
         self._run(_kernels.decays, out.shape, gap, out)
         return out
 
-    def scan(self, decay: Floats | None, values: Floats, key: Indices, reverse: bool) -> Floats:
+    def scan(
+        self, decay: Floats | None, values: Floats, source_lane: Indices, reverse: bool
+    ) -> Floats:
         """out[m] = values[m] + e^{-gap[m]} out[m-1], or its mirror; without decay running sums."""
         out = np.empty(values.shape)
-        self._run(_kernels.scan, out.shape, decay, values, key, reverse, out)
+        self._run(_kernels.scan, out.shape, decay, values, source_lane, reverse, out)
         return out
 
     def scan_both(
-        self, gap: Floats, values: Floats | None, key: Indices | None, out: Pair | None = None
+        self,
+        gap: Floats,
+        values: Floats | None,
+        source_lane: Indices | None,
+        out: Pair | None = None,
     ) -> Pair:
         """Return the scan of values, None for ones, and its mirror, in `out` if given."""
-        key = self.identity(len(gap)) if key is None else key
+        source_lane = self.identity(len(gap)) if source_lane is None else source_lane
         shape = gap.shape if values is None else values.shape
         left, right = np.empty((2, *shape)) if out is None else out
-        self._run(_kernels.scan_both, shape, gap, values, key, left, right)
+        self._run(_kernels.scan_both, shape, gap, values, source_lane, left, right)
         return left, right
 
     def moments(
-        self, decay: Floats, step: Floats, base: Floats, key: Indices, reverse: bool
+        self, decay: Floats, step: Floats, base: Floats, source_lane: Indices, reverse: bool
     ) -> Floats:
         """sum_j w_j e^{-|x_m - x_j|/alpha} (v_m - v_j) over j < m, or of (v_j - v_m) over j > m."""
         out = np.empty_like(base)
-        self._run(_kernels.moments, out.shape, decay, step, base, key, reverse, out)
+        self._run(_kernels.moments, out.shape, decay, step, base, source_lane, reverse, out)
         return out
 
     def cumulate(self, values: Floats) -> Pair:

@@ -16,34 +16,45 @@ from .loops import RANKS, written
 class Targets(Lanes):
     """The kernels of `protocol.Targets`."""
 
-    def locate(self, sources: SourceLanes, points: Points, key: Indices) -> Indices:
+    def locate(self, sources: SourceLanes, points: Points, source_lane: Indices) -> Indices:
         """How many sources are <= each point; 0 if it is NaN."""
         s, below = sources, np.empty(points.lo.shape, dtype=np.intp)
-        self._run(_kernels.locate, below.shape, s.x, s.present, s.alpha, *points, key, below)
+        self._run(
+            _kernels.locate, below.shape, s.x, s.present, s.alpha, *points, source_lane, below
+        )
         return below
 
-    def distances(self, sources: SourceLanes, points: Points, key: Indices, below: Indices) -> Pair:
+    def distances(
+        self, sources: SourceLanes, points: Points, source_lane: Indices, below: Indices
+    ) -> Pair:
         """Distances over alpha to the sources left and right, infinite for none; NaN for NaN."""
         s = sources
         left, right = self._block(2, points.lo.shape)
-        inputs = s.x, s.present, s.alpha, *points, key, below
+        inputs = s.x, s.present, s.alpha, *points, source_lane, below
         self._run(_kernels.distances, below.shape, *inputs, left, right)
         return left, right
 
-    def level(self, sources: SourceLanes, targets: Floats, key: Indices, below: Indices) -> Floats:
+    def level(
+        self, sources: SourceLanes, targets: Floats, source_lane: Indices, below: Indices
+    ) -> Floats:
         """S at targets, NaN where they are."""
         s, out = sources, np.empty(targets.shape)
         lanes = s.x, s.present, s.alpha, s.left, s.right, *(s.pairs or (None, None))
-        self._run(_kernels.level, out.shape, *lanes, targets, key, below, out)
+        self._run(_kernels.level, out.shape, *lanes, targets, source_lane, below, out)
         return out
 
     def gather(
-        self, nodes: Pair, key: Indices, at: tuple[Indices, Indices], by: Pair, lane: Indices
+        self,
+        nodes: Pair,
+        source_lane: Indices,
+        at: tuple[Indices, Indices],
+        by: Pair,
+        lane: Indices,
     ) -> Floats:
         """by[0] nodes[0][at[0]] + by[1] nodes[1][at[1]] at every target."""
         before, _ = at
-        out = np.empty((len(key), before.shape[1]))
-        self._run(_kernels.gather, out.shape, *nodes, key, *at, *by, lane, out)
+        out = np.empty((len(source_lane), before.shape[1]))
+        self._run(_kernels.gather, out.shape, *nodes, source_lane, *at, *by, lane, out)
         return out
 
     def scatter(
@@ -52,25 +63,27 @@ class Targets(Lanes):
         at: tuple[Indices, Indices],
         by: Pair,
         lane: Indices,
-        key: Indices,
+        source_lane: Indices,
         shape: tuple[int, int],
     ) -> Pair:
         """Apply the transpose of `gather`."""
         left, left_low = left_parts = np.zeros((2, *shape))
         right, right_low = right_parts = np.zeros((2, *shape))
         # Lanes may share the sources they are added to: one thread.
-        _kernels.scatter(values, *at, *by, lane, key, left_parts, right_parts, 0, len(values))
+        _kernels.scatter(
+            values, *at, *by, lane, source_lane, left_parts, right_parts, 0, len(values)
+        )
         return left + left_low, right + right_low
 
     def ranks(self, sources: SourceLanes, dtype: DType) -> Array:
-        """1/2 + S at the sources, absent ones too, in the caller's order; NaN if invalid."""
+        """1/2 + S at the sources, absent ones too, in the caller's order; NaN in lanes with one."""
         s, out = sources, np.empty(sources.gap.shape, written(dtype))
         scratch = None if s.order.part_of is None else np.empty_like(s.gap)
         sums = *(s.pairs or (None, None)), s.left, s.right
         inputs = s.x, s.gap, *s.order, s.present, s.alpha, s.weights, *sums
         self._run(RANKS[out.dtype], out.shape, *inputs, scratch, out)
-        if s.invalid is not None:
-            out[s.invalid] = np.nan
+        if s.nan_lanes is not None:
+            out[s.nan_lanes] = np.nan
         return out
 
     def ranks_vjp(self, sources: SourceLanes, sign: float, bar: Floats) -> Pair:

@@ -12,19 +12,23 @@ from .lanes import Lanes
 class Thresholds(Lanes):
     """The kernels of `protocol.Thresholds`."""
 
-    def solve(self, sources: SourceLanes, levels: Floats, key: Indices, full: bool) -> Roots:
+    def solve(
+        self, sources: SourceLanes, levels: Floats, source_lane: Indices, full: bool
+    ) -> Roots:
         """Roots of S(b) = level, with what derivatives need if `full`."""
-        return self._solve(sources, levels, key, full, None)
+        return self._solve(sources, levels, source_lane, full, None)
 
-    def complete(self, sources: SourceLanes, levels: Floats, roots: Roots, key: Indices) -> Roots:
+    def complete(
+        self, sources: SourceLanes, levels: Floats, roots: Roots, source_lane: Indices
+    ) -> Roots:
         """Return roots with what derivatives need; where they are is known."""
-        return self._solve(sources, levels, key, True, roots.below)
+        return self._solve(sources, levels, source_lane, True, roots.below)
 
     def _solve(
         self,
         sources: SourceLanes,
         levels: Floats,
-        key: Indices,
+        source_lane: Indices,
         full: bool,
         known: Indices | None,
     ) -> Roots:
@@ -34,7 +38,7 @@ class Thresholds(Lanes):
         factors = np.empty((6, *shape)) if full else None
         lanes = s.gap, s.present, s.weights, *(s.pairs or (None, None)), s.left, s.right
         outputs = below, side, u, factors
-        self._run(_kernels.solve, shape, *lanes, levels, key, known is not None, *outputs)
+        self._run(_kernels.solve, shape, *lanes, levels, source_lane, known is not None, *outputs)
         return _roots(below, side, u, factors)
 
     def solve_steps(self, sources: SourceLanes, first: float, steps: int, full: bool) -> Roots:
@@ -47,16 +51,16 @@ class Thresholds(Lanes):
         self._run(_kernels.solve_steps, shape, *lanes, first, below, side, u, factors)
         return _roots(below, side, u, factors)
 
-    def anchors(self, x: Floats, roots: Roots, key: Indices) -> Pair:
+    def anchors(self, x: Floats, roots: Roots, source_lane: Indices) -> Pair:
         """Return the two sources that anchor each root."""
         lo, hi = self._block(2, roots.below.shape)
-        self._run(_kernels.anchors, hi.shape, x, roots.below, roots.side, key, lo, hi)
+        self._run(_kernels.anchors, hi.shape, x, roots.below, roots.side, source_lane, lo, hi)
         return lo, hi
 
-    def thresholds(self, sources: SourceLanes, roots: Roots, key: Indices) -> Floats:
+    def thresholds(self, sources: SourceLanes, roots: Roots, source_lane: Indices) -> Floats:
         """(lo + hi)/2 + alpha u, rounded, of the anchors of each root."""
         s, out = sources, np.empty(roots.u.shape)
-        inputs = s.x, roots.below, roots.side, roots.u, s.alpha, key
+        inputs = s.x, roots.below, roots.side, roots.u, s.alpha, source_lane
         self._run(_kernels.thresholds, out.shape, *inputs, out)
         return out
 
