@@ -308,8 +308,8 @@ class Targets(Protocol):
     ) -> Floats:
         """by[0] nodes[0][at[0]] + by[1] nodes[1][at[1]] at every target; none where `at` has none.
 
-        A lane of the result reads the lane of `nodes` that `source_lane` says, and those of `at` and
-        `by` that `lane` says.
+        A lane of the result reads the lane of `nodes` that `source_lane` says, and those of `at`
+        and `by` that `lane` says.
         """
         ...
 

@@ -160,7 +160,7 @@ def rearrange(
     const Py_ssize_t[:, ::1] places,    # IN  an order
     const unsigned char[:, ::1] part,   # IN
     const Py_ssize_t[:, ::1] first,     # IN
-    const Py_ssize_t[::1] key,          # IN  lane of the order, None: one's own
+    const Py_ssize_t[::1] source_lane,  # IN  lane of the order, None: one's own
     bint back,                          # IN
     double[:, ::1] scratch,             # None without parts
     entry[:, ::1] out,                  # OUT values in that order, or brought back from it
@@ -171,7 +171,7 @@ def rearrange(
     cdef _order order
     with nogil:
         for l in range(start, stop if values.shape[1] > 0 else start):
-            order = _order_of(places, part, first, l if key is None else key[l])
+            order = _order_of(places, part, first, l if source_lane is None else source_lane[l])
             if scratch is not None:
                 other = &scratch[l, 0]
             if back:

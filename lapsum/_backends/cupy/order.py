@@ -61,10 +61,10 @@ NUMBERS = elementwise(
 KEYS = elementwise(
     "keys",
     "T x, raw float64 weights, bool weighted",
-    "K source_lane",
+    "K key",
     """
     // Absent entries come last.
-    source_lane = weighted && weights[i] == 0.0 ? ~(K(1) << (8 * sizeof(K) - 1)) : K(lap_ordered(x));
+    key = weighted && weights[i] == 0.0 ? ~(K(1) << (8 * sizeof(K) - 1)) : K(lap_ordered(x));
     """,
 )
 
