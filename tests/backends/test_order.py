@@ -26,7 +26,7 @@ LANES = {
 def ordered(x, weights=None):
     """The sorted entries, the places they come from, and what else `order` tells of them."""
     lanes = kernels.order(x, np.ones(len(x)), weights, None)
-    values, order, count, invalid = lanes.x, lanes.order, lanes.present, lanes.invalid
+    values, order, count, invalid = lanes.x, lanes.order, lanes.present, lanes.nan_lanes
     indices = kernels.to_order(np.arange(x.shape[1]) + np.zeros((len(x), 1)), order).astype(int)
     back = kernels.from_order(kernels.contiguous(indices), order)
     assert (back == np.arange(x.shape[1])).all()
