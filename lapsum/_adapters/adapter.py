@@ -271,7 +271,9 @@ class Linearized:
         """Return the tangent of the value for those of some parameters."""
         rule = self.rule
         with quiet():
-            lanes = {name: rule.layouts[name].pack(dot) for name, dot in tangents.items()}
+            lanes = {
+                name: rule.layouts[name].pack(rule.kernels, dot) for name, dot in tangents.items()
+            }
             return rule.kernels.finish(rule.to_result(rule.jvp(lanes)), rule.dtype)
 
     def vjp(self, bar: Array, wrt: Sequence[str]) -> list[Any]:
@@ -280,6 +282,8 @@ class Linearized:
         with quiet():
             bars = rule.vjp(rule.from_result(bar), frozenset(wrt))
             return [
-                rule.kernels.finish(rule.layouts[name].unpack(bars[name]), rule.dtypes[name])
+                rule.kernels.finish(
+                    rule.layouts[name].unpack(rule.kernels, bars[name]), rule.dtypes[name]
+                )
                 for name in wrt
             ]

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from copy import copy
-from functools import cached_property
+from functools import cached_property, lru_cache
 from math import prod
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -26,7 +26,6 @@ from .layout import (
     AlongAxes,
     AlongAxis,
     Layout,
-    PerLane,
     WholeInEveryLane,
     pack_all,
     scalar_layout,
@@ -34,8 +33,52 @@ from .layout import (
     with_nan,
 )
 from .rule import Tangents
-from .shapes import batch_of, batch_without, normalize_axes
+from .shapes import Shape, batch_of, batch_without, normalize_axes
 from .short_rule import ShortRule
+
+
+class Arrangement(NamedTuple):
+    """Where the lanes of a call lie."""
+
+    batch: Shape
+    entries: AlongAxis
+    result: AlongAxis
+    layouts: dict[str, Layout]
+
+
+@lru_cache(maxsize=256)
+def laid_out(
+    axes: Shape,
+    names: tuple[str, ...],
+    shapes: tuple[Shape, ...],
+    along_axis: tuple[str, ...],
+    in_every_lane: tuple[str, ...],
+) -> Arrangement:
+    """Return how lanes of entries "x" lie, and the arguments beside them.
+
+    It follows from shapes alone, and many calls have the same.
+    """
+    of = dict(zip(names, shapes, strict=True))
+    x = of["x"]
+    result: AlongAxis
+    if len(axes) == 1:
+        batch = batch_of("x", x, axes[0])
+        result = entries = AlongAxis(x, axes[0], batch)
+    else:
+        batch = batch_without(x, axes)
+        entries = AlongAxes(x, axes, batch)
+        result = AlongAxis((*batch, entries.size), -1, batch)
+    layouts: dict[str, Layout] = {}
+    for name, shape in of.items():
+        if name == "x":
+            layouts[name] = entries
+        elif name == "weights" or name in along_axis:
+            layouts[name] = weights_layout(shape, x, axes, batch, "x", name)
+        elif name in in_every_lane:
+            layouts[name] = WholeInEveryLane(shape, batch)
+        else:
+            layouts[name] = scalar_layout(name, shape, batch)
+    return Arrangement(batch, entries, result, layouts)
 
 
 class EntriesRule(ShortRule):
@@ -87,19 +130,16 @@ class EntriesRule(ShortRule):
         if len(self.along_axis) > 1:
             self.dtype = np.result_type(*(dtypes[name] for name in self.along_axis))
         self.axes = axes = normalize_axes(axis, x.shape, several=self.several_axes)
-        if len(axes) == 1:
-            self.batch = batch = batch_of("x", x.shape, axes[0])
-            self.result = self.entries = AlongAxis(kernels, x.shape, axes[0], batch)
-        else:
-            self.batch = batch = batch_without(x.shape, axes)
-            self.entries = AlongAxes(kernels, x.shape, axes, batch)
-            self.result = AlongAxis(kernels, (*batch, self.n), -1, batch)
-        self.layouts = layouts = self._layouts(arrays)
+        shapes = tuple([array.shape for array in arrays.values()])
+        kinds = self.along_axis, self.in_every_lane
+        self.batch, self.entries, self.result, self.layouts = laid_out(
+            axes, tuple(arrays), shapes, *kinds
+        )
         check_alpha(arrays["alpha"])
         if weights is not None:
             check_weights(arrays["weights"])
         arrays["x"] = self.entries_of(x, arrays["alpha"])
-        self.lanes = lanes = pack_all(kernels, layouts, arrays, entries=("x",))
+        self.lanes = lanes = pack_all(kernels, self.layouts, arrays, entries=("x",))
         if weights is not None:
             self.total = kernels.totals(lanes["weights"])
             check_total(self.total)
@@ -111,24 +151,6 @@ class EntriesRule(ShortRule):
     def entries_of(self, x: Array, alpha: Array) -> Array:
         """Return the entries that stand for x."""
         return x
-
-    def _layouts(self, arrays: dict[str, Array]) -> dict[str, Layout]:
-        kernels, entries, batch = self.kernels, self.entries, self.batch
-        layouts: dict[str, Layout] = {"x": entries}
-        number = PerLane(kernels, (), batch)
-        for name, array in arrays.items():
-            if name == "x":
-                continue
-            if name == "weights" or name in self.along_axis:
-                shape = entries.shape
-                layouts[name] = weights_layout(kernels, array, shape, self.axes, batch, "x", name)
-            elif name in self.in_every_lane:
-                layouts[name] = WholeInEveryLane(kernels, array.shape, batch)
-            elif not array.shape:
-                layouts[name] = number
-            else:
-                layouts[name] = scalar_layout(kernels, name, array, batch)
-        return layouts
 
     @property
     def n(self) -> int:
@@ -160,7 +182,10 @@ class EntriesRule(ShortRule):
 
     def from_result(self, array: Array) -> Array:
         """Undo `to_result`; float32 stays as it is where kernels read it."""
-        return self.result.pack(array) if self.short is None else self.result.pack_entries(array)
+        kernels, result = self.kernels, self.result
+        if self.short is None:
+            return result.pack(kernels, array)
+        return result.pack_entries(kernels, array)
 
     def lanes_of_out(self, out: Array | None) -> Array | None:
         """Return where a result like x may be written: in `out`, in new lanes, or None for neither.
@@ -186,7 +211,7 @@ class EntriesRule(ShortRule):
         weights = self.lanes.get("weights")
         if weights is not None and self.dtype.itemsize < 8 and weights.shape == lanes.shape:
             lanes = self.kernels.round_beside(weights, lanes, self.dtype)
-        return self.result.unpack(lanes)
+        return self.result.unpack(self.kernels, lanes)
 
     def _without_muted(self, lanes: Array) -> Array:
         return lanes if self.muted is None else self.kernels.xp.where(self.muted, 0.0, lanes)

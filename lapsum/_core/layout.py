@@ -15,10 +15,10 @@ from .shapes import Shape, batch_of, broadcast_of, kept_shape
 class Layout(ABC):
     """How an argument of a given shape is spread over the lanes of a batch.
 
+    It is of shapes alone: what moves data is given the kernels of the arrays.
+
     Parameters
     ----------
-    kernels : Kernels
-        The backend.
     shape : tuple of int
         Shape of the argument.
     batch : tuple of int
@@ -26,67 +26,65 @@ class Layout(ABC):
 
     Attributes
     ----------
-    scalars : bool
-        Whether these are numbers that do not lie along an axis.
+    scalar_lanes : tuple of int or None
+        Shape of the lanes of numbers that do not lie along an axis; None for anything else.
     """
 
-    scalars = False
+    scalar_lanes: Shape | None = None
 
-    def __init__(self, kernels: Kernels, shape: Shape, batch: Shape) -> None:
-        self.kernels = kernels
+    def __init__(self, shape: Shape, batch: Shape) -> None:
         self.shape = shape
         self.batch = batch
 
     @abstractmethod
-    def pack(self, array: Array) -> Floats:
+    def pack(self, kernels: Kernels, array: Array) -> Floats:
         """Return `array` as float64 lanes: (lanes, n), or (lanes,) for one number a lane."""
 
     @abstractmethod
-    def unpack(self, lanes: Array) -> Array:
+    def unpack(self, kernels: Kernels, lanes: Array) -> Array:
         """Return the transpose of `pack`: lanes that share an element are added up."""
 
-    def pack_entries(self, array: Array) -> Entries:
+    def pack_entries(self, kernels: Kernels, array: Array) -> Entries:
         """Return the same as `pack`, but float32 may stay as it is."""
-        return self.pack(array)
+        return self.pack(kernels, array)
 
-    def broadcast_scalars(self, array: Array) -> tuple[Array, Shape]:
-        """Return numbers as a view with all of each lane, or one for all; and the lanes' shape."""
-        return array, array.shape
+    def broadcast_scalars(self, kernels: Kernels, array: Array) -> Array:
+        """Return a view with all numbers of each lane, or the one number for all."""
+        return array
 
 
 class AlongAxis(Layout):
     """Lanes that lie along an axis of the argument, counted from the end."""
 
-    def __init__(self, kernels: Kernels, shape: Shape, axis: int, batch: Shape) -> None:
-        self.kernels = kernels
+    def __init__(self, shape: Shape, axis: int, batch: Shape) -> None:
         self.shape = shape
         self.batch = batch
         self.axis = axis
+        self.lanes = prod(batch)
         self.size = shape[axis]
         # The common case needs neither moving nor broadcasting.
         self._plain = axis == -1 and shape[:-1] == batch
 
-    def pack(self, array: Array) -> Floats:
+    def pack(self, kernels: Kernels, array: Array) -> Floats:
         """Return `array` as float64 lanes."""
-        lanes: Floats = self._lanes(array, self.kernels.contiguous)
+        lanes: Floats = self._lanes(kernels, array, kernels.contiguous)
         return lanes
 
-    def pack_entries(self, array: Array) -> Entries:
+    def pack_entries(self, kernels: Kernels, array: Array) -> Entries:
         """Return the same, but float32 stays as it is."""
         if self._plain:  # as it is for every small call
-            return self.kernels.entries(array).reshape(prod(self.batch), self.size)
-        lanes: Entries = self._lanes(array, self.kernels.entries)
+            return kernels.entries(array).reshape(self.lanes, self.size)
+        lanes: Entries = self._lanes(kernels, array, kernels.entries)
         return lanes
 
-    def _lanes(self, array: Array, convert: Callable[[Array], Any]) -> Any:
-        lanes = prod(self.batch)
+    def _lanes(self, kernels: Kernels, array: Array, convert: Callable[[Array], Any]) -> Any:
         if self._plain:
-            return convert(array).reshape(lanes, self.size)
-        xp = self.kernels.xp
+            return convert(array).reshape(self.lanes, self.size)
+        xp = kernels.xp
         array = xp.asarray(array)  # a list beside arrays of a device was still on the host
         array = xp.moveaxis(array, self.axis, -1)
         array = xp.broadcast_to(array, (*self.batch, self.size))
-        return convert(array.reshape(lanes, self.size))
+        return convert(array.reshape(self.lanes, self.size))
 
     def view(self, array: Array) -> Array | None:
         """Return the lanes of `array` where they lie in its own memory, one after another."""
@@ -94,64 +92,67 @@ class AlongAxis(Layout):
             return None
         return array.reshape(-1, self.size) if array.size else None
 
-    def unpack(self, lanes: Array) -> Array:
+    def unpack(self, kernels: Kernels, lanes: Array) -> Array:
         """Return the transpose of `pack`."""
         if self._plain:
             return lanes.reshape(self.shape)
         lanes = lanes.reshape(*self.batch, self.size)
         moved = batch_of("", self.shape, self.axis)
-        return self.kernels.xp.moveaxis(_reduced(lanes, (*moved, self.size)), -1, self.axis)
+        return kernels.xp.moveaxis(_reduced(lanes, (*moved, self.size)), -1, self.axis)
 
 
 class AlongAxes(AlongAxis):
     """Lanes that lie along several axes, the last of them fastest; along all, the raveled array."""
 
-    def __init__(self, kernels: Kernels, shape: Shape, axes: Shape, batch: Shape) -> None:
-        self.kernels = kernels
+    def __init__(self, shape: Shape, axes: Shape, batch: Shape) -> None:
         self.shape = shape
         self.batch = batch
         self.axes = axes
         self.ends = tuple(range(-len(axes), 0))
+        self.lanes = prod(batch)
         self._plain = False
         self.size = prod(shape[axis] for axis in axes)
 
-    def _lanes(self, array: Array, convert: Callable[[Array], Any]) -> Any:
-        xp = self.kernels.xp
+    def _lanes(self, kernels: Kernels, array: Array, convert: Callable[[Array], Any]) -> Any:
+        xp = kernels.xp
         array = xp.moveaxis(xp.asarray(array), self.axes, self.ends)
-        return convert(array.reshape(prod(self.batch), self.size))
+        return convert(array.reshape(self.lanes, self.size))
 
     def view(self, array: Array) -> Array | None:
         """Return None: lanes of several axes are not looked for in place."""
         return None
 
-    def unpack(self, lanes: Array) -> Array:
+    def unpack(self, kernels: Kernels, lanes: Array) -> Array:
         """Return the transpose of `pack`."""
         along = tuple(self.shape[axis] for axis in self.axes)
-        return self.kernels.xp.moveaxis(lanes.reshape((*self.batch, *along)), self.ends, self.axes)
+        return kernels.xp.moveaxis(lanes.reshape((*self.batch, *along)), self.ends, self.axes)
 
 
 class Scalars(Layout):
     """Numbers that do not lie along lanes."""
 
-    scalars = True
+    scalar_lanes: Shape
 
-    def pack(self, array: Array) -> Floats:
+    def pack(self, kernels: Kernels, array: Array) -> Floats:
         """Return `array` as float64 lanes."""
-        return self.kernels.numbers({"": self.broadcast_scalars(array)})[""]
+        return kernels.numbers({"": (self.broadcast_scalars(kernels, array), self.scalar_lanes)})[
+            ""
+        ]
 
 
 class PerLane(Scalars):
     """One number a lane."""
 
-    def broadcast_scalars(self, array: Array) -> tuple[Array, Shape]:
-        """Return a view with one for each lane, or one for all, and (lanes,)."""
-        count = (prod(self.batch),)
-        if not array.shape:
-            return array, count
-        xp = self.kernels.xp
-        return xp.broadcast_to(xp.asarray(array), self.batch), count
+    def __init__(self, shape: Shape, batch: Shape) -> None:
+        super().__init__(shape, batch)
+        self.scalar_lanes = (prod(batch),)
 
-    def unpack(self, lanes: Array) -> Array:
+    def broadcast_scalars(self, kernels: Kernels, array: Array) -> Array:
+        """Return a view with one number for each lane, or the one number for all."""
+        xp = kernels.xp
+        return xp.broadcast_to(xp.asarray(array), self.batch) if array.shape else array
+
+    def unpack(self, kernels: Kernels, lanes: Array) -> Array:
         """Return the transpose of `pack`."""
         return _reduced(lanes.reshape(self.batch), self.shape)
 
@@ -159,15 +160,18 @@ class PerLane(Scalars):
 class WholeInEveryLane(Scalars):
     """The whole argument, raveled, as the same lane for every element of the batch."""
 
-    def broadcast_scalars(self, array: Array) -> tuple[Array, Shape]:
-        """Return a view with all numbers in each lane, or one for all, and the lanes' shape."""
-        shape = prod(self.batch), prod(self.shape)
-        if not array.shape:
-            return array, shape
-        xp = self.kernels.xp
-        return xp.broadcast_to(xp.asarray(array).reshape(-1), shape), shape
+    def __init__(self, shape: Shape, batch: Shape) -> None:
+        super().__init__(shape, batch)
+        self.scalar_lanes = prod(batch), prod(shape)
 
-    def unpack(self, lanes: Array) -> Array:
+    def broadcast_scalars(self, kernels: Kernels, array: Array) -> Array:
+        """Return a view with all numbers in each lane, or the one number for all."""
+        xp = kernels.xp
+        if not array.shape:
+            return array
+        return xp.broadcast_to(xp.asarray(array).reshape(-1), self.scalar_lanes)
+
+    def unpack(self, kernels: Kernels, lanes: Array) -> Array:
         """Return the transpose of `pack`."""
         total: Array = lanes.sum(axis=0)
         return total.reshape(self.shape)
@@ -178,13 +182,13 @@ class Reduced(Layout):
 
     def __init__(self, entries: AlongAxis, axes: Shape, keepdims: bool) -> None:
         shape = kept_shape(entries.shape, axes) if keepdims else entries.batch
-        super().__init__(entries.kernels, shape, entries.batch)
+        super().__init__(shape, entries.batch)
 
-    def pack(self, array: Array) -> Floats:
+    def pack(self, kernels: Kernels, array: Array) -> Floats:
         """Return `array` as float64, (lanes,)."""
-        return self.kernels.contiguous(array.reshape(prod(self.batch)))
+        return kernels.contiguous(array.reshape(prod(self.batch)))
 
-    def unpack(self, lanes: Array) -> Array:
+    def unpack(self, kernels: Kernels, lanes: Array) -> Array:
         """Undo `pack`."""
         return lanes.reshape(self.shape)
 
@@ -213,10 +217,15 @@ def pack_all(
     scalars: dict[str, tuple[Array, Shape]] = {}
     for name, layout in layouts.items():
         array = arrays[name]
-        if layout.scalars:
-            scalars[name] = layout.broadcast_scalars(array)
+        if layout.scalar_lanes is None:
+            lanes[name] = (
+                layout.pack_entries(kernels, array)
+                if name in entries
+                else layout.pack(kernels, array)
+            )
         else:
-            lanes[name] = layout.pack_entries(array) if name in entries else layout.pack(array)
+            number = layout.broadcast_scalars(kernels, array) if array.shape else array
+            scalars[name] = number, layout.scalar_lanes
     lanes.update(kernels.numbers(scalars))
     return lanes
 
@@ -246,44 +255,43 @@ def source_lane_of(kernels: Kernels, shape: Shape, batch: Shape) -> Indices:
     return kernels.xp.ascontiguousarray(kernels.xp.broadcast_to(own, batch).reshape(-1))
 
 
-def lanes_along(kernels: Kernels, shape: Shape, axes: Shape, batch: Shape) -> AlongAxis:
+def lanes_along(shape: Shape, axes: Shape, batch: Shape) -> AlongAxis:
     """Return the layout of an array whose lanes lie along one axis or several."""
     if len(axes) == 1:
-        return AlongAxis(kernels, shape, axes[0], batch)
-    return AlongAxes(kernels, shape, axes, batch)
+        return AlongAxis(shape, axes[0], batch)
+    return AlongAxes(shape, axes, batch)
 
 
-def scalar_layout(kernels: Kernels, name: str, array: Array, batch: Shape) -> PerLane:
+def scalar_layout(name: str, shape: Shape, batch: Shape) -> PerLane:
     """Return the layout of one scalar a lane, which must broadcast to `batch`."""
     try:
-        fits = broadcast_of(array.shape, batch) == batch
+        fits = broadcast_of(shape, batch) == batch
     except ValueError:
         fits = False
     if not fits:
         each = f", or one for each lane, of shape {batch}" if batch else ""
         raise ValueError(
-            f"`{name}` of shape {array.shape} does not broadcast to the batch shape {batch} (the "
+            f"`{name}` of shape {shape} does not broadcast to the batch shape {batch} (the "
             f"axes but `axis`): give one number{each}"
         )
-    return PerLane(kernels, array.shape, batch)
+    return PerLane(shape, batch)
 
 
 def weights_layout(
-    kernels: Kernels,
-    array: Array,
     shape: Shape,
+    entries: Shape,
     axes: Shape,
     batch: Shape,
     of: str,
     name: str = "weights",
 ) -> AlongAxis:
     """Return the layout of weights, and the like: of the shape of `of`, or 1-D along its lanes."""
-    if array.shape == shape:
-        return lanes_along(kernels, shape, axes, batch)
-    n = prod(shape[axis] for axis in axes)
-    if array.shape == (n,):
-        return AlongAxis(kernels, array.shape, -1, batch)
+    if shape == entries:
+        return lanes_along(shape, axes, batch)
+    n = prod(entries[axis] for axis in axes)
+    if shape == (n,):
+        return AlongAxis(shape, -1, batch)
     raise ValueError(
-        f"`{name}` of shape {array.shape} must have the shape {shape} of `{of}`, or be 1-D of "
-        f"length {n}"
+        f"`{name}` of shape {shape} must have the shape {entries} of `{of}`, or be 1-D of length "
+        f"{n}"
     )

@@ -74,7 +74,7 @@ class Linearization:
         for (name, layout), tangent in zip(rule.layouts.items(), tangents, strict=True):
             if tangent is not None:
                 array = array_of_shape(rule.kernels, f"tangent of {name}", tangent, layout.shape)
-                lanes[name] = layout.pack(array)
+                lanes[name] = layout.pack(rule.kernels, array)
         with quiet():
             out = rule.to_result(rule.jvp(lanes)) if lanes else rule.kernels.xp.zeros(self._shape)
             product: Result = rule.kernels.finish(out, rule.dtype)
@@ -121,7 +121,7 @@ class Linearization:
         with quiet():
             bars = rule.vjp(rule.from_result(array), frozenset(wanted)) if wanted else {}
             return tuple(
-                rule.kernels.finish(layout.unpack(bars[name]), rule.dtypes[name])
+                rule.kernels.finish(layout.unpack(rule.kernels, bars[name]), rule.dtypes[name])
                 if name in wanted
                 else None
                 for name, layout in rule.layouts.items()
@@ -220,7 +220,7 @@ class JacobianProducts:
         at = xp.arange(self.shape[0]).reshape(self.result) * 1.0
         rows = rule.from_result(at).astype(int)[:, :, None]
         at = xp.arange(self.shape[1]).reshape(self.argument) * 1.0
-        columns = rule.layouts[name].pack(at).astype(int)[:, None, :]
+        columns = rule.layouts[name].pack(rule.kernels, at).astype(int)[:, None, :]
         out = xp.zeros(self.shape).astype(self.dtype, copy=False)
         out[rows, columns] = blocks
         return out

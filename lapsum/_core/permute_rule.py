@@ -77,18 +77,18 @@ class PermuteRule(Rule):
                 f"{None if axis is None else axes['values'][0]}, and `x` has {n}; they must be "
                 "equal"
             )
-        scalar_layout(kernels, "alpha", arrays["alpha"], batch)
+        scalar_layout("alpha", shapes["alpha"], batch)
         # Keys are ordered once for every alpha they meet, not for every lane of values.
         keys = broadcast_of(batches["x"], shapes["alpha"])
         self.layouts = {
-            "x": lanes_along(kernels, shapes["x"], axes["x"], keys),
-            "values": lanes_along(kernels, shapes["values"], axes["values"], batch),
-            "alpha": PerLane(kernels, shapes["alpha"], keys),
+            "x": lanes_along(shapes["x"], axes["x"], keys),
+            "values": lanes_along(shapes["values"], axes["values"], batch),
+            "alpha": PerLane(shapes["alpha"], keys),
         }
         check_alpha(arrays["alpha"])
         end = -1 if axis is None else min(axes["x"][0], axes["values"][0])
         at = len(batch) + 1 + end
-        self.result = AlongAxis(kernels, (*batch[:at], n, *batch[at:]), end, batch)
+        self.result = AlongAxis((*batch[:at], n, *batch[at:]), end, batch)
         self.source_lane = source_lane_of(kernels, keys, batch)
         self.descending = check_flag("descending", descending)
         self.transpose = check_flag("transpose", transpose)

@@ -156,11 +156,11 @@ class Rule(ABC):
 
     def to_result(self, lanes: Array) -> Array:
         """Return the lanes of a result in the caller's shape."""
-        return self.result.unpack(lanes)
+        return self.result.unpack(self.kernels, lanes)
 
     def from_result(self, array: Array) -> Array:
         """Undo `to_result`."""
-        return self.result.pack(array)
+        return self.result.pack(self.kernels, array)
 
     def out_lanes(self, out: Array | None) -> Array | None:
         """Return the lanes of `out`, or new ones, if the result is to be written there."""

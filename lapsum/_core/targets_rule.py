@@ -66,20 +66,18 @@ class TargetsRule(Rule):
             x_axes = () if not x_shape else (-1,) if len(x_shape) == 1 else axes
             x_batch = batch_of(self.target, x_shape, x_axes[0]) if x_axes else ()
         batch = joint_batch(self.target, x_batch, "r", r_batch)
-        scalar_layout(kernels, "alpha", arrays["alpha"], batch)
+        scalar_layout("alpha", shapes["alpha"], batch)
         # The sources are sorted and summed once for every alpha they meet, not for every target.
         sources = broadcast_of(r_batch, shapes["alpha"])
         self.layouts = {
-            self.target: PerLane(kernels, x_shape, batch)
+            self.target: PerLane(x_shape, batch)
             if not x_axes
-            else lanes_along(kernels, x_shape, x_axes, batch),
-            "r": lanes_along(kernels, r_shape, axes, sources),
-            "alpha": PerLane(kernels, shapes["alpha"], sources),
+            else lanes_along(x_shape, x_axes, batch),
+            "r": lanes_along(r_shape, axes, sources),
+            "alpha": PerLane(shapes["alpha"], sources),
         }
         if weights is not None:
-            self.layouts["weights"] = weights_layout(
-                kernels, arrays["weights"], r_shape, axes, sources, "r"
-            )
+            self.layouts["weights"] = weights_layout(shapes["weights"], r_shape, axes, sources, "r")
             check_weights(arrays["weights"])
         check_alpha(arrays["alpha"])
         self.source_lane = source_lane_of(kernels, sources, batch)
@@ -89,13 +87,13 @@ class TargetsRule(Rule):
         if weights is not None:
             check_total(self.total_of_sources)
         if not x_axes:
-            self.result = PerLane(kernels, batch, batch)
+            self.result = PerLane(batch, batch)
         elif axis is None:
             self.result = self.layouts[self.target]
         else:
             at = len(batch) + 1 + axes[0]
             shape = (*batch[:at], x_shape[x_axes[0]], *batch[at:])
-            self.result = AlongAxis(kernels, shape, axes[0], batch)
+            self.result = AlongAxis(shape, axes[0], batch)
 
     @classmethod
     def result_shape(cls, shapes: Mapping[str, Shape], axes: Shape | None, **options: Any) -> Shape:
@@ -174,15 +172,15 @@ class TargetsRule(Rule):
         """Undo `to_order`, and perhaps round to float32 if that is the dtype."""
         if self.order is not None:
             lanes = self.kernels.from_order(lanes, self.order, dtype=dtype)
-        return lanes[:, 0] if self.result.scalars else lanes
+        return lanes[:, 0] if self.result.scalar_lanes else lanes
 
     def to_result(self, lanes: Array) -> Array:
         """Return the lanes of a result in the caller's shape."""
-        return self.result.unpack(self.from_order(lanes, self.dtype))
+        return self.result.unpack(self.kernels, self.from_order(lanes, self.dtype))
 
     def from_result(self, array: Array) -> Array:
         """Undo `to_result`."""
-        return self.to_order(self.result.pack(array))
+        return self.to_order(self.result.pack(self.kernels, array))
 
     def tangent_of_targets(self, lanes: Floats) -> Floats:
         """Return the tangent of the targets as (lanes, targets), in their order."""
@@ -192,7 +190,7 @@ class TargetsRule(Rule):
         """Undo `tangent_of_targets`, in double: they may yet be added up."""
         if self.order is not None:
             lanes = self.kernels.from_order(lanes, self.order)
-        return lanes[:, 0] if self.layouts[self.target].scalars else lanes
+        return lanes[:, 0] if self.layouts[self.target].scalar_lanes else lanes
 
     def sum_targets(self, values: Floats) -> Floats:
         """Add up the values of all targets that share a lane of sources."""

@@ -259,7 +259,10 @@ class SoftTopk(EntriesRule):
 
     def from_result(self, array: Array) -> Array:
         """Undo `to_result`; float32 stays as it is where kernels read it."""
-        return self.result.pack_entries(array) if self.total is None else self.result.pack(array)
+        kernels, result = self.kernels, self.result
+        if self.total is None:
+            return result.pack_entries(kernels, array)
+        return result.pack(kernels, array)
 
     def fused_jvp(self, tangents: Tangents) -> FusedTangent | None:
         """Return the tangent by three passes over the entries, where it is finite."""

@@ -210,7 +210,7 @@ class SinkhornPermute(SinkhornRule):
         if len(self.axes) == 1 or len(shape) == 1:
             values = self._beside("values", shape, entries)
         else:
-            values = AlongAxes(self.kernels, shape, tuple(range(-len(shape), 0)), ())
+            values = AlongAxes(shape, tuple(range(-len(shape), 0)), ())
         if self.at_entries and not self.targets_given:
             self.m = values.size
         length = self.m if self.at_entries else self.n

@@ -185,19 +185,19 @@ class SinkhornQuantile(Rule):
         self.dtype = self.dtypes["x"]
         axes = normalize_axes(axis, shape, several=True)
         self.batch = batch = batch_without(shape, axes)
-        entries = lanes_along(kernels, shape, axes, batch)
+        entries = lanes_along(shape, axes, batch)
         self.n = entries.size
         self.layouts = {
             "x": entries,
-            "q": WholeInEveryLane(kernels, arrays["q"].shape, batch),
-            "epsilon": scalar_layout(kernels, "epsilon", arrays["epsilon"], batch),
+            "q": WholeInEveryLane(arrays["q"].shape, batch),
+            "epsilon": scalar_layout("epsilon", arrays["epsilon"].shape, batch),
         }
         if weights is not None:
             self.layouts["weights"] = weights_layout(
-                kernels, arrays["weights"], shape, axes, batch, "x"
+                arrays["weights"].shape, shape, axes, batch, "x"
             )
         check_q(arrays["q"])
-        self.result = LevelsFirst(kernels, arrays["q"].shape, entries, axes, keepdims)
+        self.result = LevelsFirst(arrays["q"].shape, entries, axes, keepdims)
         self.lanes = pack_all(kernels, self.layouts, arrays, entries=())
         self.levels = prod(arrays["q"].shape)
         self.q = np.ascontiguousarray(np.broadcast_to(arrays["q"].reshape(-1, 1), self.shape))
@@ -271,16 +271,14 @@ class SinkhornQuantile(Rule):
 class LevelsFirst(Layout):
     """One number for each level and lane, whose axis may be kept with length 1."""
 
-    def __init__(
-        self, kernels: Kernels, levels: Shape, entries: AlongAxis, axes: Shape, keepdims: bool
-    ) -> None:
+    def __init__(self, levels: Shape, entries: AlongAxis, axes: Shape, keepdims: bool) -> None:
         of_batch = Reduced(entries, axes, check_flag("keepdims", keepdims))
-        super().__init__(kernels, (*levels, *of_batch.shape), entries.batch)
+        super().__init__((*levels, *of_batch.shape), entries.batch)
 
-    def pack(self, array: Array) -> Floats:
+    def pack(self, kernels: Kernels, array: Array) -> Floats:
         """Return `array` as float64, (levels, lanes)."""
-        return self.kernels.contiguous(array).reshape(-1, prod(self.batch))
+        return kernels.contiguous(array).reshape(-1, prod(self.batch))
 
-    def unpack(self, lanes: Array) -> Array:
+    def unpack(self, kernels: Kernels, lanes: Array) -> Array:
         """Undo `pack`."""
         return lanes.reshape(self.shape)

@@ -100,14 +100,14 @@ class SinkhornRule(Rule):
 
     def _layouts(self, arrays: dict[str, Array]) -> dict[str, Layout]:
         """Return the layouts of the arguments; a subclass adds those of its own."""
-        kernels, axes, batch = self.kernels, self.axes, self.batch
+        axes, batch = self.axes, self.batch
         shape = arrays["x"].shape
         layouts: dict[str, Layout] = {
-            "x": lanes_along(kernels, shape, axes, batch),
-            "epsilon": scalar_layout(kernels, "epsilon", arrays["epsilon"], batch),
+            "x": lanes_along(shape, axes, batch),
+            "epsilon": scalar_layout("epsilon", arrays["epsilon"].shape, batch),
         }
         if "weights" in arrays:
-            layouts["weights"] = weights_layout(kernels, arrays["weights"], shape, axes, batch, "x")
+            layouts["weights"] = weights_layout(arrays["weights"].shape, shape, axes, batch, "x")
         self.m = self.n
         self.targets_given = "targets" in arrays or "target_weights" in arrays
         for name in ("targets", "target_weights"):
@@ -124,11 +124,11 @@ class SinkhornRule(Rule):
     def _beside(self, name: str, shape: tuple[int, ...], entries: tuple[int, ...]) -> AlongAxis:
         """Return the layout of what lies beside entries of some shape, of any length."""
         if len(shape) == 1:
-            return AlongAxis(self.kernels, shape, -1, self.batch)
+            return AlongAxis(shape, -1, self.batch)
         if len(self.axes) == 1 and len(shape) == len(entries):
             (axis,) = self.axes
             if batch_of(name, shape, axis) == self.batch:
-                return AlongAxis(self.kernels, shape, axis, self.batch)
+                return AlongAxis(shape, axis, self.batch)
         raise ValueError(
             f"`{name}` of shape {shape} must be 1-D, or have the shape {entries} of `x` but along "
             "the axis"
@@ -137,9 +137,9 @@ class SinkhornRule(Rule):
     def _result(self, shape: tuple[int, ...]) -> AlongAxis:
         length = self.n if self.at_entries else self.m
         if len(self.axes) != 1:
-            return AlongAxis(self.kernels, (*self.batch, length), -1, self.batch)
+            return AlongAxis((*self.batch, length), -1, self.batch)
         (axis,) = self.axes
-        return AlongAxis(self.kernels, with_length(shape, axis, length), axis, self.batch)
+        return AlongAxis(with_length(shape, axis, length), axis, self.batch)
 
     def _shares(self, name: str, size: int) -> Shares:
         return shares_of(self.kernels, self.lanes.get(name), (prod(self.batch), size), name)

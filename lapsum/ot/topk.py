@@ -154,11 +154,11 @@ class Selection(Rule):
         shape = arrays["x"].shape
         axes = normalize_axes(axis, shape)
         self.batch = batch = batch_without(shape, axes)
-        self.entries = lanes_along(kernels, shape, axes, batch)
+        self.entries = lanes_along(shape, axes, batch)
         self.n = self.entries.size
         self.layouts = {"x": self.entries}
         for name in arrays.keys() - {"x"}:
-            self.layouts[name] = scalar_layout(kernels, name, arrays[name], batch)
+            self.layouts[name] = scalar_layout(name, arrays[name].shape, batch)
         self.layouts = {name: self.layouts[name] for name in values}
         check_alpha(arrays["epsilon"], "epsilon")
         self.normalize = check_flag("normalize", normalize)
@@ -209,7 +209,7 @@ class SoftTopk(Selection):
     ) -> None:
         values = {"x": x, "k": k, "epsilon": epsilon}
         super().__init__(workers, values, normalize, axis, largest)
-        flat = AlongAxis(self.kernels, (self.n,), -1, ())
+        flat = AlongAxis((self.n,), -1, ())
         self.result = self.entries if len(self.entries.shape) == len(self.batch) + 1 else flat
         levels = check_k(self.kernels, self.given, self.lanes["k"], None, self.n, self.dtypes)
         self.lanes["k"] = np.minimum(levels, self.n)

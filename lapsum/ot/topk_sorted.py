@@ -140,14 +140,14 @@ def soft_topk_sorted(
 class Matrices(Layout):
     """Lanes that are matrices."""
 
-    def __init__(self, kernels: Kernels, batch: Shape, shape: Shape) -> None:
-        super().__init__(kernels, (*batch, *shape), batch)
+    def __init__(self, batch: Shape, shape: Shape) -> None:
+        super().__init__((*batch, *shape), batch)
 
-    def pack(self, array: Array) -> Floats:
+    def pack(self, kernels: Kernels, array: Array) -> Floats:
         """Return `array` as float64, a matrix a lane."""
-        return self.kernels.contiguous(array).reshape(prod(self.batch), *self.shape[-2:])
+        return kernels.contiguous(array).reshape(prod(self.batch), *self.shape[-2:])
 
-    def unpack(self, lanes: Array) -> Array:
+    def unpack(self, kernels: Kernels, lanes: Array) -> Array:
         """Undo `pack`."""
         return lanes.reshape(self.shape)
 
@@ -183,7 +183,7 @@ class SoftTopkSorted(Selection):
             raise TypeError(f"`k` must be an integer, got {k!r}") from None
         if not 0 <= self.k <= self.n:
             raise ValueError(f"`k` must lie between 0 and {self.n}, the number of entries, got {k}")
-        self.result = Matrices(self.kernels, self.batch, (self.k, self.n))
+        self.result = Matrices(self.batch, (self.k, self.n))
         self.transport = Transport(1 if workers is None else worker_count(workers))
         self.dtype: DType = self.dtypes["x"]
 
