@@ -16,7 +16,7 @@ import numpy as np
 from .._backends.choose import kernels_for
 from .._backends.types import Array
 from .._core.arguments import float_type, worker_count
-from .._core.call import LAPLACE, RULES, evaluate, quiet
+from .._core.call import LAPLACE, RULES, evaluate
 from .._core.call import call_of as rule_for
 from .._core.checks import check_flag
 from .._core.rule import Forms, Rule
@@ -255,13 +255,13 @@ class Linearized:
 
     def __init__(self, call: Call, arrays: Sequence[Any], state: Sequence[Array] = ()) -> None:
         workers = None if call.workers is None else worker_count(call.workers)
-        with quiet():
-            self.rule = rule = rule_for(call.rule, workers, (), call.arguments(arrays))
-            if state:
+        self.rule = rule = rule_for(call.rule, workers, (), call.arguments(arrays))
+        if state:
+            with rule.kernels.quiet():
                 rule.restore(state)
-            else:
-                value = rule.to_result(rule.quiet_linearize())
-                self.value = rule.kernels.finish(value, rule.dtype)
+        else:
+            value = rule.to_result(rule.quiet_linearize())
+            self.value = rule.kernels.finish(value, rule.dtype)
 
     def state(self) -> tuple[Array, ...]:
         """Return what the call found, in arrays that nobody else holds."""
@@ -269,21 +269,8 @@ class Linearized:
 
     def jvp(self, tangents: Mapping[str, Array]) -> Any:
         """Return the tangent of the value for those of some parameters."""
-        rule = self.rule
-        with quiet():
-            lanes = {
-                name: rule.layouts[name].pack(rule.kernels, dot) for name, dot in tangents.items()
-            }
-            return rule.kernels.finish(rule.to_result(rule.jvp(lanes)), rule.dtype)
+        return self.rule.tangent(tangents)
 
     def vjp(self, bar: Array, wrt: Sequence[str]) -> list[Any]:
         """Return the cotangents of some parameters."""
-        rule = self.rule
-        with quiet():
-            bars = rule.vjp(rule.from_result(bar), frozenset(wrt))
-            return [
-                rule.kernels.finish(
-                    rule.layouts[name].unpack(rule.kernels, bars[name]), rule.dtypes[name]
-                )
-                for name in wrt
-            ]
+        return self.rule.cotangents(bar, wrt)

@@ -51,7 +51,9 @@ def adapter_of_first(args: Sequence[Any]) -> Any:
 
     It is `kernels_for` that looks at all arguments.
     """
-    row = adapted_type(type(args[0])) if args else None
+    if not args or type(args[0]) is np.ndarray:
+        return None
+    row = adapted_type(type(args[0]))
     return None if row is None else _load(row)
 
 

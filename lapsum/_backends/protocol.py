@@ -661,9 +661,12 @@ class ShortLanes(Protocol):
 
     `lanes` are its arguments by name but for "q", or copies if products are to follow.  Of each
     result comes which lanes, (lanes,), are left to other kernels, and hold anything; None for none.
-    So do all results in `nan` lanes, which hold a NaN.
+    So do all results in `nan` lanes, which hold a NaN.  Where products `may_warn` of floating-point
+    events they are to be had in a quiet context.
     """
 
+    @property
+    def may_warn(self) -> bool: ...
     @property
     def lanes(self) -> dict[str, Array]: ...
     @property

@@ -24,16 +24,8 @@ def real_array(kernels: Kernels, name: str, value: Any) -> Array:
 
     Numbers and sequences are NumPy's until they are laid out.
     """
-    if type(value) is float:
-        return np.asarray(value)
-    if type(value) is int:
-        try:
-            return np.asarray(float(value))
-        except OverflowError:
-            bits = int(value).bit_length()  # it may have more digits than Python prints
-            raise ValueError(
-                f"`{name}` must be within the range of floats, got an integer of {bits} bits"
-            ) from None
+    if type(value) is float or type(value) is int:
+        return _number(name, value)
     if isinstance(value, np.ndarray) and kernels.on_host:
         array = value.view(np.ndarray)
     elif kernels.holds(value):
@@ -49,6 +41,17 @@ def real_array(kernels: Kernels, name: str, value: Any) -> Array:
             f"`{name}` must be real numbers of at most 64 bits, got {_described(value, array)}"
         )
     return array
+
+
+def _number(name: str, value: float) -> Array:
+    """Return a number of Python as an array."""
+    try:
+        return np.asarray(float(value))
+    except OverflowError:
+        bits = int(value).bit_length()  # it may have more digits than Python prints
+        raise ValueError(
+            f"`{name}` must be within the range of floats, got an integer of {bits} bits"
+        ) from None
 
 
 def _refuse_missing(name: str, value: Any) -> None:
@@ -115,10 +118,13 @@ def arguments(
     arrays: dict[str, Array] = {}
     dtypes: dict[str, DType] = {}
     for name, value in values.items():
-        if type(value) is np.ndarray and value.dtype is _FLOAT64:
-            arrays[name], dtypes[name] = value, _FLOAT64
-        elif type(value) is float or type(value) is int:
-            arrays[name], dtypes[name] = real_array(kernels, name, value), _FLOAT64
+        kind = type(value)
+        if kind is np.ndarray and value.dtype is _FLOAT64:
+            arrays[name] = value
+            dtypes[name] = _FLOAT64
+        elif kind is float or kind is int:
+            arrays[name] = _number(name, value)
+            dtypes[name] = _FLOAT64
         else:
             arrays[name] = array = real_array(kernels, name, value)
             dtypes[name] = float_dtype(value, array)

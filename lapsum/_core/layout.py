@@ -98,7 +98,7 @@ class AlongAxis(Layout):
             return lanes.reshape(self.shape)
         lanes = lanes.reshape(*self.batch, self.size)
         moved = batch_of("", self.shape, self.axis)
-        return kernels.xp.moveaxis(_reduced(lanes, (*moved, self.size)), -1, self.axis)
+        return kernels.xp.moveaxis(_reduced(kernels, lanes, (*moved, self.size)), -1, self.axis)
 
 
 class AlongAxes(AlongAxis):
@@ -154,7 +154,7 @@ class PerLane(Scalars):
 
     def unpack(self, kernels: Kernels, lanes: Array) -> Array:
         """Return the transpose of `pack`."""
-        return _reduced(lanes.reshape(self.batch), self.shape)
+        return _reduced(kernels, lanes.reshape(self.batch), self.shape)
 
 
 class WholeInEveryLane(Scalars):
@@ -173,7 +173,8 @@ class WholeInEveryLane(Scalars):
 
     def unpack(self, kernels: Kernels, lanes: Array) -> Array:
         """Return the transpose of `pack`."""
-        total: Array = lanes.sum(axis=0)
+        with kernels.quiet():
+            total: Array = lanes.sum(axis=0)
         return total.reshape(self.shape)
 
 
@@ -193,14 +194,18 @@ class Reduced(Layout):
         return lanes.reshape(self.shape)
 
 
-def _reduced(array: Array, shape: Shape) -> Array:
+def _reduced(kernels: Kernels, array: Array, shape: Shape) -> Array:
     if array.size == 1:
         return array.reshape(shape)
     extra = array.ndim - len(shape)
     axes = tuple(range(extra)) + tuple(
         extra + i for i, n in enumerate(shape) if n == 1 and array.shape[extra + i] != 1
     )
-    return array.sum(axis=axes).reshape(shape) if axes else array.reshape(shape)
+    if not axes:
+        return array.reshape(shape)
+    with kernels.quiet():
+        total: Array = array.sum(axis=axes)
+    return total.reshape(shape)
 
 
 def pack_all(

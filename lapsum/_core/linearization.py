@@ -19,7 +19,7 @@ from .rule import Rule
 Result = NDArray[Any] | np.floating[Any]  # a scalar where there are no dimensions
 
 
-@dataclass(frozen=True, eq=False, repr=False)
+@dataclass(frozen=True, eq=False, repr=False, init=False)
 class Linearization:
     """An operator's value at a point, with its derivative there; `linearize` makes it.
 
@@ -35,6 +35,12 @@ class Linearization:
     parameters: tuple[str, ...]
     _rule: Rule
     _shape: tuple[int, ...]
+
+    def __init__(self, value: Result, rule: Rule) -> None:
+        # At once, since each attribute of a frozen class takes a call.
+        self.__dict__.update(
+            value=value, parameters=tuple(rule.layouts), _rule=rule, _shape=value.shape
+        )
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         # A copy from elsewhere is read-only as well.
@@ -70,15 +76,17 @@ class Linearization:
                 f"jvp takes one tangent for each of {self.parameters} (None is zero), got "
                 f"{len(tangents)}"
             )
-        lanes = {}
-        for (name, layout), tangent in zip(rule.layouts.items(), tangents, strict=True):
-            if tangent is not None:
-                array = array_of_shape(rule.kernels, f"tangent of {name}", tangent, layout.shape)
-                lanes[name] = layout.pack(rule.kernels, array)
-        with quiet():
-            out = rule.to_result(rule.jvp(lanes)) if lanes else rule.kernels.xp.zeros(self._shape)
-            product: Result = rule.kernels.finish(out, rule.dtype)
-            return product
+        arrays = {
+            name: array_of_shape(rule.kernels, f"tangent of {name}", tangent, layout.shape)
+            for (name, layout), tangent in zip(rule.layouts.items(), tangents, strict=True)
+            if tangent is not None
+        }
+        product: Result
+        if arrays:
+            product = rule.tangent(arrays)
+        else:
+            product = rule.kernels.finish(rule.kernels.xp.zeros(self._shape), rule.dtype)
+        return product
 
     @overload
     def vjp(self, cotangent: Any, wrt: None = None) -> tuple[Result, ...]: ...
@@ -118,14 +126,10 @@ class Linearization:
                         f"`wrt` must name parameters of {self.parameters}, got {name!r}"
                     )
         array = array_of_shape(rule.kernels, "cotangent", cotangent, self._shape)
-        with quiet():
-            bars = rule.vjp(rule.from_result(array), frozenset(wanted)) if wanted else {}
-            return tuple(
-                rule.kernels.finish(layout.unpack(rule.kernels, bars[name]), rule.dtypes[name])
-                if name in wanted
-                else None
-                for name, layout in rule.layouts.items()
-            )
+        if wanted is self.parameters:
+            return tuple(rule.cotangents(array, wanted))
+        bars = dict(zip(wanted, rule.cotangents(array, wanted), strict=True)) if wanted else {}
+        return tuple([bars.get(name) for name in self.parameters])
 
     def jacobian(self, name: str) -> JacobianOperator:
         """Return the Jacobian in one parameter, as an operator over the flattened arguments.

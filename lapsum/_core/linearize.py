@@ -70,7 +70,7 @@ def linearize(func: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Lineari
             raise
         raise wrong from None
     value = call.kernels.finish(call.to_result(call.quiet_linearize()), call.dtype)
-    return Linearization(call.kernels.freeze(value), tuple(call.layouts), call, value.shape)
+    return Linearization(call.kernels.freeze(value), call)
 
 
 def jvp(

@@ -147,6 +147,30 @@ class Rule(ABC):
     def vjp(self, bar: Array, wrt: frozenset[str]) -> dict[str, Array]:
         """Return the lanes of the cotangents of at least the parameters named in `wrt`."""
 
+    def quiet_jvp(self, tangents: Tangents) -> Array:
+        """Return the tangent's lanes where nothing warns of floating-point events."""
+        with self.kernels.quiet():
+            return self.jvp(tangents)
+
+    def quiet_vjp(self, bar: Array, wrt: frozenset[str]) -> dict[str, Array]:
+        """Return the cotangents' lanes where nothing warns of floating-point events."""
+        with self.kernels.quiet():
+            return self.vjp(bar, wrt)
+
+    def tangent(self, tangents: Mapping[str, Array]) -> Any:
+        """Return the tangent of the result for those of some parameters, in the caller's shapes."""
+        kernels, layouts = self.kernels, self.layouts
+        lanes = {name: layouts[name].pack(kernels, dot) for name, dot in tangents.items()}
+        return kernels.finish(self.to_result(self.quiet_jvp(lanes)), self.dtype)
+
+    def cotangents(self, bar: Array, wrt: Sequence[str]) -> list[Any]:
+        """Return the cotangents of some parameters, in the caller's shapes."""
+        kernels, layouts, dtypes = self.kernels, self.layouts, self.dtypes
+        bars = self.quiet_vjp(self.from_result(bar), frozenset(wrt))
+        return [
+            kernels.finish(layouts[name].unpack(kernels, bars[name]), dtypes[name]) for name in wrt
+        ]
+
     def dense(self, name: str) -> Array | None:
         """Return the Jacobian of every lane in a parameter, (lanes, results, entries).
 

@@ -39,33 +39,31 @@ class ShortRule(FusedRule):
 
     def quiet_value(self, out: Array | None = None) -> Array:
         """Return the results, by kernels for short lanes where there are such."""
-        y = self._short_value(keep=False, out=out)
-        return super().quiet_value(out) if y is None else y
+        short = self.short_lanes(keep=False, out=out)
+        return super().quiet_value(out) if short is None else self._joined(short)
 
     def quiet_linearize(self) -> Array:
         """Return the same, and keep what derivatives need."""
-        y = self._short_value(keep=True, out=None)
-        return super().quiet_linearize() if y is None else y
-
-    def _short_value(self, keep: bool, out: Array | None) -> Array | None:
-        """Return the results by kernels for short lanes; what these leave goes the other way."""
-        short = self.short_lanes(keep, out)
+        self.short = short = self.short_lanes(keep=True, out=None)
         if short is None:
-            return None
-        if keep:
-            self.short, kept = short, short.lanes
-            self.lanes = {
-                name: kept[name] if name in kept else self.kernels.own(lanes)
-                for name, lanes in self.lanes.items()
-            }
-        self.nan_lanes = short.nan
+            return super().quiet_linearize()
+        kept = short.lanes
+        self.lanes = {
+            name: kept[name] if name in kept else self.kernels.own(lanes)
+            for name, lanes in self.lanes.items()
+        }
+        return self._joined(short)
+
+    def _joined(self, short: ShortLanes) -> Array:
+        """Return the results of kernels for short lanes; what these leave goes the other way."""
         if short.nan is not None:
+            self.nan_lanes = short.nan
             short.values[short.nan] = self.kernels.xp.nan
         if short.left is not None:
-            others = self.some_lanes(short.left)
+            self.others = others = self.some_lanes(short.left)
             with self.kernels.quiet():
-                short.values[short.left] = others.linearize() if keep else others.value()
-            self.others = others
+                values = others.value() if self.short is None else others.linearize()
+            short.values[short.left] = values
         return short.values
 
     def _left(self, short: ShortLanes, left: Flags) -> ShortRule:
@@ -81,19 +79,33 @@ class ShortRule(FusedRule):
         tangent, left = short.jvp(tangents)
         if left is not None:
             dots = {name: dot[left] for name, dot in tangents.items()}
-            tangent[left] = self._left(short, left).long_jvp(dots)
+            with self.kernels.quiet():
+                tangent[left] = self._left(short, left).long_jvp(dots)
         return with_nan(self.kernels, self.nan_lanes, tangent)
 
     def short_vjp(self, short: ShortLanes, bar: Array, wrt: frozenset[str]) -> dict[str, Array]:
         """Return the cotangents of short lanes."""
         bars, left = short.vjp(bar)
         if left is not None:
-            others, rest = self._left(short, left), self.kernels.contiguous(bar[left])
-            for name, lanes in others.long_vjp(rest, wrt).items():
-                bars[name][left] = lanes
+            with self.kernels.quiet():
+                others, rest = self._left(short, left), self.kernels.contiguous(bar[left])
+                for name, lanes in others.long_vjp(rest, wrt).items():
+                    bars[name][left] = lanes
         if self.nan_lanes is None:
             return bars
         return {name: with_nan(self.kernels, self.nan_lanes, bars[name]) for name in wrt}
+
+    def quiet_jvp(self, tangents: Tangents) -> Array:
+        """Return the tangent where nothing warns; what never does needs no context for that."""
+        if self.short is None or self.short.may_warn:
+            return super().quiet_jvp(tangents)
+        return self.short_jvp(self.short, tangents)
+
+    def quiet_vjp(self, bar: Array, wrt: frozenset[str]) -> dict[str, Array]:
+        """Return the cotangents where nothing warns, likewise."""
+        if self.short is None or self.short.may_warn:
+            return super().quiet_vjp(bar, wrt)
+        return self.short_vjp(self.short, bar, wrt)
 
     def jvp(self, tangents: Tangents) -> Array:
         """Return the tangent of the result: fused where that is right, else careful."""

@@ -15,6 +15,8 @@ from .threads import Threads
 class EvenProducts(ShortProducts):
     """What they share: the density."""
 
+    may_warn = True
+
     def __init__(self, threads: Threads, f: _kernels.Even, x: Entries, alpha: Floats) -> None:
         super().__init__(threads, x, alpha)
         self._f = f

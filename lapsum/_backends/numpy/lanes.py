@@ -39,12 +39,12 @@ class Lanes(Threads):
 
     def numbers(self, scalars: Mapping[str, tuple[Array, tuple[int, ...]]]) -> dict[str, Floats]:
         """Return arrays, one number each or one for every lane, in the shapes given with them."""
-        lanes = {}
+        lanes: dict[str, Floats] = {}
         for name, (array, shape) in scalars.items():
-            if array.ndim:
+            if array.dtype is FLOAT64 and shape == (1,):
+                lanes[name] = array.reshape(1)
+            elif array.ndim:
                 lanes[name] = self.contiguous(array.reshape(shape))
-            elif array.dtype is FLOAT64 and shape == (1,):
-                lanes[name] = array.reshape(shape)
             else:
                 lanes[name] = out = np.empty(shape)
                 out.fill(array.item())
@@ -78,11 +78,14 @@ class Lanes(Threads):
         """Return `a`, which nobody else holds, as a view that cannot be made writeable again."""
         if not isinstance(a, np.ndarray):
             return a
-        owner = a
-        while isinstance(owner.base, np.ndarray):
+        a.setflags(write=False)
+        if a.base is None:
+            return a.view()
+        owner: Any = a.base
+        while isinstance(owner, np.ndarray):
+            owner.setflags(write=False)
             owner = owner.base
-        owner.flags.writeable = a.flags.writeable = False
-        return a.view()
+        return a
 
     def linear_operator(self, products: LinearProducts) -> Any:
         """Return a LinearOperator of scipy."""

@@ -191,6 +191,8 @@ class _Topk(ShortProducts):
 class _Quantiles(ShortProducts):
     """Few thresholds of each lane, at shares q of the total weight."""
 
+    may_warn = True
+
     def __init__(
         self,
         threads: Threads,

@@ -35,9 +35,14 @@ class ShortProducts:
     values : array
     left, nan : array of bool, shape (lanes,), or None
         The lanes whose values are anything, and those that hold a NaN; None for none.
+    may_warn : bool
+        Whether products need NumPy's arithmetic, which may warn of floating-point events.
     """
 
     values: Array
+    may_warn = False
+    left: Flags | None = None
+    nan: Flags | None = None
 
     def __init__(
         self, threads: Threads, x: Entries, alpha: Floats, weights: Floats | None = None
@@ -45,8 +50,6 @@ class ShortProducts:
         self.lanes: dict[str, Array] = {"x": x, "alpha": alpha}
         if weights is not None:
             self.lanes["weights"] = weights
-        self.left: Flags | None = None
-        self.nan: Flags | None = None
         self._threads = threads
         lanes, n = x.shape
         self._blocks, size = _kernels.short_blocks(lanes)

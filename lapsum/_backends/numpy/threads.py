@@ -26,14 +26,11 @@ class Threads:
 
     def _run(self, loop: Callable[..., object], shape: tuple[int, ...], *args: Any) -> None:
         """Call a loop for all lanes of work of a shape, shared among the threads."""
-        lanes = shape[0]
-        workers = self.workers
-        if workers > 1:
-            workers = min(workers, lanes) if prod(shape) >= GRAIN else 1
-        if workers <= 1:
-            loop(*args, 0, lanes)
+        lanes, workers = shape[0], self.workers
+        if workers > 1 < lanes and prod(shape) >= GRAIN:
+            _kernels.run_lanes(loop, args, lanes, min(workers, lanes))
         else:
-            _kernels.run_lanes(loop, args, lanes, workers)
+            loop(*args, 0, lanes)
 
     def _run_long(self, loop: Callable[..., object], x: Array, *args: Any) -> None:
         """Call a loop that can also share the parts of each lane."""
