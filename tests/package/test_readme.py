@@ -39,7 +39,7 @@ def test_the_two_commands_name_extras_that_exist():
         "optional-dependencies"
     ]
     commands = re.findall(r"^pip install '\.\[(\w+)\]' && (.*)$", README.read_text(), re.MULTILINE)
-    assert dict(commands) == {"demo": "python -m lapsum", "test": "pytest"}
+    assert dict(commands) == {"demo": "python -m lapsum", "test": "pytest -n auto"}
     assert {name for name, _ in commands} <= set(extras)
 
 
