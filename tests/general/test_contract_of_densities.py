@@ -5,7 +5,7 @@ import inspect
 from pathlib import Path
 
 import pytest
-from any_density import general_contracts
+from any_density import DENSITIES, general_contracts
 from backends import DEVICES, EVERYWHERE, HOST
 
 
@@ -79,7 +79,7 @@ def test_the_logistic_density(check, contract, options, weighted, rng):
 
 
 @every_backend
-@pytest.mark.parametrize("name", ["logistic", "normal", "cauchy", "student3"])
+@pytest.mark.parametrize("name", DENSITIES)
 def test_values_are_within_their_bounds(name, backend, rng):
     for case in cases(name, 1, (backend,)):
         contract, options, weighted = case.values
@@ -89,7 +89,7 @@ def test_values_are_within_their_bounds(name, backend, rng):
 
 
 @every_backend
-@pytest.mark.parametrize("name", ["logistic", "normal", "cauchy", "student3"])
+@pytest.mark.parametrize("name", DENSITIES)
 def test_derivatives_match_the_dense_jacobian(name, backend, rng):
     # The others solve for the same thresholds, and differentiate them in the same way.
     few = ("soft_rank", "soft_topk", "log_soft_topk", "soft_quantile", "cdf_sum")
