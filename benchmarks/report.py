@@ -299,7 +299,7 @@ def for_readme(record):
     off = {name: c.defect for name, c in _at(record, "soft_topk", 1, 1000).items() if name in able}
     ours = off["lapsum"]
     peer = min((name for name in off if not name.startswith("lapsum")), key=off.get)
-    words = "relative error of the sum of 1000 top-k shares (others that take 100,000)"
+    words = "relative error of the sum of 1000 top-k shares (of libraries that also take 100,000)"
     out.append(_row([words, f"{ours:.1g}", f"{off[peer]:.0e}, {peer}"]))
     return "\n".join(out)
 
