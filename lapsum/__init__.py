@@ -58,8 +58,8 @@ results tend to those of the hard operator: `soft_sort` to a sort, and so on.
 `lapsum.ot`               ranks, sorts and top-k by entropic optimal transport
 ========================  ===============================================================
 
-Ranks, sorts, top-k, quantiles and permutations take ``density=``: "logistic", "normal" or another
-density in place of the Laplace one.
+Ranks, sorts, top-k, quantiles, trimmed means and permutations take ``density=``: "logistic",
+"normal" or another density in place of the Laplace one.
 
 Arrays are NumPy's, CuPy's on a GPU, PyTorch's or JAX's.  What goes in comes out, on the autograd
 graph of its library if that has one.

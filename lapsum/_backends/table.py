@@ -65,7 +65,7 @@ ADAPTED = (
         (("torch", "Tensor"),),
         "torch",
         "backward(), torch.autograd or torch.func",
-        "CPU, and by CuPy GPU",
+        "CPU; with CuPy also GPU",
     ),
     AdaptedType(
         "jax",

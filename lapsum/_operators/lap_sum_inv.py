@@ -54,8 +54,8 @@ def lap_sum_inv(
     -------
     ndarray or scalar
         :math:`b`, of the shape of the levels; float dtype of `w` and `r`.  It is -inf at level 0,
-        inf at the total weight W, which a sum of the weights may exceed by its roundings, and NaN
-        outside and where W is 0.
+        inf at the total weight W, and NaN outside.  A level above W by the rounding of a sum of
+        the weights counts as W.  Where W is 0, all are NaN.
 
     Raises
     ------

@@ -123,7 +123,8 @@ def sinkhorn_quantile(
 
        x = np.random.default_rng(0).normal(size=20)
        q = np.linspace(0.02, 0.98, 60)
-       plt.plot(q, np.quantile(x, q, method="hazen"), color="0.5", label="np.quantile, hazen")
+       hard = np.quantile(x, q, method="hazen")
+       plt.plot(q, hard, color="0.8", linewidth=6, label="np.quantile, hazen")
        for epsilon in (0.003, 0.1):
            soft = lapsum.ot.sinkhorn_quantile(x, q, epsilon)
            plt.plot(q, soft, label=f"epsilon = {epsilon:g}")
