@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import Any
 
 from . import formulas
+from .portable_integers import PortableIntegers
 from .portable_permutation import PortablePermutation
 from .portable_selection import PortableSelection
 from .portable_short import PortableShort
@@ -31,7 +32,7 @@ from .types import (
 )
 
 
-class Portable(PortableSelection, PortablePermutation, PortableShort):
+class Portable(PortableSelection, PortablePermutation, PortableIntegers, PortableShort):
     """The kernels that are no primitives."""
 
     # ------------------------------------------------------------------------------------- lanes

@@ -196,6 +196,14 @@ class Order(Protocol):
         """Return the same, perhaps without the order."""
         ...
 
+    def near_integers(self, x: Array, alpha: Floats, narrow: bool) -> Floats:
+        """Return floats with the same differences in lanes that hold integers beyond 2**53.
+
+        `x` are of 64 bits, (lanes, n), signed or not; other lanes stay as they are.  If `narrow`,
+        gaps that no exponential tail is felt across shrink, and the others keep all their digits.
+        """
+        ...
+
     def arrays_of_order(self, order: Any) -> tuple[Array, ...]:
         """Return an order as arrays that nobody else holds, the first axis that of lanes."""
         ...

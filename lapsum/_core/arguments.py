@@ -5,7 +5,6 @@ from __future__ import annotations
 import operator
 import os
 from collections.abc import Mapping
-from math import prod
 from typing import Any
 
 import numpy as np
@@ -15,7 +14,6 @@ from .._backends.protocol import Kernels
 from .._backends.types import Array, DType
 
 _FLOATS = (np.float16, np.float32, np.float64)
-EXACT = 2**53  # the largest integer up to which all are floats
 _FLOAT64: np.dtype[np.float64] = np.dtype(np.float64)
 
 
@@ -165,43 +163,6 @@ def float_type(name: str, dtype: Any) -> DType:
     if result.type not in _FLOATS:
         raise TypeError(f"`{name}` must be float16, float32 or float64, got {dtype!r}")
     return result.newbyteorder("=")
-
-
-def near_integers(
-    kernels: Kernels, x: Array, axes: tuple[int, ...], alpha: Array, narrow: bool = True
-) -> Array:
-    """Return integers too large for floats as floats with the same differences, for ranks.
-
-    A wide gap is made narrower, yet stays so wide that nothing is felt across it, and the others
-    keep all their digits.  For densities whose tails are no exponentials gaps stay as they are, and
-    `narrow` is False.  A device is not asked how large its integers are.
-    """
-    if x.dtype.kind not in "iu" or x.dtype.itemsize < 8 or not x.size or not kernels.on_host:
-        return x
-    large = (x > EXACT) | (x < -EXACT)
-    if not large.any():
-        return x
-    ends = tuple(range(-len(axes), 0))
-    moved = np.moveaxis(x, axes, ends)
-    lanes = moved.reshape(-1, prod(x.shape[axis] for axis in axes))
-    order = np.argsort(lanes, axis=-1, kind="stable")
-    # As unsigned numbers all distances are below 2**64.
-    steps = np.diff(np.take_along_axis(lanes, order, axis=-1).astype(np.uint64), axis=-1)
-    gaps = steps.astype(np.float64)
-    if narrow:
-        # Of 64 alpha e^-64 is left, which no rank feels.
-        batch = moved.shape[: moved.ndim - len(axes)]
-        of_lanes = np.broadcast_to(alpha, batch).reshape(-1, 1)
-        most = np.maximum(2.0**52 / lanes.shape[1], 64.0 * of_lanes)
-        gaps = np.minimum(gaps, np.floor(most))
-    near = np.zeros(lanes.shape)
-    np.cumsum(gaps, axis=-1, out=near[:, 1:])
-    out = np.empty(lanes.shape)
-    np.put_along_axis(out, order, near, axis=-1)
-    # Lanes do not depend on what the others hold.
-    some = np.moveaxis(large, axes, ends).reshape(lanes.shape).any(axis=-1, keepdims=True)
-    out = np.where(some, out, lanes)
-    return np.moveaxis(out.reshape(moved.shape), ends, axes)
 
 
 def worker_count(workers: Any) -> int:

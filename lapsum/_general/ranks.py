@@ -8,8 +8,9 @@ from typing import Any
 from numpy.typing import DTypeLike
 
 from .._backends.types import Array, Flags, Floats, ShortOperator, sum_in_lane
-from .._core.arguments import float_type, near_integers
+from .._core.arguments import float_type
 from .._core.checks import check_flag
+from .._core.integers import near_integers
 from .._core.layout import with_nan
 from .._core.rule import Tangents
 from .densities import density_of
@@ -44,7 +45,8 @@ class GeneralRank(GeneralEntries):
 
     def entries_of(self, x: Array, alpha: Array) -> Array:
         """Return large integers by distances that are exact before they become floats."""
-        return near_integers(self.kernels, x, self.axes, alpha, self._light_tails)
+        narrow = self._light_tails
+        return near_integers(self.kernels, x, self.axes, alpha, self.batch, narrow)
 
     def value(self, out: Array | None = None) -> Array:
         """Return the ranks."""

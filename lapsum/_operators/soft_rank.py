@@ -8,10 +8,11 @@ from typing import Any
 from numpy.typing import ArrayLike, DTypeLike, NDArray
 
 from .._backends.types import Array, Floats, sum_in_lane
-from .._core.arguments import float_type, near_integers
+from .._core.arguments import float_type
 from .._core.call import evaluate, operator, rule_of
 from .._core.checks import check_flag
 from .._core.fused import FusedCotangents, FusedTangent, moderate
+from .._core.integers import near_integers
 from .._core.rule import Rule, Tangents
 from .._laplace.sources import Sources
 from .._laplace.state import OrderedEntriesRule
@@ -188,7 +189,7 @@ class SoftRank(OrderedEntriesRule):
 
     def entries_of(self, x: Array, alpha: Array) -> Array:
         """Return large integers by distances that are exact before they become floats."""
-        return near_integers(self.kernels, x, self.axes, alpha)
+        return near_integers(self.kernels, x, self.axes, alpha, self.batch)
 
     def _sources(self, alpha: Floats) -> Sources:
         lanes = self.lanes

@@ -131,8 +131,40 @@ def test_the_dtype_of_the_result(rng):
         [2**55 + 1, 2**55, 2**55 + 2],
     ],
 )
-def test_integers_are_ranked_by_their_differences(x):
-    np.testing.assert_array_equal(lapsum.soft_rank(x, 1e-3), rankdata(x, axis=-1))
+@pytest.mark.parametrize("backend", EVERYWHERE)
+def test_integers_are_ranked_by_their_differences(backend, x):
+    x = np.asarray(x)
+    ranks = backend.call(lapsum.soft_rank, x=x, alpha=1e-3)
+    np.testing.assert_array_equal(ranks, rankdata(x, axis=-1))
+
+
+@pytest.mark.parametrize("backend", EVERYWHERE)
+@pytest.mark.parametrize("dtype", [np.int64, np.uint64])
+@pytest.mark.parametrize("offset", [0, 2**53 - 3, -(2**53) - 3, 2**60, -(2**60)])
+def test_integers_one_apart_have_one_rank_each_whatever_their_size(backend, dtype, offset, rng):
+    if dtype is np.uint64 and offset < 0:
+        offset += 2**64
+    steps = np.array([0, 1, 2, 3, 4, 5, 5, 40])[rng.permutation(8)]
+    x = np.array([offset + int(step) for step in steps], dtype)
+    alpha = np.array([0.3, 40.0])
+    lin = backend.linearize(lapsum.soft_rank, x=np.stack([x, x[::-1]]), alpha=alpha)
+    for i, order in enumerate((slice(None), slice(None, None, -1))):
+        expected = backend.linearize(lapsum.soft_rank, x=steps[order] * 1.0, alpha=alpha[i])
+        np.testing.assert_allclose(lin.value[i], expected.value, rtol=4e-15)
+        np.testing.assert_array_equal(*lin.value[i][steps[order] == 5])
+        bar = rng.normal(size=8)
+        x_bar = lin.vjp(np.where(np.arange(2)[:, None] == i, bar, 0.0))[0]
+        np.testing.assert_allclose(x_bar[i], expected.vjp(bar)[0], atol=1e-14)
+
+
+@pytest.mark.parametrize("backend", EVERYWHERE)
+def test_large_integers_along_several_axes_and_any(backend, rng):
+    steps = rng.permutation(24).reshape(2, 3, 4)
+    x, alpha = 2**60 + steps, 1e-3
+    raveled = backend.call(lapsum.soft_rank, x=x, alpha=alpha, axis=None)
+    np.testing.assert_array_equal(raveled, 1.0 + steps.ravel())
+    along = backend.call(lapsum.soft_rank, x=x, alpha=np.full((2, 1), alpha), axis=1)
+    np.testing.assert_array_equal(along, rankdata(steps, axis=1))
 
 
 @pytest.mark.parametrize("backend", EVERYWHERE)
@@ -144,25 +176,32 @@ def test_absent_ranks_do_not_overflow(backend, dtype):
     assert ranks[2] == 0.0
 
 
-def test_large_integers_after_a_wide_gap_keep_their_order():
+@pytest.mark.parametrize("backend", EVERYWHERE)
+def test_large_integers_after_a_wide_gap_keep_their_order(backend):
     x = np.r_[-(2**63) + np.arange(500), 2**62 + np.arange(500)]
-    ranks = lapsum.soft_rank(x, 1e14)
+    ranks = backend.call(lapsum.soft_rank, x=x, alpha=1e14)
     alone = lapsum.soft_rank(np.arange(500.0), 1e14)
     np.testing.assert_allclose(ranks[500:], 500 + alone, rtol=8 * 2**-52)
 
 
+@pytest.mark.parametrize("backend", EVERYWHERE)
 @pytest.mark.parametrize("density", ["cauchy", lapsum.StudentT(0.5)])
-def test_large_integers_feel_heavy_tails(density):
-    x = np.array([0, 2**62])
+def test_large_integers_feel_heavy_tails(backend, density):
+    x = np.array([[0, 2**62, 2**62 + 1], [2**40, 2**60, -(2**63)]])
     expected = lapsum.soft_rank(x.astype(float), 1e15, density=density)
-    np.testing.assert_allclose(lapsum.soft_rank(x, 1e15, density=density), expected, rtol=1e-15)
+    ranks = backend.call(lapsum.soft_rank, x=x, alpha=1e15, density=density)
+    np.testing.assert_allclose(ranks, expected, rtol=1e-15)
+    near = backend.call(lapsum.soft_rank, x=2**62 + np.arange(3), alpha=0.5, density=density)
+    alone = lapsum.soft_rank(np.arange(3.0), 0.5, density=density)
+    np.testing.assert_allclose(near, alone, rtol=4e-15)
 
 
+@pytest.mark.parametrize("backend", EVERYWHERE)
 @pytest.mark.parametrize(("offset", "alpha"), [(0, [2.0**45] * 2), (2**61, [2.0**45, 2.0**60])])
-def test_lanes_of_large_integers_change_no_other_lane(offset, alpha):
+def test_lanes_of_large_integers_change_no_other_lane(backend, offset, alpha):
     x = np.array([[offset, offset + 2**52], [2**62, 2**62 + 1]])
-    both = lapsum.linearize(lapsum.soft_rank, x, alpha)
+    both = backend.linearize(lapsum.soft_rank, x=x, alpha=alpha)
     bar = np.array([[1.0, 0.0], [0.5, -2.0]])
     for i in range(2):
-        one = lapsum.linearize(lapsum.soft_rank, x[i], alpha[i])
-        np.testing.assert_array_equal(both.vjp(bar, "x")[0][i], one.vjp(bar[i], "x")[0])
+        one = backend.linearize(lapsum.soft_rank, x=x[i], alpha=alpha[i])
+        np.testing.assert_array_equal(both.vjp(bar)[0][i], one.vjp(bar[i])[0])

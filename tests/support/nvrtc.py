@@ -109,6 +109,8 @@ def _calls(cupy: Any) -> Iterator[tuple[Any, dict[str, Any]]]:
                 yield function, long
                 if "weights" in parameters:
                     yield function, long | {"weights": cupy.ones(LONG, dtype)}
+    for dtype in (np.int64, np.uint64):  # whose distances are exact
+        yield lapsum.soft_rank, {"x": cupy.arange(ENTRIES, dtype=dtype), "alpha": 0.5}
 
 
 def _run_operators(cupy: Any) -> Iterator[None]:

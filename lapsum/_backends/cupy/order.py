@@ -68,6 +68,41 @@ KEYS = elementwise(
     """,
 )
 
+# Distances of large integers from the least of their lane, in integers, which add up to the same in
+# any order; all are below 2**64.
+GAPS = elementwise(
+    "gaps_of_integers",
+    "raw T x, int64 at, raw int64 order, raw float64 alpha, int64 length, bool narrow",
+    "uint64 gap",
+    """
+    const ptrdiff_t lane = i / length, m = i % length;
+    gap = 0;
+    if (m > 0)
+        gap = (unsigned long long)x[lane * length + at]
+            - (unsigned long long)x[lane * length + order[i - 1]];
+    if (narrow) {
+        // Of 64 alpha e^-64 is left, which no rank feels.
+        const double most = floor(fmax(4503599627370496.0 / (double)length, 64.0 * alpha[lane]));
+        if ((double)gap > most)
+            gap = (unsigned long long)most;
+    }
+    """,
+)
+
+NEAR = elementwise(
+    "near_integers",
+    "uint64 distance, int64 at, raw int64 order, raw T x, int64 length",
+    "raw float64 out",
+    """
+    const ptrdiff_t first = i / length * length;
+    const T exact = (T)9007199254740992LL;
+    const T least = x[first + order[first]], most = x[first + order[first + length - 1]];
+    // Unsigned integers have no least one, and none is below zero.
+    const bool large = most > exact || (T(-1) < T(0) && least < T(0) - exact);
+    out[first + at] = large ? (double)distance : (double)x[first + at];
+    """,
+)
+
 UNSORT = elementwise(
     "unsort",
     "T value, int64 at, int64 length",
@@ -101,11 +136,23 @@ class Order(Lanes):
         ARRANGE(*inputs, *flags, sorted_x, gap, or_nothing(arranged), present, nan_lanes)
         return Ordered(sorted_x, gap, present, nan_lanes, order, arranged, (left, right))
 
+    def near_integers(self, x: Array, alpha: Floats, narrow: bool) -> Floats:
+        """Return floats with the same differences in lanes that hold integers beyond 2**53."""
+        order, n = self._order_of(x), x.shape[1]
+        gaps = cupy.empty(x.shape, np.uint64)
+        GAPS(x, order, order, alpha, n, narrow, gaps)
+        out: Floats = cupy.empty(x.shape)
+        NEAR(cupy.cumsum(gaps, axis=-1), order, order, x, n, out)
+        return out
+
     def _argsort(self, x: Entries, weights: Floats | None) -> Indices:
-        keys = self._keys(x, weights)
+        return self._order_of(self._keys(x, weights))
+
+    @staticmethod
+    def _order_of(keys: Array) -> Indices:
         # CuPy sorts integers of one lane much faster than what has two axes.
-        order = cupy.argsort(keys.ravel() if len(x) == 1 else keys, axis=-1)
-        return cast(Indices, order.reshape(x.shape))
+        order = cupy.argsort(keys.ravel() if len(keys) == 1 else keys, axis=-1)
+        return cast(Indices, order.reshape(keys.shape))
 
     def arrays_of_order(self, order: Indices) -> tuple[Array, ...]:
         """Return an order as arrays that nobody else holds."""
