@@ -1,6 +1,8 @@
 """The contract that every operator keeps, run on the list of all operators: the mathematics."""
 
 import warnings
+from inspect import signature
+from itertools import product
 
 import numpy as np
 import oracle
@@ -168,6 +170,26 @@ def check_zero_weight(contract, options, held, rng):
             assert np.isfinite(a).all() or not np.isnan(held)
             a = np.delete(a, 2)
         np.testing.assert_allclose(a, b, rtol=1e-13, err_msg=name)
+
+
+@every_contract(*BACKENDS, where=lambda c: c.weighted)
+@pytest.mark.parametrize(("dtype", "alpha"), [(np.float16, 1e-4), (np.float32, 1e-36)])
+@pytest.mark.parametrize("held", [np.nan, 6e4, -6e4])
+def test_results_of_absent_entries_do_not_overflow(contract, dtype, alpha, held, rng):
+    others = [{"density": "normal"}] if "density" in signature(contract.func).parameters else []
+    x, weights, here = np.array([0.5, 1.0, held, 2.0]), np.array([1.0, 1e5, 0.0, 1.0]), [0, 1, 3]
+    padded = contract.lane(rng, x, alpha, weights)
+    small = {n: v[here] if n in (contract.data, "weights") else v for n, v in padded.items()}
+    for arguments in (padded, small):
+        arguments[contract.data] = arguments[contract.data].astype(dtype)
+    for options, density in product(contract.options, [{}, *others]):
+        value = contract.call(**padded, **options, **density)
+        expected = contract.call(**small, **options, **density)
+        assert value.dtype == expected.dtype
+        if contract.follows:
+            assert np.isfinite(value[2])
+            value = value[here]
+        np.testing.assert_array_equal(value, expected)
 
 
 @every_contract(*BACKENDS, where=lambda c: c.weighted)

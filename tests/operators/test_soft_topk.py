@@ -250,11 +250,13 @@ def test_sums_are_right_whatever_pads(func, held, rng):
 
 @pytest.mark.parametrize("backend", EVERYWHERE)
 @pytest.mark.parametrize("func", [lapsum.soft_topk, lapsum.log_soft_topk])
+@pytest.mark.parametrize("density", ["laplace", "logistic", "normal", "cauchy"])
 @pytest.mark.parametrize("far", [-1e6, 1e6, np.nan, np.inf, -np.inf])
-def test_no_rate_of_an_absent_entry_is_infinite_at_the_ends_of_levels(backend, func, far):
+def test_no_rate_of_an_absent_entry_is_infinite_at_the_ends_of_levels(backend, func, density, far):
     x = np.array([[0.0, 1.0, far, 2.0]] * 2)
     weights, k = np.array([1.0, 1.0, 0.0, 1.0]), np.array([0.0, 3.0])
-    lin = backend.linearize(func, x=x, k=k, alpha=0.1, weights=weights)
+    options = {} if density == "laplace" else {"density": density}
+    lin = backend.linearize(func, x=x, k=k, alpha=0.1, weights=weights, **options)
     rates = lin.jvp(None, np.ones(2), None, None)
     assert np.isfinite(lin.value[:, 2]).all()
     assert np.isfinite(rates[:, 2]).all()
