@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from .._backends.choose import array_kind
-from .._backends.numpy.lanes import check_levels
+from .._backends.host import check_levels
 from .._backends.protocol import Kernels
 from .._backends.types import Array, DType, Flags, Floats
 

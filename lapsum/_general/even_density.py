@@ -6,7 +6,7 @@ from abc import ABC, abstractmethod
 from copy import copy
 from typing import TypeVar
 
-from .._backends.numpy.kernels import SERIAL
+from .._backends.host import SERIAL
 from .._backends.protocol import Kernels
 from .._backends.types import Floats, Namespace, StudentSeries
 

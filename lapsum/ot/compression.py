@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from .._backends.numpy.transport import Points, Transport
+from .._backends.transport import Points, Transport
 from .._backends.types import Flags, Floats, Indices
 
 NODES = 24  # in a cell, where it has more points than these and half as many again

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from .._backends.numpy.transport import Transport
+from .._backends.transport import Transport
 from .._backends.types import Array, Flags, Floats, any_in_lane
 from .._core.arguments import host_arguments, worker_count
 from .._core.checks import check_alpha, check_flag, check_targets, check_weights

@@ -6,7 +6,7 @@ from functools import cached_property
 
 import numpy as np
 
-from .._backends.numpy.transport import Plan, Points, Transport
+from .._backends.transport import Plan, Points, Transport
 from .._backends.types import Floats, Indices
 from .compression import Compression, compressed
 

@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from .._backends.numpy.transport import Transport
 from .._backends.protocol import Kernels
+from .._backends.transport import Transport
 from .._backends.types import Array, DType, Flags, Floats, sum_in_lane
 from .._core.arguments import worker_count
 from .._core.call import evaluate, operator, rule_of

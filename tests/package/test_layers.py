@@ -26,6 +26,10 @@ FLOORS = [
     ["_kernels"],
 ]
 FLOOR = {room: floor for floor, rooms in enumerate(FLOORS) for room in rooms}
+# Folders of one library's kernels, which other floors reach by the table, or by modules beside
+# them; and the modules outside that import from such a folder by its name all the same.
+OF_ONE_LIBRARY = ("lapsum._backends.numpy", "lapsum._backends.cupy")
+EXCHANGES = {"lapsum._adapters.torch.cuda": "lapsum._backends.cupy.exchange"}  # on the same device
 LIBRARIES = {"cupy", "cupyx", "torch", "jax", "jaxlib", "dask"}
 # Interfaces, one line or two for each of many names.
 LONG_FILES = {"_backends/protocol.py"}
@@ -97,6 +101,24 @@ def test_only_its_own_folder_imports_a_library(module):
         if library in LIBRARIES:
             assert room_of(module) in ("_backends", "_adapters"), f"{module} imports {other}"
             assert library.startswith(module.split(".")[2]), f"{module} imports {other}"
+
+
+@EVERY
+def test_kernels_of_one_library_are_reached_by_the_table(module):
+    """In functions, too, and as text."""
+    if room_of(module) != "_backends":
+        found = {o for o in imported(module) if o.startswith(OF_ONE_LIBRARY)}
+        assert found == {EXCHANGES[module]} if module in EXCHANGES else not found
+
+
+def test_imports_in_functions_are_seen():
+    lazy = {
+        "lapsum._adapters.torch.cuda": "lapsum._backends.cupy.exchange",
+        "lapsum._backends.cupy.lanes": "cupyx.scipy.sparse.linalg",
+        "lapsum._operators.soft_topk": "lapsum._general.topk",
+    }
+    for module, other in lazy.items():
+        assert other in imported(module)
 
 
 @EVERY

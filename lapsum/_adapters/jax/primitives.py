@@ -18,7 +18,7 @@ import numpy as np
 from jax.extend.core import Primitive
 from jax.interpreters import mlir
 
-from ..._backends.numpy.denormals import denormals_count
+from ..._backends.host import denormals_count
 from ..._backends.types import Array
 from ..adapter import Call, Linearized, decode
 from . import ffi
