@@ -427,7 +427,7 @@ def check_levels(
     levels: _Floats, totals: _Floats | None, n: float, allowance: float, out: _Floats
 ) -> int: ...
 @_ByKind
-def select(
+def select_topk(
     workers: int,
     x: _Entries,
     weights: _Floats | None,
@@ -435,9 +435,22 @@ def select(
     levels: _Floats,
     totals: _Floats | None,
     alpha: _Floats,
-    fill: int,
+    logarithm: bool,
     copy: _Entries | None,
-    p: _Entries | None,
+    p: _Entries,
+    solved: _Bytes,
+    out: _Floats,
+    start: int,
+    stop: int,
+) -> None: ...
+@_ByKind
+def select_thresholds(
+    workers: int,
+    x: _Entries,
+    weights: _Floats | None,
+    levels: _Floats,
+    totals: _Floats | None,
+    alpha: _Floats,
     solved: _Bytes,
     out: _Floats,
     start: int,

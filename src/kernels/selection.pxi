@@ -39,7 +39,39 @@ def check_levels(
     return -1
 
 
-def select(
+cdef inline int _select(
+    lap_lane *lane, double level, double total, void *scratch, double *scratch_c,
+    double[:, ::1] out, Py_ssize_t l, lap_anchored *b,
+) noexcept nogil:
+    """Select one threshold, as lap_select does; the copy of the lane is made too, if one is wanted."""
+    cdef lap_selected s
+    cdef int found = 0
+    s.copied = 0
+    if 0.0 < level < total:
+        found = lap_select(lane, level, total, scratch, scratch_c, &s)
+    if lane.copy is not NULL:
+        if not s.copied:
+            lap_lane_copy(lane)
+        lane.x = lane.copy
+    if not found:
+        return 0
+    b.lo = s.right_node if s.root.side > 0 else s.left_node
+    b.hi = s.left_node if s.root.side < 0 else s.right_node
+    b.u = s.root.u
+    out[0, l] = b.lo
+    out[1, l] = b.hi
+    out[2, l] = b.u
+    out[3, l] = s.left_node
+    out[4, l] = s.right_node
+    out[5, l] = s.root.q_left
+    out[6, l] = s.root.q_right
+    out[7, l] = s.root.density
+    out[8, l] = lap_threshold(b.lo, b.hi, b.u, lane.alpha)
+    out[9, l] = s.root.centre
+    return found
+
+
+def select_topk(
     Py_ssize_t workers,                 # threads that share the parts of a lane
     const entry[:, ::1] x,              # IN  entries in any order
     const double[:, ::1] weights,       # IN  None: ones
@@ -47,28 +79,60 @@ def select(
     const double[::1] levels,           # IN
     const double[::1] totals,           # IN  sums of the weights, None: n
     const double[::1] alpha,            # IN
-    int fill,                           # IN  1: with F, 2: with its logarithm
+    bint logarithm,                     # IN
     entry[:, ::1] copy,                 # OUT None, or a copy of x
-    entry[:, ::1] p,                    # OUT if fill, F((b - sign x)/alpha) of solved lanes
+    entry[:, ::1] p,                    # OUT F((b - sign x)/alpha), or its logarithm
     unsigned char[::1] solved,          # OUT as lap_select returns it
     double[:, ::1] out,                 # OUT (10, lanes): lo, hi, u, the neighbours of the
     Py_ssize_t start, Py_ssize_t stop,  #     threshold, q_left, q_right, density, b, centre
 ):
-    """Select one threshold a lane, where the lane allows it; p, if any, holds entries on the way."""
-    cdef Py_ssize_t l, n = x.shape[1]
-    cdef entry *scratch = NULL
+    """Select one threshold a lane, where the lane allows it; p holds entries on the way."""
+    cdef Py_ssize_t l
     cdef double *scratch_c = NULL
     cdef lap_lane lane
     cdef _threads threads
-    cdef lap_selected s
+    cdef const lap_runner *runner = _runner(&threads, workers)
+    cdef lap_anchored b
+    cdef double total = x.shape[1]
+    if weights is not None:
+        scratch_c = <double*>malloc((x.shape[1] + 1) * sizeof(double))
+        if scratch_c is NULL:
+            raise MemoryError
+    with nogil:
+        for l in range(start, stop):
+            lane = _lane(x, weights, sign, alpha, l, runner)
+            if copy is not None:
+                lane.copy = &copy[l, 0]
+            if totals is not None:
+                total = totals[l]
+            solved[l] = _select(&lane, levels[l], total, &p[l, 0], scratch_c, out, l, &b)
+            if solved[l]:
+                lap_lane_cdf(&lane, &b, logarithm, &p[l, 0])
+    free(scratch_c)
+
+
+def select_thresholds(
+    Py_ssize_t workers,                 # as for `select_topk`, and the others too
+    const entry[:, ::1] x,              # IN
+    const double[:, ::1] weights,       # IN
+    const double[::1] levels,           # IN
+    const double[::1] totals,           # IN
+    const double[::1] alpha,            # IN
+    unsigned char[::1] solved,          # OUT
+    double[:, ::1] out,                 # OUT
+    Py_ssize_t start, Py_ssize_t stop,
+):
+    """Select the thresholds alone."""
+    cdef Py_ssize_t l, n = x.shape[1]
+    cdef entry *scratch = <entry*>malloc((n + 1) * sizeof(entry))
+    cdef double *scratch_c = NULL
+    cdef lap_lane lane
+    cdef _threads threads
     cdef const lap_runner *runner = _runner(&threads, workers)
     cdef lap_anchored b
     cdef double total = n
-    cdef int found
-    if not fill:
-        scratch = <entry*>malloc((n + 1) * sizeof(entry))
-        if scratch is NULL:
-            raise MemoryError
+    if scratch is NULL:
+        raise MemoryError
     if weights is not None:
         scratch_c = <double*>malloc((n + 1) * sizeof(double))
         if scratch_c is NULL:
@@ -76,45 +140,17 @@ def select(
             raise MemoryError
     with nogil:
         for l in range(start, stop):
-            solved[l] = 0
-            lane = _lane(x, weights, sign, alpha, l, runner)
-            if copy is not None:
-                lane.copy = &copy[l, 0]
-            found = s.copied = 0
+            lane = _lane(x, weights, 1.0, alpha, l, runner)
             if totals is not None:
                 total = totals[l]
-            if 0.0 < levels[l] < total:
-                found = lap_select(&lane, levels[l], total, &p[l, 0] if fill else scratch,
-                                   scratch_c, &s)
-            if copy is not None:
-                if not s.copied:
-                    lap_lane_copy(&lane)
-                lane.x = lane.copy
-            if not found:
-                continue
-            b.lo = s.right_node if s.root.side > 0 else s.left_node
-            b.hi = s.left_node if s.root.side < 0 else s.right_node
-            b.u = s.root.u
-            if fill:
-                lap_lane_cdf(&lane, &b, fill == 2, &p[l, 0])
-            solved[l] = found
-            out[0, l] = b.lo
-            out[1, l] = b.hi
-            out[2, l] = b.u
-            out[3, l] = s.left_node
-            out[4, l] = s.right_node
-            out[5, l] = s.root.q_left
-            out[6, l] = s.root.q_right
-            out[7, l] = s.root.density
-            out[8, l] = lap_threshold(b.lo, b.hi, b.u, alpha[l])
-            out[9, l] = s.root.centre
+            solved[l] = _select(&lane, levels[l], total, scratch, scratch_c, out, l, &b)
     free(scratch)
     free(scratch_c)
 
 
 def probabilities(
     const double[:, ::1] x,             # IN
-    const double[:, ::1] thresholds,    # IN  as `select` leaves them
+    const double[:, ::1] thresholds,    # IN  as `select_topk` leaves them
     const double[::1] alpha,            # IN
     bint logarithm,                     # IN
     double[:, ::1] out,                 # OUT F((b - x)/alpha), or its logarithm
@@ -139,9 +175,9 @@ cdef inline lap_anchored _anchored(const double[:, ::1] thresholds, Py_ssize_t l
 
 
 def pull(
-    Py_ssize_t workers,                 # as for `select`
+    Py_ssize_t workers,                 # as for `select_topk`
     const entry[:, ::1] x,              # IN
-    const double[:, ::1] thresholds,    # IN  as `select` leaves them, for lanes it solved
+    const double[:, ::1] thresholds,    # IN  as `select_topk` leaves them, for lanes it solved
     const double[:, ::1] weights,       # IN
     double sign,                        # IN
     const double[::1] alpha,            # IN
@@ -176,9 +212,9 @@ def pull(
 
 
 def push(
-    Py_ssize_t workers,                 # as for `select`
+    Py_ssize_t workers,                 # as for `select_topk`
     const entry[:, ::1] x,              # IN
-    const double[:, ::1] thresholds,    # IN  as `select` leaves them, for lanes it solved
+    const double[:, ::1] thresholds,    # IN  as `select_topk` leaves them, for lanes it solved
     const double[:, ::1] weights,       # IN
     double sign,                        # IN
     const double[::1] alpha,            # IN
@@ -215,9 +251,9 @@ cdef inline lap_anchored _one_of_few(
 
 
 def softmax(
-    Py_ssize_t workers,                 # as for `select`
+    Py_ssize_t workers,                 # as for `select_topk`
     const entry[:, ::1] x,              # IN
-    const double[:, :, ::1] thresholds, # IN  (10, lanes, few) as `select` leaves them
+    const double[:, :, ::1] thresholds, # IN  (10, lanes, few) as `select_topk` leaves them
     const double[:, ::1] weights,       # IN  None: ones
     const double[::1] alpha,            # IN
     const double[:, ::1] dot,           # IN  None: no average

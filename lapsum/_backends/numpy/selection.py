@@ -9,10 +9,9 @@ from ... import _kernels
 from ..types import NEAR, Array, Entries, Flags, Floats, Pair, Products, Selected
 from . import memory
 from .lanes import Lanes
-from .loops import PULL, PULL_WEIGHTS, PUSH, SELECT, SOFTMAX
+from .loops import PULL, PULL_WEIGHTS, PUSH, SELECT_THRESHOLDS, SELECT_TOPK, SOFTMAX
 
 ROWS = 10  # of a block of `AnchoredThresholds`
-PLAIN, LOGARITHM = 1, 2  # what `select` fills in; 0 is nothing
 
 
 class Selection(Lanes):
@@ -37,9 +36,8 @@ class Selection(Lanes):
         kept = memory.empty(x.shape, x.dtype) if copy else None  # lane by lane, as it is read
         p = np.empty(x.shape, x.dtype) if out is None else out
         solved, block = np.empty(len(x), np.uint8), np.empty((ROWS, len(x)))
-        fill = LOGARITHM if logarithm else PLAIN
-        rest = totals, alpha, fill, kept, p, solved, block
-        self._run_long(SELECT[x.dtype], x, weights, sign, levels, *rest)
+        rest = totals, alpha, logarithm, kept, p, solved, block
+        self._run_long(SELECT_TOPK[x.dtype], x, weights, sign, levels, *rest)
         return Selected(
             block, _unsolved(solved), solved, x if kept is None else kept, p, None, None
         )
@@ -55,8 +53,8 @@ class Selection(Lanes):
         every, block = np.full(len(x), 2, np.uint8), np.empty((*one.shape, levels.shape[1]))
         for m in range(levels.shape[1]):
             level = np.ascontiguousarray(levels[:, m])
-            rest = totals, alpha, 0, None, None, solved, one
-            self._run_long(SELECT[x.dtype], x, weights, 1.0, level, *rest)
+            rest = level, totals, alpha, solved, one
+            self._run_long(SELECT_THRESHOLDS[x.dtype], x, weights, *rest)
             np.minimum(every, solved, out=every)
             block[:, :, m] = one
         return Selected(block, _unsolved(every), every, x, None, None, None)
