@@ -144,6 +144,14 @@ def test_a_bad_alpha_on_the_device_spoils_its_lane(device, contract, rng):
             assert np.isfinite(bar[4]).all(), name
 
 
+def test_a_bad_alpha_spoils_the_ranks_of_large_integers(device):
+    x = device.put(np.array([[2**60, 2**60 + 1, -(2**63)]] * 5))
+    alpha = device.put(np.array([0.0, -1.0, np.nan, np.inf, 1e-3]))
+    ranks = device.get(lapsum.soft_rank(x, alpha))
+    assert np.isnan(ranks[:4]).all()
+    np.testing.assert_array_equal(ranks[4], [2.0, 3.0, 1.0])
+
+
 def test_bad_k_q_and_weights_on_the_device_spoil_their_lanes(device, rng):
     x = device.put(rng.normal(size=(4, 5)))
     p = device.get(lapsum.soft_topk(x, device.put(np.array([-1.0, 5.1, np.nan, 5.0])), 0.5))
