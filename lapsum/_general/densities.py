@@ -19,6 +19,8 @@ from .even_density import EvenDensity
 from .own_density import Density
 
 TERMS, NODES = 28, 64  # of series, and those that they are made from
+FAINT = 1e-290  # smaller T(t) have too few digits for a logarithm
+FAR_TERMS, MANY_DEGREES = 12, 400.0  # of series for them, and where one begins to be the shorter
 MOST_DEGREES = 10  # of freedom for which they are good
 
 
@@ -226,9 +228,33 @@ class StudentT(EvenDensity):
         """Log T(t)."""
         xp = self.xp
         tail = self.tail(t)
-        # Far out it is f times t/df; to rounding where it underflows.
-        far = self.logpdf(t) + xp.log(xp.maximum(t, 1.0)) - math.log(self.df)
-        return xp.where(tail > 0.0, xp.log(tail), far)
+        far = self.logpdf(t) + xp.log(xp.maximum(t, 1.0)) + xp.log(self._far_share(t))
+        return xp.where(tail > FAINT, xp.log(xp.maximum(tail, FAINT)), far)
+
+    def _far_share(self, t: Floats) -> Floats:
+        """T(t)/(t f(t)), where T underflows.
+
+        With g = 1 + t^2/df, f g^(k+1) t^-(2k+1) falls by f g^k t^-2k (df - 1 - 2 k)/df and more: a
+        series in 1/df + 1/t^2, for many degrees.  For few of them df/(df + t^2) is small there, and
+        the incomplete beta function is a series in that.
+        """
+        xp, df = self.xp, self.df
+        total: Floats
+        if df < MANY_DEGREES:
+            part = xp.minimum(t, 1e150) / math.sqrt(df)
+            step = 1.0 / (1.0 + part * part)
+            term = total = 0.0 * t + 1.0 / df
+            for k in range(FAR_TERMS):
+                term = term * step * ((df + 1.0 + 2.0 * k) / (df + 2.0 + 2.0 * k))
+                total = total + term
+            return total
+        inverse = 1.0 / xp.maximum(t, 30.0)
+        step = 1.0 / df + inverse * inverse
+        total = term = step * (df / (df - 1.0))
+        for k in range(1, FAR_TERMS):
+            term = -term * step * ((2.0 * k - 1.0) * df / (df - 1.0 - 2.0 * k))
+            total = total + term
+        return total
 
     def even_pdf(self, t: Floats) -> Floats:
         """f(t)."""

@@ -6,6 +6,7 @@ import pickle
 import numpy as np
 import pytest
 from any_density import DENSITIES
+from mpmath import mp
 from scipy import stats
 from scipy.special import expit, ndtr
 
@@ -436,3 +437,22 @@ def test_passes_reach_a_threshold_many_alpha_from_that_of_a_sample(alpha, rng):
     lin = lapsum.linearize(lapsum.soft_topk, x, 300.5, alpha, density="logistic")
     assert lin._rule.short.left is None
     assert lin.value.sum() == pytest.approx(300.5, rel=1e-13)
+
+
+@pytest.mark.parametrize("df", [60.0, 300.0, 401.0, 1e4, 1e6, 1e9])
+@pytest.mark.parametrize("t", [40.0, 150.0, 1e4, 1e12])
+def test_logarithms_of_student_s_tails_beyond_underflow(df, t):
+    # Of two entries, the threshold at k = 1 lies in the middle.
+    found = lapsum.log_soft_topk([0.0, 2.0 * t], 1, 1.0, density=lapsum.StudentT(df))[0]
+    with mp.workdps(30):
+        d, t = mp.mpf(df), mp.mpf(t)
+
+        def log_f(t):
+            top = mp.loggamma((d + 1) / 2) - mp.loggamma(d / 2) - mp.log(d * mp.pi) / 2
+            return top - (d + 1) / 2 * mp.log1p(t * t / d)
+
+        width = (d + t * t) / ((d + 1) * t * t)
+        places = [width * part for part in (0, 1, 3, 8, 20, 50, 120)]
+        share = mp.quad(lambda v: mp.exp(v + log_f(t * mp.exp(v)) - log_f(t)), places)
+        exact = log_f(t) + mp.log(t * share)
+        assert abs(found - exact) <= 4 * 2.0**-52 * abs(exact)
