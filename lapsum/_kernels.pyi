@@ -876,6 +876,57 @@ def even_solve_jvp(
     start: int,
     stop: int,
 ) -> None: ...
+def even_matrix(
+    density: Even,
+    x: _Entries,
+    alpha: _Floats,
+    anchor: _Floats,
+    u: _Floats,
+    p: _Floats,
+    left: _Bytes,
+    start: int,
+    stop: int,
+) -> None: ...
+def even_matrix_vjp(
+    density: Even,
+    x: _Entries,
+    alpha: _Floats,
+    anchor: _Floats,
+    u: _Floats,
+    bar: _Floats,
+    x_bar: _Floats,
+    alpha_bar: _Floats,
+    left: _Bytes,
+    start: int,
+    stop: int,
+) -> None: ...
+def even_multiply(
+    density: Even,
+    x: _Entries,
+    alpha: _Floats,
+    anchor: _Floats,
+    u: _Floats,
+    values: _Floats,
+    transpose: bool,
+    product: _Floats,
+    left: _Bytes,
+    start: int,
+    stop: int,
+) -> None: ...
+def even_multiply_vjp(
+    density: Even,
+    x: _Entries,
+    alpha: _Floats,
+    anchor: _Floats,
+    u: _Floats,
+    values: _Floats,
+    h: _Floats,
+    x_bar: _Floats,
+    alpha_bar: _Floats,
+    left: _Bytes,
+    start: int,
+    stop: int,
+) -> None: ...
 
 # kernels/entries.pxi
 

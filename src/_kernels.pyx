@@ -145,6 +145,17 @@ cdef extern from "simd/even.h" nogil:
         void (*push)(const lap_even*, const lap_short_lanes*, ptrdiff_t, ptrdiff_t,
                      const lap_even_points*, const double*, const double*, const double*, double*,
                      unsigned char*) noexcept nogil
+        void (*matrix)(const lap_even*, const lap_short_lanes*, ptrdiff_t, ptrdiff_t,
+                       const lap_even_points*, double*, unsigned char*) noexcept nogil
+        void (*matrix_pull)(const lap_even*, const lap_short_lanes*, ptrdiff_t, ptrdiff_t,
+                            const lap_even_points*, const double*, double*, double*,
+                            unsigned char*) noexcept nogil
+        void (*multiply)(const lap_even*, const lap_short_lanes*, ptrdiff_t, ptrdiff_t,
+                         const lap_even_points*, const double*, int, double*,
+                         unsigned char*) noexcept nogil
+        void (*multiply_pull)(const lap_even*, const lap_short_lanes*, ptrdiff_t, ptrdiff_t,
+                              const lap_even_points*, const double*, const double*, double*,
+                              double*, unsigned char*) noexcept nogil
 
 cdef extern from "simd/loops.h" nogil:
     ctypedef struct lap_pair:

@@ -297,7 +297,18 @@ def _log_top(df: float) -> float:
 
 
 def _student_series(density: StudentT) -> StudentSeries:
-    """Return G of even_tails.inc as powers of y = 2 s - 1, from its values at Chebyshev nodes."""
+    """Return the coefficients that even_tails.inc says: of a finite sum, or of G."""
+    df = int(density.df)
+    k, odd = divmod(df, 2)
+    if odd or k > TERMS:
+        series = _series_of_smooth_part(density)
+    else:
+        series = np.asarray([math.comb(k - 1 + j, j) for j in range(k)] + [0] * (TERMS - k), float)
+    return StudentSeries(series, df, math.exp(density._log_top))
+
+
+def _series_of_smooth_part(density: StudentT) -> Floats:
+    """Return G as powers of y = 2 s - 1, from its values at Chebyshev nodes."""
     half = np.pi * (2 * np.arange(NODES) + 1) / (4 * NODES)
     s = np.cos(half) ** 2
     w = np.sin(half) * np.sqrt(1.0 + s)
@@ -307,8 +318,7 @@ def _student_series(density: StudentT) -> StudentSeries:
     cosines = np.cos(np.pi * np.arange(4 * NODES) / (2 * NODES))[turns]
     terms = [2.0 / NODES * math.fsum(values * row) for row in cosines]
     terms[0] *= 0.5
-    series: Floats = np.asarray(chebyshev.cheb2poly(terms), np.float64)
-    return StudentSeries(series, int(density.df), math.exp(density._log_top))
+    return np.asarray(chebyshev.cheb2poly(terms), np.float64)
 
 
 @cache

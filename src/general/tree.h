@@ -46,11 +46,11 @@ static inline double lap_lookup(const lap_kernel *kernel, double t) {
     return (a + b * s2) + ((d + e * s2) + c[8] * s4) * s4;
 }
 
-/* The same, and minus its derivative in t. */
-static inline double lap_lookup_both(const lap_kernel *kernel, double t, double *fall) {
+/* The same, and minus its derivative in t, and its second one. */
+static inline double lap_lookup_all(const lap_kernel *kernel, double t, double *fall, double *bend) {
     double s, z = 1.0 + kernel->unit * t, octave;
     const double *c = lap_panel(kernel, t, &s);
-    *fall = 0.0;
+    *fall = *bend = 0.0;
     if (!c)
         return 0.0;
     uint64_t bits;
@@ -61,7 +61,11 @@ static inline double lap_lookup_both(const lap_kernel *kernel, double t, double 
     double a = c[0] + c[1] * s, b = c[2] + c[3] * s, d = c[4] + c[5] * s, e = c[6] + c[7] * s;
     double rise = (c[1] + 2.0 * c[2] * s) + (3.0 * c[3] + 4.0 * c[4] * s) * s2 +
                   ((5.0 * c[5] + 6.0 * c[6] * s) + (7.0 * c[7] + 8.0 * c[8] * s) * s2) * s4;
-    *fall = -rise * (kernel->unit * (double)(1 << kernel->bits) / octave);
+    double curve = (2.0 * c[2] + 6.0 * c[3] * s) + (12.0 * c[4] + 20.0 * c[5] * s) * s2 +
+                   ((30.0 * c[6] + 42.0 * c[7] * s) + 56.0 * c[8] * s2) * s4;
+    double scale = kernel->unit * (double)(1 << kernel->bits) / octave;
+    *fall = -rise * scale;
+    *bend = curve * scale * scale;
     return (a + b * s2) + ((d + e * s2) + c[8] * s4) * s4;
 }
 

@@ -204,3 +204,99 @@ def even_solve_jvp(
     points.anchor, points.u, points.m = buffers.doubles(anchor), buffers.doubles(u), m
     with nogil:
         loops.push(&density.f, &s, start, stop, &points, x_dot_, levels_dot_, alpha_dot_, b_dot_, left_)
+
+def even_matrix(
+    Even density,                       # IN
+    object x,                           # IN
+    object alpha,                       # IN
+    object anchor,                      # IN  (lanes, n - 1)
+    object u,                           # IN
+    object p,                           # OUT (lanes, n, n)
+    object left,                        # OUT
+    Py_ssize_t start, Py_ssize_t stop,
+):
+    cdef _Buffers buffers = _Buffers()
+    cdef lap_short_lanes s = buffers.lanes(x, 1.0, alpha, None)
+    cdef lap_even_points points
+    cdef double *p_ = buffers.doubles(p)
+    cdef unsigned char *left_ = buffers.bytes(left)
+    cdef const lap_even_table *loops = _evens(density, s.n)
+    points.anchor, points.u, points.m = buffers.doubles(anchor), buffers.doubles(u), s.n - 1
+    with nogil:
+        loops.matrix(&density.f, &s, start, stop, &points, p_, left_)
+
+
+def even_matrix_vjp(
+    Even density,                       # IN
+    object x,                           # IN
+    object alpha,                       # IN
+    object anchor,                      # IN  (lanes, n - 1)
+    object u,                           # IN
+    object bar,                         # IN
+    object x_bar,                       # OUT
+    object alpha_bar,                   # OUT
+    object left,                        # OUT
+    Py_ssize_t start, Py_ssize_t stop,
+):
+    cdef _Buffers buffers = _Buffers()
+    cdef lap_short_lanes s = buffers.lanes(x, 1.0, alpha, None)
+    cdef lap_even_points points
+    cdef double *bar_ = buffers.doubles(bar)
+    cdef double *x_bar_ = buffers.doubles(x_bar)
+    cdef double *alpha_bar_ = buffers.doubles(alpha_bar)
+    cdef unsigned char *left_ = buffers.bytes(left)
+    cdef const lap_even_table *loops = _evens(density, s.n)
+    points.anchor, points.u, points.m = buffers.doubles(anchor), buffers.doubles(u), s.n - 1
+    with nogil:
+        loops.matrix_pull(&density.f, &s, start, stop, &points, bar_, x_bar_, alpha_bar_, left_)
+
+
+def even_multiply(
+    Even density,                       # IN
+    object x,                           # IN
+    object alpha,                       # IN
+    object anchor,                      # IN  (lanes, n - 1)
+    object u,                           # IN
+    object values,                      # IN
+    bint transpose,                     # IN
+    object product,                     # OUT
+    object left,                        # OUT
+    Py_ssize_t start, Py_ssize_t stop,
+):
+    cdef _Buffers buffers = _Buffers()
+    cdef lap_short_lanes s = buffers.lanes(x, 1.0, alpha, None)
+    cdef lap_even_points points
+    cdef double *values_ = buffers.doubles(values)
+    cdef double *product_ = buffers.doubles(product)
+    cdef unsigned char *left_ = buffers.bytes(left)
+    cdef const lap_even_table *loops = _evens(density, s.n)
+    points.anchor, points.u, points.m = buffers.doubles(anchor), buffers.doubles(u), s.n - 1
+    with nogil:
+        loops.multiply(&density.f, &s, start, stop, &points, values_, transpose, product_, left_)
+
+
+def even_multiply_vjp(
+    Even density,                       # IN
+    object x,                           # IN
+    object alpha,                       # IN
+    object anchor,                      # IN  (lanes, n - 1)
+    object u,                           # IN
+    object values,                      # IN
+    object h,                           # IN  for which sum_ij h_i F(t_ij) v_j counts, (lanes, n - 1)
+    object x_bar,                       # OUT
+    object alpha_bar,                   # OUT
+    object left,                        # OUT
+    Py_ssize_t start, Py_ssize_t stop,
+):
+    cdef _Buffers buffers = _Buffers()
+    cdef lap_short_lanes s = buffers.lanes(x, 1.0, alpha, None)
+    cdef lap_even_points points
+    cdef double *values_ = buffers.doubles(values)
+    cdef double *h_ = buffers.doubles(h)
+    cdef double *x_bar_ = buffers.doubles(x_bar)
+    cdef double *alpha_bar_ = buffers.doubles(alpha_bar)
+    cdef unsigned char *left_ = buffers.bytes(left)
+    cdef const lap_even_table *loops = _evens(density, s.n)
+    points.anchor, points.u, points.m = buffers.doubles(anchor), buffers.doubles(u), s.n - 1
+    with nogil:
+        loops.multiply_pull(&density.f, &s, start, stop, &points, values_, h_, x_bar_, alpha_bar_, left_)

@@ -62,6 +62,8 @@ INLINE void scatter(double *out, const int64_t *at, vec a)
 
 #include "even_ranks.inc"
 #include "even_roots.inc"
+#include "even_entries.inc"
+#include "even_permutation.inc"
 
 /* The loops for each kind of density. */
 #define OF_KIND(kind)                                                                              \
@@ -102,6 +104,34 @@ INLINE void scatter(double *out, const int64_t *at, vec a)
                                   double *b_dot, uint8_t *left)                                    \
     {                                                                                              \
         even_push(kind, f, s, start, stop, b, x_dot, levels_dot, alpha_dot, b_dot, left);          \
+    }                                                                                              \
+    static void NAME(matrix_##kind)(const lap_even *f, const lap_short_lanes *s, ptrdiff_t start,  \
+                                    ptrdiff_t stop, const lap_even_points *b, double *p,           \
+                                    uint8_t *left)                                                 \
+    {                                                                                              \
+        even_matrix(kind, f, s, start, stop, b, p, left);                                          \
+    }                                                                                              \
+    static void NAME(matrix_pull_##kind)(const lap_even *f, const lap_short_lanes *s,              \
+                                         ptrdiff_t start, ptrdiff_t stop,                          \
+                                         const lap_even_points *b, const double *bar,              \
+                                         double *x_bar, double *alpha_bar, uint8_t *left)          \
+    {                                                                                              \
+        even_matrix_pull(kind, f, s, start, stop, b, bar, x_bar, alpha_bar, left);                 \
+    }                                                                                              \
+    static void NAME(multiply_##kind)(const lap_even *f, const lap_short_lanes *s,                 \
+                                      ptrdiff_t start, ptrdiff_t stop, const lap_even_points *b,   \
+                                      const double *values, int transpose, double *product,        \
+                                      uint8_t *left)                                               \
+    {                                                                                              \
+        even_multiply(kind, f, s, start, stop, b, values, transpose, product, left);               \
+    }                                                                                              \
+    static void NAME(multiply_pull_##kind)(const lap_even *f, const lap_short_lanes *s,            \
+                                           ptrdiff_t start, ptrdiff_t stop,                        \
+                                           const lap_even_points *b, const double *values,         \
+                                           const double *h, double *x_bar, double *alpha_bar,      \
+                                           uint8_t *left)                                          \
+    {                                                                                              \
+        even_multiply_pull(kind, f, s, start, stop, b, values, h, x_bar, alpha_bar, left);         \
     }
 
 OF_KIND(LAP_LOGISTIC)
@@ -113,7 +143,8 @@ OF_KIND(LAP_TABLE)
 #define TABLE_OF(kind)                                                                             \
     {                                                                                              \
         NAME(ranks_##kind), NAME(rank_products_##kind), NAME(solve_##kind), NAME(entries_##kind),  \
-            NAME(pull_##kind), NAME(push_##kind),                                                  \
+            NAME(pull_##kind), NAME(push_##kind), NAME(matrix_##kind), NAME(matrix_pull_##kind),   \
+            NAME(multiply_##kind), NAME(multiply_pull_##kind),                                     \
     }
 
 extern const lap_even_table NAME(lap_even_tables)[LAP_KINDS];

@@ -54,6 +54,19 @@ typedef struct lap_even_table {
     void (*push)(const lap_even *f, const lap_short_lanes *s, ptrdiff_t start, ptrdiff_t stop,
                  const lap_even_points *b, const double *x_dot, const double *levels_dot,
                  const double *alpha_dot, double *b_dot, uint8_t *left);
+    /* The soft permutations with thresholds b, (lanes, n, n), and the cotangents of x and alpha. */
+    void (*matrix)(const lap_even *f, const lap_short_lanes *s, ptrdiff_t start, ptrdiff_t stop,
+                   const lap_even_points *b, double *p, uint8_t *left);
+    void (*matrix_pull)(const lap_even *f, const lap_short_lanes *s, ptrdiff_t start,
+                        ptrdiff_t stop, const lap_even_points *b, const double *bar,
+                        double *x_bar, double *alpha_bar, uint8_t *left);
+    /* They, or their transposes, times values, and the same of sum_ij h_i F(t_ij) v_j. */
+    void (*multiply)(const lap_even *f, const lap_short_lanes *s, ptrdiff_t start, ptrdiff_t stop,
+                     const lap_even_points *b, const double *values, int transpose,
+                     double *product, uint8_t *left);
+    void (*multiply_pull)(const lap_even *f, const lap_short_lanes *s, ptrdiff_t start,
+                          ptrdiff_t stop, const lap_even_points *b, const double *values,
+                          const double *h, double *x_bar, double *alpha_bar, uint8_t *left);
 } lap_even_table;
 
 #endif

@@ -127,6 +127,30 @@ def test_lanes_do_not_know_of_each_other(density, rng):
                 np.testing.assert_array_equal(x_bar[i], one.vjp(np.ones(one.value.shape))[0])
 
 
+@every_density
+@pytest.mark.parametrize("transpose", [False, True])
+def test_products_of_lanes_do_not_know_of_each_other(density, transpose, rng):
+    x, values, bar = rng.normal(size=(3, 13, 9))
+    x[1, 3], x[2, 5], x[4] = np.nan, np.inf, np.round(x[4])
+    x[6] *= 100.0
+    values[5, 2], values[6, 1], values[7, 3], values[8, :2] = np.nan, np.inf, 1e300, (1e280, -1e280)
+    bar[9, 4], bar[10, 2] = 1e300, 1e-300
+    options = {"density": density, "transpose": transpose}
+    lin = lapsum.linearize(lapsum.soft_permute, x, values, 0.2, **options)
+    assert lin._rule.short is not None
+    x_bar, values_bar, _ = lin.vjp(bar)
+    for i in range(len(x)):
+        one = lapsum.linearize(lapsum.soft_permute, x[i], values[i], 0.2, **options)
+        np.testing.assert_array_equal(lin.value[i], one.value)
+        for whole, part in zip((x_bar, values_bar), one.vjp(bar[i]), strict=False):
+            np.testing.assert_array_equal(whole[i], part)
+    # Nothing times an infinity is nothing, and 1e300 times shares of one is no more.
+    assert not np.isnan(lin.value[6]).any()
+    assert np.isfinite(lin.value[7]).all()
+    assert np.isfinite(values_bar[9]).all()
+    assert np.isfinite(x_bar[9]).all()
+
+
 def test_the_longest_short_lane_and_the_next(rng, monkeypatch):
     for n in (_kernels.short_most(), _kernels.short_most() + 1):
         x = rng.normal(size=(2, n))
@@ -169,6 +193,18 @@ def test_every_level_of_simd(level, rng):
             )
             levels = np.broadcast_to(np.arange(12) + 0.5, back.shape)
             np.testing.assert_allclose(back, levels, rtol=1e-13)
+            p = lapsum.soft_permutation(x, 0.4, density=density)
+            for axis in (-1, -2):
+                np.testing.assert_allclose(p.sum(axis=axis), 1.0, rtol=1e-13)
+            lin = lapsum.linearize(lapsum.soft_permute, x, x, 0.4, density=density)
+            np.testing.assert_allclose(lin.value, (p * x[:, None, :]).sum(axis=-1), rtol=1e-12)
+            # What is asked of a product asks x_j bar_i of the matrix, and bar P of the values.
+            x_bar, values_bar, alpha_bar = lin.vjp(ranks)
+            matrix = lapsum.linearize(lapsum.soft_permutation, x, 0.4, density=density)
+            bars = matrix.vjp(ranks[:, :, None] * x[:, None, :])
+            np.testing.assert_allclose(x_bar, bars[0], rtol=1e-9, atol=1e-11)
+            np.testing.assert_allclose(alpha_bar, bars[1], rtol=1e-9)
+            np.testing.assert_allclose(values_bar, (p * ranks[:, :, None]).sum(axis=1), rtol=1e-12)
     finally:
         _kernels.choose(now)
 

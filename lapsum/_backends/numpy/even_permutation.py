@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from functools import partial
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -93,8 +93,33 @@ class EvenPermutation(EvenProducts):
         matrix += above[:, 1:] ^ above[:, :-1]
         return matrix
 
+    def _of_lanes(self, loop: Callable[..., None], source_lane: Indices, *args: Any) -> Indices:
+        """Call a loop for lanes of values; return those with numbers that it leaves."""
+        given = self.x, self.lanes["alpha"], self.anchor, self.u
+        count = len(source_lane)
+        if count != len(self.x) or not (source_lane == np.arange(count)).all():
+            given = tuple(a[source_lane] for a in given)  # type: ignore[assignment]
+        blocks, size = _kernels.short_blocks(count)
+        found = np.zeros(count, np.uint8)
+        shape = blocks, size * self.x.shape[1]
+        self._threads._run(partial(loop, self._f), shape, *given, *args, found)
+        if not found.any():
+            return np.empty(0, np.intp)
+        for known in (self.left, self.nan):
+            if known is not None:
+                found[known[source_lane]] = 0
+        return np.flatnonzero(found)
+
     def multiply(self, values: Floats, source_lane: Indices, transpose: bool) -> Floats:
         """Return P, or its transpose, times lanes of values."""
+        out = np.empty(values.shape)
+        some = self._of_lanes(_kernels.even_multiply, source_lane, values, transpose, out)
+        if len(some):
+            out[some] = self._multiply_any(values[some], source_lane[some], transpose)
+        return out
+
+    def _multiply_any(self, values: Floats, source_lane: Indices, transpose: bool) -> Floats:
+        """Return the same for values of any size."""
         out = np.empty(values.shape)
         for pairs in self._pairs(source_lane, len(values)):
             matrix, v = self._matrix(pairs), values[pairs.lanes]
@@ -127,6 +152,15 @@ class EvenPermutation(EvenProducts):
 
     def pull(self, values: Floats, h: Floats, source_lane: Indices) -> tuple[Floats, Floats]:
         """Return the cotangents of x and alpha of sum_ij h_i F(t_ij) v_j, for lanes of values."""
+        out = np.empty(values.shape), np.empty(len(values))
+        some = self._of_lanes(_kernels.even_multiply_vjp, source_lane, values, h, *out)
+        if len(some):
+            again = self._pull_any(values[some], h[some], source_lane[some])
+            out[0][some], out[1][some] = again
+        return out
+
+    def _pull_any(self, values: Floats, h: Floats, source_lane: Indices) -> tuple[Floats, Floats]:
+        """Return the same for values of any size."""
         x_bar, alpha_bar = np.empty(values.shape), np.empty(len(values))
         for pairs in self._pairs(source_lane, len(values)):
             lanes = pairs.lanes
@@ -166,17 +200,14 @@ class EvenMatrices(EvenPermutation):
         super().__init__(threads, f, x, alpha)
         lanes, n = x.shape
         self.values = np.empty((lanes, n, n))
-        for pairs in self._pairs(None, lanes):
-            self.values[pairs.lanes] = self._matrix(pairs)
+        self._even(_kernels.even_matrix, x, alpha, self.anchor, self.u, self.values)
 
     def vjp(self, bar: Array) -> tuple[dict[str, Array], Flags | None]:
         """Return the cotangents, and the lanes for which they are anything."""
         x_bar, alpha_bar = np.empty(self.x.shape), np.empty(len(self.x))
-        for pairs in self._pairs(None, len(bar)):
-            here = bar[pairs.lanes]
-            flow = _times(pairs.f, here[:, :-1] - here[:, 1:])
-            x_bar[pairs.lanes], alpha_bar[pairs.lanes] = self._pulled(pairs, flow)
-        return {"x": x_bar, "alpha": alpha_bar}, self._with_large(bar)
+        given = self.lanes["alpha"], self.anchor, self.u, bar
+        left = self._even(_kernels.even_matrix_vjp, self.x, *given, x_bar, alpha_bar)
+        return {"x": x_bar, "alpha": alpha_bar}, left
 
     def jvp(self, tangents: Mapping[str, Array]) -> tuple[Array, Flags | None]:
         """Return the tangent, and the lanes for which it is anything."""
