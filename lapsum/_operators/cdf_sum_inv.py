@@ -109,7 +109,8 @@ def cdf_sum_inv(
 
        w = np.linspace(0.1, 2.9, 300)
        for density in ("laplace", "logistic", "normal", "cauchy"):
-           plt.plot(w, lapsum.cdf_sum_inv(w, [0.0, 3.0, 8.0], 1.0, density=density), label=density)
+           b = lapsum.cdf_sum_inv(w, [0.0, 3.0, 8.0], 1.0, density=density)
+           plt.plot(w, b, label=density)
        plt.xlabel("level w")
        plt.ylabel("b")
        plt.legend()
