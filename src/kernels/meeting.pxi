@@ -100,6 +100,12 @@ cdef inline void _add_differences(
         scan.right[i] = scan.back[i + 1] * (step * B[k])
 
 
+cdef inline void _bring(_meeting *scan, const double *v) noexcept nogil:
+    """Have entries add v."""
+    memcpy(scan.left + 1, v + scan.at, scan.size * sizeof(double))
+    memcpy(scan.right, v + scan.mirror, scan.size * sizeof(double))
+
+
 cdef void _scan_lane(
     const double *v, const double *gap, Py_ssize_t n, double *left, double *right,
 ) noexcept nogil:
@@ -107,31 +113,66 @@ cdef void _scan_lane(
     cdef _meeting scan
     _meet(&scan, gap, n)
     while _advance(&scan):
-        memcpy(scan.left + 1, v + scan.at, scan.size * sizeof(double))
-        memcpy(scan.right, v + scan.mirror, scan.size * sizeof(double))
+        _bring(&scan, v)
         _scan(&scan)
         memcpy(left + scan.at, scan.left + 1, scan.size * sizeof(double))
         memcpy(right + scan.mirror, scan.right, scan.size * sizeof(double))
+
+
+cdef struct _scans:                     # both scans of a lane of n
+    double *left
+    double *right
+    Py_ssize_t n
+
+
+cdef struct _carried:                   # what one of several scans of a lane brings along
+    lap_two high, low
+
+
+cdef inline void _scan_also(
+    _meeting *scan, _carried *carried, _scans *sums,
+) noexcept nogil:
+    """Scan the blocks for one of several scans of a lane, and write its sums there."""
+    scan.high, scan.low = carried.high, carried.low
+    _scan(scan)
+    carried.high, carried.low = scan.high, scan.low
+    memcpy(sums.left + scan.at, scan.left + 1, scan.size * sizeof(double))
+    memcpy(sums.right + scan.mirror, scan.right, scan.size * sizeof(double))
+
+
+cdef inline void _move(
+    _meeting *scan, double along, const double *A, const double *B,
+) noexcept nogil:
+    """Have entries also add along times what the sources at a distance, over alpha, are worth: more
+    on the left, less on the right.  A and B are the scans of weights."""
+    cdef Py_ssize_t i, k
+    for i in range(scan.begins, scan.size):
+        k = scan.at + i
+        scan.left[i + 1] += along * min(scan.gap[k], FAR) * (scan.ahead[i] * A[k - 1])
+    for i in range(scan.size - scan.begins):
+        k = scan.mirror + i + 1
+        scan.right[i] -= along * min(scan.gap[k], FAR) * (scan.back[i + 1] * B[k])
 
 
 cdef void _scan_moving(
-    const double *v, double along, const double *gap, const double *A, const double *B,
-    Py_ssize_t n, double *left, double *right,
+    const double *v, const double *z, double along, const double *gap,
+    const double *A, const double *B, Py_ssize_t n, _scans *V, _scans *Z, _scans *VZ,
 ) noexcept nogil:
-    """Both scans of a whole lane, of v and of along times what the sources at a distance, over
-    alpha, are worth: more on the left, less on the right.  A and B are the scans of weights."""
-    cdef Py_ssize_t i, k
+    """Both scans of a whole lane of v, and of z and v z that move; A and B are the scans of ones."""
+    cdef Py_ssize_t i
     cdef _meeting scan
+    cdef _carried of_v, of_z, of_vz
+    of_v.high = of_v.low = lap_both(0.0, 0.0)
+    of_z = of_vz = of_v
     _meet(&scan, gap, n)
     while _advance(&scan):
-        memcpy(scan.left + 1, v + scan.at, scan.size * sizeof(double))
-        memcpy(scan.right, v + scan.mirror, scan.size * sizeof(double))
-        for i in range(scan.begins, scan.size):
-            k = scan.at + i
-            scan.left[i + 1] += along * min(gap[k], FAR) * (scan.ahead[i] * A[k - 1])
-        for i in range(scan.size - scan.begins):
-            k = scan.mirror + i + 1
-            scan.right[i] -= along * min(gap[k], FAR) * (scan.back[i + 1] * B[k])
-        _scan(&scan)
-        memcpy(left + scan.at, scan.left + 1, scan.size * sizeof(double))
-        memcpy(right + scan.mirror, scan.right, scan.size * sizeof(double))
+        _bring(&scan, v)
+        _scan_also(&scan, &of_v, V)
+        _bring(&scan, z)
+        _move(&scan, along, A, B)
+        _scan_also(&scan, &of_z, Z)
+        for i in range(scan.size):
+            scan.left[i + 1] = v[scan.at + i] * z[scan.at + i]
+            scan.right[i] = v[scan.mirror + i] * z[scan.mirror + i]
+        _move(&scan, along, V.left, V.right)
+        _scan_also(&scan, &of_vz, VZ)

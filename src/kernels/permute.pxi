@@ -2,12 +2,6 @@
 # which are found again: what they need takes longer to keep than to compute.  From the middle of a gap
 # a kernel reaches both of its ends, if that is not wider than 2 FAR.
 
-cdef struct _scans:                     # both of a lane of n
-    double *left
-    double *right
-    Py_ssize_t n
-
-
 cdef inline double _read(_scans *scans, Py_ssize_t m, double left, double right) noexcept nogil:
     """What a threshold with m nodes left of it reads of both scans, with these factors."""
     cdef double sum = 0.0
@@ -126,9 +120,7 @@ def push_permutation(
     cdef double last, row, before, after, along
     cdef double *z
     cdef double *v
-    cdef double *V_left
-    cdef double *V_right
-    cdef _scans Z, VZ
+    cdef _scans V, Z, VZ
     cdef _walk walk
     cdef _order order
     with nogil:
@@ -137,24 +129,20 @@ def push_permutation(
                 memset(&out[l, 0], 0, n * sizeof(double))
                 continue
             z, v = &scratch[0, l, 0], &scratch[1, l, 0]
-            V_left, V_right = &scratch[2, l, 0], &scratch[3, l, 0]
+            V = _scans(&scratch[2, l, 0], &scratch[3, l, 0], n)
             Z = _scans(&scratch[4, l, 0], &scratch[5, l, 0], n)
             VZ = _scans(&scratch[6, l, 0], &scratch[7, l, 0], n)
             order = _order_of(places, part, first, l)
-            _sort(&values[l, 0], order, V_left, v)
+            _sort(&values[l, 0], order, V.left, v)
             if x_dot is None:
                 memset(z, 0, n * sizeof(double))
             else:
-                _sort(&x_dot[l, 0], order, V_left, z)
+                _sort(&x_dot[l, 0], order, V.left, z)
             for i in range(n):
                 if x[l, i] - x[l, i] != 0.0:
                     z[i] = 0.0          # infinite ones do not move
             along = 0.0 if alpha_dot is None else alpha_dot[l]
-            _scan_lane(v, &gap[l, 0], n, V_left, V_right)
-            _scan_moving(z, along, &gap[l, 0], &A[l, 0], &B[l, 0], n, Z.left, Z.right)
-            for i in range(n):
-                z[i] *= v[i]
-            _scan_moving(z, along, &gap[l, 0], V_left, V_right, n, VZ.left, VZ.right)
+            _scan_moving(v, z, along, &gap[l, 0], &A[l, 0], &B[l, 0], n, &V, &Z, &VZ)
             walk = _walk(1.0, n, 0, 0)
             last = 0.0
             b = 0
@@ -164,8 +152,8 @@ def push_permutation(
                        6, BLOCK)
                 for i in range(size):
                     m = index[i]
-                    before = factors[i] * V_left[m - 1] if m > 0 else 0.0
-                    after = factors[BLOCK + i] * V_right[m] if m < n else 0.0
+                    before = factors[i] * V.left[m - 1] if m > 0 else 0.0
+                    after = factors[BLOCK + i] * V.right[m] if m < n else 0.0
                     row = _read(&Z, m, factors[2 * BLOCK + i], factors[3 * BLOCK + i])
                     row *= before + after
                     row -= _read(&VZ, m, factors[i], factors[BLOCK + i])
