@@ -105,11 +105,17 @@ class EntriesRule(ShortRule):
     muted : array of bool, shape (lanes, n), or None
         Absent entries whose results are not finite, so that they, and all their derivatives, are 0:
         what adds nothing to a sum.  None for none, likewise.
+    beside : array, shape (lanes, n), or None
+        The weights, for results that are rounded: absent ones may overflow in a smaller type.
+    overflow : array of bool, shape (lanes, n), or None
+        Absent entries whose results do, so that they are muted as well; known when linearized.
     """
 
     total: Floats | None = None
     nan_lanes: Flags | None = None
     muted: Flags | None = None
+    beside: Floats | None = None
+    overflow: Flags | None = None
     operator: ShortOperator | None = None  # what kernels for short lanes call it, if there are any
     even: EvenKernel | None = None  # the density, as they know it; None for Laplace's
     sign = 1.0
@@ -143,6 +149,7 @@ class EntriesRule(ShortRule):
         if weights is not None:
             self.total = kernels.totals(lanes["weights"])
             check_total(self.total)
+            self.beside = lanes["weights"]
         if "q" in arrays:
             check_q(arrays["q"])
         if "k" in arrays:
@@ -182,10 +189,33 @@ class EntriesRule(ShortRule):
 
     def from_result(self, array: Array) -> Array:
         """Undo `to_result`; float32 stays as it is where kernels read it."""
+        return self._without_overflow(self.packed(array))
+
+    def packed(self, array: Array) -> Array:
+        """Return an array of the result's shape as lanes."""
         kernels, result = self.kernels, self.result
         if self.short is None:
             return result.pack(kernels, array)
         return result.pack_entries(kernels, array)
+
+    def quiet_linearize(self) -> Array:
+        """Return the results, and keep what derivatives need."""
+        y = super().quiet_linearize()
+        weights = self._rounded_beside(y)
+        self.beside = None
+        if weights is not None:
+            self.beside = weights = self.kernels.own(weights)
+            with self.kernels.quiet():
+                overflow = (weights == 0.0) & self.kernels.xp.isinf(y.astype(self.dtype))
+            self.overflow = overflow if self.kernels.maybe_any(overflow) else None
+        return y
+
+    def _rounded_beside(self, lanes: Array) -> Floats | None:
+        """Return the weights beside results, if these are to be rounded to a smaller type."""
+        weights = self.beside
+        if weights is None or self.dtype.itemsize == 8 or weights.shape != lanes.shape:
+            return None
+        return weights
 
     def lanes_of_out(self, out: Array | None) -> Array | None:
         """Return where a result like x may be written: in `out`, in new lanes, or None for neither.
@@ -203,15 +233,21 @@ class EntriesRule(ShortRule):
         check_out(kernels, out, self.result.shape, self.dtype)
         if any(kernels.xp.may_share_memory(out, lanes) for lanes in self.lanes.values()):
             return None
+        if kernels.on_host and self._rounded_beside(x) is not None:
+            return None  # results are rounded beside their weights
         place = self.result
         return place.view(out) if fits and isinstance(place, AlongAxis) else None
 
     def to_result(self, lanes: Array) -> Array:
         """Return the lanes of a result in the caller's shape; absent ones do not overflow."""
-        weights = self.lanes.get("weights")
-        if weights is not None and self.dtype.itemsize < 8 and weights.shape == lanes.shape:
+        weights = self._rounded_beside(lanes)
+        if weights is not None:
+            lanes = self._without_overflow(lanes)
             lanes = self.kernels.round_beside(weights, lanes, self.dtype)
         return self.result.unpack(self.kernels, lanes)
+
+    def _without_overflow(self, lanes: Array) -> Array:
+        return lanes if self.overflow is None else self.kernels.xp.where(self.overflow, 0.0, lanes)
 
     def _without_muted(self, lanes: Array) -> Array:
         return lanes if self.muted is None else self.kernels.xp.where(self.muted, 0.0, lanes)

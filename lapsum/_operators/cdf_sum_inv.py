@@ -40,8 +40,9 @@ def cdf_sum_inv(
         `axis`).
     weights : array_like, optional
         Non-negative weights :math:`c_j`, of the shape of `r` or 1-D along `axis`; 1 by default.
-    axis : int, optional
-        Axis of `r` along which the sum is taken.
+    axis : int or None, optional
+        Axis of `r` along which the sum is taken; None for all of the raveled `r`, and a result of
+        the shape of the targets.
     density : str or object, optional
         Shape of the smoothing: "laplace" (the default), "logistic", "normal", "cauchy", a
         `StudentT`, a `Density`, or a frozen distribution of ``scipy.stats`` that is symmetric about

@@ -257,8 +257,8 @@ class SoftTopk(EntriesRule):
         del lanes["x"], lanes["k"], lanes["alpha"]
         self.careful = self.derivatives(kernels, self.b, self.sign, self.alpha, self.weights, p)
 
-    def from_result(self, array: Array) -> Array:
-        """Undo `to_result`; float32 stays as it is where kernels read it."""
+    def packed(self, array: Array) -> Array:
+        """Return an array of the result's shape as lanes; kernels read float32 as it is."""
         kernels, result = self.kernels, self.result
         if self.total is None:
             return result.pack_entries(kernels, array)

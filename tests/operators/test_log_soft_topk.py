@@ -114,3 +114,17 @@ def test_the_weight_of_an_absent_entry_that_was_muted_moves_nothing(pad, largest
     unit = np.array([0.0, 0.0, 0.0, 1.0])
     apart = lin.jvp(None, None, 1.0, None) + lin.jvp(None, None, None, unit)
     np.testing.assert_allclose(lin.jvp(None, None, 1.0, unit), apart, rtol=1e-13)
+
+
+@pytest.mark.parametrize("n", [4, 400])
+def test_absent_logarithms_that_overflow_are_zero_in_out_too(n):
+    x, weights = np.arange(n).astype("f4"), np.ones(n)
+    x[1], weights[1] = np.finfo("f4").min, 0.0
+    out = np.empty(n, "f4")
+    lapsum.log_soft_topk(x, 1, 0.1, weights=weights, out=out)
+    np.testing.assert_array_equal(out, lapsum.log_soft_topk(x, 1, 0.1, weights=weights))
+    assert out[1] == 0.0
+    lin = lapsum.linearize(lapsum.log_soft_topk, x, 1, 0.1, weights=weights)
+    for cotangent in lin.vjp(np.where(np.arange(n) == 1, np.inf, 0.0)):
+        np.testing.assert_array_equal(cotangent, 0.0)
+    assert lin.jvp(None, 1.0, 1.0, None)[1] == 0.0
