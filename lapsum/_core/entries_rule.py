@@ -281,7 +281,7 @@ class EntriesRule(ShortRule):
 
     def dense(self, name: str) -> Array | None:
         """Return the Jacobian of every lane in x, where it has a formula; else None."""
-        if name != "x" or not self.n or not self.count:
+        if name != "x" or not self.n or not self.count or self.overflow is not None:
             return None
         if self.short is None:
             return self.dense_in_x()

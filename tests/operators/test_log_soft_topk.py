@@ -128,3 +128,6 @@ def test_absent_logarithms_that_overflow_are_zero_in_out_too(n):
     for cotangent in lin.vjp(np.where(np.arange(n) == 1, np.inf, 0.0)):
         np.testing.assert_array_equal(cotangent, 0.0)
     assert lin.jvp(None, 1.0, 1.0, None)[1] == 0.0
+    dense = lin.jacobian("x").toarray()
+    np.testing.assert_array_equal(dense[1], 0.0)
+    np.testing.assert_array_equal(dense[0], lin.vjp(np.eye(n)[0])[0])
