@@ -63,7 +63,7 @@ class ShortRule(FusedRule):
             self.others = others = self.some_lanes(short.left)
             with self.kernels.quiet():
                 values = others.value() if self.short is None else others.linearize()
-            short.values[short.left] = values
+                short.values[short.left] = values
         return short.values
 
     def _left(self, short: ShortLanes, left: Flags) -> ShortRule:

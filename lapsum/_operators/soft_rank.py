@@ -204,7 +204,9 @@ class SoftRank(OrderedEntriesRule):
     def linearize(self) -> Array:
         """Return the ranks, and keep the sorted sources."""
         self.keep_sources()
-        return self.kernels.ranks(self.sources.lanes, self.dtype)
+        # What absent entries overflow is seen before it is rounded.
+        dtype = self.dtype if self.total is None else float_type("dtype", float)
+        return self.kernels.ranks(self.sources.lanes, dtype)
 
     def keep_sources(self) -> None:
         """Sort the entries and keep them, and which absent ones are muted."""
