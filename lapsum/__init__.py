@@ -105,8 +105,8 @@ if TYPE_CHECKING:
     from . import ot as ot
     from ._core.linearization import Linearization
     from ._core.linearize import jvp, linearize, vjp
-    from ._general.densities import StudentT
     from ._general.own_density import Density
+    from ._general.student import StudentT
     from ._operators.cdf_sum import cdf_sum
     from ._operators.cdf_sum_inv import cdf_sum_inv
     from ._operators.lap_sum import lap_sum
@@ -148,7 +148,7 @@ _MODULES = {
     "Density": "_general.own_density",
     "Linearization": "_core.linearization",
     "SoftPermutation": "_operators.permutation_operator",
-    "StudentT": "_general.densities",
+    "StudentT": "_general.student",
     "jvp": "_core.linearize",
     "linearize": "_core.linearize",
     "vjp": "_core.linearize",

@@ -21,7 +21,8 @@ from .._core.call import call_of as rule_for
 from .._core.checks import check_flag
 from .._core.rule import Forms, Rule
 from .._core.shapes import Shape, normalize_axes, normalize_axis
-from .._general.densities import StudentT, density_of
+from .._general.densities import density_of
+from .._general.student import StudentT
 
 FIRST_ORDER = (
     "lapsum's derivatives are of first order: at a tie the Laplace CDF has no second derivative"

@@ -18,6 +18,7 @@ from typing import NamedTuple, TypeAlias
 import numpy as np
 
 from .._backends.types import Floats, sum_in_lane
+from .._core.rule import LARGE
 from .sinkhorn import Coupling
 
 
@@ -85,7 +86,10 @@ def pull(
                 sides.setdefault(not rows, columns)
     entries, targets = sides[True], sides.get(False, empty[1])
     away = np.where(entries.points == 0.0, 0.0, c.entries - _middle(c))
-    epsilon_bar = -sum_in_lane(entries.points * away) / c.epsilon
+    largest = np.abs(away).max(axis=-1, initial=0.0)
+    # Products beyond the largest float, of both signs, would add up to NaN.
+    unit = np.where(largest > LARGE, np.ldexp(1.0, np.frexp(largest)[1] - 1), 1.0)
+    epsilon_bar = -sum_in_lane(entries.points * (away / unit[:, None])) * unit / c.epsilon
     carried = targets.values if at_entries else entries.values
     assert carried is not None
     return _both(entries, targets, carried, epsilon_bar)

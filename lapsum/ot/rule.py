@@ -232,7 +232,8 @@ class SinkhornRule(Rule):
     def unit(self) -> Floats:
         """By what large values are divided for derivatives, whose differences would overflow."""
         largest = np.abs(self.source).max(axis=-1, initial=0.0)
-        return np.where(largest > LARGE, 2.0**200, 1.0)[:, None]
+        near = np.ldexp(1.0, np.frexp(largest)[1] - 1)
+        return np.where(largest > LARGE, near, 1.0)[:, None]
 
     @property
     def _in_units(self) -> tuple[Floats, Floats]:
