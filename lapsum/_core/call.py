@@ -72,7 +72,8 @@ def unbound(func: Callable[..., Any], args: Any, kwargs: Any) -> TypeError | Non
             ours = next((one for one in _KEYWORDS[name] if one in known), None)
             if ours is not None:
                 text = f"got an unexpected keyword argument {name!r}; use `{ours}`"
-        return TypeError(f"{func.__name__}() {text}")
+        name = func.__qualname__.removesuffix(".__init__")
+        return TypeError(f"{name}() {text}")
     return None
 
 

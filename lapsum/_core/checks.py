@@ -165,8 +165,9 @@ def check_k(
             most = f"the total weight {total[bad].item()!r}"
         hint, alpha = "", arrays.get("alpha")
         given = k[bad].item()
-        scale = alpha.item() if isinstance(alpha, np.ndarray) and alpha.size == 1 else 0
-        if scale in range(1, n + 1) and given > 0:
+        limit = n if total is None else total[bad].item()
+        scales = alpha if isinstance(alpha, np.ndarray) else np.zeros(1)
+        if given > 0 and ((scales % 1 == 0) & (scales >= 1) & (scales <= limit)).all():
             hint = "; perhaps it was swapped with `alpha`: the order is (x, k, alpha)"
         raise ValueError(f"`k` must lie between 0 and {most}, got {given!r}{hint}")
     return levels

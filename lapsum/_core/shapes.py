@@ -75,9 +75,7 @@ def normalize_axis(axis: Any, shape: Shape, name: str = "x", *, several: bool = 
             f"`{name}` must have at least one dimension, got a 0-d array; `axis=None` takes that"
         )
     if not -ndim <= index < ndim:
-        raise np.exceptions.AxisError(
-            f"`axis` {index} is out of bounds for `{name}` of shape {shape}"
-        )
+        raise np.exceptions.AxisError(index, ndim, f"`axis` for `{name}` of shape {shape}")
     return index if index < 0 else index - ndim
 
 

@@ -8,7 +8,7 @@ import numpy as np
 
 from .._backends.types import Array, any_in_lane
 from .._core.arguments import arguments, array_beside, float_dtype
-from .._core.call import LAPLACE, quiet
+from .._core.call import LAPLACE, operator, quiet
 from .._core.checks import check_alpha, check_flag
 from .._core.layout import with_nan
 from .._core.products import Products
@@ -106,6 +106,7 @@ class SoftPermutation(Products):
        plt.show()
     """
 
+    @operator
     def __init__(
         self, x: Any, alpha: Any, *, descending: bool = False, density: Any = LAPLACE
     ) -> None:

@@ -243,7 +243,7 @@ def test_axis_is_checked(contract, options, weighted, rng):
         kinds = ", a tuple of integers or None" if contract.several_axes else " or None"
         with pytest.raises(TypeError, match=f"^`axis` must be an integer{kinds}, got"):
             contract.call(**arguments, axis=bad)
-    with pytest.raises(np.exceptions.AxisError, match=r"^`axis` 1 is out of bounds for `.*` of sh"):
+    with pytest.raises(np.exceptions.AxisError, match="^`axis` for `.*` of sh.* axis 1 is out of"):
         contract.call(**arguments, axis=1)
     with pytest.raises(ValueError, match=rf"^`{contract.data}` must have at least one dimension"):
         contract.call(**{**arguments, contract.data: 1.0})

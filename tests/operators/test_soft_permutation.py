@@ -1,5 +1,6 @@
 import numpy as np
 import oracle
+import pytest
 from contract import Contract, permutation_scales
 
 import lapsum
@@ -24,6 +25,13 @@ def test_tends_to_the_permutation_that_sorts(rng):
     P = lapsum.soft_permutation(x, 1e-3)
     np.testing.assert_allclose(P, np.eye(9)[np.argsort(x)], atol=1e-200)
     np.testing.assert_array_equal(lapsum.soft_permutation(x, 1e-3, descending=True), P[::-1])
+
+
+def test_the_operator_says_what_is_missing():
+    with pytest.raises(TypeError, match=r"^SoftPermutation\(\) missing .* 'alpha'; it is"):
+        lapsum.SoftPermutation([3.0, 1.0, 2.0])
+    with pytest.raises(TypeError, match="keyword argument 'temperature'; use `alpha`$"):
+        lapsum.SoftPermutation([3.0, 1.0, 2.0], temperature=0.1)
 
 
 def test_is_doubly_stochastic_for_every_alpha(rng):

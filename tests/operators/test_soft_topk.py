@@ -223,8 +223,12 @@ def test_a_sum_of_weights_is_a_k(func, rng):
 
 
 def test_a_likely_swap_is_named():
-    with pytest.raises(ValueError, match=r"swapped with `alpha`: the order is \(x, k, alpha\)$"):
-        lapsum.soft_topk([3.0, 1.0, 2.0], 50.0, 2)
+    for x, alpha in (([3.0, 1.0, 2.0], 2), (np.zeros((2, 3)), [2, 3])):
+        with pytest.raises(ValueError, match=r"with `alpha`: the order is \(x, k, alpha\)$"):
+            lapsum.soft_topk(x, 50.0, alpha)
+    for alpha, weights in ((1, [0.1, 0.2, 0.3]), ([2, 2.5], None)):  # no such k
+        with pytest.raises(ValueError, match=r"(0\.6|entries), got 50\.0$"):
+            lapsum.soft_topk(np.zeros((2, 3)), 50.0, alpha, weights=weights)
 
 
 @pytest.mark.parametrize("func", [lapsum.soft_topk, lapsum.log_soft_topk, lapsum.soft_rank])
