@@ -11,17 +11,15 @@ from .types import EXACT, Array, Floats, any_in_lane
 class PortableIntegers:
     """What ranks ask of large integers."""
 
-    def near_integers(self: Kernels, x: Array, alpha: Floats, narrow: bool) -> Floats:
+    def near_integers(self: Kernels, x: Array, alpha: Floats, reach: float) -> Floats:
         """Return floats with the same differences in lanes that hold integers beyond 2**53."""
         xp = self.xp
         order = xp.argsort(x, axis=-1)
         # As unsigned numbers all distances are below 2**64.
         ascending = xp.take_along_axis(x, order, axis=-1).astype(np.uint64)
         gaps = xp.diff(ascending, axis=-1).astype(np.float64)
-        if narrow:
-            # Of 64 alpha e^-64 is left, which no rank feels.
-            most = xp.maximum(2.0**52 / x.shape[1], 64.0 * alpha[:, None])
-            gaps = xp.minimum(gaps, xp.floor(most))
+        most = xp.maximum(2.0**52 / x.shape[1], reach * alpha[:, None])
+        gaps = xp.minimum(gaps, xp.floor(most))
         near = xp.zeros(x.shape)
         near[:, 1:] = xp.cumsum(gaps, axis=-1)
         out = xp.zeros(x.shape)

@@ -196,11 +196,12 @@ class Order(Protocol):
         """Return the same, perhaps without the order."""
         ...
 
-    def near_integers(self, x: Array, alpha: Floats, narrow: bool) -> Floats:
+    def near_integers(self, x: Array, alpha: Floats, reach: float) -> Floats:
         """Return floats with the same differences in lanes that hold integers beyond 2**53.
 
-        `x` are of 64 bits, (lanes, n), signed or not; other lanes stay as they are.  If `narrow`,
-        gaps that no exponential tail is felt across shrink, and the others keep all their digits.
+        `x` are of 64 bits, (lanes, n), signed or not; other lanes stay as they are.  Gaps
+        wider than `reach` alpha, across which nothing is felt, shrink, and the others keep all
+        their digits.
         """
         ...
 

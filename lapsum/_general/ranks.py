@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from functools import cached_property
+from math import inf
 from typing import Any
 
 from numpy.typing import DTypeLike
@@ -10,7 +11,7 @@ from numpy.typing import DTypeLike
 from .._backends.types import Array, Flags, Floats, ShortOperator, sum_in_lane
 from .._core.arguments import float_type
 from .._core.checks import check_flag
-from .._core.integers import near_integers
+from .._core.integers import exponential_reach, near_integers
 from .._core.layout import with_nan
 from .._core.rule import Tangents
 from .densities import density_of
@@ -45,8 +46,8 @@ class GeneralRank(GeneralEntries):
 
     def entries_of(self, x: Array, alpha: Array) -> Array:
         """Return large integers by distances that are exact before they become floats."""
-        narrow = self._light_tails
-        return near_integers(self.kernels, x, self.axes, alpha, self.batch, narrow)
+        reach = exponential_reach("weights" in self.dtypes) if self._light_tails else inf
+        return near_integers(self.kernels, x, self.axes, alpha, self.batch, reach)
 
     def value(self, out: Array | None = None) -> Array:
         """Return the ranks."""

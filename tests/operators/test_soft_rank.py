@@ -185,6 +185,26 @@ def test_large_integers_after_a_wide_gap_keep_their_order(backend):
 
 
 @pytest.mark.parametrize("backend", EVERYWHERE)
+@pytest.mark.parametrize("density", ["laplace", "logistic"])
+def test_a_heavy_weight_is_felt_across_a_wide_gap_as_far_as_it_reaches(backend, density):
+    """With distances exact in floats, which the ranks are compared with."""
+    x, alpha = np.array([0, 2**62, 2**62 + 2**54]), 2.0 ** np.array([54, 55, 57])
+    weights = np.array([1e60, 1.0, 1.0])
+    ranks = [
+        backend.call(
+            lapsum.soft_rank,
+            x=np.tile(entries, (3, 1)),
+            alpha=alpha,
+            weights=weights,
+            density=density,
+            descending=True,
+        )
+        for entries in (x, x.astype(float))
+    ]
+    np.testing.assert_allclose(*ranks, rtol=1e-13)
+
+
+@pytest.mark.parametrize("backend", EVERYWHERE)
 @pytest.mark.parametrize("density", ["cauchy", lapsum.StudentT(0.5)])
 def test_large_integers_feel_heavy_tails(backend, density):
     x = np.array([[0, 2**62, 2**62 + 1], [2**40, 2**60, -(2**63)]])

@@ -72,7 +72,7 @@ KEYS = elementwise(
 # any order; all are below 2**64.
 GAPS = elementwise(
     "gaps_of_integers",
-    "raw T x, int64 at, raw int64 order, raw float64 alpha, int64 length, bool narrow",
+    "raw T x, int64 at, raw int64 order, raw float64 alpha, int64 length, float64 reach",
     "uint64 gap",
     """
     const ptrdiff_t lane = i / length, m = i % length;
@@ -80,12 +80,9 @@ GAPS = elementwise(
     if (m > 0)
         gap = (unsigned long long)x[lane * length + at]
             - (unsigned long long)x[lane * length + order[i - 1]];
-    if (narrow) {
-        // Of 64 alpha e^-64 is left, which no rank feels.
-        const double most = floor(fmax(4503599627370496.0 / (double)length, 64.0 * alpha[lane]));
-        if ((double)gap > most)
-            gap = (unsigned long long)most;
-    }
+    const double most = floor(fmax(4503599627370496.0 / (double)length, reach * alpha[lane]));
+    if ((double)gap > most)
+        gap = (unsigned long long)most;
     """,
 )
 
@@ -136,11 +133,11 @@ class Order(Lanes):
         ARRANGE(*inputs, *flags, sorted_x, gap, or_nothing(arranged), present, nan_lanes)
         return Ordered(sorted_x, gap, present, nan_lanes, order, arranged, (left, right))
 
-    def near_integers(self, x: Array, alpha: Floats, narrow: bool) -> Floats:
+    def near_integers(self, x: Array, alpha: Floats, reach: float) -> Floats:
         """Return floats with the same differences in lanes that hold integers beyond 2**53."""
         order, n = self._order_of(x), x.shape[1]
         gaps = cupy.empty(x.shape, np.uint64)
-        GAPS(x, order, order, alpha, n, narrow, gaps)
+        GAPS(x, order, order, alpha, n, reach, gaps)
         out: Floats = cupy.empty(x.shape)
         NEAR(cupy.cumsum(gaps, axis=-1), order, order, x, n, out)
         return out
