@@ -7,6 +7,7 @@ tail; derivatives are central differences of those values with a step of 1e-40.
 import itertools
 import math
 from dataclasses import replace
+from functools import lru_cache
 
 import numpy as np
 import oracle
@@ -82,18 +83,26 @@ EXACT = {
 DENSITIES = {name: name for name in EXACT} | {"student3": lapsum.StudentT(3)}
 
 
+@lru_cache(maxsize=2**15)  # differences move one argument at a time, and backends share them all
+def _cdf(name, t, precision):
+    tail = EXACT[name][0]
+    return 1 - tail(t) if t > 0 else tail(-t)
+
+
+_starts = {}  # a root by what it belongs to in floats, for lanes that differ by less
+
+
 class Lane:
     """The sources of one lane, and thresholds among them."""
 
     def __init__(self, name, x, alpha, weights=None):
-        self.tail, self.pdf, self.cond = EXACT[name]
+        self.name, (_, self.pdf, self.cond) = name, EXACT[name]
         self.x = oracle._flat(x)
         (self.alpha,) = oracle._flat(alpha)
         self.c = [mpf(1)] * len(self.x) if weights is None else oracle._flat(weights)
 
     def cdf(self, b, v):
-        t = (b - v) / self.alpha
-        return 1 - self.tail(t) if t > 0 else self.tail(-t)
+        return _cdf(self.name, (b - v) / self.alpha, mp.prec)
 
     def sum(self, b):
         return mp.fsum(c * self.cdf(b, v) for c, v in zip(self.c, self.x, strict=True))
@@ -104,7 +113,8 @@ class Lane:
             for c, v in zip(self.c, self.x, strict=True)
         )
 
-    def solve(self, level):
+    def _start(self, level):
+        """Within 1e-6 alpha of the root."""
         reach = self.alpha
         while self.sum(min(self.x) - reach) > level or self.sum(max(self.x) + reach) < level:
             reach *= 4
@@ -112,12 +122,19 @@ class Lane:
         while high - low > mpf(10) ** -6 * self.alpha:
             middle = (low + high) / 2
             low, high = (low, middle) if self.sum(middle) > level else (middle, high)
-        b = (low + high) / 2
+        return (low + high) / 2
+
+    def solve(self, level):
+        floats = (tuple(map(float, numbers)) for numbers in (self.x, self.c, (self.alpha, level)))
+        key = (self.name, *floats)
+        b = _starts.get(key)
+        b = self._start(level) if b is None else b
         for _ in range(12):
             step = (self.sum(b) - level) / self.slope(b)
             b -= step
             if abs(step) < mpf(10) ** (20 - mp.dps) * self.alpha:
                 break
+        _starts[key] = b
         return b
 
     def distances(self, b):
