@@ -71,6 +71,7 @@ from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
 if find_spec(f"{__name__}._kernels") is None:
+    from importlib.machinery import PathFinder
     from pathlib import Path
     from pkgutil import extend_path
     from sys import implementation
@@ -87,12 +88,15 @@ if find_spec(f"{__name__}._kernels") is None:
             f"lapsum was compiled for another Python: {', '.join(others)}, and this is "
             f"{implementation.cache_tag}; install it for this one"
         )
-    if not (Path(__file__).parents[1] / "meson.build").exists():
+    broken = None if (Path(__file__).parents[1] / "meson.build").exists() else __path__[0]
+    if broken is None:
+        __path__ = extend_path(__path__, __name__)[len(__path__) :]
+        if __path__ and PathFinder.find_spec(f"{__name__}._kernels", __path__[:1]) is None:
+            broken = __path__[0]
+    if broken is not None:
         raise ImportError(
-            f"the copy of lapsum in {Path(__file__).parent} has no compiled kernels; "
-            "install it again"
+            f"the copy of lapsum in {broken} has no compiled kernels; install it again"
         )
-    __path__ = extend_path(__path__, __name__)[len(__path__) :]
     if find_spec(f"{__name__}._kernels") is None:
         raise ImportError(
             "lapsum is imported from its source folder and is not installed; run `pip install .` "

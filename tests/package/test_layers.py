@@ -1,6 +1,7 @@
 """The house: what may import what, and what is imported only when it is needed."""
 
 import ast
+import os
 import subprocess
 import sys
 from graphlib import TopologicalSorter
@@ -178,10 +179,11 @@ def copy_first(tmp_path):
         (tmp_path / "lapsum" / file).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / "lapsum" / file).write_text(text)
 
-    def imported(*options):
+    def imported(*options, environment=None):
         code = "import sys; sys.path = [sys.argv[1], *sys.path[1:]]; import lapsum"
         command = [sys.executable, *options, "-c", code, str(tmp_path)]
-        return subprocess.run(command, capture_output=True, text=True, check=False)
+        changed = {**os.environ, **(environment or {})}
+        return subprocess.run(command, capture_output=True, text=True, check=False, env=changed)
 
     return tmp_path / "lapsum", imported
 
@@ -194,6 +196,16 @@ def test_the_source_folder_alone_says_what_to_do(copy_first):
     (folder.parent / "meson.build").write_text("")  # now it is the source folder
     assert "pip install ." in imported("-S", "-E").stderr
     assert imported().returncode == 0  # beside an installed copy that is taken
+
+
+def test_no_copy_without_kernels_is_passed_over(copy_first, tmp_path_factory):
+    folder, imported = copy_first
+    (folder.parent / "meson.build").write_text("")
+    other = tmp_path_factory.mktemp("installed")
+    (other / "lapsum").mkdir()
+    (other / "lapsum" / "__init__.py").write_text("")
+    out = imported("-S", environment={"PYTHONPATH": str(other)})
+    assert f"the copy of lapsum in {other / 'lapsum'} has no compiled kernels" in out.stderr
 
 
 def test_kernels_that_are_broken_show_their_own_error(copy_first):
