@@ -5,11 +5,13 @@ import pytest
 from any_density import DENSITIES
 from mpmath import mp, mpf
 from scipy import stats
+from scipy.special import ndtr
 
 import lapsum
 from lapsum import _kernels
 from lapsum._core.call import RULES
 from lapsum._general.densities import density_of
+from lapsum._general.tables import kernel_of
 
 CALLS = {
     "soft_rank": (lapsum.soft_rank, (), {}),
@@ -228,3 +230,45 @@ def test_small_shares_of_student_s_are_not_nothing(rng):
     assert (p > 0.0).all()
     b = lapsum.cdf_sum_inv([1.0], -x, 0.02, density=lapsum.StudentT(7))
     np.testing.assert_allclose(p, stats.t(7).cdf((b + x) / 0.02), rtol=1e-12)
+
+
+def _tail_of_t40(t):
+    t = mpf(t)
+    return mp.betainc(20, 0.5, 0, 40 / (40 + t * t), regularized=True) / 2
+
+
+TABULATED = {
+    "many degrees": (lapsum.StudentT(40), _tail_of_t40),
+    "with strip": (
+        lapsum.Density(ndtr, lambda t: np.exp(-t * t / 2) / np.sqrt(2 * np.pi), strip=np.inf),
+        lambda t: mp.erfc(mpf(t) / mp.sqrt(2)) / 2,
+    ),
+}
+
+
+@pytest.mark.parametrize("given", TABULATED.values(), ids=TABULATED.keys())
+def test_shares_beyond_the_end_of_a_table_keep_their_digits(given):
+    # Tables end at 2^-70 and err as near F(0): shares must not be read there.
+    density, tail = given
+    assert kernel_of(density).name == "table"
+    away = np.array([9.0, 11.0, 20.0])
+    with mp.workdps(40):
+        exact = np.array([float(tail(t)) for t in away])
+    # By symmetry the threshold at k = 3/2 lies at the middle one of three entries.
+    x = np.stack([-away, 0.0 * away, away], axis=1)
+    for func, expected in ((lapsum.soft_topk, exact), (lapsum.log_soft_topk, np.log(exact))):
+        lin = lapsum.linearize(func, x, 1.5, 1.0, density=density)
+        np.testing.assert_allclose(lin.value[:, 0], expected, rtol=1e-12)
+        np.testing.assert_array_equal(lin.value[1], func(x[1], 1.5, 1.0, density=density))
+    lin = lapsum.linearize(lapsum.soft_topk, x, 1.5, 1.0, density=density)
+    f, f0 = density.even_pdf(away), density.even_pdf(np.zeros(1))
+    slope, first = f * (1.0 - f / (f0 + 2.0 * f)), np.broadcast_to([1.0, 0.0, 0.0], x.shape)
+    np.testing.assert_allclose(lin.vjp(first)[0][:, 0], slope, rtol=1e-11)
+    np.testing.assert_allclose(lin.jvp(first, None, None)[:, 0], slope, rtol=1e-11)
+    # The threshold at 1 lies at the two that are equal, but for what the third has there.
+    x = np.stack([0.0 * away, 0.0 * away, away], axis=1)
+    P = lapsum.soft_permutation(x, 1.0, density=density)
+    np.testing.assert_allclose(P[:, 0, 2], exact, rtol=1e-9)
+    last = np.broadcast_to([0.0, 0.0, 1.0], x.shape)
+    product = lapsum.soft_permute(x, last, 1.0, density=density)
+    np.testing.assert_allclose(product[:, 0], exact, rtol=1e-9)

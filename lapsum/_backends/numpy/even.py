@@ -47,6 +47,8 @@ class Even(Lanes):
         if not lanes or not (short or (n and topk and density.name == "logistic")):
             return None
         alone = topk or operator == "permutation"
+        if alone and not _knows_small_tails(density):
+            return None
         f = _loops_for(density, LEAST_ALONE if alone else LEAST)
         if keep:
             x, alpha = copy_of(x), alpha.copy()
@@ -67,9 +69,14 @@ class Even(Lanes):
     ) -> ShortPermutation | None:
         """Return the permutations of lanes, None if they are too long."""
         lanes, n = x.shape
-        if not lanes or not 1 < n <= _kernels.short_most():
+        if not lanes or not 1 < n <= _kernels.short_most() or not _knows_small_tails(density):
             return None
         return EvenPermutation(self, _loops_for(density, LEAST_ALONE), copy_of(x), alpha.copy())
+
+
+def _knows_small_tails(density: EvenKernel) -> bool:
+    """Whether F is exact relative to itself however small: tables end, and err as F near 1 does."""
+    return density.name != "table"
 
 
 def _loops_for(density: EvenKernel, least: float) -> _kernels.Even:
