@@ -456,3 +456,16 @@ def test_logarithms_of_student_s_tails_beyond_underflow(df, t):
         share = mp.quad(lambda v: mp.exp(v + log_f(t * mp.exp(v)) - log_f(t)), places)
         exact = log_f(t) + mp.log(t * share)
         assert abs(found - exact) <= 4 * 2.0**-52 * abs(exact)
+
+
+@pytest.mark.parametrize("df", [0.1, 0.5, 0.95])
+def test_half_of_student_s_mass_far_out_for_few_degrees(df):
+    # F(t) - 1/2 keeps its digits where the tail falls by less than 1/t.
+    for t in (0.01, 1.0, 5e5, 1e8, 1e20):
+        P = lapsum.soft_permutation([0.0, 2.0 * t], 1.0, density=lapsum.StudentT(df))
+        with mp.workdps(40):
+            part = mp.mpf(df) / (df + mp.mpf(t) ** 2)
+            tail = mp.betainc(mp.mpf(df) / 2, 0.5, 0, part, regularized=True) / 2
+        np.testing.assert_allclose(P, np.array([[1 - tail, tail], [tail, 1 - tail]], float), 1e-12)
+        centre = lapsum.StudentT(df).centre(np.array([t]))
+        np.testing.assert_allclose(centre, float(mp.mpf(0.5) - tail), 1e-12)

@@ -35,7 +35,9 @@ class Densities(Lanes):
     def student_centre(self, df: float, t: Floats, log_pdf: Floats) -> Floats:
         """F(t) - 1/2 of Student's t."""
         part = np.square(t / np.hypot(t, df**0.5))
-        return cast(Floats, 0.5 * _special().betainc(0.5, 0.5 * df, part))
+        near = 0.5 * _special().betainc(0.5, 0.5 * df, part)
+        # Far out the tail, a power of 1 - part, would feel the rounding of part.
+        return np.where(part < 0.5, near, 0.5 - self.student_tail(df, t, log_pdf))
 
     def student_distance(self, df: float, q: Floats, log_top: float) -> Floats:
         """Return the t at which F(-t) = q of Student's t."""
