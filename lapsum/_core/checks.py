@@ -46,6 +46,18 @@ def check_flag(name: str, value: Any) -> bool:
     return number == 1
 
 
+def check_number(name: str, value: Any) -> float:
+    """Return `value` as a float, if it is a real number; one too large becomes infinite."""
+    try:
+        if not isinstance(value, (str, bytes)):
+            return float(value)
+    except OverflowError:
+        return math.inf if value > 0 else -math.inf
+    except (TypeError, ValueError):
+        pass
+    raise TypeError(f"`{name}` must be a number, got {type(value).__name__}")
+
+
 def allowance_of(level: DType, weights: DType | None, n: int) -> float:
     """Return by which part of itself a sum of n weights, given as a level, may be too large.
 

@@ -9,11 +9,14 @@ from typing import Any
 import numpy as np
 
 from .._backends.types import Floats
+from .._core.checks import check_number
 from .even_density import EvenDensity
+
+OCTAVES = 200  # up and down from 1: where the scale is looked for
 
 
 class Density(EvenDensity):
-    """An even density of your own, to be given as `density`.
+    r"""An even density of your own, to be given as `density`.
 
     Parameters
     ----------
@@ -31,11 +34,15 @@ class Density(EvenDensity):
     Raises
     ------
     ValueError
-        If the functions are not those of a density that is symmetric about zero.
+        If the functions are not those of a density that is symmetric about zero, or of a scale
+        between 1e-60 and 1e60.
+    TypeError
+        If a function cannot be called, or does not return real numbers.
 
     Notes
     -----
-    Sums of many entries at many targets cost :math:`O(n^2)` time, in blocks of bounded memory.
+    Sums of many entries at many targets take :math:`O(n \log n)` time by a tree if `strip` is given
+    and the CDF is smooth enough for it; else :math:`O(n^2)`, in blocks of bounded memory.
 
     Examples
     --------
@@ -61,11 +68,12 @@ class Density(EvenDensity):
         for name, function in (("cdf", cdf), ("pdf", pdf), ("logcdf", logcdf), ("ppf", ppf)):
             if not (callable(function) or (function is None and name in ("logcdf", "ppf"))):
                 raise TypeError(f"`{name}` must be callable, got {type(function).__name__}")
-        if strip is not None and not strip > 0.0:
+        self.strip = None if strip is None else check_number("strip", strip)
+        if self.strip is not None and not self.strip > 0.0:
             raise ValueError(f"`strip` must be positive, got {strip!r}")
         self.cdf, self.pdf, self.logcdf, self.ppf = cdf, pdf, logcdf, ppf
-        self.strip = None if strip is None else float(strip)
         with np.errstate(all="ignore"):
+            self._check_functions()
             self.scale = self._scale()
             self._check()
             self.decay = self._decay()
@@ -75,16 +83,42 @@ class Density(EvenDensity):
             out: Floats = np.asarray(function(t), dtype=np.float64)
         return out
 
+    def _check_functions(self) -> None:
+        """Raise unless each function takes an array, and returns as many real numbers."""
+        t = np.array([-1.0, -0.5, 0.0, 0.5, 1.0])
+        given = {"cdf": t, "pdf": t, "logcdf": t, "ppf": 0.1 * (t + 2.0)}
+        for name, points in given.items():
+            function = getattr(self, name)
+            if function is None:
+                continue
+            must = f"`density` must have a {name} that takes an array and returns as many numbers"
+            try:
+                values = np.asarray(function(points))
+            except (TypeError, ValueError) as error:
+                raise ValueError(f"{must}, got {type(error).__name__}: {error}") from error
+            if values.dtype.kind not in "biufO":
+                raise TypeError(f"{must}, got dtype {values.dtype}")
+            if values.shape != points.shape:
+                raise ValueError(f"{must}, got shape {values.shape} for {points.shape}")
+            try:
+                values.astype(np.float64)
+            except (TypeError, ValueError):
+                raise TypeError(f"{must}, got dtype {values.dtype}") from None
+
     def _check(self) -> None:
         """Raise unless a few values are those of an even density."""
         t = self.scale * np.array([0.0, 0.25, 0.5, 1.0, 2.0])
         low, high, f = (self._array(*a) for a in ((self.cdf, -t), (self.cdf, t), (self.pdf, t)))
-        if not low.shape == high.shape == f.shape == t.shape:
-            raise ValueError("`density` must have a cdf and a pdf that take arrays")
         even = np.allclose(low + high, 1.0, rtol=0.0, atol=1e-12)
         even = even and np.allclose(self._array(self.pdf, -t), f, rtol=1e-9)
         if not even:
             raise ValueError("`density` must be symmetric about zero")
+        wide = low[3] > 0.1 and self.scale >= 2.0**OCTAVES
+        if wide or low[3] < 0.05:
+            raise ValueError(
+                "`density` must be of a scale between 1e-60 and 1e60, got one that is "
+                f"{'larger' if wide else 'smaller'}; `alpha` is what entries are measured in"
+            )
         if not ((np.diff(high) > 0.0).all() and (low > 0.0).all() and (f > 0.0).all()):
             raise ValueError("`density` must have a strictly increasing cdf")
         h = 1e-4 * self.scale
@@ -96,7 +130,7 @@ class Density(EvenDensity):
         """Return a power of two of the size of the upper decile."""
         t = 1.0
         for factor in (2.0, 0.5):
-            for _ in range(200):
+            for _ in range(OCTAVES):
                 tail = float(self._array(self.cdf, -np.array([t]))[0])
                 if not (tail > 0.1 if factor > 1.0 else tail < 0.05):
                     break

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.polynomial import chebyshev
 
 from .._backends.types import Floats, Namespace, StudentSeries
+from .._core.checks import check_number
 from .even_density import EvenDensity
 
 TERMS, NODES = 28, 64  # of series, and those that they are made from
@@ -43,10 +44,7 @@ class StudentT(EvenDensity):
     decay = 0.0
 
     def __init__(self, df: float) -> None:
-        try:
-            self.df = float(df)
-        except TypeError:
-            raise TypeError(f"`df` must be a number, got {type(df).__name__}") from None
+        self.df = check_number("df", df)
         if not 0.0 < self.df < math.inf:
             raise ValueError(f"`df` must be positive and finite, got {df!r}")
         self.strip = math.sqrt(self.df)
@@ -94,7 +92,7 @@ class StudentT(EvenDensity):
         step = 1.0 / df + inverse * inverse
         total = term = step * (df / (df - 1.0))
         for k in range(1, FAR_TERMS):
-            term = -term * step * ((2.0 * k - 1.0) * df / (df - 1.0 - 2.0 * k))
+            term = -term * step * ((2.0 * k - 1.0) * (df / (df - 1.0 - 2.0 * k)))
             total = total + term
         return total
 
@@ -133,9 +131,10 @@ def _log_top(df: float) -> float:
     """
     a = 0.5 * df
     b = a + 100.0
-    far = -1.0 / (8.0 * b) + 1.0 / (192.0 * b**3) - 1.0 / (640.0 * b**5)
+    part = 1.0 / b
+    far = -part / 8.0 + part**3 / 192.0 - part**5 / 640.0
     steps = math.fsum(math.log1p(0.5 / (a + i)) for i in range(100))
-    return 0.5 * math.log(b / (df * math.pi)) + far - steps
+    return 0.5 * math.log(b / df / math.pi) + far - steps
 
 
 def _student_series(density: StudentT) -> StudentSeries:
