@@ -118,8 +118,11 @@ def check_targets(targets: Floats) -> None:
         raise ValueError(f"`targets` must be in ascending order, got {before!r} before {after!r}")
 
 
-def check_q(q: Array, name: str = "q") -> None:
-    """Raise ValueError unless every q on the host lies strictly between 0 and 1."""
+def check_q(q: Array, sort: str = "soft_sort(x, alpha)") -> None:
+    """Raise ValueError unless every q on the host lies strictly between 0 and 1.
+
+    `sort` is the call whose ends are what 0 and 1 would ask for.
+    """
     if type(q) is not np.ndarray:
         return
     if not q.ndim and 0.0 < q.item() < 1.0:
@@ -127,10 +130,9 @@ def check_q(q: Array, name: str = "q") -> None:
     bad = ~((q > 0) & (q < 1))
     if bad.any():
         value = _first(q, bad)
-        ends = {0.0: "soft_sort(x, alpha)[0] is the soft minimum"}
-        ends[1.0] = "soft_sort(x, alpha)[-1] is the soft maximum"
+        ends = {0.0: f"{sort}[0] is the soft minimum", 1.0: f"{sort}[-1] is the soft maximum"}
         hint = f"; {ends[value]}" if value in ends else ""
-        raise ValueError(f"`{name}` must lie strictly between 0 and 1, got {value!r}{hint}")
+        raise ValueError(f"`q` must lie strictly between 0 and 1, got {value!r}{hint}")
 
 
 def check_trimming(kernels: Kernels, low: Floats, high: Floats) -> None:

@@ -197,7 +197,7 @@ class SinkhornQuantile(Rule):
             self.layouts["weights"] = weights_layout(
                 arrays["weights"].shape, shape, axes, batch, "x"
             )
-        check_q(arrays["q"])
+        check_q(arrays["q"], "sinkhorn_sort(x, epsilon)")
         self.result = LevelsFirst(arrays["q"].shape, entries, axes, keepdims)
         self.lanes = pack_all(kernels, self.layouts, arrays, entries=())
         self.levels = prod(arrays["q"].shape)
@@ -221,7 +221,8 @@ class SinkhornQuantile(Rule):
 
     def _for_every_level(self, lanes: Floats) -> Floats:
         every = np.broadcast_to(lanes, (self.levels, *lanes.shape))
-        flat: Floats = np.ascontiguousarray(every).reshape(-1, *lanes.shape[1:])
+        count = self.levels * len(lanes)
+        flat: Floats = np.ascontiguousarray(every).reshape(count, *lanes.shape[1:])
         return flat
 
     def _shares(self) -> Floats:
@@ -275,10 +276,11 @@ class LevelsFirst(Layout):
     def __init__(self, levels: Shape, entries: AlongAxis, axes: Shape, keepdims: bool) -> None:
         of_batch = Reduced(entries, axes, check_flag("keepdims", keepdims))
         super().__init__((*levels, *of_batch.shape), entries.batch)
+        self.levels = prod(levels)
 
     def pack(self, kernels: Kernels, array: Array) -> Floats:
         """Return `array` as float64, (levels, lanes)."""
-        return kernels.contiguous(array).reshape(-1, prod(self.batch))
+        return kernels.contiguous(array).reshape(self.levels, prod(self.batch))
 
     def unpack(self, kernels: Kernels, lanes: Array) -> Array:
         """Undo `pack`."""

@@ -1,5 +1,7 @@
 """Sinkhorn operators against many digits, other libraries, and their own laws."""
 
+import re
+
 import numpy as np
 import pytest
 import scipy.stats
@@ -136,6 +138,26 @@ def test_the_hard_limit_of_quantiles(rng, n):
     q = np.array([[0.001, 0.1, 0.25], [0.5, 0.77, 0.9999]])
     got = ot.sinkhorn_quantile(x, q, 1e-9, axis=0)
     np.testing.assert_allclose(got, np.quantile(x, q, method="hazen", axis=0), atol=1e-13)
+
+
+@pytest.mark.parametrize("shape", [(0,), (3, 0), (0, 3), (0, 0)])
+@pytest.mark.parametrize("q", [0.5, [0.2, 0.5], []])
+def test_quantiles_of_nothing_are_as_soft_ones(shape, q):
+    x = np.zeros(shape)
+    for more in ({}, {"weights": np.zeros(shape)}, {"keepdims": True}):
+        got = ot.sinkhorn_quantile(x, q, 1.0, **more)
+        np.testing.assert_array_equal(got, lapsum.soft_quantile(x, q, 1.0, **more))
+    lin = lapsum.linearize(ot.sinkhorn_quantile, x, q, 1.0)
+    np.testing.assert_array_equal(lin.value, lapsum.soft_quantile(x, q, 1.0))
+    bars = lin.vjp(np.ones(lin.value.shape))
+    assert [np.shape(bar) for bar in bars] == [shape, np.shape(q), ()]
+    assert np.shape(lin.jvp(x, np.ones(np.shape(q)), 1.0)) == lin.value.shape
+
+
+@pytest.mark.parametrize(("q", "end"), [(0.0, "[0] is the soft m"), (1.0, "[-1] is the soft m")])
+def test_the_ends_are_those_of_a_sinkhorn_sort(q, end):
+    with pytest.raises(ValueError, match=re.escape(f"; sinkhorn_sort(x, epsilon){end}")):
+        ot.sinkhorn_quantile([1.0, 2.0], q, 1.0)
 
 
 def test_the_limit_of_much_entropy(rng):
