@@ -16,6 +16,7 @@ TERMS, NODES = 28, 64  # of series, and those that they are made from
 FAINT = 1e-290  # smaller T(t) have too few digits for a logarithm
 FAR_TERMS, MANY_DEGREES = 12, 400.0  # of series for them, and where one begins to be the shorter
 MOST_DEGREES = 10  # of freedom for which they are good
+FEWEST_DEGREES = 0.1  # beyond the distances that are looked at lies less than 1e-15 of these
 
 
 def log_power(xp: Namespace, df: float, t: Floats, step: Floats) -> Floats:
@@ -31,8 +32,16 @@ class StudentT(EvenDensity):
     Parameters
     ----------
     df : float
-        Degrees of freedom, positive and finite.  1 is the Cauchy density; the more, the nearer to
-        the normal one.
+        Degrees of freedom, at least 0.1 and finite.  1 is the Cauchy density; the more, the nearer
+        to the normal one.
+
+    Raises
+    ------
+    ValueError
+        If df is not positive and finite, or less than 0.1: so much of such a density lies beyond
+        the largest floats that thresholds could not be found.
+    TypeError
+        If df is no number.
 
     Examples
     --------
@@ -47,6 +56,11 @@ class StudentT(EvenDensity):
         self.df = check_number("df", df)
         if not 0.0 < self.df < math.inf:
             raise ValueError(f"`df` must be positive and finite, got {df!r}")
+        if self.df < FEWEST_DEGREES:
+            raise ValueError(
+                f"`df` must be at least {FEWEST_DEGREES}, got {df!r}: too much of the density "
+                "would lie beyond the largest floats"
+            )
         self.strip = math.sqrt(self.df)
         self._log_top = _log_top(self.df)
         if self.df in range(1, MOST_DEGREES + 1):

@@ -83,3 +83,19 @@ def test_a_scale_that_is_not_found(scale):
 def test_a_scale_that_is_found(scale):
     found = lapsum.soft_rank([1.0, 2.0], 1.0 / scale, density=stats.norm(scale=scale))
     np.testing.assert_allclose(found, [1.5 - 0.3413447460685429, 1.8413447460685429], rtol=1e-13)
+
+
+@pytest.mark.parametrize("df", [0.0999, 1e-3, 5e-324])
+def test_too_few_degrees(df):
+    with pytest.raises(ValueError, match=f"^`df` must be at least 0.1, got {df}: too much of"):
+        lapsum.StudentT(df)
+
+
+@pytest.mark.parametrize("df", [0.1, 0.3])
+@pytest.mark.parametrize("k", [1e-14, 1e-3, 5.0, 11.999])
+def test_thresholds_far_out_are_found_for_the_fewest_degrees(df, k, rng):
+    x = rng.normal(size=12)
+    p = lapsum.soft_topk(x, k, 0.5, density=lapsum.StudentT(df))
+    np.testing.assert_allclose(p.sum(), k, rtol=1e-14)
+    P = lapsum.soft_permutation(x, 0.5, density=lapsum.StudentT(df))
+    np.testing.assert_allclose(P.sum(axis=0), 1.0, rtol=1e-14)
