@@ -146,13 +146,13 @@ class Problems:
 
         sums = _GapSums(s, lane, place, left, right, alpha, has_left, has_right)
         u_low, u_high, u = self._bracket(d, middle, gap, place, has_left, has_right)
-        active = xp.arange(len(u))
+        active, scale = xp.arange(len(u)), s.density.scale
         for _ in range(STEPS):
             t_left, t_right = distances(u[active], active)
             residual, slope = sums.balance(active, t_left, t_right, d[active], u[active])
             now = u[active]
             step = -residual / slope
-            size = xp.maximum(xp.abs(now), 1.0)
+            size = xp.maximum(xp.abs(now), scale)
             # Before the bracket, which would take back the last of the steps.
             done: Flags = (xp.abs(step) <= 4e-16 * size) | (residual == 0.0) | xp.isnan(residual)
             rising = residual > 0.0
@@ -162,7 +162,7 @@ class Problems:
             there = now + step
             newton = (there >= low) & (there <= high)
             step_is_small = newton & (xp.abs(step) <= 1e-9 * size)
-            new = xp.where(newton, there, _between(xp, low, high))
+            new = xp.where(newton, there, _between(xp, low, high, scale))
             new = xp.where(done & ~newton, now, new)
             u[active] = xp.where(xp.isnan(residual), now, new)
             done |= step_is_small | (high <= low) | (new == now)
@@ -199,18 +199,19 @@ class Problems:
         away = s.density.distance(share)
         away = xp.where(xp.isfinite(away), xp.maximum(away, 0.0), FAR)
         # At the ends no threshold is further away than if all sources were at that end.
-        reach = xp.where(end, xp.where(share > 1e-308, 1.01 * away + 1.0, FAR), 2.0 * gap)
+        beyond = 1.01 * away + s.density.scale
+        reach = xp.where(end, xp.where(share > 1e-308, beyond, FAR), 2.0 * gap)
         low = xp.where(middle, -gap, xp.where(up, -reach, 0.0))
         high = xp.where(middle, gap, xp.where(up, 0.0, reach))
         start = xp.where(middle, 0.0, xp.where(up, -away, away))
         return low, high, xp.clip(start, low, high)
 
 
-def _between(xp: Namespace, low: Floats, high: Floats) -> Floats:
+def _between(xp: Namespace, low: Floats, high: Floats, scale: float) -> Floats:
     """Return a point between two: in the middle, or of a magnitude in the middle."""
     near, far = xp.minimum(xp.abs(low), xp.abs(high)), xp.maximum(xp.abs(low), xp.abs(high))
-    apart = (xp.sign(low) * xp.sign(high) >= 0.0) & (far > 4.0 * xp.maximum(near, 1.0))
-    size = xp.sqrt(xp.maximum(near, 1.0)) * xp.sqrt(far)
+    apart = (xp.sign(low) * xp.sign(high) >= 0.0) & (far > 4.0 * xp.maximum(near, scale))
+    size = xp.sqrt(xp.maximum(near, scale)) * xp.sqrt(far)
     return xp.where(apart, xp.where(high > 0.0, size, -size), 0.5 * low + 0.5 * high)
 
 

@@ -98,8 +98,8 @@ class Many:
         before, after = (
             f.distance(np.clip(part / whole, 1e-300, 0.5)) for part in (level, whole - level)
         )
-        low = np.where(has_left, 0.0, -1.01 * before - 1.0)
-        high = np.where(both, gap, np.where(has_left, 1.01 * after + 1.0, 0.0))
+        low = np.where(has_left, 0.0, -1.01 * before - f.scale)
+        high = np.where(both, gap, np.where(has_left, 1.01 * after + f.scale, 0.0))
         u = np.where(both, 0.5 * gap, np.where(has_left, after, -before))
         done = single
         for _ in range(ROUNDS):
@@ -113,9 +113,10 @@ class Many:
             low = np.where(residual < 0.0, np.maximum(low, u), low)
             high = np.where(residual > 0.0, np.minimum(high, u), high)
             # Roundings of the sums may have put the threshold into the next gap, if that is near.
-            newton = (u + step >= low - 1e-6) & (u + step <= high + 1e-6)
+            near = 1e-6 * f.scale
+            newton = (u + step >= low - near) & (u + step <= high + near)
             u = np.where(done, u, np.where(newton, u + step, 0.5 * low + 0.5 * high))
-            done = done | (newton & (np.abs(step) <= 1e-8))
+            done = done | (newton & (np.abs(step) <= 1e-8 * f.scale))
             if done.all():
                 break
         points = Points(origin, origin, u)

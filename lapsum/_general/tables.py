@@ -21,6 +21,7 @@ GOOD, FAIR = 1e-14, 1e-12
 FAINT = 1e-7
 REACH = 1.5  # of densities without singularities nearby, in scales
 
+NARROWEST = 2.0**-4  # kernels for short lanes end when steps are small beside one
 LONG = 1000  # shorter lanes are summed directly
 
 
@@ -39,6 +40,8 @@ def kernel_of(density: EvenDensity) -> EvenKernel | None:
     """Return a density as kernels know it, or None if they cannot."""
     if density.formula is not None:
         return EvenKernel(density.formula, student=density.series)
+    if density.scale < NARROWEST:
+        return None
     tail, pdf = table_of(density, CDF), table_of(density, EVEN)
     return None if tail is None or pdf is None else EvenKernel("table", tail, pdf)
 
@@ -58,7 +61,9 @@ def _tabulate(density: EvenDensity, kind: int) -> Table | None:
 
     with np.errstate(all="ignore"):
         ends: Floats = (np.ldexp(1.0, np.arange(MOST_OCTAVES + 1)) - 1.0) / unit
-        small = np.abs(function(ends)) * max(1.0, unit) < NEGLIGIBLE
+        # Values of f of a wide density are all small.
+        factor = max(1.0, unit, 1.0 / unit if kind == EVEN else 1.0)
+        small = np.abs(function(ends)) * factor < NEGLIGIBLE
         octaves = int(np.argmax(small[1:])) + 1 if small[1:].any() else MOST_OCTAVES
         for bits, good in ((4, GOOD), (5, GOOD), (6, GOOD), (6, FAIR)):
             coefficients, error, size = _fitted(function, unit, octaves, bits)
