@@ -19,7 +19,7 @@ import numpy as np
 
 from .._backends.types import Floats, sum_in_lane
 from .._core.rule import LARGE
-from .sinkhorn import Coupling
+from .sinkhorn import Coupling, Couplings
 
 
 class Bars(NamedTuple):
@@ -59,7 +59,7 @@ class SideBars(NamedTuple):
 
 
 def pull(
-    coupling: Coupling,
+    coupling: Coupling | Couplings,
     at_entries: bool,
     values: Floats,
     mean: Floats,
@@ -70,6 +70,12 @@ def pull(
 
     Those of targets and what belongs to them may be zero unless they are asked for.
     """
+    if isinstance(coupling, Couplings):
+        found = [
+            pull(c, at_entries, values[lanes], mean[lanes], bar[lanes], of_targets)
+            for lanes, c in coupling.parts
+        ]
+        return Bars(*(coupling.join(parts) for parts in zip(*found, strict=True)))
     c = coupling
     shapes = c.of_entries.shape, c.of_targets.shape
     empty = [SideBars(*(np.zeros(shape),) * 3) for shape in shapes]
@@ -103,15 +109,16 @@ def _pull(
     c: Coupling, rows_are_entries: bool, at_entries: bool, values: Floats, mean: Floats, bar: Floats
 ) -> tuple[SideBars, SideBars | None]:
     """Return the cotangents of rows, and those of columns where these are points."""
-    plan = c.plan(rows_are_entries)
+    at_rows = at_entries == rows_are_entries
+    plan = c.plan(rows_are_entries) if at_rows else c.plan_of_all(rows_are_entries)
     rows, columns = c.side(rows_are_entries), c.side(not rows_are_entries)
     a = plan.rows.weights.reshape(rows.shape)
     b = columns.some.weights
     row_values = column_values = None
-    if at_entries == rows_are_entries:
-        found = c.kernels.pull(plan, _flat(-bar), columns.onto_nodes(_flat(values)), None)
+    if at_rows:
+        found = c.kernels.pull(plan, _flat(-bar), columns.onto_heavy(_flat(values)), None)
         a_bar = -found.mean_lambda.reshape(rows.shape)
-        if columns.compression is None:
+        if columns.is_solved_for:
             column_values = -found.column_sums.reshape(columns.shape)
     else:
         # A common offset changes nothing.
@@ -128,14 +135,22 @@ def _pull(
         a_bar = -found.mean_lambda.reshape(rows.shape) - values * mean_by
         row_values = -a * mean_by
     of_rows = SideBars(found.x_bar.reshape(rows.shape), a_bar, row_values)
-    if columns.compression is not None:
+    if not columns.is_solved_for:
         return of_rows, None
     y_bar, b_bar = (bar.reshape(columns.shape) for bar in (found.y_bar, found.lambda_))
     return of_rows, SideBars(y_bar, b_bar, column_values)
 
 
-def push(coupling: Coupling, at_entries: bool, values: Floats, mean: Floats, dots: Dots) -> Floats:
+def push(
+    coupling: Coupling | Couplings, at_entries: bool, values: Floats, mean: Floats, dots: Dots
+) -> Floats:
     """Return the tangent of a mean over the plan, at entries or at targets."""
+    if isinstance(coupling, Couplings):
+        of_kinds = []
+        for lanes, c in coupling.parts:
+            some = Dots(*(None if dot is None else dot[lanes] for dot in dots))
+            of_kinds.append(push(c, at_entries, values[lanes], mean[lanes], some))
+        return coupling.join(of_kinds)
     c, x_dot = coupling, dots.entries
     shape = c.side(at_entries).shape
     if c.empty:
@@ -176,17 +191,18 @@ def _push_rows(
     plan = c.plan(rows_are_entries)
     rows, columns = c.side(rows_are_entries), c.side(not rows_are_entries)
     y_dot, b_dot = column_dots
-    s = columns.onto_nodes(values)
-    if columns.compression is None or (y_dot is None and b_dot is None):
+    s = columns.onto_heavy(values)
+    if columns.is_solved_for or (y_dot is None and b_dot is None):
         return c.kernels.push(plan, row_dots, column_dots, s, None, mean)
     # Tangents of columns need not be smooth, as nodes require.  But h is b_dot / b, plus q with x
     # from its mean over each column, plus something smooth.
     at_nodes = plan._replace(rows=plan.nodes)
+    to_all = c.plan_of_all(rows_are_entries)
 
     def means(values: Floats) -> tuple[Floats, Floats]:
         nodes = columns.onto_nodes(values)
-        over_rows, _ = c.kernels.products(plan, s=nodes)
-        over_nodes, _ = c.kernels.products(at_nodes, s=nodes)
+        over_rows, _ = c.kernels.products(to_all, s=nodes)
+        over_nodes, _ = c.kernels.products(to_all._replace(rows=to_all.nodes), s=nodes)
         assert over_rows is not None
         assert over_nodes is not None
         return over_rows, over_nodes

@@ -11,6 +11,7 @@ from .._backends.types import Array, Floats
 from .._core.arguments import array_beside, float_dtype
 from .._core.call import quiet
 from .._core.products import Products
+from .sinkhorn import Coupling
 from .sorts import SinkhornSort
 
 
@@ -133,7 +134,9 @@ class SinkhornPlan(Products):
         if not np.isfinite(rule.lanes["x"]).all():
             raise ValueError("`x` must be finite")
         self._kernels = rule.kernels
-        self._coupling = rule.coupling
+        coupling = rule.coupling
+        assert isinstance(coupling, Coupling)  # of one lane
+        self._coupling = coupling
         (self._z,) = rule.squashed.z
         self._epsilon = float(rule.lanes["epsilon"][0])
         (self._a,), (self._b,) = rule.entry_weights.shares, rule.target_weights.shares

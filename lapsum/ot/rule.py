@@ -26,7 +26,7 @@ from .._core.rule import LARGE, Rule, Tangents
 from .._core.shapes import batch_of, batch_without, normalize_axes, with_length
 from .implicit import Dots, pull, push
 from .shares import Shares, shares_of
-from .sinkhorn import Coupling
+from .sinkhorn import Coupling, Couplings, coupled
 from .squash import Squash, check_squash, evenly_spaced, squashed
 
 
@@ -174,21 +174,14 @@ class SinkhornRule(Rule):
         return squashed(self.squash, self.x, self.entry_weights.shares)
 
     @cached_property
-    def coupling(self) -> Coupling:
+    def coupling(self) -> Coupling | Couplings:
         """The plan."""
         lanes = self.lanes
         targets = lanes.get("targets")
         if targets is None:
             targets = evenly_spaced(self.m, prod(self.batch))
         a, b = self.entry_weights.shares, self.target_weights.shares
-        return Coupling(
-            self.transport,
-            self.squashed.z,
-            a,
-            targets,
-            b,
-            lanes["epsilon"],
-        )
+        return coupled(self.transport, self.squashed.z, a, targets, b, lanes["epsilon"])
 
     @abstractmethod
     def carried(self) -> Floats:

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import cached_property
 
 import numpy as np
 
 from .._backends.transport import Plan, Points, Transport
-from .._backends.types import Floats, Indices
+from .._backends.types import Floats, Indices, any_in_lane
 from .compression import Compression, compressed
 
-# Stands for a weight of zero where a plan divides by weights: what has it influences nothing else,
-# and its own quotients are the limit.
-ABSENT = 1e-150
+# Points of a side that have less than this, all together, cannot be told from absent ones.  It
+# stands for zero where derivatives divide by weights: their quotients are the limit.
+ABSENT = 1e-17
 
 _MOST_ROUNDS = 12  # of splitting cells
 
@@ -29,7 +30,9 @@ class Side:
         self.shape = lanes, n = at.shape
         starts: Indices = np.arange(lanes + 1, dtype=np.intp) * n
         self.points = Points(at.reshape(-1), np.ascontiguousarray(weights).reshape(-1), starts)
-        self.some = self.points._replace(weights=np.maximum(self.points.weights, ABSENT))
+        floor = ABSENT / max(n, 1)
+        self.some = self.points._replace(weights=np.maximum(self.points.weights, floor))
+        self.light = bool((self.points.weights <= ABSENT).any())
         self.compression: Compression | None = None
         self.first_of_ties = _first_of_ties(at)
 
@@ -37,6 +40,26 @@ class Side:
     def nodes(self) -> Points:
         """What stands for the points."""
         return self.some if self.compression is None else self.compression.nodes
+
+    @property
+    def is_solved_for(self) -> bool:
+        """Whether its points are all what a plan is solved for, and not nodes or the heavy ones."""
+        return self.compression is None and not self.light
+
+    @property
+    def heavy(self) -> Points:
+        """The nodes but those that are as good as absent, to which Newton steps find no way."""
+        if not self.light:
+            return self.nodes
+        at, weights, starts = self.nodes
+        heavy = weights > ABSENT
+        before = np.concatenate([[0], np.cumsum(heavy)]).astype(np.intp)
+        return Points(at[heavy], weights[heavy], before[starts])
+
+    def onto_heavy(self, values: Floats) -> Floats:
+        """Return flat values of the points as the heavy nodes have them in sums."""
+        values = self.onto_nodes(values)
+        return values[self.nodes.weights > ABSENT] if self.light else values
 
     def onto_nodes(self, values: Floats) -> Floats:
         """Return flat values of the points as the nodes have them in sums."""
@@ -102,9 +125,9 @@ class Coupling:
         if whole_targets:
             self.of_targets.compression = None
         for _ in range(_MOST_ROUNDS):
-            x = rows.points if rows.compression is None else rows.nodes
-            edge, shift = self.kernels.solve(x, columns.nodes, rate)
-            self.solved = Plan(x, x, columns.nodes, edge, shift, rate)
+            x, y = rows.heavy, columns.heavy
+            edge, shift = self.kernels.solve(x, y, rate)
+            self.solved = Plan(x, x, y, edge, shift, rate)
             if not self._refine(rows, columns):
                 return
         raise RuntimeError(
@@ -126,10 +149,9 @@ class Coupling:
 
     def _mirror(self) -> Plan:
         """Return the solved plan with rows as columns."""
-        rows, columns = self.side(self.entries_are_rows), self.side(not self.entries_are_rows)
+        rows, columns, rate = self.solved.rows, self.solved.columns, self.solved.rate
         edge, shift = self.kernels.mirror(self.solved)
-        nodes, rate = columns.nodes, self.solved.rate
-        return Plan(nodes, nodes, rows.nodes, edge, shift, rate)
+        return Plan(columns, columns, rows, edge, shift, rate)
 
     @cached_property
     def _plan_of_rows(self) -> Plan:
@@ -140,12 +162,22 @@ class Coupling:
         return self._mirror()._replace(rows=self.side(not self.entries_are_rows).points)
 
     def plan(self, entries: bool) -> Plan:
-        """Return the plan with the entries, or the targets, as rows, and nodes of the others."""
+        """Return the plan with entries, or targets, as rows, and heavy nodes of the others."""
         return self._plan_of_rows if entries == self.entries_are_rows else self._plan_of_columns
+
+    def plan_of_all(self, entries: bool) -> Plan:
+        """Return the same with all nodes of the others, for derivatives."""
+        others = self.side(not entries)
+        return self._onto(entries, others.nodes) if others.light else self.plan(entries)
+
+    def _onto(self, entries: bool, others: Points) -> Plan:
+        """Return the plan with any points of the others as columns."""
+        edge, shift = self.kernels.mirror(self.plan(not entries)._replace(rows=others))
+        return self.plan(entries)._replace(columns=others, edge=edge, shift=shift)
 
     def columns_are_points(self, entries: bool) -> bool:
         """Return whether the entries, or the targets, are the columns of the solved plan."""
-        return entries != self.entries_are_rows and self.side(entries).compression is None
+        return entries != self.entries_are_rows and self.side(entries).is_solved_for
 
     def sort(self, values: Floats) -> Floats:
         """Return lanes of entries in ascending order."""
@@ -174,7 +206,7 @@ class Coupling:
         if self.columns_are_points(at_entries):
             _, mean = self.kernels.products(self.plan(not at_entries), v=values)
         else:
-            s = self.side(not at_entries).onto_nodes(values)
+            s = self.side(not at_entries).onto_heavy(values)
             mean, _ = self.kernels.products(self.plan(at_entries), s=s)
         assert mean is not None
         return mean
@@ -191,11 +223,10 @@ class Coupling:
             matrix = self.kernels.matrix(self.plan(False)) * b.reshape(lanes, m, 1)
             matrix = np.swapaxes(matrix, 1, 2) / a.reshape(lanes, n, 1)
         else:  # with all points as columns, too
-            edge, shift = self.kernels.mirror(self.plan(False))
-            entries, targets = self.of_entries.points, self.of_targets.some
-            matrix = self.kernels.matrix(
-                Plan(entries, entries, targets, edge, shift, self.solved.rate)
-            )
+            targets = self.of_targets
+            matrix = self.kernels.matrix(self._onto(True, targets.some))
+            # Those of no weight have no mass.
+            matrix *= (targets.points.weights / targets.some.weights).reshape(lanes, 1, m)
         out = np.empty_like(matrix)
         np.put_along_axis(out, self.order[:, :, None], matrix, axis=1)
         return out
@@ -229,6 +260,68 @@ class Coupling:
         at = top + starts[row_lane]
         f: Floats = (p.rows.at - y[at]) ** 2 - g[at] - self.epsilon[row_lane] * logs
         return f
+
+
+class Couplings:
+    """Couplings of the lanes of several kinds, as one.
+
+    Parameters
+    ----------
+    parts : list of (array of int, Coupling)
+        The lanes of each kind, all of them together.
+    """
+
+    def __init__(self, parts: list[tuple[Indices, Coupling]]) -> None:
+        self.parts = parts
+
+    def join(self, parts: Sequence[Floats]) -> Floats:
+        """Return what belongs to all lanes from what belongs to those of each kind."""
+        out = np.empty((sum(len(part) for part in parts), *parts[0].shape[1:]))
+        for (lanes, _), part in zip(self.parts, parts, strict=True):
+            out[lanes] = part
+        return out
+
+    def sort(self, values: Floats) -> Floats:
+        """Return lanes of entries in ascending order."""
+        return self.join([c.sort(values[lanes]) for lanes, c in self.parts])
+
+    def unsort(self, values: Floats) -> Floats:
+        """Undo `sort`."""
+        return self.join([c.unsort(values[lanes]) for lanes, c in self.parts])
+
+    def mean(self, at_entries: bool, values: Floats) -> Floats:
+        """Return means as `Coupling.mean` does."""
+        return self.join([c.mean(at_entries, values[lanes]) for lanes, c in self.parts])
+
+
+def coupled(
+    kernels: Transport,
+    entries: Floats,
+    entry_weights: Floats,
+    targets: Floats,
+    target_weights: Floats,
+    epsilon: Floats,
+) -> Coupling | Couplings:
+    """Return the coupling of some lanes, for which no lane goes another way due to the others."""
+    light_entries, light_targets = (
+        any_in_lane(weights <= ABSENT) for weights in (entry_weights, target_weights)
+    )
+    kind = 2 * light_entries + light_targets
+
+    def of(lanes: slice | Indices) -> Coupling:
+        return Coupling(
+            kernels,
+            entries[lanes],
+            entry_weights[lanes],
+            targets[lanes],
+            target_weights[lanes],
+            epsilon[lanes],
+        )
+
+    kinds = [np.flatnonzero(kind == one) for one in np.unique(kind)]
+    if len(kinds) <= 1:
+        return of(slice(None))
+    return Couplings([(lanes, of(lanes)) for lanes in kinds])
 
 
 def _first_of_ties(x: Floats) -> Indices | None:
