@@ -99,21 +99,36 @@ static int NAME(mirror)(const lap_plan *p, double *edge, double *shift)
                 const double along = p->rate * (p->x[i] - p->x[i - 1]);
                 const double across = p->y[one->top] - p->y[before];
                 double climb = 0.0, part;
+                ptrdiff_t near = before;
                 for (j = before; j < one->top; j++)
                     climb += rise(p, j, p->x[i]);
                 for (j = one->top; j < before; j++)
                     climb -= rise(p, j, p->x[i]);
-                part = along > 0.0 && across > 0.0 ? climb / along : 0.0;
-                part = part > 0.0 ? part < across ? part : across : 0.0;
                 if (!(along * across < 1e300)) { /* nothing is shared */
-                    part = 0.5 * across;
-                    log_before = log_sum;
-                    climb = 0.0;
+                    edge[i - 1] = p->y[before] + 0.5 * across;
+                    shift[i - 1] = 0.0;
                 } else {
-                    climb -= along * part;
+                    /* From the nearest column, and the shift makes up for the rounding of the edge:
+                     * with a large rate the last digit of an edge decides what goes where. */
+                    while (near < one->top &&
+                           2.0 * climb > along * (p->y[near + 1] - p->y[before] +
+                                                  (p->y[near] - p->y[before])))
+                        near++;
+                    if (near > before) {
+                        climb = 0.0;
+                        for (j = before; j < near; j++)
+                            climb += rise(p, j, p->x[i - 1]);
+                        for (j = near; j < one->top; j++)
+                            climb += rise(p, j, p->x[i]);
+                    }
+                    part = along > 0.0 && across > 0.0 ? climb / along : 0.0;
+                    part = part > -across ? part < across ? part : across : -across;
+                    part = near == before && part < 0.0 ? 0.0 : part;
+                    part = near == one->top && part > 0.0 ? 0.0 : part;
+                    edge[i - 1] = p->y[near] + part;
+                    climb -= along * (edge[i - 1] - p->y[near]);
+                    shift[i - 1] = log_before - log_sum - climb;
                 }
-                edge[i - 1] = p->y[before] + part;
-                shift[i - 1] = log_before - log_sum - climb;
             }
             before = one->top;
             log_before = log_sum;

@@ -52,6 +52,39 @@ def compare(found, exact, scale):
         assert np.abs(got - expected).max() <= 1e-10 * np.abs(expected).max()
 
 
+def mean_over_levels(values, ends, to):
+    """Return means of values, that a level has up to an end, between the levels of `to`."""
+    cuts = np.unique(np.r_[0.0, ends, to])
+    middles = 0.5 * (cuts[1:] + cuts[:-1])
+    of, out = np.searchsorted(ends, middles), np.searchsorted(to, middles)
+    of, out = np.minimum(of, len(values) - 1), np.minimum(out, len(to) - 1)
+    mass = np.diff(cuts)
+    sums = np.bincount(out, mass * values[of], len(to))
+    return sums / np.bincount(out, mass, len(to))
+
+
+@pytest.mark.parametrize("epsilon", [1e-12, 1e-100])
+@pytest.mark.parametrize("m", [7, 20, 150, 301, 650])
+@pytest.mark.parametrize("values", [2, 3, 5, 60])
+@pytest.mark.parametrize("squash", ["logistic", None])
+def test_many_ties_are_shared_by_targets_as_they_lie(squash, values, m, epsilon, rng):
+    """Where so few points stand for the entries, the last digit of an edge is worth much."""
+    n = 301
+    x = np.sort(rng.integers(0, values, n) / values)
+    ties, at, counts = np.unique(x, return_inverse=True, return_counts=True)
+    of_ties, of_targets = np.cumsum(counts) / n, np.arange(1, m + 1) / m
+    options = {"target_weights": np.ones(m), "squash": squash}
+    sort = mean_over_levels(ties, of_ties, of_targets)
+    got = ot.sinkhorn_sort(x, epsilon, **options)
+    np.testing.assert_allclose(got, sort, rtol=0, atol=1e-12)
+    levels = (np.arange(m) + 0.5) / m
+    ranks = n * mean_over_levels(levels, of_targets, of_ties)[at] + 0.5
+    got = ot.sinkhorn_rank(x, epsilon, **options)
+    np.testing.assert_allclose(got, ranks, rtol=1e-12)
+    matrix = ot.SinkhornPlan(x, epsilon, **options).toarray()
+    np.testing.assert_allclose(matrix.sum(axis=0), 1.0 / m, rtol=1e-11)
+
+
 @pytest.mark.parametrize("kind", ["normal", "clustered", "lognormal", "cauchy", "nearly tied"])
 @pytest.mark.parametrize("m", [7, 260, 420])
 @pytest.mark.parametrize("name", ["rank", "sort"])

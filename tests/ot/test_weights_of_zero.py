@@ -62,6 +62,25 @@ def test_the_same_without_them(name, epsilon, n, m, zeros, rng):
     np.testing.assert_allclose(tangent[here], exact, rtol=1e-9, atol=1e-9 * np.abs(exact).max())
 
 
+@pytest.mark.parametrize("epsilon", [1e-6, 1e-12, 1e-100])
+def test_the_same_without_them_near_the_hard_limit(epsilon, rng):
+    """Ties, and targets that share them: there the last digit of an edge is worth much."""
+    for _ in range(30):
+        n, m = rng.integers(3, 40, 2)
+        x, targets = rng.integers(0, 4, n).astype(float), np.sort(rng.uniform(size=m))
+        weights, target_weights = rng.integers(0, 3, n), rng.integers(0, 3, m)
+        weights[0] = target_weights[0] = 1
+        given = {"weights": weights, "targets": targets, "target_weights": target_weights}
+        a, b = weights > 0, target_weights > 0
+        some = {"weights": weights[a], "targets": targets[b], "target_weights": target_weights[b]}
+        got = ot.sinkhorn_rank(x, epsilon, **given)[a]
+        expected = ot.sinkhorn_rank(x[a], epsilon, **some)
+        np.testing.assert_allclose(got, expected, rtol=1e-13)
+        got = ot.sinkhorn_sort(x, epsilon, **given)[b]
+        expected = ot.sinkhorn_sort(x[a], epsilon, **some)
+        np.testing.assert_allclose(got, expected, rtol=0, atol=1e-13)
+
+
 @pytest.mark.parametrize("name", ["rank", "sort"])
 @pytest.mark.parametrize(("n", "m"), [(5, 9), (9, 5), (7, 7), (210, 220)])
 @pytest.mark.parametrize("zeros", ["entries", "targets", "both"])
