@@ -25,7 +25,7 @@ from .._general.densities import density_of
 from .._general.student import StudentT
 
 FIRST_ORDER = (
-    "lapsum's derivatives are of first order: at a tie the Laplace CDF has no second derivative"
+    "lapsum's derivatives are of first order (at a tie the Laplace CDF has no second derivative)"
 )
 
 
@@ -225,8 +225,9 @@ def decode(text: str) -> Call:
         option, _, value = item.partition("=")
         options[option] = _from_text(value)
     workers = options.pop("workers", None)
-    if "." in name:
-        import_module(f"lapsum.{name.partition('.')[0]}")  # where its rule is registered
+    # Its module, where the rule is registered, is imported when the operator is asked for.
+    family, _, operator = f"lapsum.{name}".rpartition(".")
+    getattr(import_module(family), operator, None)
     for rule in RULES.values():
         if isinstance(rule, type) and issubclass(rule, Rule) and rule.name == name:
             found = Call(rule, tuple(given), options, workers)

@@ -388,6 +388,49 @@ def test_nothing_is_silently_zero(rng):
         torch.testing.assert_close(needs.grad, expected)  # the Jacobian is symmetric
 
 
+@pytest.mark.parametrize("create_graph", [False, True])
+def test_tangents_of_gradients(create_graph, rng):
+    """A gradient is linear in its cotangent; a second derivative raises in forward mode too."""
+    x = torch.tensor(rng.normal(size=5), requires_grad=True)
+    v = torch.tensor(rng.normal(size=5))
+    y = lapsum.soft_rank(x, 0.5)
+
+    def gradient(bar):
+        return torch.autograd.grad(y, x, bar, retain_graph=True, create_graph=create_graph)[0]
+
+    expected = torch.func.jacrev(lambda x: lapsum.soft_rank(x, 0.5))(x.detach())
+    torch.testing.assert_close(_by_dual_numbers(gradient, v, v), expected @ v)
+    torch.testing.assert_close(torch.func.jvp(gradient, (v,), (v,))[1], expected @ v)
+    if not create_graph:
+        rows = torch.func.vmap(gradient)(torch.eye(5, dtype=v.dtype))
+        torch.testing.assert_close(rows, expected)
+    forward_ad = torch.autograd.forward_ad
+    with forward_ad.dual_level():
+        dual = forward_ad.make_dual(x, v)
+        rank = lapsum.soft_rank(dual, 0.5)[0]
+        with pytest.raises(NotImplementedError, match=SECOND):
+            torch.autograd.grad(rank, dual, create_graph=create_graph)
+
+
+@pytest.mark.parametrize("backend", ["eager", "aot_eager"])
+def test_a_level_of_forward_mode_in_a_compiled_function(backend, rng):
+    x, v = (torch.tensor(rng.normal(size=5)) for _ in range(2))
+    for func in (
+        lambda x: lapsum.soft_rank(x, 0.5),
+        lambda x: lapsum.soft_topk(x, 2, 0.5, density="normal"),
+        lambda x: lapsum.ot.sinkhorn_rank(x, 0.1),
+    ):
+        torch._dynamo.reset()
+
+        @torch.compile(backend=backend, fullgraph=True)
+        def along(x, v, func=func):
+            with torch.autograd.forward_ad.dual_level():
+                dual = torch.autograd.forward_ad.make_dual(x, v)
+                return torch.autograd.forward_ad.unpack_dual(func(dual)).tangent
+
+        torch.testing.assert_close(along(x, v), torch.func.jvp(func, (x,), (v,))[1])
+
+
 def test_torch_linearize(rng):
     x, v = (torch.tensor(rng.normal(size=(2, 5))) for _ in range(2))
     value, push = torch.func.linearize(lambda x: lapsum.soft_rank(x, 0.5), x)
@@ -651,6 +694,21 @@ def test_export_and_back(name, rng, tmp_path):
     assert targets == {"lapsum.apply.default"}
 
 
+def test_another_process_runs_an_exported_program(rng, tmp_path):
+    """Once any operator has been called there, whichever."""
+    x = torch.tensor(rng.normal(size=5))
+    module = _Module(lambda x: lapsum.soft_sort(x, 0.5))
+    torch.export.save(torch.export.export(module, (x,)), tmp_path / "program.pt2")
+    torch.save(x, tmp_path / "x")
+    code = (
+        "import sys, torch, lapsum; lapsum.soft_rank(torch.ones(1), 1.0); "
+        "program = torch.export.load(sys.argv[1] + '/program.pt2').module(); "
+        "torch.save(program(torch.load(sys.argv[1] + '/x')), sys.argv[1] + '/y')"
+    )
+    subprocess.run([sys.executable, "-c", code, str(tmp_path)], check=True, timeout=120)
+    assert torch.equal(torch.load(tmp_path / "y"), module(x))
+
+
 def test_export_with_any_length(rng):
     x = torch.tensor(rng.normal(size=(2, 5)))
     n = torch.export.Dim("n", min=4, max=100)
@@ -903,6 +961,22 @@ def test_out():
         lapsum.soft_rank(x.requires_grad_(), 0.1, out=out)
     with pytest.raises(TypeError, match="`out` must be None where tensors are"):
         torch.func.vmap(lambda x: lapsum.soft_rank(x, 0.1, out=x))(torch.ones(2, 3))
+
+
+@pytest.mark.filterwarnings("ignore:Dynamo detected a call")
+def test_out_where_a_compiler_falls_back():
+    x, out = torch.randn(3, 6), torch.empty(3, 6)
+    torch._dynamo.reset()
+    torch.compile(lambda x, out: lapsum.soft_rank(x, 0.1, out=out), backend="aot_eager")(x, out)
+    assert torch.equal(out, lapsum.soft_rank(x, 0.1))
+
+
+@pytest.mark.parametrize("layout", [torch.strided, torch.jagged])
+@pytest.mark.filterwarnings("ignore:The PyTorch API of nested tensors")
+def test_nested_tensors_are_refused(layout):
+    x = torch.nested.nested_tensor([torch.ones(2), torch.ones(3)], layout=layout)
+    with pytest.raises(TypeError, match="^`x` is a nested tensor; pad it"):
+        lapsum.soft_rank(x, 0.1)
 
 
 def test_workers(rng):

@@ -83,11 +83,17 @@ def place_of(values: Sequence[Any]) -> AbstractContextManager[None]:
 
 def check(name: str, value: torch.Tensor) -> None:
     """Raise TypeError unless a tensor's memory is that of real numbers where there are kernels."""
-    if value.dtype in _SHARED and value.is_cpu and value.layout is torch.strided:
+    nested = value.is_nested
+    if value.dtype in _SHARED and value.is_cpu and value.layout is torch.strided and not nested:
         return
     if value.dtype not in _REAL:
         raise TypeError(
             f"`{name}` must be real numbers of at most 64 bits, got a tensor of {value.dtype}"
+        )
+    if nested:
+        raise TypeError(
+            f"`{name}` is a nested tensor; pad it by `torch.nested.to_padded_tensor`, and give "
+            "`weights` of 0 to what is filled in"
         )
     if value.layout is not torch.strided:
         raise TypeError(

@@ -53,7 +53,7 @@ class Operator(Function):
         tensors = iter(saved)
         values = [next(tensors) if c is None else c for c in ctx.constants]
         wrt = [name for name, need in zip(call.names, needed, strict=True) if need]
-        if torch.is_grad_enabled():  # create_graph=True
+        if torch.is_grad_enabled() or is_transformed():  # create_graph=True, and other modes
             arrays = as_tensors(values, saved[0].device)
             found = iter(ops.pullback(bar, arrays, [], call.encode(), " ".join(wrt)))
             return (None, *[next(found) if need else None for need in needed])
@@ -72,6 +72,23 @@ class Operator(Function):
         values = [next(tensors) if c is None else c for c in ctx.constants]
         arrays = as_tensors(values, saved[0].device)
         return functions.push_some(call.names, dots, arrays, call.encode())
+
+
+@untraced
+class Plain:
+    """The value alone, which is what compilers fall back to where they cannot follow."""
+
+    @staticmethod
+    def value(call: Call, values: Sequence[Any], tensors: Sequence[torch.Tensor]) -> torch.Tensor:
+        """Return the value of an operator, on no graph."""
+        with place_of(tensors):
+            value = call.value([to_array(v) for v in values])
+            return to_tensor(value, result_dtype(call, values))
+
+
+def is_transformed() -> bool:
+    """Return whether tensors may be those of torch.func, or have tangents."""
+    return forward_ad._current_level >= 0 or bool(torch._C._are_functorch_transforms_active())
 
 
 def check_devices(call: Call, values: Sequence[Any]) -> None:
@@ -136,8 +153,7 @@ def evaluate(
             )
         on_graph: torch.Tensor = Operator.apply(call, *values)
         return on_graph
-    with place_of(tensors):
-        value = to_tensor(call.value([to_array(v) for v in values]), result_dtype(call, values))
+    value = Plain.value(call, values, tensors)
     return value if out is None else _written(out, value)
 
 

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import torch
-from torch.autograd import Function, forward_ad
+from torch.autograd import Function
 
 from ..adapter import FIRST_ORDER, decode
 from .arrays import untraced
@@ -256,9 +256,11 @@ def _graph_linearize(arrays: Tensors, text: str) -> Any:
 
 
 def _needs_graph(arrays: Tensors) -> bool:
-    if forward_ad._current_level >= 0:
+    if torch.is_grad_enabled() and any(array.requires_grad for array in arrays):
         return True
-    return torch.is_grad_enabled() and any(array.requires_grad for array in arrays)
+    # A compiled program enters levels of forward mode without a word to `forward_ad`.
+    floats = [array for array in arrays if array.is_floating_point()]
+    return any(torch._VF._unpack_dual(array, level=0)[1] is not None for array in floats)
 
 
 def _transformed_apply(arrays: Tensors, text: str) -> Any:
