@@ -113,8 +113,9 @@ class Density(EvenDensity):
         even = even and np.allclose(self._array(self.pdf, -t), f, rtol=1e-9)
         if not even:
             raise ValueError("`density` must be symmetric about zero")
-        wide = low[3] > 0.1 and self.scale >= 2.0**OCTAVES
-        if wide or low[3] < 0.05:
+        (tail,) = self._array(self.cdf, -np.array([self.scale]))
+        wide = tail > 0.1 and self.scale >= 2.0**OCTAVES
+        if wide or tail < 0.05:
             raise ValueError(
                 "`density` must be of a scale between 1e-60 and 1e60, got one that is "
                 f"{'larger' if wide else 'smaller'}; `alpha` is what entries are measured in"
