@@ -23,6 +23,7 @@ KINDS = {"logistic": 0, "normal": 1, "cauchy": 2, "student": 3, "table": 4}
 # Sums of f so small belong to thresholds in gaps whose two sides need more care, but where only
 # what is added up along one threshold matters, or differences of F; tables say less.
 LEAST, LEAST_ALONE, LEAST_OF_TABLES = 1e-12, 1e-250, 1e-3
+SMALL = 1e-6  # smaller F have too few digits in a table, which errs as near F(0)
 FAINT = 1e-290  # smaller F have too few digits for a logarithm
 
 
@@ -47,13 +48,12 @@ class Even(Lanes):
         if not lanes or not (short or (n and topk and density.name == "logistic")):
             return None
         alone = topk or operator == "permutation"
-        if alone and not _knows_small_tails(density):
-            return None
+        far = _far_in(density)
         f = _loops_for(density, LEAST_ALONE if alone else LEAST)
         if keep:
             x, alpha = copy_of(x), alpha.copy()
         if operator == "permutation":
-            return EvenMatrices(self, f, x, alpha) if n > 1 else None
+            return EvenMatrices(self, f, x, alpha, far) if n > 1 else None
         if operator == "ranks":
             return _Ranks(self, f, x, sign, alpha, out)
         if levels is None:
@@ -62,21 +62,28 @@ class Even(Lanes):
             return _Roots(self, f, x, sign, alpha, levels, keep, out)
         levels = levels.copy() if keep else levels
         make = _Topk if short else _LogisticTopk
-        return make(self, f, x, sign, alpha, levels, operator == "log_topk", keep, out)
+        return make(self, f, x, sign, alpha, levels, far, operator == "log_topk", keep, out)
 
     def short_permutation(
         self, density: EvenKernel, x: Entries, alpha: Floats
     ) -> ShortPermutation | None:
         """Return the permutations of lanes, None if they are too long."""
         lanes, n = x.shape
-        if not lanes or not 1 < n <= _kernels.short_most() or not _knows_small_tails(density):
+        if not lanes or not 1 < n <= _kernels.short_most():
             return None
-        return EvenPermutation(self, _loops_for(density, LEAST_ALONE), copy_of(x), alpha.copy())
+        f, far = _loops_for(density, LEAST_ALONE), _far_in(density)
+        return EvenPermutation(self, f, copy_of(x), alpha.copy(), far)
 
 
-def _knows_small_tails(density: EvenKernel) -> bool:
-    """Whether F is exact relative to itself however small: tables end, and err as F near 1 does."""
-    return density.name != "table"
+def _far_in(density: EvenKernel) -> float:
+    """Return the t beyond which F(-t) is not exact relative to itself, in a table."""
+    table = density.tail
+    if table is None:
+        return np.inf
+    small = table.coefficients[:, 0] < SMALL  # F(-t) where each polynomial begins
+    octave, panel = divmod(int(np.argmax(small)), 2**table.bits)
+    begins = np.ldexp(1.0 + panel / 2**table.bits, octave) - 1.0
+    return float(begins / table.unit) if small.any() else np.inf
 
 
 def _loops_for(density: EvenKernel, least: float) -> _kernels.Even:
@@ -179,13 +186,14 @@ class _Topk(EvenProducts):
         sign: float,
         alpha: Floats,
         levels: Floats,
+        far: float,
         logarithm: bool,
         keep: bool,
         out: Array | None,
     ) -> None:
         super().__init__(threads, f, x, alpha)
         self.lanes["k"] = levels
-        self._sign = sign
+        self._sign, self._far = sign, far
         whole = out is not None and out.dtype == np.float64 and not logarithm
         tails = out if out is not None and whole else np.empty(x.shape)
         slopes, self._sums = memory.empty(x.shape if keep else (len(x), 0)), np.empty(len(x))
@@ -199,8 +207,7 @@ class _Topk(EvenProducts):
                 if keep:
                     self._flow = slopes / np.where(above, 1.0 + tails, tails)
             faint: Flags = np.asarray((~above & (tails < FAINT)).any(axis=1))
-            if faint.any():
-                self.left = faint if self.left is None else self.left | faint
+            self._leave(faint)
         if out is None:
             self.values = values.astype(x.dtype, copy=False)
         else:
@@ -214,6 +221,9 @@ class _Topk(EvenProducts):
         anchor, u, b = np.empty((3, len(x)))
         given = x, self._sign, alpha
         self.left = self._even(_kernels.even_solve, *given, levels, 0.0, 1, anchor, u, b)
+        if self._far < np.inf:
+            largest = self._sign * (x.max(axis=1) if self._sign > 0.0 else x.min(axis=1))
+            self._leave(largest - b > self._far * alpha)
         kept = slopes if slopes.size else None
         results = p, kept, self._sums
         self._even(_kernels.even_entries, *given, anchor, u, tails, *results)

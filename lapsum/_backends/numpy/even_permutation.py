@@ -48,13 +48,18 @@ class EvenPermutation(EvenProducts):
     and what belongs to entries is in the caller's.
     """
 
-    def __init__(self, threads: Threads, f: _kernels.Even, x: Entries, alpha: Floats) -> None:
+    def __init__(
+        self, threads: Threads, f: _kernels.Even, x: Entries, alpha: Floats, far: float
+    ) -> None:
         super().__init__(threads, f, x, alpha)
         lanes, n = x.shape
         self.x: Array = x
         self.anchor, self.u, b = np.empty((3, lanes, n - 1))
         results = self.anchor, self.u, b
         self.left = self._even(_kernels.even_solve, x, 1.0, alpha, None, 1.0, n - 1, *results)
+        if far < np.inf:
+            away = np.maximum(b[:, -1] - x.min(axis=1), x.max(axis=1) - b[:, 0])
+            self._leave(away > far * alpha)
 
     @property
     def nan_lanes(self) -> Flags | None:
@@ -196,8 +201,10 @@ class EvenPermutation(EvenProducts):
 class EvenMatrices(EvenPermutation):
     """The same as matrices."""
 
-    def __init__(self, threads: Threads, f: _kernels.Even, x: Entries, alpha: Floats) -> None:
-        super().__init__(threads, f, x, alpha)
+    def __init__(
+        self, threads: Threads, f: _kernels.Even, x: Entries, alpha: Floats, far: float
+    ) -> None:
+        super().__init__(threads, f, x, alpha, far)
         lanes, n = x.shape
         self.values = np.empty((lanes, n, n))
         self._even(_kernels.even_matrix, x, alpha, self.anchor, self.u, self.values)

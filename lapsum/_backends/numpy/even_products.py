@@ -21,6 +21,11 @@ class EvenProducts(ShortProducts):
         super().__init__(threads, x, alpha)
         self._f = f
 
+    def _leave(self, lanes: Flags) -> None:
+        """Leave these lanes to other loops as well."""
+        if lanes.any():
+            self.left = lanes if self.left is None else self.left | lanes
+
     def _even(self, loop: Callable[..., None], x: Array, *args: Any) -> Flags | None:
         """Call a loop for all blocks; return which lanes it leaves."""
         return self._run(partial(loop, self._f), x, *args)
