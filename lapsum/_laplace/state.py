@@ -96,10 +96,10 @@ class OrderedEntriesRule(OrderedRule, EntriesRule):
         """Sort the entries, unless their order is known, and keep what derivatives need."""
 
     def restore(self, state: Sequence[Array]) -> None:
-        """Bring the entries into a known order."""
-        if not state:
+        """Bring the entries into a known order; absent ones may overflow, as the results tell."""
+        super().restore(state)
+        if not state or (self.beside is not None and self.dtype.itemsize < 8):
             EntriesRule.restore(self, state)
             return
-        super().restore(state)
         with self.kernels.quiet():
             self.keep_sources()

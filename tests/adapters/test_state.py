@@ -72,6 +72,20 @@ def test_weights_of_nothing(rng):
     assert_restored(made, arrays, rng)
 
 
+@pytest.mark.parametrize("dtype", ["f2", "f4"])
+def test_absent_ranks_that_overflow(dtype, rng):
+    """They have no derivatives, and only the ranks tell which these are."""
+    _, made, arrays = call_and_arrays("soft_rank", rng, {}, (1, LONG))
+    arrays["x"] = np.arange(LONG, dtype=dtype)[None]
+    arrays["alpha"] = np.asarray(0.1)
+    weights = np.full(LONG, 0.8 * float(np.finfo(dtype).max) / LONG)
+    weights[:8] *= [1, 1, 0, 1, 1, 1, 1, 0.5 * LONG]
+    weights[-1] = 0.0
+    arrays["weights"] = weights[None]
+    assert Linearized(made, list(arrays.values())).value[0, -1] == 0.0
+    assert_restored(made, arrays, rng)
+
+
 @pytest.mark.parametrize("name", sorted(set(NAMES) - WITHOUT))
 def test_float32_and_no_lanes(name, rng):
     _, made, arrays = call_and_arrays(name, rng, {}, (2, LONG), weighted=False)
