@@ -41,7 +41,10 @@ class Densities(Lanes):
 
     def student_distance(self, df: float, q: Floats, log_top: float) -> Floats:
         """Return the t at which F(-t) = q of Student's t."""
-        return cast(Floats, -_special().stdtrit(df, q))
+        t: Floats = -_special().stdtrit(df, q)
+        # So far out the tail is a power of t; older versions of SciPy end at 1e100.
+        log_factor = log_top + 0.5 * (df + 1.0) * np.log(df) - np.log(df)
+        return np.where(t < 1e50, t, np.exp((log_factor - np.log(q)) / df))
 
     def tree_sums(
         self, table: Table, x: Floats, low: Floats | None, values: Floats, alpha: Floats
