@@ -149,51 +149,51 @@ def assert_derivatives(lin, jacobians, rng, by=1e-13):
 @pytest.mark.parametrize("weighted", [False, True])
 @pytest.mark.parametrize("data", LANES)
 def test_derivatives_of_ranks_against_long_doubles(level, data, weighted, rng):
-    n = 257 if weighted else 300
-    x, c = LANES[data](rng, n), rng.uniform(0.5, 1.5, n) if weighted else np.ones(n)
-    for alpha in ALPHAS:
-        t, F, kernel = kernels_of(x, x, np.longdouble(alpha))
-        np.fill_diagonal(kernel, 0)
-        by_x = np.diag((kernel * c).sum(axis=1)) - kernel * c
-        by_alpha = -(kernel * c * t).sum(axis=1)
-        options = {"weights": c} if weighted else {}
-        lin = lapsum.linearize(lapsum.soft_rank, x, alpha, **options)
-        assert_derivatives(lin, [by_x, by_alpha, F][: 2 + weighted], rng)
+    for n in (257, 300):
+        x, c = LANES[data](rng, n), rng.uniform(0.5, 1.5, n) if weighted else np.ones(n)
+        for alpha in ALPHAS:
+            t, F, kernel = kernels_of(x, x, np.longdouble(alpha))
+            np.fill_diagonal(kernel, 0)
+            by_x = np.diag((kernel * c).sum(axis=1)) - kernel * c
+            by_alpha = -(kernel * c * t).sum(axis=1)
+            options = {"weights": c} if weighted else {}
+            lin = lapsum.linearize(lapsum.soft_rank, x, alpha, **options)
+            assert_derivatives(lin, [by_x, by_alpha, F][: 2 + weighted], rng)
 
 
 @pytest.mark.parametrize("weighted", [False, True])
 @pytest.mark.parametrize("data", LANES)
 def test_derivatives_of_sums_against_long_doubles(level, data, weighted, rng):
-    n = 257 if weighted else 300
-    r, c = LANES[data](rng, n), rng.uniform(0.5, 1.5, n) if weighted else np.ones(n)
-    x = np.append(rng.choice(r, 200), rng.uniform(r.min() - 1, r.max() + 1, 350))
-    for alpha in ALPHAS:
-        t, F, kernel = kernels_of(x, r, np.longdouble(alpha))
-        own = (kernel * c).sum(axis=1)
-        jacobians = [np.diag(own), -kernel * c, -(kernel * c * t).sum(axis=1), F]
-        options = {"weights": c} if weighted else {}
-        lin = lapsum.linearize(lapsum.lap_sum, x, r, alpha, **options)
-        assert_derivatives(lin, jacobians[: 3 + weighted], rng)
+    for n in (257, 300):
+        r, c = LANES[data](rng, n), rng.uniform(0.5, 1.5, n) if weighted else np.ones(n)
+        x = np.append(rng.choice(r, 200), rng.uniform(r.min() - 1, r.max() + 1, 350))
+        for alpha in ALPHAS:
+            t, F, kernel = kernels_of(x, r, np.longdouble(alpha))
+            own = (kernel * c).sum(axis=1)
+            jacobians = [np.diag(own), -kernel * c, -(kernel * c * t).sum(axis=1), F]
+            options = {"weights": c} if weighted else {}
+            lin = lapsum.linearize(lapsum.lap_sum, x, r, alpha, **options)
+            assert_derivatives(lin, jacobians[: 3 + weighted], rng)
 
 
 @pytest.mark.parametrize("weighted", [False, True])
 @pytest.mark.parametrize("data", ["normal", "ties", "constant", "clusters"])
 def test_derivatives_of_thresholds_against_long_doubles(level, data, weighted, rng):
-    n = 257 if weighted else 300
-    r, c = LANES[data](rng, n), rng.uniform(0.5, 1.5, n) if weighted else np.ones(n)
-    for alpha in (0.1, 30.0):
-        w = rng.uniform(0.001, 0.999, 550) * c.sum()
-        options = {"weights": c} if weighted else {}
-        b = lapsum.lap_sum_inv(w, r, alpha, **options)
-        t, F, kernel = kernels_of(b, r, np.longdouble(alpha))
-        # Newton's step in long doubles puts the rounding of b right.
-        step = (w - (c * F).sum(axis=1)) / (c * kernel).sum(axis=1)
-        t, F, kernel = kernels_of(b + step, r, np.longdouble(alpha))
-        slope = (kernel * c).sum(axis=1)
-        q = kernel * c / slope[:, None]
-        jacobians = [np.diag(1 / slope), q, (q * t).sum(axis=1), -F / slope[:, None]]
-        lin = lapsum.linearize(lapsum.lap_sum_inv, w, r, alpha, **options)
-        assert_derivatives(lin, jacobians[: 3 + weighted], rng)
+    for n in (257, 300):
+        r, c = LANES[data](rng, n), rng.uniform(0.5, 1.5, n) if weighted else np.ones(n)
+        for alpha in (0.1, 30.0):
+            w = rng.uniform(0.001, 0.999, 550) * c.sum()
+            options = {"weights": c} if weighted else {}
+            b = lapsum.lap_sum_inv(w, r, alpha, **options)
+            t, F, kernel = kernels_of(b, r, np.longdouble(alpha))
+            # Newton's step in long doubles puts the rounding of b right.
+            step = (w - (c * F).sum(axis=1)) / (c * kernel).sum(axis=1)
+            t, F, kernel = kernels_of(b + step, r, np.longdouble(alpha))
+            slope = (kernel * c).sum(axis=1)
+            q = kernel * c / slope[:, None]
+            jacobians = [np.diag(1 / slope), q, (q * t).sum(axis=1), -F / slope[:, None]]
+            lin = lapsum.linearize(lapsum.lap_sum_inv, w, r, alpha, **options)
+            assert_derivatives(lin, jacobians[: 3 + weighted], rng)
 
 
 def test_weights_of_any_scale_have_thresholds(level, rng):

@@ -43,7 +43,7 @@ class Densities(Lanes):
         """Return the t at which F(-t) = q of Student's t."""
         t: Floats = -_special().stdtrit(df, q)
         # So far out the tail is a power of t; older versions of SciPy end at 1e100.
-        log_factor = log_top + 0.5 * (df + 1.0) * np.log(df) - np.log(df)
+        log_factor = log_top + 0.5 * (df - 1.0) * np.log(df)
         return np.where(t < 1e50, t, np.exp((log_factor - np.log(q)) / df))
 
     def tree_sums(
