@@ -5,13 +5,9 @@ from itertools import product
 import numpy as np
 import pytest
 from backends import CAREFUL
+from levels import at_every_level
 
 import lapsum
-from lapsum import _kernels
-from lapsum._backends.numpy.loops import simd as BEST
-
-LEVELS = [level for level in ("baseline", "avx2", "avx512") if _kernels.choose(level)]
-_kernels.choose(BEST)
 
 # Odd and even, of one block and several, and longer than what kernels for short lanes take.
 LENGTHS = (257, 1024)
@@ -24,22 +20,6 @@ LANES = {
     "outlier": lambda rng, n: np.append(rng.normal(size=n - 1), 1e12),
 }
 ALPHAS = (1e-3, 0.1, 30.0)
-
-
-def at_every_level():
-    try:
-        for level in LEVELS:
-            _kernels.choose(level)
-            yield level
-    finally:
-        _kernels.choose(BEST)
-
-
-@pytest.fixture(params=LEVELS)
-def level(request):
-    _kernels.choose(request.param)
-    yield request.param
-    _kernels.choose(BEST)
 
 
 def calls(rng, x, alpha):
@@ -133,22 +113,24 @@ def kernels_of(x, r, alpha):
     return t, np.where(t > 0, 1 - tail, tail), tail / alpha
 
 
-def assert_derivatives(lin, jacobians, rng, by=1e-13):
+def assert_derivatives(func, arguments, jacobians, rng, by=1e-13):
     """Products with Jacobians in long doubles, within `by` of products of absolute values."""
-    bar = rng.normal(size=lin.value.shape)
-    for got, jacobian in zip(lin.vjp(bar), jacobians, strict=True):
-        scale = (np.abs(jacobian).T @ np.abs(bar)).max()
-        assert (np.abs(got - jacobian.T @ bar) <= by * scale).all()
+    bar = rng.normal(size=np.shape(jacobians[0])[:1])
+    bars = [(j.T @ bar, (np.abs(j).T @ np.abs(bar)).max()) for j in jacobians]
     dots = [rng.normal(size=jacobian.shape[1:]) for jacobian in jacobians]
     pairs = list(zip(jacobians, dots, strict=True))
-    expected = sum(jacobian @ dot if dot.ndim else jacobian * dot for jacobian, dot in pairs)
-    scale = sum(np.abs(j) @ np.abs(dot) if dot.ndim else np.abs(j * dot) for j, dot in pairs)
-    assert (np.abs(lin.jvp(*dots) - expected) <= by * scale.max()).all()
+    tangent = sum(jacobian @ dot if dot.ndim else jacobian * dot for jacobian, dot in pairs)
+    most = sum(np.abs(j) @ np.abs(dot) if dot.ndim else np.abs(j * dot) for j, dot in pairs).max()
+    for _ in at_every_level():
+        lin = lapsum.linearize(func, **arguments)
+        for got, (expected, scale) in zip(lin.vjp(bar), bars, strict=True):
+            assert (np.abs(got - expected) <= by * scale).all()
+        assert (np.abs(lin.jvp(*dots) - tangent) <= by * most).all()
 
 
 @pytest.mark.parametrize("weighted", [False, True])
 @pytest.mark.parametrize("data", LANES)
-def test_derivatives_of_ranks_against_long_doubles(level, data, weighted, rng):
+def test_derivatives_of_ranks_against_long_doubles(data, weighted, rng):
     for n in (257, 300):
         x, c = LANES[data](rng, n), rng.uniform(0.5, 1.5, n) if weighted else np.ones(n)
         for alpha in ALPHAS:
@@ -156,14 +138,14 @@ def test_derivatives_of_ranks_against_long_doubles(level, data, weighted, rng):
             np.fill_diagonal(kernel, 0)
             by_x = np.diag((kernel * c).sum(axis=1)) - kernel * c
             by_alpha = -(kernel * c * t).sum(axis=1)
-            options = {"weights": c} if weighted else {}
-            lin = lapsum.linearize(lapsum.soft_rank, x, alpha, **options)
-            assert_derivatives(lin, [by_x, by_alpha, F][: 2 + weighted], rng)
+            given = {"x": x, "alpha": alpha, **({"weights": c} if weighted else {})}
+            jacobians = [by_x, by_alpha, F][: 2 + weighted]
+            assert_derivatives(lapsum.soft_rank, given, jacobians, rng)
 
 
 @pytest.mark.parametrize("weighted", [False, True])
 @pytest.mark.parametrize("data", LANES)
-def test_derivatives_of_sums_against_long_doubles(level, data, weighted, rng):
+def test_derivatives_of_sums_against_long_doubles(data, weighted, rng):
     for n in (257, 300):
         r, c = LANES[data](rng, n), rng.uniform(0.5, 1.5, n) if weighted else np.ones(n)
         x = np.append(rng.choice(r, 200), rng.uniform(r.min() - 1, r.max() + 1, 350))
@@ -171,14 +153,13 @@ def test_derivatives_of_sums_against_long_doubles(level, data, weighted, rng):
             t, F, kernel = kernels_of(x, r, np.longdouble(alpha))
             own = (kernel * c).sum(axis=1)
             jacobians = [np.diag(own), -kernel * c, -(kernel * c * t).sum(axis=1), F]
-            options = {"weights": c} if weighted else {}
-            lin = lapsum.linearize(lapsum.lap_sum, x, r, alpha, **options)
-            assert_derivatives(lin, jacobians[: 3 + weighted], rng)
+            given = {"x": x, "r": r, "alpha": alpha, **({"weights": c} if weighted else {})}
+            assert_derivatives(lapsum.lap_sum, given, jacobians[: 3 + weighted], rng)
 
 
 @pytest.mark.parametrize("weighted", [False, True])
 @pytest.mark.parametrize("data", ["normal", "ties", "constant", "clusters"])
-def test_derivatives_of_thresholds_against_long_doubles(level, data, weighted, rng):
+def test_derivatives_of_thresholds_against_long_doubles(data, weighted, rng):
     for n in (257, 300):
         r, c = LANES[data](rng, n), rng.uniform(0.5, 1.5, n) if weighted else np.ones(n)
         for alpha in (0.1, 30.0):
@@ -192,8 +173,8 @@ def test_derivatives_of_thresholds_against_long_doubles(level, data, weighted, r
             slope = (kernel * c).sum(axis=1)
             q = kernel * c / slope[:, None]
             jacobians = [np.diag(1 / slope), q, (q * t).sum(axis=1), -F / slope[:, None]]
-            lin = lapsum.linearize(lapsum.lap_sum_inv, w, r, alpha, **options)
-            assert_derivatives(lin, jacobians[: 3 + weighted], rng)
+            given = {"w": w, "r": r, "alpha": alpha, **options}
+            assert_derivatives(lapsum.lap_sum_inv, given, jacobians[: 3 + weighted], rng)
 
 
 def test_weights_of_any_scale_have_thresholds(level, rng):

@@ -8,17 +8,15 @@ from functools import partial
 
 import numpy as np
 import pytest
+from levels import LEVELS
 
 import lapsum
 from lapsum import _kernels
 from lapsum._backends.numpy.kernels import SERIAL as kernels
-from lapsum._backends.numpy.loops import simd as BEST
 from lapsum._laplace.selection import Question, select_topk
 from lapsum._laplace.sources import Sources
 from lapsum._laplace.thresholds import thresholds_at, thresholds_at_steps
 
-LEVELS = [level for level in ("baseline", "avx2", "avx512") if _kernels.choose(level)]
-_kernels.choose(BEST)
 EPS = 2.0**-52
 N = 30_000
 
@@ -37,13 +35,6 @@ LANES = {
     "huge": lambda rng: 1.7e308 * rng.uniform(-1, 1, N),
 }
 KS = (1e-3, 1.0, 2.0, 100.5, N / 3, N / 2, N - 1.0, N - 0.25)
-
-
-@pytest.fixture(params=LEVELS)
-def level(request):
-    _kernels.choose(request.param)
-    yield request.param
-    _kernels.choose(BEST)
 
 
 def selected(x, alpha, levels, totals=None, weights=None):

@@ -471,29 +471,34 @@ def test_half_of_student_s_mass_far_out_for_few_degrees(df):
         np.testing.assert_allclose(centre, float(mp.mpf(0.5) - tail), 1e-12)
 
 
-@pytest.mark.parametrize("scale", [2.0**-190, 2.0**-60, 2.0**-20, 2.0**-3, 2.0**20, 2.0**190])
 @pytest.mark.parametrize("strip", [None, np.inf])
-@pytest.mark.parametrize("n", [9, 1100])
-def test_the_scale_of_a_density_of_one_s_own_is_one_of_alpha(scale, strip, n, rng):
+@pytest.mark.parametrize("n", [9, 260, 1100])
+def test_the_scale_of_a_density_of_one_s_own_is_one_of_alpha(strip, n, rng):
     """Searches for thresholds end by steps that are small beside it."""
     x = rng.normal(size=n)
-    own = lapsum.Density(
-        lambda t: ndtr(t / scale),
-        lambda t: np.exp(-((t / scale) ** 2) / 2) / (scale * np.sqrt(2 * np.pi)),
-        strip=strip,
-    )
-    for func, more in [
+    sums = [
         (lapsum.soft_rank, ()),
-        (lapsum.soft_sort, ()),
         (lapsum.soft_topk, (2.5,)),
         (lapsum.log_soft_topk, (0.01,)),
         (lapsum.soft_quantile, ([0.2, 0.9],)),
-        (lapsum.soft_permute, (x,)),
-    ]:
+    ]
+    # Each of n thresholds is a search of its own, by the same loop at every length.
+    searches = [(lapsum.soft_sort, ()), (lapsum.soft_permute, (x,))] if n < 1100 else []
+    for func, more in sums + searches:
         for alpha in (0.3, 0.7):  # so that no tail underflows
-            one = lapsum.linearize(func, x, *more, alpha / scale, density=own)
             other = lapsum.linearize(func, x, *more, alpha, density="normal")
-            np.testing.assert_allclose(one.value, other.value, rtol=1e-10, atol=1e-12)
             bar = rng.normal(size=other.value.shape)
-            a, b = one.vjp(bar)[0], other.vjp(bar)[0]
-            np.testing.assert_allclose(a, b, rtol=1e-8, atol=1e-10 * np.abs(b).max())
+            b = other.vjp(bar)[0]
+            for exponent in (-190, -60, -20, -3, 20, 190):
+                scale = 2.0**exponent
+                own = lapsum.Density(
+                    lambda t, scale=scale: ndtr(t / scale),
+                    lambda t, scale=scale: (
+                        np.exp(-((t / scale) ** 2) / 2) / (scale * np.sqrt(2 * np.pi))
+                    ),
+                    strip=strip,
+                )
+                one = lapsum.linearize(func, x, *more, alpha / scale, density=own)
+                np.testing.assert_allclose(one.value, other.value, rtol=1e-10, atol=1e-12)
+                a = one.vjp(bar)[0]
+                np.testing.assert_allclose(a, b, rtol=1e-8, atol=1e-10 * np.abs(b).max())

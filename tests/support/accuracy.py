@@ -12,7 +12,7 @@ from contextlib import ExitStack
 import numpy as np
 import oracle
 from backends import BACKENDS
-from contract import contracts
+from contract import batch_of, contracts, lane_of
 from mpmath import mp, mpf
 
 SIZES = (1, 2, 3, 9)
@@ -75,13 +75,20 @@ def lanes(contract, regime, weights="", sizes=None):
 
 def value_units(contract, regime, weights="", backends=BACKENDS[:1]):
     """Worst error of the values on these backends, in units of the bound."""
+    batches = {}  # of lanes that one call takes
+    for arguments in lanes(contract, regime, weights):
+        shared = [(k, str(v)) for k, v in arguments.items() if k not in contract.of_each_lane]
+        batches.setdefault((len(arguments[contract.data]), *shared), []).append(arguments)
+    worst = 0.0
     with ExitStack() as stack:
         for backend in backends:  # here once, not at every call
             stack.enter_context(backend.active())
-        return max(
-            contract.units(*(contract.on(b).call(**arguments) for b in backends), **arguments)
-            for arguments in lanes(contract, regime, weights)
-        )
+        for batch in batches.values():
+            results = [contract.on(b).call(**batch_of(contract, batch)) for b in backends]
+            for at, arguments in enumerate(batch):
+                computed = (lane_of(contract, result, at) for result in results)
+                worst = max(worst, contract.units(*computed, **arguments))
+    return worst
 
 
 def derivative_error(contract, regime, weights=""):

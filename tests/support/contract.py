@@ -81,6 +81,11 @@ class Contract:
     def name(self):
         return self.func.__name__
 
+    @property
+    def of_each_lane(self):
+        """Names of the arguments that lanes of a batch do not share."""
+        return (*self.lanes, *self.scalars)
+
     def call(self, *args, **arguments):
         """The value."""
         return self.backend.call(self.func, *args, **arguments)
@@ -253,7 +258,7 @@ def batch_of(contract, lanes):
     """Stack lanes of arguments along a new first axis; q is shared."""
     return {
         name: np.stack([lane[name] for lane in lanes])
-        if name in (*contract.lanes, *contract.scalars)
+        if name in contract.of_each_lane
         else lanes[0][name]
         for name in lanes[0]
     }
