@@ -9,7 +9,7 @@ import numpy as np
 
 from .loops import poison
 from .names import real, signature
-from .recorder import note_launch, note_sync, note_upload
+from .recorder import is_recording, note_launch, note_sync, note_upload
 
 _SCALARS = (bool, int, float, complex, np.generic)
 
@@ -129,7 +129,6 @@ def apply(
     name: str, function: Callable[..., Any], args: Any, kwargs: Any, sync: bool = False
 ) -> Any:
     """Call a function of NumPy as CuPy's of that name, and note what it takes of the device."""
-    inputs = [*arrays_in(args), *arrays_in(list(kwargs.values()))]
     plain = [unwrap(arg, name) for arg in args]
     plain_kwargs = {key: unwrap(value, name) for key, value in kwargs.items()}
     with np.errstate(all="ignore"):
@@ -137,12 +136,13 @@ def apply(
     out = kwargs.get("out")
     out = out[0] if isinstance(out, tuple) and len(out) == 1 else out
     wrapped = out if out is not None else wrap(result)
-    outputs = [*arrays_in(wrapped)]
     if sync:
         note_sync(name)
-    new = [o for o in outputs if out is not None or not _is_view(o, inputs)]
-    if new and (any(o.size for o in new) or any(i.size for i in inputs)):
-        note_launch(name, inputs, new)
+    if is_recording():
+        inputs = [*arrays_in(args), *arrays_in(list(kwargs.values()))]
+        new = [o for o in arrays_in(wrapped) if out is not None or not _is_view(o, inputs)]
+        if new and (any(o.size for o in new) or any(i.size for i in inputs)):
+            note_launch(name, inputs, new)
     return wrapped
 
 

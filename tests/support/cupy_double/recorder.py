@@ -82,6 +82,11 @@ def recording() -> Iterator[Log]:
         _ACTIVE.remove(log)
 
 
+def is_recording() -> bool:
+    """Return whether anybody is to be told."""
+    return bool(_ACTIVE)
+
+
 def note_launch(
     name: str,
     inputs: Any = (),
