@@ -17,9 +17,9 @@ from typing import NamedTuple, TypeAlias
 
 import numpy as np
 
-from .._backends.types import Floats, sum_in_lane
+from .._backends.types import Floats, Indices, sum_in_lane
 from .._core.rule import LARGE
-from .sinkhorn import Coupling, Couplings
+from .sinkhorn import ABSENT, Coupling, Couplings
 
 
 class Bars(NamedTuple):
@@ -46,6 +46,8 @@ class Dots(NamedTuple):
     values: Floats | None = None
     epsilon: Floats | None = None
 
+
+_ROUNDED = 2.0**-47  # of sums of opposite parts, as in the loops
 
 PointDots: TypeAlias = "tuple[Floats | None, Floats | None]"  # tangents of points and weights
 
@@ -91,14 +93,30 @@ def pull(
             if columns is not None:
                 sides.setdefault(not rows, columns)
     entries, targets = sides[True], sides.get(False, empty[1])
-    away = np.where(entries.points == 0.0, 0.0, c.entries - _middle(c))
+    of_points = _together(entries.points, c.of_entries.first_of_ties)
+    away = np.where(of_points == 0.0, 0.0, c.entries - _middle(c))
     largest = np.abs(away).max(axis=-1, initial=0.0)
     # Products beyond the largest float, of both signs, would add up to NaN.
     unit = np.where(largest > LARGE, np.ldexp(1.0, np.frexp(largest)[1] - 1), 1.0)
-    epsilon_bar = -sum_in_lane(entries.points * (away / unit[:, None])) * unit / c.epsilon
+    epsilon_bar = -sum_in_lane(of_points * (away / unit[:, None])) * unit / c.epsilon
     carried = targets.values if at_entries else entries.values
     assert carried is not None
     return _both(entries, targets, carried, epsilon_bar)
+
+
+def _together(bar: Floats, first: Indices | None) -> Floats:
+    """Return cotangents of ascending lanes, those of ties added up for the first of them.
+
+    Ties may move against each other at a rate of 1/epsilon; what rounding leaves of a sum of such
+    cotangents is nothing.
+    """
+    if first is None:
+        return bar
+    total, size = np.zeros_like(bar), np.zeros_like(bar)
+    lane = np.arange(len(bar))[:, None]
+    np.add.at(total, (lane, first), bar)
+    np.add.at(size, (lane, first), np.abs(bar))
+    return np.where(np.abs(total) > _ROUNDED * size, total, 0.0)
 
 
 def _both(entries: SideBars, targets: SideBars, values: Floats, epsilon: Floats) -> Bars:
@@ -110,7 +128,7 @@ def _pull(
 ) -> tuple[SideBars, SideBars | None]:
     """Return the cotangents of rows, and those of columns where these are points."""
     at_rows = at_entries == rows_are_entries
-    plan = c.plan(rows_are_entries) if at_rows else c.plan_of_all(rows_are_entries)
+    plan = c.plan(rows_are_entries)
     rows, columns = c.side(rows_are_entries), c.side(not rows_are_entries)
     a = plan.rows.weights.reshape(rows.shape)
     b = columns.some.weights
@@ -121,16 +139,25 @@ def _pull(
         if columns.is_solved_for:
             column_values = -found.column_sums.reshape(columns.shape)
     else:
-        # A common offset changes nothing.
-        centre = values[:, values.shape[1] // 2, None]
-        values, mean = values - centre, mean - centre
-        by = -_flat(bar) / b
+        by, r, flat_mean = -_flat(bar) / b, _flat(a * values), _flat(mean)
+        light = columns.points.weights <= ABSENT
+        part = np.where(light, 0.0, by)
         found = c.kernels.pull(
-            plan,
-            _flat(a * values),
-            columns.onto_nodes(by),
-            columns.onto_nodes(-by * _flat(mean)),
+            plan, r, columns.onto_heavy(part), columns.onto_heavy(-part * flat_mean)
         )
+        part = np.where(light, by, 0.0)
+        if part.any():
+            of_light = c.kernels.pull(
+                c.plan_of_all(rows_are_entries),
+                r,
+                columns.onto_nodes(part),
+                columns.onto_nodes(-part * flat_mean),
+            )
+            found = found._replace(
+                mean_lambda=found.mean_lambda + of_light.mean_lambda,
+                mean_c=found.mean_c + of_light.mean_c,
+                x_bar=found.x_bar + of_light.x_bar,
+            )
         mean_by = found.mean_c.reshape(rows.shape)
         a_bar = -found.mean_lambda.reshape(rows.shape) - values * mean_by
         row_values = -a * mean_by
@@ -197,12 +224,12 @@ def _push_rows(
     # Tangents of columns need not be smooth, as nodes require.  But h is b_dot / b, plus q with x
     # from its mean over each column, plus something smooth.
     at_nodes = plan._replace(rows=plan.nodes)
-    to_all = c.plan_of_all(rows_are_entries)
 
-    def means(values: Floats) -> tuple[Floats, Floats]:
-        nodes = columns.onto_nodes(values)
-        over_rows, _ = c.kernels.products(to_all, s=nodes)
-        over_nodes, _ = c.kernels.products(to_all._replace(rows=to_all.nodes), s=nodes)
+    def means(values: Floats, to_all: bool = False) -> tuple[Floats, Floats]:
+        to = c.plan_of_all(rows_are_entries) if to_all else plan
+        nodes = columns.onto_nodes(values) if to_all else columns.onto_heavy(values)
+        over_rows, _ = c.kernels.products(to, s=nodes)
+        over_nodes, _ = c.kernels.products(to._replace(rows=to.nodes), s=nodes)
         assert over_rows is not None
         assert over_nodes is not None
         return over_rows, over_nodes
@@ -211,8 +238,13 @@ def _push_rows(
     out = np.zeros(len(plan.rows.at))
     if b_dot is not None:
         relative = b_dot / columns.some.weights
-        along, charge = means(relative)
-        out = means(values * relative)[0] - mean * along
+        light = columns.points.weights <= ABSENT
+        for some, to_all in ((~light, False), (light, True)):
+            if some.any():
+                part = np.where(some, relative, 0.0)
+                along, more = means(part, to_all)
+                charge = charge + more
+                out = out + means(values * part, to_all)[0] - mean * along
     if y_dot is not None:
         middle = rows.points.at.reshape(rows.shape)[:, rows.shape[1] // 2]
         x, x_nodes = (

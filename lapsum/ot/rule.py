@@ -228,10 +228,13 @@ class SinkhornRule(Rule):
         near = np.ldexp(1.0, np.frexp(largest)[1] - 1)
         return np.where(largest > LARGE, near, 1.0)[:, None]
 
-    @property
+    @cached_property
     def _in_units(self) -> tuple[Floats, Floats]:
-        """What is averaged, and its mean, as derivatives take them."""
-        return self.source / self.unit, self._ordered(self.mean_of_source) / self.unit
+        """What is averaged, and its mean, as derivatives take them: a common offset is nothing."""
+        source = self.source / self.unit
+        if source.size:
+            source = source - source[:, source.shape[1] // 2, None]
+        return source, self.coupling.mean(self.at_entries, source)
 
     def _finished(self, lanes: Floats) -> Floats:
         if self.at_entries:

@@ -203,3 +203,25 @@ def test_a_shift_of_entries_without_squash_changes_nothing(rng):
     np.testing.assert_allclose(
         ot.sinkhorn_rank(x + 2.0**20, 1e-3, squash=None), at_zero, rtol=1e-13
     )
+
+
+@pytest.mark.parametrize("squash", ["logistic", None])
+def test_derivatives_of_a_sort_do_not_feel_an_offset(squash, rng):
+    x, weights, bar = (
+        rng.integers(0, 2**16, 9) / 2.0**16,
+        rng.uniform(0.2, 1.0, 9),
+        rng.normal(size=9),
+    )
+    near, far = (
+        lapsum.linearize(ot.sinkhorn_sort, z, 0.1, target_weights=weights, squash=squash).vjp(bar)
+        for z in (x, x + 2.0**27)
+    )
+    for a, b in zip(near, far, strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-11, atol=1e-12)
+
+
+def test_epsilon_does_not_feel_ties_that_part_at_its_rate():
+    lin = lapsum.linearize(ot.sinkhorn_rank, [1.0, 1.0, 2.0, 2.0, 3.0], 1e-300)
+    np.testing.assert_array_equal(lin.value, [1.5, 1.5, 3.5, 3.5, 5.0])
+    _, epsilon_bar = lin.vjp(np.arange(5.0))
+    assert epsilon_bar == 0.0
