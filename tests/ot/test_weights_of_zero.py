@@ -177,7 +177,7 @@ def test_hostile_input_with_them_has_finite_results(kind, epsilon, rng):
                     assert all(np.isfinite(bar).all() for bar in lin.vjp(np.ones(lin.value.shape)))
 
 
-@pytest.mark.parametrize(("n", "m", "seed"), [(4, 8, 35), (4, 16, 42), (12, 5, 3)])
+@pytest.mark.parametrize(("n", "m", "seed"), [(4, 8, 6), (12, 5, 13), (6, 6, 24)])
 @pytest.mark.parametrize("name", ["rank", "sort"])
 def test_an_absent_entry_near_an_absent_target_changes_no_derivative(name, n, m, seed):
     # Of a target without weight, too, no entry without weight has a share.
@@ -186,7 +186,7 @@ def test_an_absent_entry_near_an_absent_target_changes_no_derivative(name, n, m,
     weights[rng.integers(0, n, 2)] = 0.0
     target_weights[[0, m // 2]] = 0.0
     func, some = getattr(ot, f"sinkhorn_{name}"), weights > 0.0
-    more = {"targets": np.linspace(0.0, 1.0, m), "target_weights": target_weights, "squash": None}
+    more = {"targets": np.linspace(0.0, 1.0, m), "target_weights": target_weights}
     lin = lapsum.linearize(func, x, 0.002, weights=weights, **more)
     expected = lapsum.linearize(func, x[some], 0.002, weights=weights[some], **more)
     bar = rng.normal(size=len(lin.value))
