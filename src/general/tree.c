@@ -15,6 +15,8 @@
 #define FEW P          /* boxes of so few points are not halved, nor replaced by nodes */
 #define MANY 1024      /* larger ones are halved even if the kernel is smooth: short sums err less */
 #define BLOCK 64       /* so many terms are added up straight */
+#define LEAST 0.5      /* which is added to sums of the CDF, as ranks have it */
+#define ERROR 0x1p-49  /* of interpolation, beside such sums */
 #define HALF_PI 1.57079632679489661923
 
 typedef struct {
@@ -30,6 +32,7 @@ typedef struct {
     const double *x, *low, *v;
     double alpha, scale;
     double *sums, *steps;
+    double *before; /* the absolute values of v before each point, for the CDF */
     lap_box *boxes;
     ptrdiff_t count, room, with_nodes;
     double *weights, *values; /* at the nodes: of the sources, of the sum */
@@ -64,26 +67,35 @@ static double lap_centre(const lap_box *box) { return 0.5 * box->lo + 0.5 * box-
 
 static double lap_radius(const lap_box *box) { return 0.5 * box->hi - 0.5 * box->lo; }
 
-/* Whether the kernel between a box and a point `gap` from its centre is smooth across the box. */
-static int lap_smooth(const lap_tree *tree, const lap_box *box, double gap) {
+/* The ratio by which each further node lessens the error of interpolation across a box, of the kernel
+   between it and a point `gap` from its centre. */
+static double lap_ratio(const lap_tree *tree, const lap_box *box, double gap) {
     double r = lap_radius(box);
     if (r == 0.0)
-        return 1;
+        return INFINITY;
     double re = gap / r, im = tree->kernel->reach * tree->alpha / r;
     if (re > 1e9 || im > 1e9)
-        return 1;
+        return INFINITY;
     double s = 0.5 * (sqrt((re + 1.0) * (re + 1.0) + im * im) +
                       sqrt((re - 1.0) * (re - 1.0) + im * im));
-    return s + sqrt(s * s - 1.0) >= RATIO;
+    return s + sqrt(s * s - 1.0);
 }
 
-static int lap_smooth_for(const lap_tree *tree, const lap_box *box, const lap_box *other) {
+static double lap_ratio_for(const lap_tree *tree, const lap_box *box, const lap_box *other) {
     double centre = lap_centre(box), gap = 0.0;
     if (centre < other->lo)
         gap = other->lo - centre;
     else if (centre > other->hi)
         gap = centre - other->hi;
-    return lap_smooth(tree, box, gap);
+    return lap_ratio(tree, box, gap);
+}
+
+/* The least ratio for what the points of b, right of a, add to the small sums of the CDF there: errors
+   go as the kernel does near its singularities, and sums are at least half of what is at their left. */
+static double lap_ratio_between(const lap_tree *tree, const lap_box *a, const lap_box *b) {
+    double size = tree->before[b->end] - tree->before[b->begin];
+    double least = LEAST + 0.5 * tree->before[a->begin];
+    return size > least ? fmax(RATIO, pow(size / least / ERROR, 1.0 / P)) : RATIO;
 }
 
 static ptrdiff_t lap_build(lap_tree *tree, ptrdiff_t begin, ptrdiff_t end) {
@@ -101,7 +113,7 @@ static ptrdiff_t lap_build(lap_tree *tree, ptrdiff_t begin, ptrdiff_t end) {
     if (size > FEW)
         box.nodes = tree->with_nodes++;
     tree->boxes[here] = box;
-    if (size > FEW && box.hi > box.lo && (size > MANY || !lap_smooth(tree, &box, 0.0))) {
+    if (size > FEW && box.hi > box.lo && (size > MANY || lap_ratio(tree, &box, 0.0) < RATIO)) {
         double centre = lap_centre(&box);
         ptrdiff_t lo = begin, hi = end - 1; /* x[lo] <= centre < x[hi] */
         while (hi - lo > 1) {
@@ -162,10 +174,14 @@ static double lap_inverse(const lap_box *box) {
     return r > 0.0 ? 1.0 / r : 0.0;
 }
 
-static void lap_positions(const lap_tree *tree, const lap_box *box, double *out) {
+/* The nodes, as unevaluated sums: in a box far from zero, and small, a float is too coarse. */
+static void lap_positions(const lap_tree *tree, const lap_box *box, double *out, double *low) {
     double centre = lap_centre(box), r = lap_radius(box);
-    for (int k = 0; k < P; k++)
-        out[k] = centre + r * tree->place[k];
+    for (int k = 0; k < P; k++) {
+        double step = r * tree->place[k], sum = centre + step, back = sum - centre;
+        out[k] = sum;
+        low[k] = (centre - (sum - back)) + (step - back);
+    }
 }
 
 /* From the points to the nodes of their boxes, children before parents. */
@@ -183,9 +199,9 @@ static void lap_gather(lap_tree *tree) {
                 lap_box *child = tree->boxes + (side ? box->right : box->left);
                 box->weight += child->weight;
                 if (child->nodes >= 0) {
-                    double at[P];
-                    lap_positions(tree, child, at);
-                    lap_moments(at, NULL, tree->weights + child->nodes * P, P, centre, inverse,
+                    double at[P], low[P];
+                    lap_positions(tree, child, at, low);
+                    lap_moments(at, low, tree->weights + child->nodes * P, P, centre, inverse,
                                 moments);
                 } else {
                     ptrdiff_t begin = child->begin;
@@ -218,8 +234,12 @@ static void lap_interact(lap_tree *tree, ptrdiff_t target, ptrdiff_t source) {
             a->steps += b->weight;
         return;
     }
-    int few_a = a->nodes < 0, few_b = b->nodes < 0;
-    int near_a = a->left && !lap_smooth_for(tree, a, b), near_b = b->left && !lap_smooth_for(tree, b, a);
+    double least = RATIO;
+    if (apart && !right && kernel->kind == LAP_CDF)
+        least = lap_ratio_between(tree, a, b);
+    int near_a = lap_ratio_for(tree, a, b) < least, near_b = lap_ratio_for(tree, b, a) < least;
+    int few_a = a->nodes < 0 || (near_a && !a->left), few_b = b->nodes < 0 || (near_b && !b->left);
+    near_a = near_a && a->left, near_b = near_b && b->left;
     if (near_a || near_b) {
         /* A box that is not smooth can be halved; the larger one is. */
         int halve_a = near_a && (!near_b || a->hi - a->lo >= b->hi - b->lo);
@@ -228,13 +248,13 @@ static void lap_interact(lap_tree *tree, ptrdiff_t target, ptrdiff_t source) {
         lap_interact(tree, halve_a ? other : target, halve_a ? source : other);
         return;
     }
-    double at_source[P], at_target[P];
+    double at_source[P], low_source[P], at_target[P], low_target[P];
     const double *from = tree->x + b->begin, *w = tree->v + b->begin;
     const double *low = tree->low ? tree->low + b->begin : NULL;
     ptrdiff_t size = b->end - b->begin;
     if (!few_b) {
-        lap_positions(tree, b, at_source);
-        from = at_source, low = NULL, w = tree->weights + b->nodes * P, size = P;
+        lap_positions(tree, b, at_source, low_source);
+        from = at_source, low = low_source, w = tree->weights + b->nodes * P, size = P;
     }
     double sign = 1.0;
     if (apart && kernel->kind == LAP_CDF && right) {
@@ -247,11 +267,11 @@ static void lap_interact(lap_tree *tree, ptrdiff_t target, ptrdiff_t source) {
                                             low, w, size, apart);
         return;
     }
-    lap_positions(tree, a, at_target);
+    lap_positions(tree, a, at_target, low_target);
     double *values = tree->values + a->nodes * P;
     a->touched = 1;
     for (int k = 0; k < P; k++)
-        values[k] += sign * lap_row(tree, at_target[k], 0.0, from, low, w, size, apart);
+        values[k] += sign * lap_row(tree, at_target[k], low_target[k], from, low, w, size, apart);
 }
 
 /* The interpolant with these values at the nodes, as coefficients of Chebyshev polynomials. */
@@ -302,9 +322,9 @@ static void lap_scatter(lap_tree *tree) {
             lap_box *child = tree->boxes + (side ? box->right : box->left);
             child->steps += box->steps;
             if (box->touched && child->nodes >= 0) {
-                double at[P];
-                lap_positions(tree, child, at);
-                lap_interpolate(c, at, NULL, P, centre, inverse, tree->values + child->nodes * P);
+                double at[P], low[P];
+                lap_positions(tree, child, at, low);
+                lap_interpolate(c, at, low, P, centre, inverse, tree->values + child->nodes * P);
                 child->touched = 1;
             } else if (box->touched) {
                 ptrdiff_t begin = child->begin;
@@ -346,6 +366,12 @@ int lap_tree_sums(const lap_kernel *kernel, ptrdiff_t n, const double *x, const 
     tree.room = 64;
     tree.boxes = malloc(tree.room * sizeof *tree.boxes);
     tree.failed = !tree.boxes;
+    if (!tree.failed && kernel->kind == LAP_CDF) {
+        tree.before = malloc((n + 1) * sizeof *tree.before);
+        tree.failed = !tree.before;
+        for (ptrdiff_t i = 0; !tree.failed && i <= n; i++)
+            tree.before[i] = i ? tree.before[i - 1] + fabs(v[i - 1]) : 0.0;
+    }
     if (!tree.failed)
         lap_build(&tree, 0, n);
     if (!tree.failed) {
@@ -358,6 +384,7 @@ int lap_tree_sums(const lap_kernel *kernel, ptrdiff_t n, const double *x, const 
         lap_interact(&tree, 0, 0);
         lap_scatter(&tree);
     }
+    free(tree.before);
     free(tree.boxes);
     free(tree.weights);
     return tree.failed ? -1 : 0;

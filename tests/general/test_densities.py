@@ -1,6 +1,7 @@
 """Operators with any even density: theorems, limits, what is accepted, and long lanes."""
 
 import inspect
+import math
 import pickle
 
 import numpy as np
@@ -502,3 +503,20 @@ def test_the_scale_of_a_density_of_one_s_own_is_one_of_alpha(strip, n, rng):
                 np.testing.assert_allclose(one.value, other.value, rtol=1e-10, atol=1e-12)
                 a = one.vjp(bar)[0]
                 np.testing.assert_allclose(a, b, rtol=1e-8, atol=1e-10 * np.abs(b).max())
+
+
+@pytest.mark.parametrize("data", ["normal", "far from zero", "clusters"])
+@pytest.mark.parametrize("heavy", [1.0, 1e4])
+def test_small_ranks_of_long_lanes_keep_their_digits(data, heavy, rng):
+    # Whatever heavy points far to the right add to them by their tails.
+    n, alpha = 20_000, 0.1
+    x = rng.normal(size=n)
+    if data == "far from zero":
+        x += 1e6
+    elif data == "clusters":
+        x, alpha = rng.integers(0, 5, n) + 1e-3 * x, 0.01
+    weights = np.where(rng.uniform(size=n) < 0.01, heavy, 1.0)
+    ranks = lapsum.soft_rank(x, alpha, weights=weights, density="logistic")
+    for i in (*np.argsort(x)[:20], *rng.integers(0, n, 20)):
+        exact = 0.5 + math.fsum(weights * expit((x[i] - x) / alpha))
+        assert abs(ranks[i] - exact) <= 40 * 2.0**-52 * exact
