@@ -272,3 +272,23 @@ def test_shares_beyond_the_end_of_a_table_keep_their_digits(given):
     last = np.broadcast_to([0.0, 0.0, 1.0], x.shape)
     product = lapsum.soft_permute(x, last, 1.0, density=density)
     np.testing.assert_allclose(product[:, 0], exact, rtol=1e-9)
+
+
+def test_what_cauchy_s_density_leaves_far_out_has_its_digits():
+    # Between neighbouring thresholds its tails are nearly equal there.
+    x = np.array([[0.0, 1.0, 3.0, 1e9]])
+    P = lapsum.soft_permutation(x, 0.01, density="cauchy")
+    product = lapsum.soft_permute(x, [[0.0, 0.0, 0.0, 1.0]], 0.01, density="cauchy")
+    with mp.workdps(60):
+        z, alpha = [mpf(v) for v in x[0]], mpf(0.01)
+        bounds = []
+        for level in (1, 2):
+            low, high = mpf(0), mpf(4)
+            for _ in range(180):
+                middle = (low + high) / 2
+                above = sum(mp.mpf(0.5) + mp.atan((middle - v) / alpha) / mp.pi for v in z) > level
+                low, high = (low, middle) if above else (middle, high)
+            bounds.append((low - z[3]) / alpha)
+        share = mp.atan2(bounds[1] - bounds[0], 1 + bounds[0] * bounds[1]) / mp.pi
+        for found in (P[0, 1, 3], product[0, 1]):
+            assert abs(found - share) <= 1e-13 * share

@@ -20,9 +20,8 @@ from .short_products import copy_of
 from .threads import Threads
 
 KINDS = {"logistic": 0, "normal": 1, "cauchy": 2, "student": 3, "table": 4}
-# Sums of f so small belong to thresholds in gaps whose two sides need more care, but where only
-# what is added up along one threshold matters, or differences of F; tables say less.
-LEAST, LEAST_ALONE, LEAST_OF_TABLES = 1e-12, 1e-250, 1e-3
+# Sums of f so small belong to thresholds in gaps whose two sides need more care.
+LEAST, LEAST_OF_TABLES = 1e-250, 1e-3
 SMALL = 1e-6  # smaller F have too few digits in a table, which errs as near F(0)
 FAINT = 1e-290  # smaller F have too few digits for a logarithm
 
@@ -47,9 +46,8 @@ class Even(Lanes):
         topk = operator in ("topk", "log_topk")
         if not lanes or not (short or (n and topk and density.name == "logistic")):
             return None
-        alone = topk or operator == "permutation"
         far = _far_in(density)
-        f = _loops_for(density, LEAST_ALONE if alone else LEAST)
+        f = _loops_for(density)
         if keep:
             x, alpha = copy_of(x), alpha.copy()
         if operator == "permutation":
@@ -71,7 +69,7 @@ class Even(Lanes):
         lanes, n = x.shape
         if not lanes or not 1 < n <= _kernels.short_most():
             return None
-        f, far = _loops_for(density, LEAST_ALONE), _far_in(density)
+        f, far = _loops_for(density), _far_in(density)
         return EvenPermutation(self, f, copy_of(x), alpha.copy(), far)
 
 
@@ -86,8 +84,8 @@ def _far_in(density: EvenKernel) -> float:
     return float(begins / table.unit) if small.any() else np.inf
 
 
-def _loops_for(density: EvenKernel, least: float) -> _kernels.Even:
-    least = LEAST_OF_TABLES if density.name == "table" else least
+def _loops_for(density: EvenKernel) -> _kernels.Even:
+    least = LEAST_OF_TABLES if density.name == "table" else LEAST
     return _kernels.Even(KINDS[density.name], least, *density[1:])
 
 
