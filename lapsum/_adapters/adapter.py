@@ -129,6 +129,28 @@ def call_of(
     return Call(rule, tuple(given), options, workers), tuple(given.values())
 
 
+_SIMPLE = frozenset({bool, int, str, type(None)})
+_MOST_CALLS = 1024
+_calls: dict[tuple[Any, ...], Call] = {}
+
+
+def repeated_call_of(
+    rule: type[Rule], args: tuple[Any, ...], kwargs: dict[str, Any], workers: int | None
+) -> tuple[Call, tuple[Any, ...]]:
+    """Return the same as `call_of`, sooner where all arrays are positional, as again and again."""
+    kinds = type(workers), *map(type, kwargs.values())  # since True == 1
+    if rule.not_arrays or not _SIMPLE.issuperset(kinds):
+        return call_of(rule, args, kwargs, workers)
+    key = rule, len(args), workers, *kwargs.items(), kinds
+    call = _calls.get(key)
+    if call is None:
+        call, _ = call_of(rule, args, kwargs, workers)
+        if len(_calls) >= _MOST_CALLS:
+            _calls.clear()
+        _calls[key] = call
+    return call, args
+
+
 def _integer(name: str, value: Any) -> int:
     try:
         return operator.index(value)

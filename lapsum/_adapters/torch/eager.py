@@ -10,7 +10,7 @@ from torch.autograd import Function, forward_ad
 
 from ..._backends.choose import refuse_mixtures
 from ..._core.rule import Rule
-from ..adapter import Call, Linearized, call_of
+from ..adapter import Call, Linearized, call_of, repeated_call_of
 from . import functions, ops
 from .arrays import check, dtype_of, place_of, result_dtype, to_array, to_tensor, untraced
 
@@ -120,8 +120,9 @@ def evaluate(
     rule: type[Rule], args: tuple[Any, ...], kwargs: dict[str, Any], workers: int | None, out: Any
 ) -> torch.Tensor:
     """Return the value of an operator at tensors, and perhaps numbers."""
-    call, values = call_of(rule, args, kwargs, workers)
-    plain, numbers, tensors = True, True, []
+    compiling = torch.compiler.is_compiling()
+    call, values = (call_of if compiling else repeated_call_of)(rule, args, kwargs, workers)
+    plain, numbers, tensors = not compiling, True, []
     for name, value in zip(call.names, values, strict=True):
         if isinstance(value, torch.Tensor):
             check(name, value)
@@ -134,8 +135,7 @@ def evaluate(
     if not numbers:
         refuse_mixtures(dict(zip(call.names, values, strict=True)), torch.Tensor)
     if (
-        torch.compiler.is_compiling()
-        or not plain
+        not plain
         or torch._C._len_torch_dispatch_stack()
         or torch._C._are_functorch_transforms_active()
         or torch._C._get_tracing_state()  # torch.jit.trace, to which NumPy's work is a constant
