@@ -139,7 +139,8 @@ def repeated_call_of(
 ) -> tuple[Call, tuple[Any, ...]]:
     """Return the same as `call_of`, sooner where all arrays are positional, as again and again."""
     kinds = type(workers), *map(type, kwargs.values())  # since True == 1
-    if rule.not_arrays or not _SIMPLE.issuperset(kinds):
+    arrays = any(kwargs.get(name) is not None for name in rule.array_keywords)
+    if arrays or rule.not_arrays or not _SIMPLE.issuperset(kinds):
         return call_of(rule, args, kwargs, workers)
     key = rule, len(args), workers, *kwargs.items(), kinds
     call = _calls.get(key)

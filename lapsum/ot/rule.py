@@ -217,6 +217,13 @@ class SinkhornRule(Rule):
         return self.coupling.unsort(mean) if self.at_entries else mean
 
     @cached_property
+    def _source_shares(self) -> Floats:
+        """The weights of what is averaged, in the order of the plan."""
+        if self.at_entries:
+            return self.target_weights.shares
+        return self.coupling.sort(self.entry_weights.shares)
+
+    @cached_property
     def mean_of_source(self) -> Floats:
         """The mean of what is averaged."""
         return self.mean(self.source)
@@ -224,7 +231,8 @@ class SinkhornRule(Rule):
     @cached_property
     def unit(self) -> Floats:
         """By what large values are divided for derivatives, whose differences would overflow."""
-        largest = np.abs(self.source).max(axis=-1, initial=0.0)
+        present = np.where(self._source_shares > 0.0, np.abs(self.source), 0.0)
+        largest = present.max(axis=-1, initial=0.0)
         near = np.ldexp(1.0, np.frexp(largest)[1] - 1)
         return np.where(largest > LARGE, near, 1.0)[:, None]
 
@@ -233,7 +241,9 @@ class SinkhornRule(Rule):
         """What is averaged, and its mean, as derivatives take them: a common offset is nothing."""
         source = self.source / self.unit
         if source.size:
-            source = source - source[:, source.shape[1] // 2, None]
+            # From the median, which has a weight: others may be of any size.
+            middle = np.argmax(np.cumsum(self._source_shares, axis=-1) >= 0.5, axis=-1)[:, None]
+            source = source - np.take_along_axis(source, middle, axis=-1)
         return source, self.coupling.mean(self.at_entries, source)
 
     def _finished(self, lanes: Floats) -> Floats:

@@ -58,8 +58,11 @@ class Side:
 
     def onto_heavy(self, values: Floats) -> Floats:
         """Return flat values of the points as the heavy nodes have them in sums."""
-        values = self.onto_nodes(values)
-        return values[self.nodes.weights > ABSENT] if self.light else values
+        if not self.light:
+            return self.onto_nodes(values)
+        # Of no weight, but they may be of any size.
+        values = self.onto_nodes(np.where(self.points.weights > ABSENT, values, 0.0))
+        return values[self.nodes.weights > ABSENT]
 
     def onto_nodes(self, values: Floats) -> Floats:
         """Return flat values of the points as the nodes have them in sums."""

@@ -17,6 +17,7 @@
 #define BLOCK 64       /* so many terms are added up straight */
 #define LEAST 0.5      /* which is added to sums of the CDF, as ranks have it */
 #define ERROR 0x1p-49  /* of interpolation, beside such sums */
+#define MOST 16.0      /* ratio that is asked for: tables have no digits for more, nor is there time */
 #define HALF_PI 1.57079632679489661923
 
 typedef struct {
@@ -95,7 +96,7 @@ static double lap_ratio_for(const lap_tree *tree, const lap_box *box, const lap_
 static double lap_ratio_between(const lap_tree *tree, const lap_box *a, const lap_box *b) {
     double size = tree->before[b->end] - tree->before[b->begin];
     double least = LEAST + 0.5 * tree->before[a->begin];
-    return size > least ? fmax(RATIO, pow(size / least / ERROR, 1.0 / P)) : RATIO;
+    return size > least ? fmin(fmax(RATIO, pow(size / least / ERROR, 1.0 / P)), MOST) : RATIO;
 }
 
 static ptrdiff_t lap_build(lap_tree *tree, ptrdiff_t begin, ptrdiff_t end) {

@@ -986,3 +986,9 @@ def test_workers(rng):
     y.sum().backward()
     with pytest.raises(ValueError, match="`workers`"):
         lapsum.soft_rank(x, 0.3, workers=0)
+
+
+def test_weights_that_are_a_number_are_refused_as_elsewhere():
+    for weights in (2, 2.0, True):
+        with pytest.raises(ValueError, match=r"^`weights` of shape \(\) must have the shape"):
+            lapsum.soft_rank(torch.tensor([3.0, 1.0, 2.0]), 1.0, weights=weights)

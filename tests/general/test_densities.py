@@ -520,3 +520,12 @@ def test_small_ranks_of_long_lanes_keep_their_digits(data, heavy, rng):
     for i in (*np.argsort(x)[:20], *rng.integers(0, n, 20)):
         exact = 0.5 + math.fsum(weights * expit((x[i] - x) / alpha))
         assert abs(ranks[i] - exact) <= 40 * 2.0**-52 * exact
+
+
+def test_weights_of_any_scale_cost_no_more(rng):
+    # With pairs of boxes that are never far enough from each other this would take minutes.
+    n = 100_000
+    x, weights = np.sort(rng.normal(size=n)), np.exp(np.linspace(-300.0, 300.0, n))
+    for density in ("logistic", "cauchy"):
+        ranks = lapsum.soft_rank(x, 1.0, weights=weights, density=density)
+        assert np.isfinite(ranks).all()

@@ -201,3 +201,22 @@ def test_an_absent_entry_near_an_absent_target_changes_no_derivative(name, n, m,
     tangent, exact = lin.jvp(*dots), expected.jvp(dots[0][some], *dots[1:])
     here = tangent[some] if name == "rank" else tangent
     np.testing.assert_allclose(here, exact, rtol=1e-9, atol=1e-9)
+
+
+@pytest.mark.parametrize("n", [20, 300])
+def test_what_absent_points_hold_may_be_of_any_size(n, rng):
+    x, values, weights = rng.uniform(size=n), rng.normal(size=n), np.ones(n)
+    weights[::3] = 0.0
+    present, bar = weights > 0.0, rng.normal(size=n)
+    one, other = (
+        lapsum.linearize(
+            ot.sinkhorn_permute, x, np.where(present, values, large), 0.5, weights=weights
+        )
+        for large in (0.0, 1e300)
+    )
+    np.testing.assert_array_equal(one.value, other.value)
+    for a, b in zip(one.vjp(bar)[:2], other.vjp(bar)[:2], strict=True):
+        np.testing.assert_allclose(a[present], b[present], rtol=1e-9, atol=1e-12)
+    far = (np.where(present, x, large) for large in (0.5, 1e300))
+    one, other = (ot.sinkhorn_sort(z, 0.5, weights=weights) for z in far)
+    np.testing.assert_allclose(one, other, rtol=1e-12)
