@@ -128,6 +128,11 @@ cdef extern from "simd/even.h" nogil:
         const double *u
         int m
 
+    ctypedef struct lap_bilinear:
+        const double *rows
+        const double *entries
+        int by_rows
+
     ctypedef struct lap_even_table:
         void (*ranks)(const lap_even*, const lap_short_lanes*, ptrdiff_t, ptrdiff_t, void*,
                       unsigned char*) noexcept nogil
@@ -137,7 +142,7 @@ cdef extern from "simd/even.h" nogil:
         void (*solve)(const lap_even*, const lap_short_lanes*, ptrdiff_t, ptrdiff_t, const double*,
                       double, int, double*, double*, double*, unsigned char*) noexcept nogil
         void (*entries)(const lap_even*, const lap_short_lanes*, ptrdiff_t, ptrdiff_t,
-                        const lap_even_points*, int, double*, double*, double*,
+                        const lap_even_points*, int, double*, double*, double*, double*,
                         unsigned char*) noexcept nogil
         void (*pull)(const lap_even*, const lap_short_lanes*, ptrdiff_t, ptrdiff_t,
                      const lap_even_points*, const double*, double*, double*, double*,
@@ -154,7 +159,7 @@ cdef extern from "simd/even.h" nogil:
                          const lap_even_points*, const double*, int, double*,
                          unsigned char*) noexcept nogil
         void (*multiply_pull)(const lap_even*, const lap_short_lanes*, ptrdiff_t, ptrdiff_t,
-                              const lap_even_points*, const double*, const double*, double*,
+                              const lap_even_points*, const lap_bilinear*, double*, double*,
                               double*, unsigned char*) noexcept nogil
 
 cdef extern from "simd/loops.h" nogil:
@@ -208,7 +213,7 @@ cdef extern from "simd/loops.h" nogil:
 
 cdef extern from "general/logistic.h" nogil:
     int lap_logistic_topk(const lap_table*, const double*, ptrdiff_t, double, double, double, int,
-                          double*, double*, double*)
+                          double*, double*, double*, double*)
 
 cdef extern from "lanes/search.h" nogil:
     ctypedef void (*lap_task)(void*, ptrdiff_t) noexcept nogil

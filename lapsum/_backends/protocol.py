@@ -713,8 +713,13 @@ class ShortPermutation(Protocol):
         """Return P, or its transpose, times lanes of values."""
         ...
 
-    def pull(self, values: Floats, h: Floats, source_lane: Indices) -> tuple[Floats, Floats]:
-        """Return the cotangents of x and alpha of sum_ij h_i F(t_ij) v_j, for lanes of values."""
+    def pull(
+        self, entries: Floats, rows: Floats, by_rows: bool, source_lane: Indices
+    ) -> tuple[Floats, Floats, Floats]:
+        """Return the derivatives of sum_ij rows_i P_ij entries_j, for lanes of both.
+
+        They are that in the rows, or else in the entries, and those in x and alpha.
+        """
         ...
 
     def push(

@@ -133,7 +133,7 @@ class PermuteRule(Rule):
     def vjp_of_permutation(
         self, entries: Floats, positions: Floats, wrt: frozenset[str]
     ) -> dict[str, Floats]:
-        """Return the cotangents of keys and alpha.
+        """Return the cotangents of keys and alpha, and of the values if they come on the way.
 
         The product is bilinear in what belongs to entries and what belongs to positions.
         """
@@ -209,14 +209,18 @@ class PermuteRule(Rule):
         bars: dict[str, Array] = {}
         if self.nan_lanes is not None:
             bar = xp.where(self.nan_lanes[:, None], 0.0, bar)
-        if "values" in wrt:
-            values_bar = self.multiply(bar, not self.transpose)
-            bars["values"] = with_nan(kernels, self.nan_lanes, self._of_finite_values(values_bar))
+        found: dict[str, Floats] = {}
         if wrt & {"x", "alpha"}:
             # Both products are bilinear in (positions, entries): the same derivative of P serves.
             entries, positions = self.finite_values, bar
             if self.transpose:
                 entries, positions = positions, entries
-            for name, lanes in self.vjp_of_permutation(entries, positions, wrt).items():
-                bars[name] = with_nan(kernels, self.nan_keys, lanes)
+            found = self.vjp_of_permutation(entries, positions, wrt)
+        if "values" in wrt:
+            values_bar = found.pop("values", None)
+            if values_bar is None:
+                values_bar = self.multiply(bar, not self.transpose)
+            bars["values"] = with_nan(kernels, self.nan_lanes, self._of_finite_values(values_bar))
+        for name, lanes in found.items():
+            bars[name] = with_nan(kernels, self.nan_keys, lanes)
         return bars

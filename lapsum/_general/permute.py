@@ -115,13 +115,18 @@ class GeneralPermute(PermuteRule):
         if self.short is None:
             return self._careful_vjp(entries, positions, wrt)
         lanes, sum_lanes = len(self.sources.x), self.kernels.sum_lanes
-        pulled = self.short.pull(entries, _fall(self._reverse(positions)), self.source_lane)
+        rows, by_rows = self._reverse(positions), self.transpose
+        values_bar, *pulled = self.short.pull(entries, rows, by_rows, self.source_lane)
         x_bar, alpha_bar = (sum_lanes(part, self.source_lane, lanes) for part in pulled)
-        bars = {"x": x_bar, "alpha": alpha_bar}
+        values_bar = self._reverse(values_bar) if by_rows else values_bar
+        bars = {"x": x_bar, "alpha": alpha_bar, "values": values_bar}
         if self.rest is not None:
             rest, which, keys = self.rest
             for name, part in rest._careful_vjp(entries[which], positions[which], wrt).items():
                 bars[name] = self._joined(bars[name], part, keys)
+            bar = entries if by_rows else positions
+            part = rest.multiply(bar[which], not self.transpose)
+            bars["values"] = self._joined(values_bar, part, which)
         return {name: bars[name] for name in wrt & bars.keys()}
 
     @staticmethod

@@ -202,7 +202,8 @@ static void lap_take(const double *x, ptrdiff_t n, double sign, double *sample, 
 }
 
 int lap_logistic_topk(const lap_table *table, const double *x, ptrdiff_t n, double sign, double k,
-                      double alpha, int tails, double *p, double *slopes, double *density) {
+                      double alpha, int logarithm, double *p, double *f, double *slopes,
+                      double *density) {
     if (!(k > 0.0 && k < (double)n && alpha > LAP_SMALLEST && alpha < LAP_LARGEST))
         return 0;
     double sample[SAMPLE], rate = 1.0 / alpha;
@@ -229,7 +230,7 @@ int lap_logistic_topk(const lap_table *table, const double *x, ptrdiff_t n, doub
     }
     if (!solved && !lap_solve_all(&lane))
         return 0;
-    *density = table->logistic_entries(x, n, sign, lane.anchor, rate, lane.u, tails, p,
-                                       slopes);
+    *density = table->logistic_entries(x, n, sign, lane.anchor, rate, lane.u, logarithm,
+                                       p, f, slopes);
     return *density >= LEAST_DENSITY;
 }

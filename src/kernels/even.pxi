@@ -130,9 +130,10 @@ def even_entries(
     object alpha,                       # IN
     object anchor,                      # IN  one threshold a lane
     object u,                           # IN
-    bint tails,                         # IN  whether F above 1/2 is to be replaced by F - 1
-    object p,                           # OUT F((b - sign x)/alpha)
-    object slopes,                      # OUT f there, or None
+    int form,                           # IN  of F: 0, itself; 1, less one above 1/2; 2, its logarithm
+    object p,                           # OUT F((b - sign x)/alpha) in that form
+    object shares,                      # OUT f there over its sum, or None
+    object slopes,                      # OUT f/F, of logarithms, or None
     object sums,                        # OUT the sums of f
     object left,                        # OUT
     Py_ssize_t start, Py_ssize_t stop,
@@ -141,13 +142,14 @@ def even_entries(
     cdef lap_short_lanes s = buffers.lanes(x, sign, alpha, None)
     cdef lap_even_points points
     cdef double *p_ = buffers.doubles(p)
+    cdef double *shares_ = buffers.doubles(shares)
     cdef double *slopes_ = buffers.doubles(slopes)
     cdef double *sums_ = buffers.doubles(sums)
     cdef unsigned char *left_ = buffers.bytes(left)
     cdef const lap_even_table *loops = _evens(density, s.n)
     points.anchor, points.u, points.m = buffers.doubles(anchor), buffers.doubles(u), 1
     with nogil:
-        loops.entries(&density.f, &s, start, stop, &points, tails, p_, slopes_, sums_, left_)
+        loops.entries(&density.f, &s, start, stop, &points, form, p_, shares_, slopes_, sums_, left_)
 
 
 def even_solve_vjp(
@@ -281,8 +283,10 @@ def even_multiply_vjp(
     object alpha,                       # IN
     object anchor,                      # IN  (lanes, n - 1)
     object u,                           # IN
-    object values,                      # IN
-    object h,                           # IN  for which sum_ij h_i F(t_ij) v_j counts, (lanes, n - 1)
+    object rows,                        # IN  sum_ij rows_i P_ij entries_j counts
+    object entries,                     # IN
+    bint by_rows,                       # IN  whether its derivative in the rows is asked for
+    object product,                     # OUT that, or the one in the entries
     object x_bar,                       # OUT
     object alpha_bar,                   # OUT
     object left,                        # OUT
@@ -291,12 +295,13 @@ def even_multiply_vjp(
     cdef _Buffers buffers = _Buffers()
     cdef lap_short_lanes s = buffers.lanes(x, 1.0, alpha, None)
     cdef lap_even_points points
-    cdef double *values_ = buffers.doubles(values)
-    cdef double *h_ = buffers.doubles(h)
+    cdef lap_bilinear of
+    cdef double *product_ = buffers.doubles(product)
     cdef double *x_bar_ = buffers.doubles(x_bar)
     cdef double *alpha_bar_ = buffers.doubles(alpha_bar)
     cdef unsigned char *left_ = buffers.bytes(left)
     cdef const lap_even_table *loops = _evens(density, s.n)
     points.anchor, points.u, points.m = buffers.doubles(anchor), buffers.doubles(u), s.n - 1
+    of.rows, of.entries, of.by_rows = buffers.doubles(rows), buffers.doubles(entries), by_rows
     with nogil:
-        loops.multiply_pull(&density.f, &s, start, stop, &points, values_, h_, x_bar_, alpha_bar_, left_)
+        loops.multiply_pull(&density.f, &s, start, stop, &points, &of, product_, x_bar_, alpha_bar_, left_)

@@ -44,9 +44,10 @@ def logistic_topk(
     double sign,                        # IN
     const double[::1] level,            # IN
     const double[::1] alpha,            # IN
-    bint tails,                         # IN  whether F above 1/2 is to be replaced by F - 1
+    bint logarithm,                     # IN  whether that of F is asked for
     double[:, ::1] p,                   # OUT F((b - sign x)/alpha)
-    double[:, ::1] slopes,              # OUT f there, or without columns if nobody needs it
+    double[:, ::1] f,                   # OUT f there, or without columns if nobody needs it
+    double[:, ::1] slopes,              # OUT f/F there, likewise
     double[::1] density,                # OUT their sum
     char[::1] solved,                   # OUT whether these are right
     Py_ssize_t start, Py_ssize_t stop,
@@ -55,6 +56,7 @@ def logistic_topk(
     with nogil:
         for l in range(start, stop):
             solved[l] = n > 0 and lap_logistic_topk(
-                _table, &x[l, 0], n, sign, level[l], alpha[l], tails, &p[l, 0],
+                _table, &x[l, 0], n, sign, level[l], alpha[l], logarithm, &p[l, 0],
+                NULL if f.shape[1] == 0 else &f[l, 0],
                 NULL if slopes.shape[1] == 0 else &slopes[l, 0], &density[l]
             )

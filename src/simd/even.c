@@ -86,10 +86,11 @@ INLINE void scatter(double *out, const int64_t *at, vec a)
         even_solve(kind, f, s, start, stop, levels, first, m, anchor, u, b, left);                 \
     }                                                                                              \
     static void NAME(entries_##kind)(const lap_even *f, const lap_short_lanes *s, ptrdiff_t start, \
-                                     ptrdiff_t stop, const lap_even_points *b, int tails,          \
-                                     double *p, double *slopes, double *density, uint8_t *left)    \
+                                     ptrdiff_t stop, const lap_even_points *b, int form,           \
+                                     double *p, double *shares, double *slopes, double *density,   \
+                                     uint8_t *left)                                                \
     {                                                                                              \
-        even_entries(kind, f, s, start, stop, b, tails, p, slopes, density, left);                 \
+        even_entries(kind, f, s, start, stop, b, form, p, shares, slopes, density, left);          \
     }                                                                                              \
     static void NAME(pull_##kind)(const lap_even *f, const lap_short_lanes *s, ptrdiff_t start,    \
                                   ptrdiff_t stop, const lap_even_points *b, const double *bar,     \
@@ -127,11 +128,11 @@ INLINE void scatter(double *out, const int64_t *at, vec a)
     }                                                                                              \
     static void NAME(multiply_pull_##kind)(const lap_even *f, const lap_short_lanes *s,            \
                                            ptrdiff_t start, ptrdiff_t stop,                        \
-                                           const lap_even_points *b, const double *values,         \
-                                           const double *h, double *x_bar, double *alpha_bar,      \
+                                           const lap_even_points *b, const lap_bilinear *of,       \
+                                           double *product, double *x_bar, double *alpha_bar,      \
                                            uint8_t *left)                                          \
     {                                                                                              \
-        even_multiply_pull(kind, f, s, start, stop, b, values, h, x_bar, alpha_bar, left);         \
+        even_multiply_pull(kind, f, s, start, stop, b, of, product, x_bar, alpha_bar, left);       \
     }
 
 OF_KIND(LAP_LOGISTIC)

@@ -13,6 +13,9 @@ enum { LAP_LOGISTIC, LAP_NORMAL, LAP_CAUCHY, LAP_STUDENT, LAP_TABLE, LAP_KINDS }
 
 #define LAP_SERIES 28
 
+/* Forms of F(t): itself; for t > 0 the other tail, negative, so that it has its digits; its logarithm. */
+enum { LAP_PLAIN, LAP_TAILS, LAP_LOGARITHM };
+
 /* A density by its formula, or by tables of its tail T and of itself. */
 typedef struct {
     int kind;
@@ -30,6 +33,12 @@ typedef struct {
     int m;
 } lap_even_points;
 
+/* sum_ij r_i P_ij v_j; its derivative in v is to be known, or that in r. */
+typedef struct {
+    const double *rows, *entries;
+    int by_rows;
+} lap_bilinear;
+
 typedef struct lap_even_table {
     void (*ranks)(const lap_even *f, const lap_short_lanes *s, ptrdiff_t start, ptrdiff_t stop,
                   void *y, uint8_t *left);
@@ -41,10 +50,10 @@ typedef struct lap_even_table {
     void (*solve)(const lap_even *f, const lap_short_lanes *s, ptrdiff_t start, ptrdiff_t stop,
                   const double *levels, double first, int m, double *anchor, double *u, double *b,
                   uint8_t *left);
-    /* F(t), t = (b - z)/alpha, for one threshold a lane, or where t > 0 the other tail, negative, if
-     * `tails`; f(t) unless slopes is NULL; and the sum of f. */
+    /* F(t), t = (b - z)/alpha, in a form, for one threshold a lane; the shares of f(t), whose sum is
+     * the density; and f(t)/F(t) for the logarithm.  Shares and slopes may be NULL. */
     void (*entries)(const lap_even *f, const lap_short_lanes *s, ptrdiff_t start, ptrdiff_t stop,
-                    const lap_even_points *b, int tails, double *p, double *slopes,
+                    const lap_even_points *b, int form, double *p, double *shares, double *slopes,
                     double *density, uint8_t *left);
     /* The cotangents of x, levels and alpha for that of b. */
     void (*pull)(const lap_even *f, const lap_short_lanes *s, ptrdiff_t start, ptrdiff_t stop,
@@ -60,13 +69,13 @@ typedef struct lap_even_table {
     void (*matrix_pull)(const lap_even *f, const lap_short_lanes *s, ptrdiff_t start,
                         ptrdiff_t stop, const lap_even_points *b, const double *bar,
                         double *x_bar, double *alpha_bar, uint8_t *left);
-    /* They, or their transposes, times values, and the same of sum_ij h_i F(t_ij) v_j. */
+    /* They, or their transposes, times values; and what `of` says, and the same of its sum. */
     void (*multiply)(const lap_even *f, const lap_short_lanes *s, ptrdiff_t start, ptrdiff_t stop,
                      const lap_even_points *b, const double *values, int transpose,
                      double *product, uint8_t *left);
     void (*multiply_pull)(const lap_even *f, const lap_short_lanes *s, ptrdiff_t start,
-                          ptrdiff_t stop, const lap_even_points *b, const double *values,
-                          const double *h, double *x_bar, double *alpha_bar, uint8_t *left);
+                          ptrdiff_t stop, const lap_even_points *b, const lap_bilinear *of,
+                          double *product, double *x_bar, double *alpha_bar, uint8_t *left);
 } lap_even_table;
 
 #endif

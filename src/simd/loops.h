@@ -151,9 +151,11 @@ typedef struct {
     ptrdiff_t (*logistic_collapse)(const double *x, ptrdiff_t n, double sign, double anchor,
                                    double rate, double low, double high, double *inside,
                                    lap_far *far);
-    /* F(t), or where t > 0 the other tail, negative, if `tails`, and f(t) unless that is NULL; the sum of f(t) is returned. */
+    /* F(t), or its logarithm, and unless they are NULL f(t) and the derivative of these; the sum of
+     * f(t) is returned. */
     double (*logistic_entries)(const double *x, ptrdiff_t n, double sign, double anchor,
-                               double rate, double u, int tails, double *p, double *slopes);
+                               double rate, double u, int logarithm, double *p, double *f,
+                               double *slopes);
     const lap_transport *transport;
     const lap_short_table *shorts;
 } lap_table;

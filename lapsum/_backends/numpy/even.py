@@ -14,7 +14,7 @@ from ..protocol import ShortLanes, ShortPermutation
 from ..types import Array, Entries, EvenKernel, Flags, Floats, Indices, ShortOperator, sum_in_lane
 from . import memory
 from .even_permutation import EvenMatrices, EvenPermutation
-from .even_products import EvenProducts
+from .even_products import LOGARITHM, PLAIN, EvenProducts, times
 from .lanes import Lanes
 from .short_products import copy_of
 from .threads import Threads
@@ -23,7 +23,7 @@ KINDS = {"logistic": 0, "normal": 1, "cauchy": 2, "student": 3, "table": 4}
 # Sums of f so small belong to thresholds in gaps whose two sides need more care.
 LEAST, LEAST_OF_TABLES = 1e-250, 1e-3
 SMALL = 1e-6  # smaller F have too few digits in a table, which errs as near F(0)
-FAINT = 1e-290  # smaller F have too few digits for a logarithm
+LEAST_SUM = 1e-300  # smaller sums of f may underflow
 
 
 class Even(Lanes):
@@ -191,21 +191,13 @@ class _Topk(EvenProducts):
     ) -> None:
         super().__init__(threads, f, x, alpha)
         self.lanes["k"] = levels
-        self._sign, self._far = sign, far
-        whole = out is not None and out.dtype == np.float64 and not logarithm
-        tails = out if out is not None and whole else np.empty(x.shape)
-        slopes, self._sums = memory.empty(x.shape if keep else (len(x), 0)), np.empty(len(x))
-        self._solve(tails, slopes, logarithm)
-        self._slopes = self._flow = slopes  # f(t), and the derivative of the values in t
-        values = tails
-        if logarithm:
-            above = np.signbit(tails)  # for t > 0 they are the other tails, negative
-            with np.errstate(all="ignore"):
-                values = np.where(above, np.log1p(tails), np.log(tails))
-                if keep:
-                    self._flow = slopes / np.where(above, 1.0 + tails, tails)
-            faint: Flags = np.asarray((~above & (tails < FAINT)).any(axis=1))
-            self._leave(faint)
+        self._sign, self._far, self._logarithm = sign, far, logarithm
+        values = out if out is not None and out.dtype == np.float64 else np.empty(x.shape)
+        few = len(x), 0
+        self._shares = memory.empty(x.shape if keep else few)
+        self._flow = memory.empty(x.shape if keep and logarithm else few)
+        self._sums = np.empty(len(x))
+        self._solve(values, self._shares, self._flow)
         if out is None:
             self.values = values.astype(x.dtype, copy=False)
         else:
@@ -213,8 +205,8 @@ class _Topk(EvenProducts):
             if out is not values:
                 out[...] = values
 
-    def _solve(self, p: Floats, slopes: Floats, tails: bool) -> None:
-        """Find F(t) or, where t > 0, minus the other tail if `tails`, and f(t) and its sums."""
+    def _solve(self, p: Floats, shares: Floats, flow: Floats) -> None:
+        """Find F(t) or its logarithm, shares of f(t) and its sums, and the logarithm's derivative."""
         x, alpha, levels = self.lanes["x"], self.lanes["alpha"], self.lanes["k"]
         anchor, u, b = np.empty((3, len(x)))
         given = x, self._sign, alpha
@@ -222,15 +214,27 @@ class _Topk(EvenProducts):
         if self._far < np.inf:
             largest = self._sign * (x.max(axis=1) if self._sign > 0.0 else x.min(axis=1))
             self._leave(largest - b > self._far * alpha)
-        kept = slopes if slopes.size else None
-        results = p, kept, self._sums
-        self._even(_kernels.even_entries, *given, anchor, u, tails, *results)
+        kept = (a if a.size else None for a in (shares, flow))
+        form = LOGARITHM if self._logarithm else PLAIN
+        left = self._even(_kernels.even_entries, *given, anchor, u, form, p, *kept, self._sums)
+        if left is not None:
+            self._leave(left)
 
     def _differences(self) -> tuple[Indices, Floats]:
         """Return the entry of each lane with the largest share, and how far the others are."""
-        origin = np.argmax(self._slopes, axis=1)[:, None]
+        origin = np.argmax(self._shares, axis=1)[:, None]
         x = self.lanes["x"].astype(np.float64, copy=False)
         return origin, x - np.take_along_axis(x, origin, axis=1)
+
+    def _by_level(self) -> Floats:
+        """Return the derivative of the values in the level."""
+        if not self._logarithm:
+            return self._shares
+        sums = self._sums[:, None]
+        by_level = self._flow / sums
+        if sums.min() < LEAST_SUM:  # there F is 0 or 1, and this may be 0/0 where it is 1
+            by_level = np.where((sums < LEAST_SUM) & (self._flow < 0.5), self._shares, by_level)
+        return by_level
 
     def jvp(self, tangents: Mapping[str, Array]) -> tuple[Array, Flags | None]:
         """Return the tangent, and the lanes for which it is anything."""
@@ -242,18 +246,31 @@ class _Topk(EvenProducts):
         if "alpha" in tangents:
             dot = dot - self._sign * apart / alpha * tangents["alpha"][:, None] / alpha
         dot = dot - np.take_along_axis(dot, origin, axis=1)
-        mean = sum_in_lane(self._slopes * dot)
+        dot = sum_in_lane(self._shares * dot)[:, None] - dot
+        if self._logarithm:
+            out = self._flow * dot
+        else:
+            out = self._shares * (self._sums[:, None] * dot)
         if "k" in tangents:
-            mean = mean + tangents["k"]
-        return self._flow * ((mean / self._sums)[:, None] - dot), self.left
+            out = out + times(tangents["k"][:, None], self._by_level())
+        return out, self.left
 
     def vjp(self, bar: Array) -> tuple[dict[str, Array], Flags | None]:
         """Return the cotangents, and the lanes for which they are anything."""
         alpha = self.lanes["alpha"]
         origin, apart = self._differences()
-        flow = bar * self._flow
-        level_bar = sum_in_lane(flow) / self._sums
-        pulled = self._slopes * level_bar[:, None]
+        if self._logarithm:
+            flow = bar * self._flow
+            total = sum_in_lane(flow)
+            level_bar = total / self._sums
+            if self._sums.min() < LEAST_SUM:
+                level_bar = sum_in_lane(times(bar, self._by_level()))
+        else:
+            flow = bar * self._shares
+            level_bar = sum_in_lane(flow)
+            flow *= self._sums[:, None]
+            total = level_bar * self._sums
+        pulled = self._shares * total[:, None]
         pulled -= flow
         # What belongs to the origin counts for nothing here.
         alpha_bar = -self._sign * sum_in_lane(pulled * apart) / alpha / alpha
@@ -267,11 +284,12 @@ class _Topk(EvenProducts):
 class _LogisticTopk(_Topk):
     """The same by passes over lanes of any length."""
 
-    def _solve(self, p: Floats, slopes: Floats, tails: bool) -> None:
+    def _solve(self, p: Floats, shares: Floats, flow: Floats) -> None:
         x, alpha, levels = self.lanes["x"], self.lanes["alpha"], self.lanes["k"]
         x = np.ascontiguousarray(x, np.float64)
         solved = np.empty(len(x), np.int8)
-        results = p, slopes, self._sums, solved
-        given = x, self._sign, levels, alpha, tails
+        results = p, shares, flow, self._sums, solved
+        given = x, self._sign, levels, alpha, self._logarithm
         self._threads._run(_kernels.logistic_topk, x.shape, *given, *results)
+        shares /= self._sums[:, None]
         self.left = None if solved.all() else solved == 0

@@ -10,7 +10,7 @@ import numpy as np
 
 from ... import _kernels
 from ..types import Array, Entries, Flags, Floats, Indices
-from .even_products import EvenProducts
+from .even_products import TAILS, EvenProducts, times
 from .threads import Threads
 
 PAIRS = 2**16  # that are looked at together
@@ -18,7 +18,7 @@ LARGE = 2.0**500  # products of two smaller numbers do not overflow
 
 
 class _Pairs(NamedTuple):
-    """Some lanes, and F and f at all t_ij = (b_i - x_j)/alpha of theirs, (lanes, n - 1, n).
+    """Some lanes, F and shares of f at all t_ij = (b_i - x_j)/alpha of theirs, (lanes, n - 1, n).
 
     F is less by one where `above`, for t > 0.
     """
@@ -26,7 +26,7 @@ class _Pairs(NamedTuple):
     lanes: slice
     tails: Floats
     above: Flags
-    f: Floats
+    shares: Floats
     sums: Floats  # of f, for every threshold
     alpha: Floats  # (lanes, 1)
     x: Floats
@@ -75,18 +75,18 @@ class EvenPermutation(EvenProducts):
             own = lanes if source_lane is None else source_lane[lanes]
             x, alpha = self.x[own].astype(np.float64, copy=False), self.lanes["alpha"][own]
             anchor, u = self.anchor[own], self.u[own]
-            tails, f = np.empty((2, len(x), m, n))
+            tails, shares = np.empty((2, len(x), m, n))
             each, sums = np.repeat(x, m, axis=0), np.empty((len(x), m))
             blocks, size = _kernels.short_blocks(len(each))
             self._threads._run(
                 partial(_kernels.even_entries, self._f),
                 (blocks, size * n),
-                *(each, 1.0, np.repeat(alpha, m), anchor.reshape(-1), u.reshape(-1), True),
-                *(tails.reshape(-1, n), f.reshape(-1, n), sums.reshape(-1)),
+                *(each, 1.0, np.repeat(alpha, m), anchor.reshape(-1), u.reshape(-1), TAILS),
+                *(tails.reshape(-1, n), shares.reshape(-1, n), None, sums.reshape(-1)),
                 np.zeros(len(each), np.uint8),
             )
             above, points = np.signbit(tails), (x, anchor, u)
-            yield _Pairs(lanes, tails, above, f, sums, alpha[:, None], *points)
+            yield _Pairs(lanes, tails, above, shares, sums, alpha[:, None], *points)
 
     @staticmethod
     def _matrix(pairs: _Pairs) -> Floats:
@@ -128,7 +128,7 @@ class EvenPermutation(EvenProducts):
         out = np.empty(values.shape)
         for pairs in self._pairs(source_lane, len(values)):
             matrix, v = self._matrix(pairs), values[pairs.lanes]
-            terms = _times(matrix, v[:, :, None] if transpose else v[:, None, :])
+            terms = times(matrix, v[:, :, None] if transpose else v[:, None, :])
             out[pairs.lanes] = terms.sum(axis=1 if transpose else 2)
         return out
 
@@ -136,40 +136,49 @@ class EvenPermutation(EvenProducts):
 
     @staticmethod
     def _pulled(pairs: _Pairs, flow: Floats) -> tuple[Floats, Floats]:
-        """Return the cotangents of x and alpha for those of F times f."""
-        total = flow.sum(axis=2) / pairs.sums
-        pulled = pairs.f * total[:, :, None] - flow
-        return pulled.sum(axis=1) / pairs.alpha, (pulled * pairs.t).sum(axis=(1, 2)) / pairs.alpha[
-            :, 0
-        ]
+        """Return the cotangents of x and alpha for those of F times shares of f."""
+        pulled = pairs.shares * flow.sum(axis=2)[:, :, None] - flow
+        pulled *= pairs.sums[:, :, None]
+        alpha_bar = (pulled * pairs.t).sum(axis=(1, 2)) / pairs.alpha[:, 0]
+        return pulled.sum(axis=1) / pairs.alpha, alpha_bar
 
     @staticmethod
     def _pushed(pairs: _Pairs, x_dot: Floats | None, alpha_dot: Floats | None) -> Floats:
         """Return the tangents of F."""
-        dot = np.zeros(pairs.f.shape)
+        dot = np.zeros(pairs.shares.shape)
         if x_dot is not None:
             dot += x_dot[:, None, :]
         if alpha_dot is not None:
             dot += pairs.t * alpha_dot[:, None, None]
-        mean = (pairs.f * dot).sum(axis=2) / pairs.sums
-        out: Floats = pairs.f * (mean[:, :, None] - dot) / pairs.alpha[:, :, None]
+        mean = (pairs.shares * dot).sum(axis=2)
+        f = pairs.shares * pairs.sums[:, :, None]
+        out: Floats = f * (mean[:, :, None] - dot) / pairs.alpha[:, :, None]
         return out
 
-    def pull(self, values: Floats, h: Floats, source_lane: Indices) -> tuple[Floats, Floats]:
-        """Return the cotangents of x and alpha of sum_ij h_i F(t_ij) v_j, for lanes of values."""
-        out = np.empty(values.shape), np.empty(len(values))
-        some = self._of_lanes(_kernels.even_multiply_vjp, source_lane, values, h, *out)
+    def pull(
+        self, entries: Floats, rows: Floats, by_rows: bool, source_lane: Indices
+    ) -> tuple[Floats, Floats, Floats]:
+        """Return the derivatives of sum_ij rows_i P_ij entries_j: in rows or entries, x, alpha."""
+        out = np.empty(rows.shape), np.empty(rows.shape), np.empty(len(rows))
+        given = rows, entries, by_rows
+        some = self._of_lanes(_kernels.even_multiply_vjp, source_lane, *given, *out)
         if len(some):
-            again = self._pull_any(values[some], h[some], source_lane[some])
-            out[0][some], out[1][some] = again
+            lanes, v = source_lane[some], entries[some] if by_rows else rows[some]
+            product = self._multiply_any(v, lanes, not by_rows)
+            again = self._pull_any(entries[some], rows[some], lanes)
+            for part, known in zip(out, (product, *again), strict=True):
+                part[some] = known
         return out
 
-    def _pull_any(self, values: Floats, h: Floats, source_lane: Indices) -> tuple[Floats, Floats]:
-        """Return the same for values of any size."""
-        x_bar, alpha_bar = np.empty(values.shape), np.empty(len(values))
-        for pairs in self._pairs(source_lane, len(values)):
+    def _pull_any(
+        self, entries: Floats, rows: Floats, source_lane: Indices
+    ) -> tuple[Floats, Floats]:
+        """Return those in x and alpha for numbers of any size."""
+        x_bar, alpha_bar = np.empty(rows.shape), np.empty(len(rows))
+        h = rows[:, :-1] - rows[:, 1:]
+        for pairs in self._pairs(source_lane, len(rows)):
             lanes = pairs.lanes
-            flow = _times(_times(pairs.f, values[lanes][:, None, :]), h[lanes][:, :, None])
+            flow = times(times(pairs.shares, entries[lanes][:, None, :]), h[lanes][:, :, None])
             x_bar[lanes], alpha_bar[lanes] = self._pulled(pairs, flow)
         return x_bar, alpha_bar
 
@@ -192,9 +201,9 @@ class EvenPermutation(EvenProducts):
                 None if alpha_dot is None else alpha_dot[own],
             )
             if values is not None:
-                out[lanes] = _times(change, values[lanes][:, None, :]).sum(axis=2)
+                out[lanes] = times(change, values[lanes][:, None, :]).sum(axis=2)
             elif h is not None:
-                out[lanes] = _times(change, h[lanes][:, :, None]).sum(axis=1)
+                out[lanes] = times(change, h[lanes][:, :, None]).sum(axis=1)
         return out
 
 
@@ -223,7 +232,7 @@ class EvenMatrices(EvenPermutation):
         x_dot, alpha_dot = tangents.get("x"), tangents.get("alpha")
         for pairs in self._pairs(None, len(out)):
             lanes = pairs.lanes
-            rows = np.zeros((len(pairs.f), n + 1, n))
+            rows = np.zeros((len(pairs.shares), n + 1, n))
             rows[:, 1:-1] = self._pushed(
                 pairs,
                 None if x_dot is None else x_dot[lanes],
@@ -240,10 +249,3 @@ class EvenMatrices(EvenPermutation):
         if self.left is not None:
             large |= self.left
         return large if large.any() else None
-
-
-def _times(a: Floats, b: Floats) -> Floats:
-    """Return a * b, where nothing times an infinity is nothing."""
-    out = a * b
-    infinite = ~np.isfinite(b)
-    return np.where((a == 0.0) & infinite, 0.0, out) if infinite.any() else out

@@ -6,10 +6,22 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any
 
+import numpy as np
+
 from ... import _kernels
 from ..types import Array, Entries, Flags, Floats
 from .short_products import ShortProducts
 from .threads import Threads
+
+
+PLAIN, TAILS, LOGARITHM = range(3)  # forms of F, as `src/simd/even.h` has them
+
+
+def times(a: Floats, b: Floats) -> Floats:
+    """Return a * b, where nothing times an infinity is nothing."""
+    out = a * b
+    infinite = ~np.isfinite(b)
+    return np.where((a == 0.0) & infinite, 0.0, out) if infinite.any() else out
 
 
 class EvenProducts(ShortProducts):
