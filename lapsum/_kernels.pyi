@@ -779,7 +779,7 @@ class Even:
         least: float,
         tail: _Table | None,
         pdf: _Table | None,
-        student: tuple[_Floats, int, float] | None,
+        student: tuple[_Floats, float, float] | None,
     ) -> None: ...
 
 def even_ranks(

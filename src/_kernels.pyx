@@ -120,8 +120,7 @@ cdef extern from "simd/even.h" nogil:
         lap_kernel tail, pdf
         double least
         const double *series
-        int df
-        double top
+        double df, root_df, top
 
     ctypedef struct lap_even_points:
         const double *anchor

@@ -192,10 +192,10 @@ class Table(NamedTuple):
 
 
 class StudentSeries(NamedTuple):
-    """Student's t for whole degrees of freedom: a series, as `src/simd/even_tails.inc` says."""
+    """Student's t for few degrees of freedom: a series, as `src/simd/even_tails.inc` says."""
 
     series: Floats
-    df: int
+    df: float
     top: float
 
 

@@ -15,7 +15,7 @@ from .even_density import EvenDensity
 TERMS, NODES = 28, 64  # of series, and those that they are made from
 FAINT = 1e-290  # smaller T(t) have too few digits for a logarithm
 FAR_TERMS, MANY_DEGREES = 12, 400.0  # of series for them, and where one begins to be the shorter
-MOST_DEGREES = 10  # of freedom for which they are good
+MOST_DEGREES = 10.0  # of freedom for which they are good
 FEWEST_DEGREES = 0.1  # beyond the distances that are looked at lies less than 1e-15 of these
 
 
@@ -63,7 +63,7 @@ class StudentT(EvenDensity):
             )
         self.strip = math.sqrt(self.df)
         self._log_top = _log_top(self.df)
-        if self.df in range(1, MOST_DEGREES + 1):
+        if 1.0 <= self.df <= MOST_DEGREES:
             self.formula = "student" if self.df > 1.0 else "cauchy"
 
     def __repr__(self) -> str:
@@ -71,7 +71,7 @@ class StudentT(EvenDensity):
 
     @cached_property
     def series(self) -> StudentSeries | None:  # type: ignore[override]
-        """What kernels need to know for whole degrees of freedom."""
+        """What kernels need to know for few degrees of freedom."""
         return _student_series(self) if self.formula == "student" else None
 
     def tail(self, t: Floats) -> Floats:
@@ -153,13 +153,13 @@ def _log_top(df: float) -> float:
 
 def _student_series(density: StudentT) -> StudentSeries:
     """Return the coefficients that even_tails.inc says: of a finite sum, or of G."""
-    df = int(density.df)
-    k, odd = divmod(df, 2)
-    if odd or k > TERMS:
-        series = _series_of_smooth_part(density)
+    k = density.df / 2.0
+    if k == int(k):
+        terms = [math.comb(int(k) - 1 + j, j) if j < k else 0 for j in range(TERMS)]
+        series = np.asarray(terms, float)
     else:
-        series = np.asarray([math.comb(k - 1 + j, j) for j in range(k)] + [0] * (TERMS - k), float)
-    return StudentSeries(series, df, math.exp(density._log_top))
+        series = _series_of_smooth_part(density)
+    return StudentSeries(series, density.df, math.exp(density._log_top))
 
 
 def _series_of_smooth_part(density: StudentT) -> Floats:

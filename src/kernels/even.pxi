@@ -23,8 +23,9 @@ cdef class Even:
         self.student = student
         if kind == LAP_STUDENT:
             self.series, self.f.df, self.f.top = student
-            if self.series.shape[0] != LAP_SERIES or self.f.df < 1:
-                raise ValueError(f"{LAP_SERIES} terms and a degree of freedom are needed")
+            if self.series.shape[0] != LAP_SERIES or not 1.0 <= self.f.df < 16.0:
+                raise ValueError(f"{LAP_SERIES} terms and 1 to 16 degrees of freedom are needed")
+            self.f.root_df = sqrt(self.f.df)
             self.f.series = &self.series[0]
         if kind == LAP_TABLE:
             self.f.tail = _table_of(tail[0], tail[1], tail[2], tail[3], tail[4])

@@ -61,6 +61,7 @@ INLINE void scatter(double *out, const int64_t *at, vec a)
 }
 
 #include "even_ranks.inc"
+#include "even_gaps.inc"
 #include "even_roots.inc"
 #include "even_entries.inc"
 #include "even_permutation.inc"

@@ -21,10 +21,9 @@ typedef struct {
     int kind;
     lap_kernel tail, pdf; /* of LAP_TABLE alone */
     double least;         /* sums of f below are left to other loops */
-    /* Of LAP_STUDENT alone: a series as in even_tails.inc, degrees of freedom, and f(0). */
+    /* Of LAP_STUDENT alone: a series as in even_tails.inc, degrees of freedom, their root, and f(0). */
     const double *series;
-    int df;
-    double top;
+    double df, root_df, top;
 } lap_even;
 
 /* Thresholds b = anchor + alpha u, (lanes, m) each. */

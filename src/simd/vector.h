@@ -167,7 +167,7 @@ static inline vec v_power(mask m, int half, vec shifted, vec r)
 
 #define V_LOG2E 1.4426950408889634074
 
-/* e^x for x <= 0, to about one unit in the last place, with subnormal results.  Zeros are not
+/* e^x for x <= 100, to about one unit in the last place, with subnormal results.  Zeros are not
  * formed by underflow, which would cost a hundred times more. */
 static inline vec v_exp(vec x)
 {
