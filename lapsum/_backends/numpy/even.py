@@ -195,9 +195,10 @@ class _Topk(EvenProducts):
         values = out if out is not None and out.dtype == np.float64 else np.empty(x.shape)
         few = len(x), 0
         self._shares = memory.empty(x.shape if keep else few)
-        self._flow = memory.empty(x.shape if keep and logarithm else few)
+        # The derivative in t of a logarithm, and of F, but for the sums.
+        self._flow = memory.empty(x.shape if keep else few) if logarithm else self._shares
         self._sums = np.empty(len(x))
-        self._solve(values, self._shares, self._flow)
+        self._solve(values, self._shares, self._flow if logarithm else np.empty(few))
         if out is None:
             self.values = values.astype(x.dtype, copy=False)
         else:
@@ -206,7 +207,7 @@ class _Topk(EvenProducts):
                 out[...] = values
 
     def _solve(self, p: Floats, shares: Floats, flow: Floats) -> None:
-        """Find F(t) or its logarithm, shares of f(t) and its sums, and the logarithm's derivative."""
+        """Find F(t) or its logarithm, shares and sums of f(t), and the logarithm's derivative."""
         x, alpha, levels = self.lanes["x"], self.lanes["alpha"], self.lanes["k"]
         anchor, u, b = np.empty((3, len(x)))
         given = x, self._sign, alpha
@@ -225,6 +226,11 @@ class _Topk(EvenProducts):
         origin = np.argmax(self._shares, axis=1)[:, None]
         x = self.lanes["x"].astype(np.float64, copy=False)
         return origin, x - np.take_along_axis(x, origin, axis=1)
+
+    @property
+    def _rate(self) -> Floats | float:
+        """What derivatives of the values in t are over `_flow`."""
+        return 1.0 if self._logarithm else self._sums
 
     def _by_level(self) -> Floats:
         """Return the derivative of the values in the level."""
@@ -247,37 +253,28 @@ class _Topk(EvenProducts):
             dot = dot - self._sign * apart / alpha * tangents["alpha"][:, None] / alpha
         dot = dot - np.take_along_axis(dot, origin, axis=1)
         dot = sum_in_lane(self._shares * dot)[:, None] - dot
-        if self._logarithm:
-            out = self._flow * dot
-        else:
-            out = self._shares * (self._sums[:, None] * dot)
+        out = self._flow * (np.reshape(self._rate, (-1, 1)) * dot)
         if "k" in tangents:
             out = out + times(tangents["k"][:, None], self._by_level())
         return out, self.left
 
     def vjp(self, bar: Array) -> tuple[dict[str, Array], Flags | None]:
         """Return the cotangents, and the lanes for which they are anything."""
-        alpha = self.lanes["alpha"]
+        alpha, rate = self.lanes["alpha"], self._rate
         origin, apart = self._differences()
-        if self._logarithm:
-            flow = bar * self._flow
-            total = sum_in_lane(flow)
-            level_bar = total / self._sums
-            if self._sums.min() < LEAST_SUM:
-                level_bar = sum_in_lane(times(bar, self._by_level()))
-        else:
-            flow = bar * self._shares
-            level_bar = sum_in_lane(flow)
-            flow *= self._sums[:, None]
-            total = level_bar * self._sums
+        flow = bar * self._flow
+        total = sum_in_lane(flow)
+        level_bar = total / self._sums if self._logarithm else total
+        if self._logarithm and self._sums.min() < LEAST_SUM:
+            level_bar = sum_in_lane(times(bar, self._by_level()))
         pulled = self._shares * total[:, None]
         pulled -= flow
         # What belongs to the origin counts for nothing here.
-        alpha_bar = -self._sign * sum_in_lane(pulled * apart) / alpha / alpha
+        alpha_bar = -self._sign * rate * sum_in_lane(pulled * apart) / alpha / alpha
         # All add up to zero; what is nearly all of the shares is a difference, got from the others.
         rest = np.take_along_axis(pulled, origin, axis=1) - sum_in_lane(pulled)[:, None]
         np.put_along_axis(pulled, origin, rest, axis=1)
-        pulled *= (self._sign / alpha)[:, None]
+        pulled *= (self._sign * rate / alpha)[:, None]
         return {"x": pulled, "k": level_bar, "alpha": alpha_bar}, self.left
 
 
@@ -291,5 +288,7 @@ class _LogisticTopk(_Topk):
         results = p, shares, flow, self._sums, solved
         given = x, self._sign, levels, alpha, self._logarithm
         self._threads._run(_kernels.logistic_topk, x.shape, *given, *results)
+        if not solved.all():
+            self.left = solved == 0
+            self._sums[self.left] = 1.0
         shares /= self._sums[:, None]
-        self.left = None if solved.all() else solved == 0

@@ -13,7 +13,6 @@ from ..types import Array, Entries, Flags, Floats
 from .short_products import ShortProducts
 from .threads import Threads
 
-
 PLAIN, TAILS, LOGARITHM = range(3)  # forms of F, as `src/simd/even.h` has them
 
 
