@@ -99,7 +99,10 @@ class Call(NamedTuple):
 
     def arguments(self, arrays: Sequence[Any]) -> dict[str, Any]:
         """Return the operator's arguments by name."""
-        return {**self.constants, **dict(zip(self.names, arrays, strict=True)), **self.options}
+        given = dict(self.constants)
+        given.update(zip(self.names, arrays, strict=True))
+        given.update(self.options)
+        return given
 
     def value(self, arrays: Sequence[Any]) -> Any:
         """Return the operator's value at NumPy arrays or numbers."""
@@ -139,10 +142,12 @@ def repeated_call_of(
 ) -> tuple[Call, tuple[Any, ...]]:
     """Return the same as `call_of`, sooner where all arrays are positional, as again and again."""
     kinds = type(workers), *map(type, kwargs.values())  # since True == 1
-    arrays = any(kwargs.get(name) is not None for name in rule.array_keywords)
-    if arrays or rule.not_arrays or not _SIMPLE.issuperset(kinds):
+    if rule.not_arrays or not _SIMPLE.issuperset(kinds):
         return call_of(rule, args, kwargs, workers)
-    key = rule, len(args), workers, *kwargs.items(), kinds
+    for name in rule.array_keywords:
+        if kwargs.get(name) is not None:  # a number
+            return call_of(rule, args, kwargs, workers)
+    key = rule, len(args), workers, kinds, *kwargs, *kwargs.values()
     call = _calls.get(key)
     if call is None:
         call, _ = call_of(rule, args, kwargs, workers)

@@ -25,6 +25,7 @@ _NUMBERS_AND_ARRAYS = frozenset({bool, int, float, np.float64, np.ndarray, type(
 
 
 _ADAPTED: dict[type, AdaptedType | None] = {}
+_MODULES: dict[type, Any] = {}  # that take such arrays, once they are imported
 
 
 class ForAdapter(TypeError):
@@ -53,8 +54,14 @@ def adapter_of_first(args: Sequence[Any]) -> Any:
     """
     if not args or type(args[0]) is np.ndarray:
         return None
-    row = adapted_type(type(args[0]))
-    return None if row is None else _load(row)
+    kind = type(args[0])
+    if kind in _MODULES:
+        return _MODULES[kind]
+    row = adapted_type(kind)
+    if row is None:
+        return None
+    _MODULES[kind] = module = _load(row)
+    return module
 
 
 def _load(row: AdaptedType) -> Any:

@@ -189,7 +189,8 @@ class EntriesRule(ShortRule):
 
     def from_result(self, array: Array) -> Array:
         """Undo `to_result`; float32 stays as it is where kernels read it."""
-        return self._without_overflow(self.packed(array))
+        lanes = self.packed(array)
+        return lanes if self.overflow is None else self._without_overflow(lanes)
 
     def packed(self, array: Array) -> Array:
         """Return an array of the result's shape as lanes."""
@@ -201,6 +202,8 @@ class EntriesRule(ShortRule):
     def quiet_linearize(self) -> Array:
         """Return the results, and keep what derivatives need."""
         y = super().quiet_linearize()
+        if self.beside is None:
+            return y
         weights = self._rounded_beside(y)
         self.beside = None
         if weights is not None:
@@ -240,7 +243,7 @@ class EntriesRule(ShortRule):
 
     def to_result(self, lanes: Array) -> Array:
         """Return the lanes of a result in the caller's shape; absent ones do not overflow."""
-        weights = self._rounded_beside(lanes)
+        weights = None if self.beside is None else self._rounded_beside(lanes)
         if weights is not None:
             lanes = self._without_overflow(lanes)
             lanes = self.kernels.round_beside(weights, lanes, self.dtype)

@@ -52,6 +52,8 @@ class ShortRule(FusedRule):
             name: kept[name] if name in kept else self.kernels.own(lanes)
             for name, lanes in self.lanes.items()
         }
+        if short.nan is None and short.left is None:
+            return short.values
         return self._joined(short)
 
     def _joined(self, short: ShortLanes) -> Array:

@@ -34,6 +34,7 @@ _HERE = nullcontext()
 
 
 Kind = TypeVar("Kind", bound=type)
+Result = TypeVar("Result")
 
 
 def untraced(cls: Kind) -> Kind:
@@ -81,11 +82,22 @@ def place_of(values: Sequence[Any]) -> AbstractContextManager[None]:
     return _HERE
 
 
-def check(name: str, value: torch.Tensor) -> None:
-    """Raise TypeError unless a tensor's memory is that of real numbers where there are kernels."""
+def beside(tensor: torch.Tensor, function: Callable[..., Result], *args: Any) -> Result:
+    """Call a function whose kernels run where a tensor is."""
+    if not cuda.holds(tensor):
+        return function(*args)
+    with cuda.on_current_stream(tensor.device):
+        return function(*args)
+
+
+def check(name: str, value: torch.Tensor) -> bool:
+    """Raise TypeError unless a tensor is one of real numbers where there are kernels.
+
+    Return whether it has memory there; a meta tensor has none.
+    """
     nested = value.is_nested
     if value.dtype in _SHARED and value.is_cpu and value.layout is torch.strided and not nested:
-        return
+        return True
     if value.dtype not in _REAL:
         raise TypeError(
             f"`{name}` must be real numbers of at most 64 bits, got a tensor of {value.dtype}"
@@ -106,6 +118,7 @@ def check(name: str, value: torch.Tensor) -> None:
             f"`{name}` is a tensor on the device {value.device}, and lapsum takes tensors on the "
             "CPU and on CUDA devices; move it by its method cpu, through which gradients go back"
         )
+    return not value.is_meta
 
 
 def to_tensor(array: Any, dtype: torch.dtype) -> torch.Tensor:
@@ -131,10 +144,11 @@ def result_dtype(call: Call, values: Sequence[Any]) -> torch.dtype:
     if "dtype" in call.options:
         asked: torch.dtype = getattr(torch, call.options["dtype"])
         return asked
-    result = None
+    data, result = call.rule.along_axis, None
     for name, value in zip(call.names, values, strict=True):
-        if name in call.data:
-            one = dtype_of(value) if isinstance(value, torch.Tensor) else torch.float64
+        if name in data:
+            one = value.dtype if isinstance(value, torch.Tensor) else torch.float64
+            one = one if one.is_floating_point else torch.float64
             result = one if result is None else torch.promote_types(result, one)
     assert result is not None
     return result

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from contextlib import AbstractContextManager
+from operator import attrgetter
 from typing import Any
 
 import torch
 
 
-def holds(tensor: torch.Tensor) -> bool:
-    """Return whether a tensor is on such a device."""
-    return bool(tensor.is_cuda)
+# Return whether a tensor is on such a device.
+holds: Callable[[torch.Tensor], bool] = attrgetter("is_cuda")
 
 
 def on_current_stream(device: torch.device) -> AbstractContextManager[None]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import torch
@@ -12,10 +12,11 @@ from ..._backends.choose import refuse_mixtures
 from ..._core.rule import Rule
 from ..adapter import Call, Linearized, call_of, repeated_call_of
 from . import functions, ops
-from .arrays import check, dtype_of, place_of, result_dtype, to_array, to_tensor, untraced
+from .arrays import beside, check, dtype_of, result_dtype, to_array, to_tensor, untraced
 
 _PLAIN = (torch.Tensor, torch.nn.Parameter)
 NUMBERS = (int, float, torch.SymInt, torch.SymFloat)
+unwrap_if_dead = torch._C._functorch.unwrap_if_dead
 
 
 @untraced
@@ -28,20 +29,23 @@ class Operator(Function):
 
     @staticmethod
     def forward(ctx: Any, call: Call, *values: Any) -> torch.Tensor:
-        ctx.call = call
-        ctx.constants = [None if isinstance(v, torch.Tensor) else v for v in values]
-        tensors = [v for v in values if isinstance(v, torch.Tensor)]
+        tensors: list[torch.Tensor] = []
+        constants: list[Any] = []
+        for value in values:
+            if isinstance(value, torch.Tensor):
+                tensors.append(value)
+                constants.append(None)
+            else:
+                constants.append(value)
+        ctx.call, ctx.constants = call, constants
         ctx.set_materialize_grads(False)
-        with place_of(tensors):
-            ctx.linearized = linearized = Linearized(call, [to_array(v) for v in values])
-            value = to_tensor(linearized.value, result_dtype(call, values))
-        linearized.value = None
+        ctx.linearized, result = beside(tensors[0], _linearized, call, values)
         if forward_ad._current_level >= 0:
             ctx.save_for_forward(*tensors)
-        if linearized.rule.keeps_value:  # so that a change of it is noticed
-            tensors.append(value)
+        if ctx.linearized.rule.keeps_value:  # so that a change of it is noticed
+            tensors.append(result)
         ctx.save_for_backward(*tensors)
-        return value
+        return result
 
     @staticmethod
     def backward(ctx: Any, bar: torch.Tensor | None) -> tuple[Any, ...]:
@@ -50,28 +54,61 @@ class Operator(Function):
             return (None,) * (1 + len(needed))
         saved = ctx.saved_tensors
         linearized, ctx.linearized = ctx.linearized, None
-        tensors = iter(saved)
-        values = [next(tensors) if c is None else c for c in ctx.constants]
         wrt = [name for name, need in zip(call.names, needed, strict=True) if need]
         if torch.is_grad_enabled() or is_transformed():  # create_graph=True, and other modes
-            arrays = as_tensors(values, saved[0].device)
+            arrays = as_tensors(_values(ctx, saved), saved[0].device)
             found = iter(ops.pullback(bar, arrays, [], call.encode(), " ".join(wrt)))
             return (None, *[next(found) if need else None for need in needed])
-        with place_of(saved):
-            if linearized is None:
-                linearized = Linearized(call, [to_array(v) for v in values])
-            found = iter(linearized.vjp(to_array(bar), wrt))
-            both = zip(values, needed, strict=True)
-            bars = [to_tensor(next(found), dtype_of(v)) if need else None for v, need in both]
-            return None, *bars
+        if linearized is None:
+            linearized, _ = beside(bar, _linearized, call, _values(ctx, saved))
+        return beside(bar, _cotangents, linearized, bar, wrt, needed, ctx.constants, iter(saved))
 
     @staticmethod
     def jvp(ctx: Any, _: Any, *dots: torch.Tensor | None) -> torch.Tensor:
-        call, saved = ctx.call, ctx.saved_tensors
-        tensors = iter(saved)
-        values = [next(tensors) if c is None else c for c in ctx.constants]
-        arrays = as_tensors(values, saved[0].device)
-        return functions.push_some(call.names, dots, arrays, call.encode())
+        saved = ctx.saved_tensors
+        arrays = as_tensors(_values(ctx, saved), saved[0].device)
+        return functions.push_some(ctx.call.names, dots, arrays, ctx.call.encode())
+
+
+# As `Function.apply` calls it, which also looks for what is not there: transforms, and a method
+# `setup_context`.
+_on_graph = super(Function, Operator).apply
+
+
+def _values(ctx: Any, saved: Sequence[torch.Tensor]) -> list[Any]:
+    """Return the arguments of a call: tensors that were saved, and constants."""
+    tensors = iter(saved)
+    return [next(tensors) if c is None else c for c in ctx.constants]
+
+
+def _linearized(call: Call, values: Sequence[Any]) -> tuple[Linearized, torch.Tensor]:
+    """Return the linearization of a call, and its value as a tensor."""
+    arrays = [to_array(v) if isinstance(v, torch.Tensor) else v for v in values]
+    linearized = Linearized(call, arrays)
+    value = to_tensor(linearized.value, result_dtype(call, values))
+    linearized.value = None
+    return linearized, value
+
+
+def _cotangents(
+    linearized: Linearized,
+    bar: torch.Tensor,
+    wrt: Sequence[str],
+    needed: Sequence[bool],
+    constants: Sequence[Any],
+    tensors: Iterator[torch.Tensor],
+) -> tuple[Any, ...]:
+    """Return what `Operator.backward` does: nothing for the call and for what needs none."""
+    found = iter(linearized.rule.cotangents(to_array(bar), wrt))
+    bars: list[Any] = [None]
+    for need, constant in zip(needed, constants, strict=True):
+        tensor = next(tensors) if constant is None else None
+        bars.append(to_tensor(next(found), dtype_of(tensor)) if need else None)
+    return tuple(bars)
+
+
+def _value(call: Call, values: Sequence[Any]) -> torch.Tensor:
+    return to_tensor(call.value([to_array(v) for v in values]), result_dtype(call, values))
 
 
 @untraced
@@ -79,11 +116,9 @@ class Plain:
     """The value alone, which is what compilers fall back to where they cannot follow."""
 
     @staticmethod
-    def value(call: Call, values: Sequence[Any], tensors: Sequence[torch.Tensor]) -> torch.Tensor:
+    def value(call: Call, values: Sequence[Any], tensor: torch.Tensor) -> torch.Tensor:
         """Return the value of an operator, on no graph."""
-        with place_of(tensors):
-            value = call.value([to_array(v) for v in values])
-            return to_tensor(value, result_dtype(call, values))
+        return beside(tensor, _value, call, values)
 
 
 def is_transformed() -> bool:
@@ -122,12 +157,12 @@ def evaluate(
     """Return the value of an operator at tensors, and perhaps numbers."""
     compiling = torch.compiler.is_compiling()
     call, values = (call_of if compiling else repeated_call_of)(rule, args, kwargs, workers)
-    plain, numbers, tensors = not compiling, True, []
+    plain, numbers, needed, tensors = not compiling, True, False, []
     for name, value in zip(call.names, values, strict=True):
         if isinstance(value, torch.Tensor):
-            check(name, value)
+            plain = check(name, value) and plain and type(value) in _PLAIN
             tensors.append(value)
-            plain = plain and type(value) in _PLAIN and (value.is_cpu or value.is_cuda)
+            needed = needed or value.requires_grad
         elif not isinstance(value, NUMBERS):
             numbers = False
     if len(tensors) > 1:
@@ -144,16 +179,17 @@ def evaluate(
             raise TypeError("`out` must be None where tensors are traced or transformed")
         result: torch.Tensor = ops.apply(as_tensors(values, tensors[0].device), call.encode())
         return result
-    graph = torch.is_grad_enabled() and any(tensor.requires_grad for tensor in tensors)
-    if graph or forward_ad._current_level >= 0:
+    if (needed and torch.is_grad_enabled()) or forward_ad._current_level >= 0:
         if out is not None:
             raise TypeError(
                 "`out` must be None where a tensor needs a gradient: results written in place "
                 "are on no graph"
             )
-        on_graph: torch.Tensor = Operator.apply(call, *values)
+        # Of a transform that has ended there may be wrappers left.
+        values = tuple([unwrap_if_dead(v) if isinstance(v, torch.Tensor) else v for v in values])
+        on_graph: torch.Tensor = _on_graph(call, *values)
         return on_graph
-    value = Plain.value(call, values, tensors)
+    value = Plain.value(call, values, tensors[0])
     return value if out is None else _written(out, value)
 
 

@@ -58,7 +58,10 @@ class ShortProducts:
     def _run(self, loop: Callable[..., None], x: Array, *args: Any) -> Flags | None:
         """Call a loop for all blocks; return which lanes it leaves."""
         found = bytearray(len(x)) if self.left is None else bytearray(self.left)
-        self._threads._run(loop, (self._blocks, self._entries), x, *args, found)
+        if self._blocks == 1:
+            loop(x, *args, found, 0, 1)
+        else:
+            self._threads._run(loop, (self._blocks, self._entries), x, *args, found)
         if found.count(0) == len(found):
             return None
         left = np.frombuffer(found, np.uint8)
