@@ -9,7 +9,6 @@ from typing import Any
 
 import torch
 
-
 # Return whether a tensor is on such a device.
 holds: Callable[[torch.Tensor], bool] = attrgetter("is_cuda")
 

@@ -44,10 +44,7 @@ def empty(shape: tuple[int, ...], dtype: Any = np.float64) -> Array:
     One block of at most `MOST` bytes is kept for that, so no result may be made here: what users
     hold, and for how long, is theirs to say.
     """
-    count = math.prod(shape)
-    if count <= 2**14:
-        return np.empty(shape, dtype)
-    size = count * np.dtype(dtype).itemsize
+    size = math.prod(shape) * np.dtype(dtype).itemsize
     if size > 2**17:
         _teach_malloc()
     if not LEAST < size <= MOST:
