@@ -27,6 +27,19 @@
 #include "vector_gnu.h"
 #endif
 
+/* a/b for finite a, with 1/b rounded: the same quotient, but for subnormal remainders, sooner than by
+ * the divider. */
+static inline vec v_quotient(vec a, vec b, vec inverse)
+{
+#if defined(V_AVX512) || defined(V_AVX2)
+    const vec q = a * inverse;
+    return v_fma(v_fma(-q, b, a), inverse, q);
+#else
+    (void)inverse;
+    return a / b;
+#endif
+}
+
 /* Asks for what will be read (0), or written (1), soon; any address does no harm. */
 #if defined(__GNUC__)
 #define v_ahead(p, write) __builtin_prefetch((const void *)(p), write, 2)

@@ -27,6 +27,25 @@ typedef __mmask8 mask;
 #define v_sqrt(a) _mm512_sqrt_pd(a)
 #define v_fma(a, b, c) _mm512_fmadd_pd(a, b, c)
 
+/* 1/a and the square root, to about one unit in the last place, of normal numbers whose squares are
+ * normal too: Newton's method takes less than half of the divider's time. */
+static inline vec v_near_inverse(vec a)
+{
+    const vec one = v_all(1.0);
+    vec y = _mm512_rcp14_pd(a);
+    y = v_fma(y, _mm512_fnmadd_pd(a, y, one), y);
+    return v_fma(y, _mm512_fnmadd_pd(a, y, one), y);
+}
+
+static inline vec v_near_sqrt(vec a)
+{
+    vec y = _mm512_rsqrt14_pd(a), root = a * y, half = 0.5 * y, rest;
+    rest = _mm512_fnmadd_pd(root, half, v_all(0.5));
+    root = v_fma(root, rest, root);
+    half = v_fma(half, rest, half);
+    return v_fma(_mm512_fnmadd_pd(root, root, a), half, root);
+}
+
 /* p at `shift` from each of the places. */
 static inline vec v_gather(const double *p, const int64_t *at, ptrdiff_t shift)
 {

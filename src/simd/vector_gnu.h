@@ -167,6 +167,16 @@ static inline vec v_sqrt(vec a)
 #endif
 }
 
+static inline vec v_near_inverse(vec a)
+{
+    return 1.0 / a;
+}
+
+static inline vec v_near_sqrt(vec a)
+{
+    return v_sqrt(a);
+}
+
 static inline vec v_fma(vec a, vec b, vec c)
 {
 #if defined(V_AVX2)
