@@ -76,15 +76,8 @@ class QuantileRule(EntriesRule):
         """Return what belongs to the levels as (lanes, levels)."""
         return lanes[:, None] if self.per_lane else lanes
 
-    def jvp(self, tangents: Tangents) -> Array:
-        """Return the tangent of the quantiles."""
+    def long_jvp(self, tangents: Tangents) -> Array:
+        """Return the tangent of the quantiles of lanes of any length."""
         if "q" in tangents:
             tangents = {**tangents, "q": self._levels(tangents["q"])}
-        return super().jvp(tangents)
-
-    def vjp(self, bar: Array, wrt: frozenset[str]) -> dict[str, Array]:
-        """Return the cotangents of the sample, the levels, alpha and the weights."""
-        bars = super().vjp(bar, wrt)
-        if self.per_lane and "q" in bars:
-            bars["q"] = bars["q"][:, 0]
-        return bars
+        return super().long_jvp(tangents)

@@ -312,6 +312,7 @@ def short_quantiles_vjp(
     object weights,                     # IN  None: ones
     object found,                       # IN
     object q,                           # IN  the levels as shares of the total
+    object total,                       # IN  None without weights
     int few,                            # IN
     object bar,                         # IN
     object x_bar,                       # OUT
@@ -325,6 +326,7 @@ def short_quantiles_vjp(
     cdef lap_short_lanes s = buffers.lanes(x, 1.0, alpha, weights)
     cdef double *found_ = buffers.doubles(found)
     cdef double *q_ = buffers.doubles(q)
+    cdef double *total_ = buffers.doubles(total)
     cdef double *bar_ = buffers.doubles(bar)
     cdef void *x_bar_ = buffers.entries(x_bar)
     cdef double *levels_bar_ = buffers.doubles(levels_bar)
@@ -332,7 +334,7 @@ def short_quantiles_vjp(
     cdef double *weights_bar_ = buffers.doubles(weights_bar)
     cdef unsigned char *left_ = buffers.bytes(left)
     with nogil:
-        _shorts(s.n).quantile_pull(&s, start, stop, found_, q_, few, bar_, x_bar_, levels_bar_,
+        _shorts(s.n).quantile_pull(&s, start, stop, found_, q_, total_, few, bar_, x_bar_, levels_bar_,
                                    alpha_bar_, weights_bar_, left_)
 
 
@@ -342,6 +344,7 @@ def short_quantiles_jvp(
     object weights,                     # IN  None: ones
     object found,                       # IN
     object q,                           # IN  the levels as shares of the total
+    object total,                       # IN  None without weights
     int few,                            # IN
     object x_dot,                       # IN
     object levels_dot,                  # IN
@@ -355,6 +358,7 @@ def short_quantiles_jvp(
     cdef lap_short_lanes s = buffers.lanes(x, 1.0, alpha, weights)
     cdef double *found_ = buffers.doubles(found)
     cdef double *q_ = buffers.doubles(q)
+    cdef double *total_ = buffers.doubles(total)
     cdef void *x_dot_ = buffers.entries(x_dot)
     cdef double *levels_dot_ = buffers.doubles(levels_dot)
     cdef double *alpha_dot_ = buffers.doubles(alpha_dot)
@@ -362,5 +366,5 @@ def short_quantiles_jvp(
     cdef double *b_dot_ = buffers.doubles(b_dot)
     cdef unsigned char *left_ = buffers.bytes(left)
     with nogil:
-        _shorts(s.n).quantile_push(&s, start, stop, found_, q_, few, x_dot_, levels_dot_,
+        _shorts(s.n).quantile_push(&s, start, stop, found_, q_, total_, few, x_dot_, levels_dot_,
                                    alpha_dot_, weights_dot_, b_dot_, left_)

@@ -55,8 +55,8 @@ cdef extern from "simd/short.h" nogil:
         void (*quantiles)(const lap_short_lanes*, ptrdiff_t, ptrdiff_t, const double*, int,
                           double*, double*, unsigned char*) noexcept nogil
         void (*quantile_pull)(const lap_short_lanes*, ptrdiff_t, ptrdiff_t, const double*,
-                              const double*, int, const double*, void*, double*, double*, double*,
-                              unsigned char*) noexcept nogil
+                              const double*, const double*, int, const double*, void*, double*,
+                              double*, double*, unsigned char*) noexcept nogil
         void (*quantile_push)(const lap_short_lanes*, ptrdiff_t, ptrdiff_t, const double*,
-                              const double*, int, const void*, const double*, const double*,
-                              const double*, double*, unsigned char*) noexcept nogil
+                              const double*, const double*, int, const void*, const double*,
+                              const double*, const double*, double*, unsigned char*) noexcept nogil

@@ -84,17 +84,17 @@ typedef struct lap_short_table {
     void (*permutation_push)(const lap_short_lanes *s, ptrdiff_t start, ptrdiff_t stop,
                              const uint8_t *places, const double *x_dot, const double *alpha_dot,
                              double *p_dot, uint8_t *left);
-    /* The roots b at few levels, (lanes, few), of each lane; `found` for each of them.  Products
-     * with weights need the levels as shares q of their total. */
+    /* The roots b at few levels, (lanes, few), of each lane; `found` for each of them.  In products the
+     * levels are shares q of the total weight, which is n where that is NULL. */
     void (*quantiles)(const lap_short_lanes *s, ptrdiff_t start, ptrdiff_t stop,
                       const double *levels, int few, double *b, double *found, uint8_t *left);
     void (*quantile_pull)(const lap_short_lanes *s, ptrdiff_t start, ptrdiff_t stop,
-                          const double *found, const double *q, int few, const double *bar,
-                          void *x_bar, double *levels_bar, double *alpha_bar, double *weights_bar,
+                          const double *found, const double *q, const double *total, int few,
+                          const double *bar, void *x_bar, double *levels_bar, double *alpha_bar, double *weights_bar,
                           uint8_t *left);
     void (*quantile_push)(const lap_short_lanes *s, ptrdiff_t start, ptrdiff_t stop,
-                          const double *found, const double *q, int few, const void *x_dot,
-                          const double *levels_dot, const double *alpha_dot,
+                          const double *found, const double *q, const double *total, int few,
+                          const void *x_dot, const double *levels_dot, const double *alpha_dot,
                           const double *weights_dot, double *b_dot, uint8_t *left);
 } lap_short_table;
 

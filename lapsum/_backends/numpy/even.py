@@ -166,8 +166,9 @@ class _Roots(EvenProducts):
     def jvp(self, tangents: Mapping[str, Array]) -> tuple[Array, Flags | None]:
         """Return the tangent, and the lanes for which it is anything."""
         x, x_dot, alpha_dot = self._tangents(tangents)
-        levels_dot = np.ascontiguousarray(tangents["q"] * x.shape[1]) if "q" in tangents else None
-        out = np.empty(self.values.shape)
+        out, levels_dot = np.empty(self.values.shape), None
+        if "q" in tangents:
+            levels_dot = np.ascontiguousarray(tangents["q"] * x.shape[1]).reshape(out.shape)
         dots = x_dot, levels_dot, alpha_dot
         left = self._even(_kernels.even_solve_jvp, x, *self._given, *dots, out)
         return self._turned(out), left

@@ -191,8 +191,6 @@ class _Topk(ShortProducts):
 class _Quantiles(ShortProducts):
     """Few thresholds of each lane, at shares q of the total weight."""
 
-    may_warn = True
-
     def __init__(
         self,
         threads: Threads,
@@ -205,28 +203,29 @@ class _Quantiles(ShortProducts):
     ) -> None:
         super().__init__(threads, x, alpha, weights)
         lanes, few = q.shape
-        self._whole = x.shape[1] if total is None else total[:, None]
+        whole = x.shape[1] if total is None else total[:, None]
         self.values = np.empty(q.shape)
         found = np.empty(_kernels.short_found(lanes) * few) if keep else None
-        self._given = alpha, weights, found, q, few
-        given = x, alpha, weights, q * self._whole, few
+        self._given = alpha, weights, found, q, total, few
+        given = x, alpha, weights, q * whole, few
         self.left = self._run(_kernels.short_quantiles, *given, self.values, found)
 
     def vjp(self, bar: Array) -> tuple[dict[str, Array], Flags | None]:
         """Return the cotangents, and the lanes for which they are anything."""
         x = self.lanes["x"]
-        x_bar, levels_bar = np.empty(x.shape, x.dtype), np.empty(bar.shape)
+        x_bar, q_bar = np.empty(x.shape, x.dtype), np.empty(bar.shape)
         alpha_bar = np.empty(len(x))
         bars, weights_bar = self._bars(x_bar, alpha_bar)
-        outputs = x_bar, levels_bar, alpha_bar, weights_bar
-        left = self._run(_kernels.short_quantiles_vjp, x, *self._given, bar, *outputs)
-        bars["q"] = levels_bar * self._whole
-        return bars, left
+        bars["q"] = q_bar
+        outputs = x_bar, q_bar, alpha_bar, weights_bar
+        return bars, self._run(_kernels.short_quantiles_vjp, x, *self._given, bar, *outputs)
 
     def jvp(self, tangents: Mapping[str, Array]) -> tuple[Array, Flags | None]:
         """Return the tangent, and the lanes for which it is anything."""
         x, x_dot, alpha_dot = self._tangents(tangents)
         out = np.empty(self.values.shape)
-        levels_dot = tangents["q"] * self._whole if "q" in tangents else np.zeros(out.shape)
-        dots = x_dot, levels_dot, alpha_dot, tangents.get("weights")
+        q_dot = np.zeros(out.shape)
+        if "q" in tangents:
+            q_dot = np.ascontiguousarray(tangents["q"]).reshape(out.shape)
+        dots = x_dot, q_dot, alpha_dot, tangents.get("weights")
         return out, self._run(_kernels.short_quantiles_jvp, x, *self._given, *dots, out)
