@@ -14,6 +14,7 @@ from .even_density import EvenDensity
 
 TERMS, NODES = 28, 64  # of series, and those that they are made from
 FAINT = 1e-290  # smaller T(t) have too few digits for a logarithm
+DISTANT, LARGEST = 1e150, 1e308  # squares of such t overflow; an infinite one counts as this
 FAR_TERMS, MANY_DEGREES = 12, 400.0  # of series for them, and where one begins to be the shorter
 MOST_DEGREES = 10.0  # of freedom for which they are good
 FEWEST_DEGREES = 0.1  # beyond the distances that are looked at lies less than 1e-15 of these
@@ -76,17 +77,26 @@ class StudentT(EvenDensity):
 
     def tail(self, t: Floats) -> Floats:
         """T(t)."""
-        return self.kernels.student_tail(self.df, t, self.logpdf(t))
+        tail = self.kernels.student_tail(self.df, t, self.logpdf(t))
+        distant = t > DISTANT
+        if self.kernels.maybe_any(distant):
+            tail = self.xp.where(distant, self.xp.exp(self._log_far_tail(t)), tail)
+        return tail
 
     def logtail(self, t: Floats) -> Floats:
         """Log T(t)."""
         xp = self.xp
         tail = self.tail(t)
-        far = self.logpdf(t) + xp.log(xp.maximum(t, 1.0)) + xp.log(self._far_share(t))
-        return xp.where(tail > FAINT, xp.log(xp.maximum(tail, FAINT)), far)
+        return xp.where(tail > FAINT, xp.log(xp.maximum(tail, FAINT)), self._log_far_tail(t))
+
+    def _log_far_tail(self, t: Floats) -> Floats:
+        """Log T(t), where T is small."""
+        xp = self.xp
+        t = xp.minimum(t, LARGEST)
+        return self.logpdf(t) + xp.log(xp.maximum(t, 1.0)) + xp.log(self._far_share(t))
 
     def _far_share(self, t: Floats) -> Floats:
-        """T(t)/(t f(t)), where T underflows.
+        """T(t)/(t f(t)), where T is small.
 
         With g = 1 + t^2/df, f g^(k+1) t^-(2k+1) falls by f g^k t^-2k (df - 1 - 2 k)/df and more: a
         series in 1/df + 1/t^2, for many degrees.  For few of them df/(df + t^2) is small there, and

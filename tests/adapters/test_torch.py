@@ -284,6 +284,16 @@ def test_only_what_is_needed(rng):
     assert alpha.grad.abs() > 0
 
 
+def test_tensors_of_a_transform_that_has_ended(rng):
+    kept = []
+    x = torch.tensor(rng.normal(size=5), requires_grad=True)
+    torch.func.grad(lambda t: (kept.append(t), (t * t).sum())[1])(x)
+    lapsum.soft_rank(kept[0], 0.5).square().sum().backward()
+    again = x.detach().requires_grad_()
+    lapsum.soft_rank(again, 0.5).square().sum().backward()
+    assert torch.equal(x.grad, again.grad)
+
+
 def test_a_second_backward_needs_no_linearization(rng):
     x = torch.tensor(rng.normal(size=6), requires_grad=True)
     y = lapsum.soft_rank(x, 0.4)

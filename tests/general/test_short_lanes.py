@@ -271,6 +271,18 @@ def test_student_s_tails_of_few_degrees(df):
             assert abs(value - exact) <= 8 * (1 + df) * 2.0**-52 * exact
 
 
+@pytest.mark.parametrize("df", [1.5, 2])
+@pytest.mark.parametrize("t", [1e120, 1e160])
+def test_student_s_tails_far_out(df, t):
+    p = lapsum.soft_topk([0.0, 0.0, -t], 1, 1.0, density=lapsum.StudentT(df))
+    with mp.workdps(40):
+        top = mp.gamma((mpf(df) + 1) / 2) / mp.sqrt(df * mp.pi) / mp.gamma(mpf(df) / 2)
+        exact = top * mpf(df) ** ((mpf(df) + 1) / 2) * mpf(t) ** -df / df
+        if exact > 1e-300:
+            assert abs(p[2] - exact) <= 1e-12 * exact
+    np.testing.assert_array_less(p[2], 1e-100)
+
+
 def test_small_shares_of_student_s_are_not_nothing(rng):
     x = np.append(rng.normal(size=8), 60.0)
     p = lapsum.soft_topk(x, 1, 0.02, density=lapsum.StudentT(7))

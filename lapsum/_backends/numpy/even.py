@@ -23,6 +23,7 @@ KINDS = {"logistic": 0, "normal": 1, "cauchy": 2, "student": 3, "table": 4}
 # Sums of f so small belong to thresholds in gaps whose two sides need more care.
 LEAST, LEAST_OF_TABLES = 1e-250, 1e-3
 SMALL = 1e-6  # smaller F have too few digits in a table, which errs as near F(0)
+FARTHEST = 1e150  # the square of t, which Student's takes, may overflow beyond
 LEAST_SUM = 1e-300  # smaller sums of f may underflow
 
 
@@ -74,10 +75,10 @@ class Even(Lanes):
 
 
 def _far_in(density: EvenKernel) -> float:
-    """Return the t beyond which F(-t) is not exact relative to itself, in a table."""
+    """Return the t beyond which F(-t) is not exact relative to itself."""
     table = density.tail
     if table is None:
-        return np.inf
+        return FARTHEST if density.name == "student" else np.inf
     small = table.coefficients[:, 0] < SMALL  # F(-t) where each polynomial begins
     octave, panel = divmod(int(np.argmax(small)), 2**table.bits)
     begins = np.ldexp(1.0 + panel / 2**table.bits, octave) - 1.0
@@ -215,7 +216,7 @@ class _Topk(EvenProducts):
         self.left = self._even(_kernels.even_solve, *given, levels, 0.0, 1, anchor, u, b)
         if self._far < np.inf:
             largest = self._sign * (x.max(axis=1) if self._sign > 0.0 else x.min(axis=1))
-            self._leave(largest - b > self._far * alpha)
+            self._leave_distant(largest - b, self._far)
         kept = (a if a.size else None for a in (shares, flow))
         form = LOGARITHM if self._logarithm else PLAIN
         left = self._even(_kernels.even_entries, *given, anchor, u, form, p, *kept, self._sums)

@@ -59,7 +59,7 @@ class EvenPermutation(EvenProducts):
         self.left = self._even(_kernels.even_solve, x, 1.0, alpha, None, 1.0, n - 1, *results)
         if far < np.inf:
             away = np.maximum(b[:, -1] - x.min(axis=1), x.max(axis=1) - b[:, 0])
-            self._leave(away > far * alpha)
+            self._leave_distant(away, far)
 
     @property
     def nan_lanes(self) -> Flags | None:

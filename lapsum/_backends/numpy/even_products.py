@@ -37,6 +37,11 @@ class EvenProducts(ShortProducts):
         if lanes.any():
             self.left = lanes if self.left is None else self.left | lanes
 
+    def _leave_distant(self, distance: Floats, far: float) -> None:
+        """Leave lanes in which something is further away than `far` alpha."""
+        with np.errstate(all="ignore"):
+            self._leave(distance > far * self.lanes["alpha"])
+
     def _even(self, loop: Callable[..., None], x: Array, *args: Any) -> Flags | None:
         """Call a loop for all blocks; return which lanes it leaves."""
         return self._run(partial(loop, self._f), x, *args)
