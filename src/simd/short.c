@@ -42,7 +42,7 @@ typedef struct {
 
 INLINE void prepare(nodes *s, int n, vec alpha, int weighted)
 {
-    const vec one = v_all(1.0), zero = v_all(0.0), infinity = v_all(INFINITY), rate = one / alpha;
+    const vec one = v_all(1.0), zero = v_all(0.0), rate = one / alpha;
     pair a = {weighted ? s->c[1] : one, zero}, b = {weighted ? s->c[n] : one, zero};
     int m;
     s->x[0] = s->x[1];
@@ -50,9 +50,8 @@ INLINE void prepare(nodes *s, int n, vec alpha, int weighted)
     s->f[1] = s->d[1] = s->f[n + 1] = s->d[n + 1] = zero;
     s->gap[1] = s->gap[n + 1] = v_all(INFINITY);
     for (m = 2; m <= n; m++) {
-        const vec step = s->x[m] - s->x[m - 1], gap = v_quotient(step, alpha, rate);
-        s->gap[m] = v_if(v_lt(step, infinity), gap, infinity);
-        s->gap[m] = v_if(v_le(s->x[m], s->x[m - 1]), zero, s->gap[m]); /* equal infinities are a tie */
+        const vec gap = v_quotient(s->x[m] - s->x[m - 1], alpha, rate);
+        s->gap[m] = v_if(v_le(s->x[m], s->x[m - 1]), zero, gap); /* equal infinities are a tie */
         v_decay(s->gap[m], &s->f[m], &s->d[m]);
     }
     s->A[0] = s->B[n + 1] = zero;

@@ -27,13 +27,12 @@
 #include "vector_gnu.h"
 #endif
 
-/* a/b for finite a, with 1/b rounded: the same quotient, but for subnormal remainders, sooner than by
- * the divider. */
+/* a/b, with 1/b rounded: the same quotient, but for subnormal remainders, sooner than by the divider. */
 static inline vec v_quotient(vec a, vec b, vec inverse)
 {
 #if defined(V_AVX512) || defined(V_AVX2)
-    const vec q = a * inverse;
-    return v_fma(v_fma(-q, b, a), inverse, q);
+    const vec q = a * inverse, better = v_fma(v_fma(-q, b, a), inverse, q);
+    return v_if(v_lt(v_abs(q), v_all(INFINITY)), better, q);
 #else
     (void)inverse;
     return a / b;

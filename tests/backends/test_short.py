@@ -202,6 +202,23 @@ def test_sorting_mends_what_the_places_hide(level):
             )
 
 
+def test_gaps_of_more_alpha_than_floats_hold(level):
+    for n in (5, 40):
+        x = np.arange(n)[::-1] * 1e300
+        x[1] = np.inf
+        ranks = np.arange(n, 0.0, -1.0)
+        ranks[:2] = n - 1, n
+        alpha = 1e-20
+        np.testing.assert_array_equal(lapsum.soft_rank(x, alpha), ranks)
+        np.testing.assert_array_equal(lapsum.soft_topk(x, 3, alpha), ranks > n - 3)
+        np.testing.assert_array_equal(lapsum.soft_sort(x, alpha), np.sort(x))
+        np.testing.assert_array_equal(lapsum.soft_quantile(x, 1.5 / n, alpha), 1e300)
+        P = lapsum.soft_permutation(x[2:], alpha)
+        np.testing.assert_array_equal(P, np.eye(n - 2)[::-1])
+        bars = lapsum.linearize(lapsum.soft_sort, x, alpha).vjp(np.ones(n))
+        np.testing.assert_array_equal(bars[0], np.isfinite(x))
+
+
 def test_results_go_where_they_are_wanted(rng):
     x = rng.normal(size=(5, 6))
     for call in (ranks, sorts, topk, log_topk):
