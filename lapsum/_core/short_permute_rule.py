@@ -55,6 +55,7 @@ class ShortPermuteRule(ShortRule, PermuteRule):
         bars = super().short_vjp(short, bar, wrt)
         if not self._shared:
             return bars
-        for name in bars.keys() - {"values"}:
-            bars[name] = self.kernels.sum_lanes(bars[name], self.source_lane, self._shared)
+        with self.kernels.quiet():
+            for name in bars.keys() - {"values"}:
+                bars[name] = self.kernels.sum_lanes(bars[name], self.source_lane, self._shared)
         return bars

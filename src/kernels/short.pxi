@@ -316,7 +316,7 @@ def short_quantiles_vjp(
     int few,                            # IN
     object bar,                         # IN
     object x_bar,                       # OUT
-    object levels_bar,                  # OUT
+    object q_bar,                  # OUT
     object alpha_bar,                   # OUT
     object weights_bar,                 # OUT None without weights
     object left,                        # OUT
@@ -329,12 +329,12 @@ def short_quantiles_vjp(
     cdef double *total_ = buffers.doubles(total)
     cdef double *bar_ = buffers.doubles(bar)
     cdef void *x_bar_ = buffers.entries(x_bar)
-    cdef double *levels_bar_ = buffers.doubles(levels_bar)
+    cdef double *q_bar_ = buffers.doubles(q_bar)
     cdef double *alpha_bar_ = buffers.doubles(alpha_bar)
     cdef double *weights_bar_ = buffers.doubles(weights_bar)
     cdef unsigned char *left_ = buffers.bytes(left)
     with nogil:
-        _shorts(s.n).quantile_pull(&s, start, stop, found_, q_, total_, few, bar_, x_bar_, levels_bar_,
+        _shorts(s.n).quantile_pull(&s, start, stop, found_, q_, total_, few, bar_, x_bar_, q_bar_,
                                    alpha_bar_, weights_bar_, left_)
 
 
@@ -347,7 +347,7 @@ def short_quantiles_jvp(
     object total,                       # IN  None without weights
     int few,                            # IN
     object x_dot,                       # IN
-    object levels_dot,                  # IN
+    object q_dot,                  # IN
     object alpha_dot,                   # IN
     object weights_dot,                 # IN  None: zeros
     object b_dot,                       # OUT
@@ -360,11 +360,11 @@ def short_quantiles_jvp(
     cdef double *q_ = buffers.doubles(q)
     cdef double *total_ = buffers.doubles(total)
     cdef void *x_dot_ = buffers.entries(x_dot)
-    cdef double *levels_dot_ = buffers.doubles(levels_dot)
+    cdef double *q_dot_ = buffers.doubles(q_dot)
     cdef double *alpha_dot_ = buffers.doubles(alpha_dot)
     cdef double *weights_dot_ = buffers.doubles(weights_dot)
     cdef double *b_dot_ = buffers.doubles(b_dot)
     cdef unsigned char *left_ = buffers.bytes(left)
     with nogil:
-        _shorts(s.n).quantile_push(&s, start, stop, found_, q_, total_, few, x_dot_, levels_dot_,
+        _shorts(s.n).quantile_push(&s, start, stop, found_, q_, total_, few, x_dot_, q_dot_,
                                    alpha_dot_, weights_dot_, b_dot_, left_)

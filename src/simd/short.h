@@ -90,11 +90,11 @@ typedef struct lap_short_table {
                       const double *levels, int few, double *b, double *found, uint8_t *left);
     void (*quantile_pull)(const lap_short_lanes *s, ptrdiff_t start, ptrdiff_t stop,
                           const double *found, const double *q, const double *total, int few,
-                          const double *bar, void *x_bar, double *levels_bar, double *alpha_bar, double *weights_bar,
-                          uint8_t *left);
+                          const double *bar, void *x_bar, double *q_bar, double *alpha_bar,
+                          double *weights_bar, uint8_t *left);
     void (*quantile_push)(const lap_short_lanes *s, ptrdiff_t start, ptrdiff_t stop,
                           const double *found, const double *q, const double *total, int few,
-                          const void *x_dot, const double *levels_dot, const double *alpha_dot,
+                          const void *x_dot, const double *q_dot, const double *alpha_dot,
                           const double *weights_dot, double *b_dot, uint8_t *left);
 } lap_short_table;
 

@@ -127,7 +127,7 @@ def test_gaps_where_tails_underflow(density, name, alpha, rng, monkeypatch):
 
 
 @pytest.mark.parametrize("density", ["logistic", "normal"])
-@pytest.mark.parametrize("gap", [70.0, 300.0, 5e3])
+@pytest.mark.parametrize("gap", [70.0, 74.7, 300.0, 1385.5, 5e3])
 def test_shares_in_wide_gaps_have_all_digits(density, gap):
     # Of entries 1, 2 | 3, 4, 5 those next to the gap have nearly all, in proportion to e^-t.
     x = np.cumsum([0.0, 0.03125, gap, 0.0625, 0.015625])
@@ -151,12 +151,36 @@ def test_shares_in_wide_gaps_have_all_digits(density, gap):
             right = sum(mp.exp(log_tail(v - b)) for v in z[2:])
             low, high = (b, high) if left > right else (low, b)
         exact = [pdf(v - b) for v in z]
+        by_level = float(len(x) / sum(exact))  # infinite where it is none
         exact = np.array([float(f / sum(exact)) for f in exact])
         np.testing.assert_allclose(short.value, float(b), rtol=3e-16)
     np.testing.assert_allclose(short.vjp(1.0)[0], exact, rtol=1e-12)
+    np.testing.assert_allclose(short.vjp(1.0)[1], by_level, rtol=1e-11)
     # What they are for top-k is the derivative in k.
     p = lapsum.linearize(lapsum.soft_topk, -x, 2.0, 1.0, density=density)
     np.testing.assert_allclose(p.jvp(0.0 * x, 1.0, 0.0), exact, rtol=1e-12)
+
+
+@pytest.mark.parametrize("density", ["laplace", "logistic", "normal"])
+def test_cotangents_of_k_beside_gaps_where_f_underflows(density, rng):
+    x = np.array([[0.0, 0.0, 5e6, 5e6], [0.0, 0.0, 5e6, 5e6 + 1.0], [-0.5, 0.6, 1.36, -0.75]])
+    bar = np.array([[1.0, -1.0, 1.0, 1.0], [1.0, -0.5, 1.0, 1.0], rng.normal(size=4)])
+    k = np.array([2.0, 2.0, 1.3])
+    lin = lapsum.linearize(lapsum.log_soft_topk, x, k, 1.0, density=density)
+    k_bar = lin.vjp(bar)[1]
+    # What the entries left of the gap give cancels, or is infinite; above it p has their shares.
+    assert k_bar[0] == 0.5
+    assert k_bar[1] == np.inf
+    alone = lapsum.linearize(lapsum.log_soft_topk, x[2], 1.3, 1.0, density=density)
+    assert k_bar[2] == alone.vjp(bar[2])[1]
+    p_dot = lin.jvp(0.0 * x, [1.0, 1.0, 1.0], 0.0)
+    np.testing.assert_array_equal(p_dot[0], [np.inf, np.inf, 0.25, 0.25])
+
+
+def test_the_cotangent_of_an_entry_with_all_of_the_share_is_that_of_the_others():
+    x, density = [0.1, 1541.2], lapsum.StudentT(9.99)
+    x_bar = lapsum.linearize(lapsum.soft_topk, x, 0.14, 0.111, density=density).vjp([0.0, 1.0])[0]
+    assert x_bar[1] == -x_bar[0] > 0.0
 
 
 @every_density

@@ -104,3 +104,11 @@ def test_tied_keys_get_identical_results_where_a_threshold_falls_on_them(rng):
         values = rng.normal(size=len(x))
         back = lapsum.soft_permute(x, values, 10 ** rng.uniform(-1.5, 1), transpose=True)
         assert len(np.unique(back[x == 0])) == 1
+
+
+def test_shared_keys_of_huge_cotangents_do_not_warn():
+    lin = lapsum.linearize(
+        lapsum.soft_permute, [0.2, 30.0], [[-4e299, 2e299], [-7e299, -2e300]], 0.13
+    )
+    with np.errstate(all="raise"):
+        lin.vjp([[1e299, 3e298], [2e300, -7e299]])

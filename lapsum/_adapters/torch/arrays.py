@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager, nullcontext
 from functools import wraps
 from typing import Any, TypeVar
 
@@ -30,7 +29,6 @@ _REAL = {
     torch.int64,
 }
 _SHARED = {torch.float64, torch.float32}
-_HERE = nullcontext()
 
 
 Kind = TypeVar("Kind", bound=type)
@@ -72,14 +70,6 @@ def to_array(value: Any) -> Any:
     value = value.detach() if value.requires_grad else value
     value = value.resolve_neg() if value.is_neg() else value
     return cuda.to_array(value) if cuda.holds(value) else value.numpy()
-
-
-def place_of(values: Sequence[Any]) -> AbstractContextManager[None]:
-    """Return a context in which kernels run where tensors are, those among some values."""
-    for value in values:
-        if isinstance(value, torch.Tensor):
-            return cuda.on_current_stream(value.device) if cuda.holds(value) else _HERE
-    return _HERE
 
 
 def beside(tensor: torch.Tensor, function: Callable[..., Result], *args: Any) -> Result:

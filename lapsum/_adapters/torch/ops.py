@@ -15,7 +15,7 @@ import torch
 
 from ..._core.rule import Forms
 from ..adapter import Call, Linearized, decode
-from .arrays import check, dtype_of, place_of, result_dtype, to_array, to_tensor
+from .arrays import beside, check, dtype_of, result_dtype, to_array, to_tensor
 
 Tensors = Sequence[torch.Tensor]
 
@@ -47,17 +47,23 @@ def _arrays_of(call: Call, arrays: Tensors) -> list[Any]:
 
 def _apply(arrays: Tensors, text: str) -> torch.Tensor:
     call = decode(text)
-    with place_of(arrays):
+
+    def value() -> torch.Tensor:
         value = call.value(_arrays_of(call, arrays))
         return to_tensor(value, result_dtype(call, arrays)).contiguous()
+
+    return beside(arrays[0], value)
 
 
 def _pushforward(dots: Tensors, arrays: Tensors, text: str, wrt: str) -> torch.Tensor:
     call = decode(text)
-    with place_of(arrays):
+
+    def tangent() -> torch.Tensor:
         tangents = {name: to_array(dot) for name, dot in zip(wrt.split(), dots, strict=True)}
         tangent = Linearized(call, _arrays_of(call, arrays)).jvp(tangents)
         return to_tensor(tangent, result_dtype(call, arrays)).contiguous()
+
+    return beside(arrays[0], tangent)
 
 
 def _linearize(arrays: Tensors, text: str) -> tuple[torch.Tensor, list[torch.Tensor]]:
@@ -74,11 +80,14 @@ def _pullback(
 ) -> list[torch.Tensor]:
     call, names = decode(text), wrt.split()
     at = dict(zip(call.names, arrays, strict=True))
-    with place_of(arrays):
+
+    def cotangents() -> list[torch.Tensor]:
         kept = [to_array(array) for array in state if array.numel()]
         bars = Linearized(call, _arrays_of(call, arrays), kept).vjp(to_array(bar), names)
         both = zip(names, bars, strict=True)
         return [to_tensor(b, dtype_of(at[name])).contiguous() for name, b in both]
+
+    return beside(arrays[0], cotangents)
 
 
 def _like(call: Call, arrays: Tensors) -> torch.Tensor:

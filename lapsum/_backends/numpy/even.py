@@ -14,7 +14,7 @@ from ..protocol import ShortLanes, ShortPermutation
 from ..types import Array, Entries, EvenKernel, Flags, Floats, Indices, ShortOperator, sum_in_lane
 from . import memory
 from .even_permutation import EvenMatrices, EvenPermutation
-from .even_products import LOGARITHM, PLAIN, EvenProducts, times
+from .even_products import LOGARITHM, PLAIN, EvenProducts, rounded, times
 from .lanes import Lanes
 from .short_products import copy_of
 from .threads import Threads
@@ -24,7 +24,7 @@ KINDS = {"logistic": 0, "normal": 1, "cauchy": 2, "student": 3, "table": 4}
 LEAST, LEAST_OF_TABLES = 1e-250, 1e-3
 SMALL = 1e-6  # smaller F have too few digits in a table, which errs as near F(0)
 FARTHEST = 1e150  # the square of t, which Student's takes, may overflow beyond
-LEAST_SUM = 1e-300  # smaller sums of f may underflow
+FAINT_SUM = 3e-17  # beside smaller sums of f, F above 1/2 is 1
 
 
 class Even(Lanes):
@@ -146,7 +146,7 @@ class _Roots(EvenProducts):
         if self._sorts:
             b = self._turned(np.maximum.accumulate(b, axis=1))
         self.values = np.empty(b.shape, x.dtype if self._sorts else b.dtype) if out is None else out
-        self.values[...] = b
+        rounded(b, self.values)
         if keep:
             self._given = alpha, anchor, u, m
 
@@ -195,28 +195,25 @@ class _Topk(EvenProducts):
         self.lanes["k"] = levels
         self._sign, self._far, self._logarithm = sign, far, logarithm
         values = out if out is not None and out.dtype == np.float64 else np.empty(x.shape)
-        few = len(x), 0
-        self._shares = memory.empty(x.shape if keep else few)
+        kept, nothing = x.shape if keep else (len(x), 0), np.empty((len(x), 0))
+        self._shares = memory.empty(kept)
         # The derivative in t of a logarithm, and of F, but for the sums.
-        self._flow = memory.empty(x.shape if keep else few) if logarithm else self._shares
-        self._sums = np.empty(len(x))
-        self._solve(values, self._shares, self._flow if logarithm else np.empty(few))
-        if out is None:
-            self.values = values.astype(x.dtype, copy=False)
-        else:
-            self.values = out
-            if out is not values:
-                out[...] = values
+        self._flow = memory.empty(kept) if logarithm else self._shares
+        self._sums, self._b = np.empty((2, len(x)))
+        self._solve(values, self._shares, self._flow if logarithm else nothing)
+        self.values = values
+        if out is not None or x.dtype != np.float64:
+            self.values = rounded(values, np.empty(x.shape, x.dtype) if out is None else out)
 
     def _solve(self, p: Floats, shares: Floats, flow: Floats) -> None:
         """Find F(t) or its logarithm, shares and sums of f(t), and the logarithm's derivative."""
         x, alpha, levels = self.lanes["x"], self.lanes["alpha"], self.lanes["k"]
-        anchor, u, b = np.empty((3, len(x)))
+        anchor, u = np.empty((2, len(x)))
         given = x, self._sign, alpha
-        self.left = self._even(_kernels.even_solve, *given, levels, 0.0, 1, anchor, u, b)
+        self.left = self._even(_kernels.even_solve, *given, levels, 0.0, 1, anchor, u, self._b)
         if self._far < np.inf:
             largest = self._sign * (x.max(axis=1) if self._sign > 0.0 else x.min(axis=1))
-            self._leave_distant(largest - b, self._far)
+            self._leave_distant(largest - self._b, self._far)
         kept = (a if a.size else None for a in (shares, flow))
         form = LOGARITHM if self._logarithm else PLAIN
         left = self._even(_kernels.even_entries, *given, anchor, u, form, p, *kept, self._sums)
@@ -234,15 +231,12 @@ class _Topk(EvenProducts):
         """What derivatives of the values in t are over `_flow`."""
         return 1.0 if self._logarithm else self._sums
 
-    def _by_level(self) -> Floats:
-        """Return the derivative of the values in the level."""
-        if not self._logarithm:
-            return self._shares
-        sums = self._sums[:, None]
-        by_level = self._flow / sums
-        if sums.min() < LEAST_SUM:  # there F is 0 or 1, and this may be 0/0 where it is 1
-            by_level = np.where((sums < LEAST_SUM) & (self._flow < 0.5), self._shares, by_level)
-        return by_level
+    def _above(self) -> Flags:
+        """Return where F is 1 though derivatives of its logarithm may be anything, by `_flow`."""
+        some = self._sums < FAINT_SUM
+        if not some.any():
+            return np.zeros(self._flow.shape, bool)
+        return some[:, None] & (self._sign * self.lanes["x"] < self._b[:, None])
 
     def jvp(self, tangents: Mapping[str, Array]) -> tuple[Array, Flags | None]:
         """Return the tangent, and the lanes for which it is anything."""
@@ -257,7 +251,11 @@ class _Topk(EvenProducts):
         dot = sum_in_lane(self._shares * dot)[:, None] - dot
         out = self._flow * (np.reshape(self._rate, (-1, 1)) * dot)
         if "k" in tangents:
-            out = out + times(tangents["k"][:, None], self._by_level())
+            by_level = self._shares
+            if self._logarithm:
+                above = self._above()
+                by_level = np.where(above, by_level, self._flow / self._sums[:, None])
+            out = out + times(tangents["k"][:, None], by_level)
         return out, self.left
 
     def vjp(self, bar: Array) -> tuple[dict[str, Array], Flags | None]:
@@ -266,16 +264,20 @@ class _Topk(EvenProducts):
         origin, apart = self._differences()
         flow = bar * self._flow
         total = sum_in_lane(flow)
-        level_bar = total / self._sums if self._logarithm else total
-        if self._logarithm and self._sums.min() < LEAST_SUM:
-            level_bar = sum_in_lane(times(bar, self._by_level()))
+        level_bar = total
+        if self._logarithm:
+            above = self._above()
+            below = sum_in_lane(np.where(above, 0.0, flow)) if above.any() else total
+            level_bar = np.where(below == 0.0, 0.0, below / self._sums)
+            if above.any():
+                level_bar = level_bar + sum_in_lane(np.where(above, bar * self._shares, 0.0))
         pulled = self._shares * total[:, None]
         pulled -= flow
         # What belongs to the origin counts for nothing here.
         alpha_bar = -self._sign * rate * sum_in_lane(pulled * apart) / alpha / alpha
         # All add up to zero; what is nearly all of the shares is a difference, got from the others.
-        rest = np.take_along_axis(pulled, origin, axis=1) - sum_in_lane(pulled)[:, None]
-        np.put_along_axis(pulled, origin, rest, axis=1)
+        np.put_along_axis(pulled, origin, 0.0, axis=1)
+        np.put_along_axis(pulled, origin, -sum_in_lane(pulled)[:, None], axis=1)
         pulled *= (self._sign * rate / alpha)[:, None]
         return {"x": pulled, "k": level_bar, "alpha": alpha_bar}, self.left
 

@@ -23,6 +23,14 @@ def times(a: Floats, b: Floats) -> Floats:
     return np.where((a == 0.0) & infinite, 0.0, out) if infinite.any() else out
 
 
+def rounded(values: Array, out: Array) -> Array:
+    """Return `out` with values written to it, whatever they become in a smaller type."""
+    if out is not values:
+        with np.errstate(all="ignore"):
+            out[...] = values
+    return out
+
+
 class EvenProducts(ShortProducts):
     """What they share: the density."""
 
